@@ -1,0 +1,1 @@
+"""The base an image stands on: OS layer, interpreter, configuration."""

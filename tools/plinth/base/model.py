@@ -1,0 +1,39 @@
+"""What a built base is: its layers, its interpreter, and where Python lives in every image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from plinth.digest import Digest
+from plinth.oci.model import Layer
+
+PREFIX = "opt/python"
+"""Where the interpreter is in every image, whatever its base (relative to /)."""
+
+
+def site_packages(version: str) -> str:
+    """The folder of installed packages for Python `version` ("3.7"), relative to /."""
+    return f"{PREFIX}/lib/python{version}/site-packages"
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """The target interpreter.
+
+    `version` is `3.7`; `tree` identifies its files byte for byte; `executable` is a copy of
+    it that runs on the building machine, to compile bytecode for it.
+    """
+
+    version: str
+    tree: Digest
+    executable: Path
+
+
+@dataclass(frozen=True)
+class Base:
+    """A built base: layers bottom first, all of them in the workspace's layout."""
+
+    name: str
+    layers: tuple[Layer, ...]
+    interpreter: Interpreter

@@ -1,0 +1,85 @@
+"""Settings of this machine: where indexes, mirrors, registries and interpreters are.
+
+Nothing here may change a byte of an output: settings say where verified bytes are looked for.
+Read from `$PLINTH_CONFIG`, else `~/.config/plinth/config.toml`; absent means all defaults.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import tomli
+
+from plinth.errors import Problem, ProblemsError
+
+_KEYS = {
+    "index-url": str,
+    "python": dict,
+    "apt": dict,
+    "registries": dict,
+    "files": dict,
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """One machine's settings.
+
+    index_url: the Python package index (PEP 503/691); empty means pip's own setting.
+    python: target interpreters by version, `{"3.7": "/path/to/python3.7"}`.
+    apt: archive base URLs by distribution, `{"debian": "https://…"}`; empty means the
+        machine's own apt sources.
+    registries: registry base URLs to pull base images from, in order of preference, by name
+        of the registry a base names, `{"default": "https://…"}`.
+    files: base URLs (or folders) by the name of a release a base pins, such as
+        `{"python-build-standalone": "https://…"}`.
+    """
+
+    index_url: str = ""
+    python: Mapping[str, str] = field(default_factory=dict)
+    apt: Mapping[str, str] = field(default_factory=dict)
+    registries: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+def load(environment: Mapping[str, str] = os.environ) -> Config:
+    """The settings in force.
+
+    Raises:
+        ProblemsError: the settings file is not TOML or has unknown or mistyped keys.
+    """
+    named = environment.get("PLINTH_CONFIG")
+    home = environment.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    path = Path(named) if named else Path(home) / "plinth" / "config.toml"
+    try:
+        document = tomli.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return Config()
+    except (tomli.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ProblemsError(str(path), [Problem("", str(error))]) from None
+    problems = []
+    for key, value in document.items():
+        kind = _KEYS.get(key)
+        if kind is None:
+            known = ", ".join(_KEYS)
+            problems.append(Problem(key, f"unknown setting; known are {known}"))
+        elif not isinstance(value, kind):
+            problems.append(Problem(key, f"expected {kind.__name__}, found {value!r}"))
+        elif kind is dict:
+            problems += [
+                Problem(f"{key}.{name}", f"expected a string, found {item!r}")
+                for name, item in value.items()
+                if not isinstance(item, str)
+            ]
+    if problems:
+        raise ProblemsError(str(path), problems)
+    return Config(
+        index_url=document.get("index-url", ""),
+        python=document.get("python", {}),
+        apt=document.get("apt", {}),
+        registries=document.get("registries", {}),
+        files=document.get("files", {}),
+    )

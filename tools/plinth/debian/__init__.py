@@ -1,0 +1,1 @@
+"""Debian archives: signed indexes, resolution, packages."""

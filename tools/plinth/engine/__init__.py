@@ -1,0 +1,1 @@
+"""What needs a Docker Engine: load, run, test."""

@@ -1,0 +1,128 @@
+"""The errors plinth shows to people: what failed, where, expected, found, what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class PlinthError(Exception):
+    """Base of every error a user may see; the command line prints it and exits non-zero.
+
+    Args:
+        what: one sentence saying what failed.
+        where: the file, field path, image, wheel or layer concerned.
+        expected: what a correct input would have held.
+        found: what was there instead.
+        remedy: what to do next.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str = "",
+        expected: str = "",
+        found: str = "",
+        remedy: str = "",
+    ) -> None:
+        self.what = what
+        self.where = where
+        self.expected = expected
+        self.found = found
+        self.remedy = remedy
+        super().__init__(what)
+
+    # Exceptions cross process boundaries under `doit -n`; the default reduction would
+    # replay only `what` and lose the rest.
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), self.args, self.__dict__))
+
+    def __str__(self) -> str:
+        head = f"{self.where}: {self.what}" if self.where else self.what
+        lines = [head]
+        for label, text in (
+            ("expected", self.expected),
+            ("found", self.found),
+            ("next", self.remedy),
+        ):
+            if text:
+                indented = text.replace("\n", "\n" + " " * 12)
+                lines.append(f"  {label + ':':<9} {indented}")
+        return "\n".join(lines)
+
+
+def _rebuild(
+    cls: type[PlinthError], args: tuple[object, ...], state: dict[str, object]
+) -> PlinthError:
+    error = cls.__new__(cls)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong in a document: the dotted path of the field and a sentence."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+class ProblemsError(PlinthError):
+    """A document with problems, all of them reported at once."""
+
+    def __init__(self, file: str, problems: Sequence[Problem], *, remedy: str = "") -> None:
+        self.problems = tuple(problems)
+        count = len(self.problems)
+        listed = "\n".join(f"  {file}: {problem}" for problem in self.problems)
+        super().__init__(
+            f"{count} problem{'s' if count != 1 else ''}\n{listed}", where=file, remedy=remedy
+        )
+
+
+class SpecError(ProblemsError):
+    """An image or base specification that cannot be used."""
+
+
+class LockError(PlinthError):
+    """A lock that cannot be made, read or trusted."""
+
+
+class StaleLockError(LockError):
+    """A lock made from other inputs than those now in the tree."""
+
+
+class IntegrityError(PlinthError):
+    """Bytes that are not the bytes a digest names."""
+
+
+class WheelError(PlinthError):
+    """A wheel or sdist that is malformed or hostile."""
+
+
+class PackageError(PlinthError):
+    """A Debian package or archive index that is malformed, hostile or unsatisfiable."""
+
+
+class FetchError(PlinthError):
+    """Something that could not be downloaded from any configured place."""
+
+
+class InterpreterError(PlinthError):
+    """No usable target interpreter on this machine."""
+
+
+class SandboxError(PlinthError):
+    """A sandboxed build step that could not run or that failed."""
+
+
+class LayoutError(PlinthError):
+    """An OCI layout, manifest, config or layer that breaks the specification."""
+
+
+class EngineError(PlinthError):
+    """A Docker Engine that is absent, or a container that did not behave."""

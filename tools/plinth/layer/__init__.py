@@ -1,0 +1,1 @@
+"""Deterministic tar layers, compressed as gzip members."""

@@ -1,0 +1,1 @@
+"""OCI image values, the layout on disk and their validation."""

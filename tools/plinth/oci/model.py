@@ -1,0 +1,54 @@
+"""Values of the OCI image specification: descriptors and layers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from plinth.digest import Digest, Json
+
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+CONFIG = "application/vnd.oci.image.config.v1+json"
+LAYER_GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
+INDEX = "application/vnd.oci.image.index.v1+json"
+
+
+@dataclass(frozen=True)
+class Descriptor:
+    """A typed reference to a blob (OCI image-spec, descriptor.md)."""
+
+    media_type: str
+    digest: Digest
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Json]:
+        """The descriptor as the JSON object of the specification."""
+        document: dict[str, Json] = {
+            "mediaType": self.media_type,
+            "digest": self.digest.oci,
+            "size": self.digest.size,
+        }
+        if self.annotations:
+            document["annotations"] = dict(sorted(self.annotations.items()))
+        return document
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A gzip-compressed tar layer held in the layout's blobs.
+
+    `diff_id` is the SHA-256 (hex) of the uncompressed tar (OCI image-spec, config.md),
+    `name` what a person calls it, `built` whether this run made it, `uncompressed` the tar's
+    length in bytes.
+    """
+
+    name: str
+    digest: Digest
+    diff_id: str
+    uncompressed: int
+    built: bool = False
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """The layer's descriptor; its name travels as the title annotation."""
+        return Descriptor(LAYER_GZIP, self.digest, {"org.opencontainers.image.title": self.name})

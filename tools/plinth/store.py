@@ -1,0 +1,177 @@
+"""A content-addressed store of blobs on disk, laid out as `blobs/sha256/<hex>` (OCI image layout).
+
+A blob appears under its name only when complete and verified, by an atomic rename, so a
+process killed at any instant leaves nothing that looks like a blob and is not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+from plinth.digest import CHUNK, Digest
+from plinth.errors import IntegrityError
+
+
+class BlobWriter:
+    """A blob being written: hashed on the way, visible only after `commit`."""
+
+    def __init__(self, store: BlobStore) -> None:
+        self._store = store
+        descriptor, name = tempfile.mkstemp(prefix="part-", dir=store.temporary)
+        self._path = Path(name)
+        self._descriptor = descriptor
+        self._sha256 = hashlib.sha256()
+        self._size = 0
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append `data`."""
+        self._sha256.update(data)
+        self.write_unhashed(data)
+
+    def write_unhashed(self, data: bytes | memoryview) -> None:
+        """Append `data` that the caller hashes itself; then pass the digest to `commit`."""
+        view = memoryview(data)
+        self._size += len(view)
+        while view:
+            view = view[os.write(self._descriptor, view) :]
+
+    def commit(self, expected: Digest | None = None, *, hashed: str | None = None) -> Digest:
+        """Publish the blob and return its digest.
+
+        `hashed` is the SHA-256 of everything written, where the caller computed it.
+
+        Raises:
+            IntegrityError: the bytes written are not those `expected` names; nothing is kept.
+        """
+        found = Digest(hashed or self._sha256.hexdigest(), self._size)
+        if expected is not None and found != expected:
+            raise IntegrityError(
+                "content does not match its digest",
+                expected=f"{expected.oci}, {expected.size} bytes",
+                found=f"{found.oci}, {found.size} bytes",
+            )
+        # mkstemp makes files 0600 whatever the umask; blobs are public and immutable.
+        os.fchmod(self._descriptor, 0o644)
+        os.close(self._descriptor)
+        self._descriptor = -1
+        os.replace(self._path, self._store.path(found))
+        return found
+
+    def __enter__(self) -> BlobWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._path.unlink(missing_ok=True)
+
+
+class Blobs(Protocol):
+    """The seam every blob store offers: local disk today, a remote cache behind it tomorrow."""
+
+    def get(self, digest: Digest) -> bytes:
+        """The content, verified."""
+
+    def put(self, data: bytes) -> Digest:
+        """Store `data`."""
+
+    def missing(self, digests: Iterable[Digest]) -> set[Digest]:
+        """Those of `digests` that are not held."""
+
+
+class BlobStore:
+    """Blobs under `root/blobs/sha256`; `root/tmp` holds what is being written."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.blobs = root / "blobs" / "sha256"
+        self.temporary = root / "tmp"
+
+    def prepare(self) -> None:
+        """Create the directories and sweep up what killed processes left half-written."""
+        self.blobs.mkdir(parents=True, exist_ok=True)
+        self.temporary.mkdir(parents=True, exist_ok=True)
+
+    def path(self, digest: Digest) -> Path:
+        """Where the blob is, or would be."""
+        return self.blobs / digest.hex
+
+    def has(self, digest: Digest) -> bool:
+        """Whether a blob of this digest and size is held (its content is not read)."""
+        try:
+            return self.path(digest).stat().st_size == digest.size
+        except FileNotFoundError:
+            return False
+
+    def missing(self, digests: Iterable[Digest]) -> set[Digest]:
+        """Those of `digests` that are not held."""
+        return {digest for digest in digests if not self.has(digest)}
+
+    def get(self, digest: Digest) -> bytes:
+        """The content of a blob, verified.
+
+        Raises:
+            IntegrityError: it is absent, or its bytes have changed on disk.
+        """
+        try:
+            data = self.path(digest).read_bytes()
+        except FileNotFoundError:
+            raise IntegrityError("blob is not in the store", where=digest.oci) from None
+        if Digest.of(data) != digest:
+            raise IntegrityError(
+                "blob on disk is damaged",
+                where=str(self.path(digest)),
+                expected=digest.oci,
+                found=Digest.of(data).oci,
+                remedy="delete the file; the next build makes or fetches it again",
+            )
+        return data
+
+    def put(self, data: bytes) -> Digest:
+        """Store `data`; storing the same bytes again changes nothing."""
+        digest = Digest.of(data)
+        if not self.has(digest):
+            with self.writer() as writer:
+                writer.write_unhashed(data)
+                writer.commit(hashed=digest.hex)
+        return digest
+
+    def put_file(self, path: Path, expected: Digest | None = None) -> Digest:
+        """Copy the file at `path` into the store; see `BlobWriter.commit` for `expected`."""
+        with path.open("rb") as source, self.writer() as writer:
+            while chunk := source.read(CHUNK):
+                writer.write(chunk)
+            return writer.commit(expected)
+
+    def writer(self) -> BlobWriter:
+        """A writer for one new blob; use it in a `with` block."""
+        self.prepare()
+        return BlobWriter(self)
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path, *, mode: int = 0o644) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, renamed over it when the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(descriptor)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(mode)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,1 @@
+"""From wheels and sdists to the files pip would install."""
