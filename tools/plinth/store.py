@@ -7,6 +7,7 @@ process killed at any instant leaves nothing that looks like a blob and is not.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import tempfile
@@ -25,6 +26,8 @@ class BlobWriter:
     def __init__(self, store: BlobStore) -> None:
         self._store = store
         descriptor, name = tempfile.mkstemp(prefix="part-", dir=store.temporary)
+        # Held until the file is closed, by whatever end: `sweep` leaves locked files alone.
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         self._path = Path(name)
         self._descriptor = descriptor
         self._sha256 = hashlib.sha256()
@@ -59,9 +62,9 @@ class BlobWriter:
             )
         # mkstemp makes files 0600 whatever the umask; blobs are public and immutable.
         os.fchmod(self._descriptor, 0o644)
+        self._path.replace(self._store.path(found))
         os.close(self._descriptor)
         self._descriptor = -1
-        os.replace(self._path, self._store.path(found))
         return found
 
     def __enter__(self) -> BlobWriter:
@@ -100,9 +103,19 @@ class BlobStore:
         self.temporary = root / "tmp"
 
     def prepare(self) -> None:
-        """Create the directories and sweep up what killed processes left half-written."""
+        """Create the directories."""
         self.blobs.mkdir(parents=True, exist_ok=True)
         self.temporary.mkdir(parents=True, exist_ok=True)
+
+    def sweep(self) -> None:
+        """Remove what killed processes left half-written; safe while others write."""
+        for path in self.temporary.glob("part-*"):
+            with contextlib.suppress(FileNotFoundError), path.open("rb") as stream:
+                try:
+                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    continue
+                path.unlink(missing_ok=True)
 
     def path(self, digest: Digest) -> Path:
         """Where the blob is, or would be."""
@@ -171,7 +184,7 @@ def atomic_write(path: Path, *, mode: int = 0o644) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(mode)
-        os.replace(temporary, path)
+        temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -1,0 +1,137 @@
+"""The OCI image layout in `build/oci`: `oci-layout`, `index.json` and references by name.
+
+OCI image-spec, image-layout.md. The layout is valid at any moment: blobs come first, the index
+is replaced atomically and last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from plinth.digest import Digest, parse_oci
+from plinth.errors import IntegrityError, LayoutError
+from plinth.oci.model import INDEX, MANIFEST, Descriptor
+from plinth.store import BlobStore, atomic_write
+
+REF_NAME = "org.opencontainers.image.ref.name"
+IMAGE_NAME = "io.containerd.image.name"
+_LAYOUT_FILE = b'{"imageLayoutVersion":"1.0.0"}'
+
+
+@dataclass(frozen=True)
+class ImageReference:
+    """What a name in the index stands for: the manifest, and the name engines give the image."""
+
+    name: str
+    manifest: Digest
+    image_name: str
+
+
+def _index_path(store: BlobStore) -> Path:
+    return store.root / "index.json"
+
+
+def read_index(store: BlobStore) -> dict[str, Any]:
+    """The index of a layout, as JSON.
+
+    Raises:
+        LayoutError: there is no layout, or its index is not an OCI index.
+    """
+    path = _index_path(store)
+    try:
+        index = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise LayoutError(
+            "there is no OCI image layout here",
+            where=str(store.root),
+            remedy="build an image first: doit build:<id>",
+        ) from None
+    except ValueError as error:
+        raise LayoutError(f"not JSON: {error}", where=str(path)) from None
+    if not isinstance(index, dict) or not isinstance(index.get("manifests"), list):
+        raise LayoutError("not an OCI image index", where=str(path))
+    return index
+
+
+def references(store: BlobStore) -> dict[str, ImageReference]:
+    """Every named manifest of a layout, by name; empty where there is no layout yet.
+
+    Raises:
+        LayoutError: the index is damaged.
+    """
+    if not _index_path(store).exists():
+        return {}
+    found = {}
+    for number, entry in enumerate(read_index(store)["manifests"]):
+        try:
+            annotations = entry.get("annotations", {})
+            name = annotations.get(REF_NAME)
+            digest = Digest(parse_oci(entry["digest"]), entry["size"])
+        except (AttributeError, KeyError, TypeError, IntegrityError) as error:
+            raise LayoutError(
+                f"bad descriptor: {error!r}",
+                where=f"{_index_path(store)}: manifests[{number}]",
+                remedy="delete the build folder's oci/index.json and build again",
+            ) from None
+        if name:
+            found[name] = ImageReference(name, digest, annotations.get(IMAGE_NAME, name))
+    return found
+
+
+@contextlib.contextmanager
+def _locked(store: BlobStore) -> Iterator[None]:
+    store.prepare()
+    with (store.temporary / "index.lock").open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def tag(
+    store: BlobStore, name: str, manifest: Descriptor, *, image_name: str, architecture: str
+) -> None:
+    """Let `name` stand for `manifest`; other names stay as they are, in sorted order."""
+    with _locked(store):
+        marker = store.root / "oci-layout"
+        if not marker.exists():
+            with atomic_write(marker) as path:
+                path.write_bytes(_LAYOUT_FILE)
+        others = []
+        if _index_path(store).exists():
+            others = [
+                entry
+                for entry in read_index(store)["manifests"]
+                if entry.get("annotations", {}).get(REF_NAME) != name
+            ]
+        entry = {
+            **manifest.to_json(),
+            "platform": {"architecture": architecture, "os": "linux"},
+            "annotations": {IMAGE_NAME: image_name, REF_NAME: name},
+        }
+        manifests = sorted([*others, entry], key=lambda e: str(e["annotations"].get(REF_NAME)))
+        index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests}
+        with atomic_write(_index_path(store)) as path:
+            path.write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+
+
+def read_manifest(store: BlobStore, digest: Digest) -> dict[str, Any]:
+    """The image manifest `digest` names, as JSON.
+
+    Raises:
+        IntegrityError: it is not in the store, or damaged.
+        LayoutError: it is not an image manifest.
+    """
+    manifest = json.loads(store.get(digest))
+    if not isinstance(manifest, dict) or manifest.get("mediaType") != MANIFEST:
+        raise LayoutError("not an OCI image manifest", where=digest.oci)
+    return manifest
+
+
+def descriptor_digest(entry: dict[str, Any]) -> Digest:
+    """The digest in a descriptor's JSON."""
+    return Digest(parse_oci(entry["digest"]), entry["size"])
