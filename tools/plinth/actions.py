@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from plinth.digest import Digest, Json, canonical_json
+from plinth.errors import IntegrityError
 from plinth.store import BlobStore, atomic_write
 
 
@@ -70,7 +71,7 @@ class ActionCache:
             result = ActionResult(outputs, document["info"])
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+        except (IntegrityError, ValueError, KeyError, TypeError, IndexError, AttributeError):
             # A damaged entry is a miss: the action runs again and writes a good one.
             return None
         return None if blobs.missing(result.outputs.values()) else result

@@ -80,7 +80,7 @@ def load_image(folder: Path, image_id: str) -> ImageSpec:
     python = table.table("python", required=True)
     constraints = []
     for inner in python.tables("constraints"):
-        constraints.append(Constraint(inner.text("requirement"), inner.text("reason")))
+        constraints.append(Constraint(inner.requirement("requirement"), inner.text("reason")))
         if not constraints[-1].reason.strip():
             inner.problem("reason", "a constraint says why it is needed")
     smoke = table.table("smoke")

@@ -79,19 +79,32 @@ class Table:
                 self.problem(f"{key}[{number}]", f"expected a string, found {value!r}")
         return tuple(value for value in values if isinstance(value, str))
 
+    def requirement(self, key: str) -> str:
+        """A PEP 508 requirement, without URL."""
+        text = self.text(key)
+        if text:
+            self._parsed(key, text)
+        return text
+
+    def _parsed(self, where: str, text: str) -> Requirement | None:
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement as error:
+            self.problem(where, f"not a PEP 508 requirement: {error}")
+            return None
+        if requirement.url:
+            self.problem(where, f"a URL has no place in a lock; name a version of {text!r}")
+        return requirement
+
     def requirements(self, key: str, *, required: bool = True) -> tuple[str, ...]:
         """A list of PEP 508 requirements, without URLs, each project named once."""
         texts = self.texts(key, required=required)
         seen: dict[str, int] = {}
         for number, text in enumerate(texts):
             where = f"{key}[{number}]"
-            try:
-                requirement = Requirement(text)
-            except InvalidRequirement as error:
-                self.problem(where, f"not a PEP 508 requirement: {error}")
+            requirement = self._parsed(where, text)
+            if requirement is None:
                 continue
-            if requirement.url:
-                self.problem(where, f"a URL has no place in a lock; name a version of {text!r}")
             first = seen.setdefault(requirement.name.lower(), number)
             if first != number:
                 self.problem(where, f"{requirement.name} is already required by {key}[{first}]")

@@ -1,0 +1,114 @@
+"""The blob store: verified, atomic, swept."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from plinth.digest import Digest, canonical_json, parse_oci
+from plinth.errors import IntegrityError
+from plinth.store import BlobStore, atomic_write
+
+HELLO = Digest("2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824", 5)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> BlobStore:
+    return BlobStore(tmp_path / "store")
+
+
+def test_a_blob_lies_under_its_digest(store: BlobStore) -> None:
+    assert store.put(b"hello") == HELLO
+    assert (store.root / "blobs" / "sha256" / HELLO.hex).read_bytes() == b"hello"
+    assert store.get(HELLO) == b"hello"
+
+
+def test_blobs_are_readable_by_everyone_whatever_the_umask(store: BlobStore) -> None:
+    before = os.umask(0o077)
+    try:
+        digest = store.put(b"hello")
+    finally:
+        os.umask(before)
+    assert store.path(digest).stat().st_mode & 0o777 == 0o644
+
+
+def test_wrong_content_leaves_nothing(store: BlobStore) -> None:
+    with pytest.raises(IntegrityError, match="does not match"), store.writer() as writer:
+        writer.write(b"hellO")
+        writer.commit(HELLO)
+    assert not store.has(HELLO)
+    assert list(store.blobs.iterdir()) == []
+    assert list(store.temporary.iterdir()) == []
+
+
+def test_wrong_size_is_refused(store: BlobStore) -> None:
+    with pytest.raises(IntegrityError), store.writer() as writer:
+        writer.write(b"hello")
+        writer.commit(Digest(HELLO.hex, 6))
+
+
+def test_damage_on_disk_is_found_and_named(store: BlobStore) -> None:
+    store.put(b"hello")
+    store.path(HELLO).write_bytes(b"jello")
+    with pytest.raises(IntegrityError) as raised:
+        store.get(HELLO)
+    assert str(store.path(HELLO)) in str(raised.value)
+
+
+def test_a_truncated_blob_counts_as_missing(store: BlobStore) -> None:
+    store.put(b"hello")
+    store.path(HELLO).write_bytes(b"hell")
+    assert store.missing([HELLO]) == {HELLO}
+
+
+def test_put_file_checks_what_it_copies(store: BlobStore, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"hello")
+    assert store.put_file(source, HELLO) == HELLO
+    source.write_bytes(b"other")
+    with pytest.raises(IntegrityError):
+        store.put_file(source, HELLO)
+
+
+def test_sweep_takes_what_a_killed_writer_left_and_nothing_else(store: BlobStore) -> None:
+    script = (
+        "import os, signal, sys; from pathlib import Path; from plinth.store import BlobStore\n"
+        "writer = BlobStore(Path(sys.argv[1])).writer(); writer.write(b'half')\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    killed = subprocess.run([sys.executable, "-c", script, str(store.root)], check=False)
+    assert killed.returncode == -9
+    assert len(list(store.temporary.glob("part-*"))) == 1
+    with store.writer() as alive:
+        alive.write(b"hel")
+        store.sweep()
+        assert len(list(store.temporary.glob("part-*"))) == 1
+        alive.write(b"lo")
+        assert alive.commit(HELLO) == HELLO
+    assert store.get(HELLO) == b"hello"
+
+
+def test_atomic_write_keeps_the_old_file_when_the_block_fails(tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    target.write_text("old")
+    with pytest.raises(RuntimeError), atomic_write(target) as path:
+        path.write_text("new")
+        raise RuntimeError
+    assert target.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_canonical_json_is_one_text_for_equal_values() -> None:
+    assert (
+        canonical_json({"b": [1, None, True], "a": "é"}) == '{"a":"é","b":[1,null,true]}'.encode()
+    )
+
+
+@pytest.mark.parametrize("text", ["", "sha256:", "sha512:" + "0" * 64, "sha256:" + "G" * 64, "x"])
+def test_other_digests_are_refused(text: str) -> None:
+    with pytest.raises(IntegrityError):
+        parse_oci(text)
