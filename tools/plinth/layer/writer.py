@@ -1,0 +1,129 @@
+"""`LayerWriter`: a deterministic tar layer, gzip-compressed member by member.
+
+A layer is a sequence of gzip members (RFC 1952): tar headers and padding in small ones, each
+file's content in one of its own. A deflate stream that a wheel already holds is taken over as
+it is; all else is compressed by the pinned libdeflate.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+import deflate
+
+from plinth.errors import LayoutError
+from plinth.layer import gzip
+from plinth.layer.header import DIRECTORY, END, FILE, SYMLINK, header, padding
+from plinth.layer.owner import ROOT, Owner
+from plinth.layer.stream import Buffer, Hasher, Threads
+from plinth.oci.model import Layer
+from plinth.store import BlobStore
+
+
+class LayerWriter:
+    """One layer being written into `store`; use it in a `with` block and end with `commit`.
+
+    Paths are relative to the image's root. Every directory a file is in must be given before
+    it, or be outside the image's own care: an engine would make it up as root's.
+    `threads` lets the two hashes run beside the caller; bytes are the same.
+    """
+
+    def __init__(self, store: BlobStore, *, threads: bool = False) -> None:
+        self._writer = store.writer()
+        self._threads = Threads(threads=threads)
+        self._outer = Hasher(self._writer.write_batch, self._threads.outer)
+        self._inner = Hasher(None, self._threads.inner)
+        self._headers: list[bytes] = []
+        self._paths: set[str] = set()
+
+    def __enter__(self) -> LayerWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._threads.__exit__(kind, error, trace)
+        self._writer.__exit__(kind, error, trace)
+
+    def directory(self, path: str, mode: int = 0o755, owner: Owner = ROOT) -> None:
+        """Add a directory."""
+        self._entry(path, header(path, DIRECTORY, mode=mode, owner=owner))
+
+    def symlink(self, path: str, target: str, owner: Owner = ROOT) -> None:
+        """Add a symbolic link that points to `target`, as given."""
+        self._entry(path, header(path, SYMLINK, mode=0o777, owner=owner, target=target))
+
+    def file(self, path: str, data: bytes, mode: int = 0o644, owner: Owner = ROOT) -> None:
+        """Add a regular file, compressed by us."""
+        self._entry(path, header(path, FILE, size=len(data), mode=mode, owner=owner))
+        if data:
+            self._close_headers()
+            self._outer.add(gzip.member(data))
+            self._inner.add(data)
+            self._headers.append(padding(len(data)))
+
+    def spliced(
+        self, path: str, size: int, mode: int = 0o644, owner: Owner = ROOT
+    ) -> SplicedFile | None:
+        """Begin a regular file of `size` bytes whose deflate stream the caller brings.
+
+        Returns what takes its pieces, or None for an empty file, which has no member.
+        """
+        self._entry(path, header(path, FILE, size=size, mode=mode, owner=owner))
+        if size == 0:
+            return None
+        self._close_headers()
+        self._outer.add(gzip.MEMBER)
+        return SplicedFile(self._outer, self._inner, self._headers, size)
+
+    def commit(self, name: str) -> Layer:
+        """End the archive, publish the blob, and return the layer, called `name`."""
+        self._headers.append(END)
+        self._close_headers()
+        diff_id = self._inner.finish()
+        digest = self._writer.commit(hashed=self._outer.finish())
+        return Layer(name, digest, diff_id, self._inner.size, built=True)
+
+    def _entry(self, path: str, data: bytes) -> None:
+        if path in self._paths:
+            raise LayoutError("two entries of one layer have the same path", where=path)
+        self._paths.add(path)
+        self._headers.append(data)
+
+    def _close_headers(self) -> None:
+        data = b"".join(self._headers)
+        self._headers.clear()
+        if data:
+            self._outer.add(gzip.member(data))
+            self._inner.add(data)
+
+
+class SplicedFile:
+    """The content of one file on its way into a layer: compressed pieces and plain pieces."""
+
+    def __init__(self, outer: Hasher, inner: Hasher, headers: list[bytes], size: int) -> None:
+        self._outer = outer
+        self._inner = inner
+        self._headers = headers
+        self._size = size
+        self._crc = 0
+        self._plain = 0
+
+    def compressed(self, data: Buffer) -> None:
+        """The next piece of the deflate stream."""
+        self._outer.add(data)
+
+    def plain(self, data: Buffer) -> None:
+        """The next piece of what the deflate stream inflates to."""
+        self._crc = deflate.crc32(data, self._crc)
+        self._plain += len(data)
+        self._inner.add(data)
+
+    def close(self, crc: int) -> bool:
+        """End the file; false where size or CRC-32 are not those promised."""
+        self._outer.add(gzip.trailer(crc, self._size))
+        self._headers.append(padding(self._size))
+        return self._crc == crc and self._plain == self._size
