@@ -11,7 +11,7 @@ import fcntl
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
@@ -57,10 +57,17 @@ class BlobWriter:
                 if written:
                     pending[0] = pending[0][written:]
 
-    def commit(self, expected: Digest | None = None, *, hashed: str | None = None) -> Digest:
+    def commit(
+        self,
+        expected: Digest | None = None,
+        *,
+        hashed: str | None = None,
+        admit: Callable[[Path], None] | None = None,
+    ) -> Digest:
         """Publish the blob and return its digest.
 
-        `hashed` is the SHA-256 of everything written, where the caller computed it.
+        `hashed` is the SHA-256 of everything written, where the caller computed it. `admit`
+        sees the verified file before it is published; what it raises keeps it out.
 
         Raises:
             IntegrityError: the bytes written are not those `expected` names; nothing is kept.
@@ -72,6 +79,8 @@ class BlobWriter:
                 expected=f"{expected.oci}, {expected.size} bytes",
                 found=f"{found.oci}, {found.size} bytes",
             )
+        if admit is not None:
+            admit(self._path)
         # mkstemp makes files 0600 whatever the umask; blobs are public and immutable.
         os.fchmod(self._descriptor, 0o644)
         self._path.replace(self._store.path(found))
@@ -173,12 +182,18 @@ class BlobStore:
                 writer.commit(hashed=digest.hex)
         return digest
 
-    def put_file(self, path: Path, expected: Digest | None = None) -> Digest:
-        """Copy the file at `path` into the store; see `BlobWriter.commit` for `expected`."""
+    def put_file(
+        self,
+        path: Path,
+        expected: Digest | None = None,
+        *,
+        admit: Callable[[Path], None] | None = None,
+    ) -> Digest:
+        """Copy the file at `path` into the store; see `BlobWriter.commit` for the rest."""
         with path.open("rb") as source, self.writer() as writer:
             while chunk := source.read(CHUNK):
                 writer.write(chunk)
-            return writer.commit(expected)
+            return writer.commit(expected, admit=admit)
 
     def writer(self) -> BlobWriter:
         """A writer for one new blob; use it in a `with` block."""

@@ -10,6 +10,8 @@ nothing compiled stays alive here, all that compiling may import is imported fir
 source makes the interpreter import more, this worker answers and ends; a fresh one goes on.
 """
 
+from __future__ import annotations
+
 import encodings.ascii
 import encodings.latin_1
 import encodings.utf_8

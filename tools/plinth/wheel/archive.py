@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from isal import isal_zlib
+from isal.igzip_lib import IsalError
 from packaging.utils import (
     InvalidWheelFilename,
     canonicalize_name,
@@ -169,7 +170,7 @@ class WheelArchive:
                 yield raw, self._inflate_whole(info, raw)
             else:
                 yield from self._inflate_pieces(info, raw)
-        except (isal_zlib.IsalError, zlib.error) as error:
+        except (IsalError, zlib.error) as error:
             raise self.wrong(f"damaged deflate stream: {error}", info.filename) from None
 
     def _inflate_whole(self, info: zipfile.ZipInfo, raw: memoryview) -> bytes:

@@ -1,0 +1,70 @@
+"""Finding the target interpreter on this machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from plinth.config import Config
+from plinth.errors import InterpreterError
+
+
+def find_python(version: str, config: Config) -> Path:
+    """The real path of a CPython `version` ("3.7") of this machine.
+
+    Looked for in the settings (`python."3.7"`), then on PATH, then among pyenv's versions.
+
+    Raises:
+        InterpreterError: there is none, with what to do about it.
+    """
+    tried = []
+    for candidate in _candidates(version, config):
+        tried.append(str(candidate))
+        found = _real(candidate, version)
+        if found is not None:
+            return found
+    raise InterpreterError(
+        f"there is no CPython {version} on this machine",
+        expected=f"python{version} on PATH, in pyenv, or named in the settings",
+        found=f"tried {', '.join(tried)}" if tried else f"nothing called python{version}",
+        remedy=f"install one (pyenv install {version}), or set python.{version!r} = "
+        f'"/path/to/python{version}" in the settings file ~/.config/plinth/config.toml,\n'
+        "or make the canonical base's inputs reachable (docs/base.md)",
+    )
+
+
+def _candidates(version: str, config: Config) -> Iterator[Path]:
+    if version in config.python:
+        yield Path(config.python[version])
+        return
+    found = shutil.which(f"python{version}")
+    if found:
+        yield Path(found)
+    root = Path(os.environ.get("PYENV_ROOT", str(Path.home() / ".pyenv")))
+    yield from sorted(root.glob(f"versions/{version}.*/bin/python{version}"), reverse=True)
+
+
+def _real(candidate: Path, version: str) -> Path | None:
+    """The interpreter behind shims and links, if it runs and is of that version."""
+    script = (
+        "import platform, sys; print(sys.executable); print('%d.%d' % sys.version_info[:2]);"
+        "print(platform.python_implementation()); print(sys.base_prefix)"
+    )
+    try:
+        done = subprocess.run(
+            [str(candidate), "-s", "-S", "-c", script],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=20,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    lines = done.stdout.splitlines()
+    if done.returncode or lines[1:3] != [version, "CPython"]:
+        return None
+    real = Path(lines[3]) / "bin" / f"python{version}"
+    return real if real.exists() else Path(lines[0])

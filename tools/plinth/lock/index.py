@@ -1,0 +1,275 @@
+"""The configured package index, asked through its JSON simple API (PEP 691, PEP 700)."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import requests
+from packaging.utils import canonicalize_name
+
+from plinth.config import Config
+from plinth.digest import CHUNK, Digest
+from plinth.errors import FetchError, IntegrityError, LockError
+from plinth.store import BlobStore, atomic_write
+
+JSON = "application/vnd.pypi.simple.v1+json"
+_TRIES = 4
+_TIMEOUT = 60
+T = TypeVar("T")
+
+# Asked of pip itself, so that its files, its environment variables and its default all count.
+_ASK_PIP = """
+import json
+from pip._internal.configuration import Configuration
+from pip._internal.models.index import PyPI
+c = Configuration(isolated=False); c.load()
+items = {}
+for key, value in c.items():
+    if isinstance(value, dict):
+        items.update(value)
+    else:
+        items[key] = value
+def get(name):
+    for scope in (":env:", "install", "global"):
+        if items.get(scope + "." + name):
+            return items[scope + "." + name]
+print(json.dumps([get("index-url") or PyPI.simple_url, get("cert")]))
+"""
+
+
+@dataclass(frozen=True)
+class IndexFile:
+    """One file of a project as the index lists it; `metadata` is the SHA-256 of its PEP 658
+    metadata, empty where the index has none."""
+
+    name: str
+    url: str
+    digest: Digest
+    uploaded: str
+    requires_python: str
+    yanked: bool
+    metadata: str
+
+
+class Index:
+    """The index this machine is configured to use; pages are kept in `cache`, files in `blobs`."""
+
+    def __init__(self, config: Config, cache: Path, blobs: BlobStore) -> None:
+        self._config = config
+        self._cache = cache
+        self._blobs = blobs
+        self._local = threading.local()
+        self._pages: dict[str, list[IndexFile]] = {}
+        self._guards: dict[str, threading.Lock] = {}
+        self._guard = threading.Lock()
+
+    @cached_property
+    def _settings(self) -> tuple[str, str | None]:
+        done = subprocess.run(
+            [sys.executable, "-c", _ASK_PIP], check=False, capture_output=True, text=True
+        )
+        url, cert = json.loads(done.stdout) if done.returncode == 0 else (None, None)
+        url = self._config.index_url or url
+        if not url:
+            raise FetchError(
+                "no package index is configured",
+                remedy="set index-url in the settings file, or in pip's own configuration",
+            )
+        return str(url).rstrip("/"), cert
+
+    def pip_options(self) -> list[str]:
+        """Options that make pip use this index and no other."""
+        url, cert = self._settings
+        return [f"--index-url={url}", *([f"--cert={cert}"] if cert else [])]
+
+    @property
+    def _session(self) -> requests.Session:
+        if not hasattr(self._local, "session"):
+            session = requests.Session()
+            if self._settings[1]:
+                session.verify = self._settings[1]
+            self._local.session = session
+        found: requests.Session = self._local.session
+        return found
+
+    def _once(self, key: str) -> threading.Lock:
+        with self._guard:
+            return self._guards.setdefault(key, threading.Lock())
+
+    def files(self, project: str, as_of: datetime.datetime | None) -> list[IndexFile]:
+        """All files of `project` uploaded by `as_of`; empty where the index knows none.
+
+        Raises:
+            FetchError: the index cannot be reached.
+            LockError: it lacks what a lock needs (JSON, hashes, upload times).
+        """
+        name = canonicalize_name(project)
+        with self._once(name):
+            if name not in self._pages:
+                self._pages[name] = list(_parse(name, self._page(name, as_of)))
+        if as_of is None:
+            return self._pages[name]
+        limit = as_of.strftime("%Y-%m-%dT%H:%M:%S")
+        for file in self._pages[name]:
+            if not file.uploaded:
+                raise LockError(
+                    f"the index gives no upload time for {file.name}, so as-of cannot hold",
+                    expected="an index with upload times (PEP 700)",
+                    remedy="use another index, or drop as-of from the specification",
+                )
+        return [file for file in self._pages[name] if file.uploaded[:19] <= limit]
+
+    def _page(self, name: str, as_of: datetime.datetime | None) -> dict[str, Any]:
+        path = self._cache / f"{name}.json"
+        kept: dict[str, Any] = {}
+        if path.exists():
+            try:
+                kept = json.loads(path.read_bytes())
+            except ValueError:
+                kept = {}
+            # What was fetched a day after the moment looked at holds all uploads before it.
+            if kept and as_of and path.stat().st_mtime > as_of.timestamp() + 86_400:
+                return dict(kept["page"])
+        headers = {"Accept": JSON}
+        if kept.get("etag"):
+            headers["If-None-Match"] = kept["etag"]
+
+        def ask() -> tuple[int, str, bytes]:
+            answer = self._session.get(
+                f"{self._settings[0]}/{name}/", headers=headers, timeout=_TIMEOUT
+            )
+            if answer.status_code >= 500:
+                answer.raise_for_status()
+            if answer.status_code == 200 and JSON not in answer.headers.get("Content-Type", ""):
+                raise LockError(
+                    "the package index has no JSON API",
+                    expected=JSON,
+                    found=answer.headers.get("Content-Type", "no content type"),
+                    remedy="configure an index that speaks PEP 691",
+                )
+            return answer.status_code, answer.headers.get("ETag", ""), answer.content
+
+        status, etag, body = self._retried(ask, name)
+        if status == 304:
+            path.touch()
+            return dict(kept["page"])
+        if status == 404:
+            return {"files": []}
+        if status != 200:
+            raise FetchError(f"the package index answered {status}", where=name)
+        try:
+            page = json.loads(body)
+        except ValueError as error:
+            raise LockError(f"the index's answer is not JSON: {error}", where=name) from None
+        if not isinstance(page, dict):
+            raise LockError("the index's answer is not a JSON object", where=name)
+        with atomic_write(path) as temporary:
+            temporary.write_text(json.dumps({"etag": etag, "page": page}), encoding="utf-8")
+        return page
+
+    def _retried(self, ask: Callable[[], T], what: str) -> T:
+        for attempt in range(_TRIES):
+            try:
+                return ask()
+            except (requests.RequestException, OSError) as error:
+                if attempt == _TRIES - 1:
+                    raise FetchError(
+                        "the package index cannot be reached",
+                        where=what,
+                        found=type(error).__name__,
+                        remedy="check the network, or index-url in the settings; "
+                        "everything already in the store is kept",
+                    ) from None
+                time.sleep(0.5 * 2**attempt)
+        raise AssertionError  # the loop returns or raises
+
+    def metadata(self, file: IndexFile) -> bytes:
+        """The PEP 658 metadata of `file`, verified.
+
+        Raises:
+            FetchError: it cannot be fetched.
+            IntegrityError: it is not what the index announced.
+        """
+        path = self._cache / "metadata" / file.metadata
+        if path.exists():
+            data = path.read_bytes()
+            if Digest.of(data).hex == file.metadata:
+                return data
+
+        def ask() -> bytes:
+            answer = self._session.get(f"{file.url}.metadata", timeout=_TIMEOUT)
+            answer.raise_for_status()
+            return answer.content
+
+        data = self._retried(ask, f"{file.name}.metadata")
+        if Digest.of(data).hex != file.metadata:
+            raise IntegrityError(
+                "the index's metadata does not match its hash",
+                where=f"{file.name}.metadata",
+                expected=file.metadata,
+                found=Digest.of(data).hex,
+            )
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(data)
+        return data
+
+    def download(self, file: IndexFile, admit: Callable[[Path], None] | None = None) -> Path:
+        """Bring `file` into the blob store and return where it is.
+
+        `admit` sees the verified file before it enters; what it raises keeps the file out.
+
+        Raises:
+            FetchError: it cannot be fetched.
+            IntegrityError: it is not the file the digest names.
+        """
+        if not self._blobs.has(file.digest):
+
+            def ask() -> None:
+                with (
+                    self._session.get(file.url, stream=True, timeout=_TIMEOUT) as answer,
+                    self._blobs.writer() as writer,
+                ):
+                    answer.raise_for_status()
+                    left = file.digest.size
+                    for chunk in answer.iter_content(CHUNK):
+                        left -= len(chunk)
+                        if left < 0:
+                            break
+                        writer.write(chunk)
+                    if left > 0:
+                        raise requests.ConnectionError("the answer ended early")
+                    writer.commit(file.digest, admit=admit)
+
+            self._retried(ask, file.name)
+        return self._blobs.path(file.digest)
+
+
+def _parse(project: str, page: dict[str, Any]) -> Iterator[IndexFile]:
+    try:
+        for entry in page["files"]:
+            sha256 = entry["hashes"].get("sha256")
+            size = entry.get("size")
+            if not sha256 or not isinstance(size, int):
+                continue
+            metadata = entry.get("core-metadata") or entry.get("data-dist-info-metadata")
+            yield IndexFile(
+                entry["filename"],
+                entry["url"],
+                Digest(sha256, size),
+                entry.get("upload-time") or "",
+                entry.get("requires-python") or "",
+                bool(entry.get("yanked")),
+                metadata.get("sha256", "") if isinstance(metadata, dict) else "",
+            )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise LockError(f"the index's page is malformed: {error!r}", where=project) from None

@@ -1,0 +1,54 @@
+"""What an image's lock is made from, as one document with a checksum, and how two differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from plinth.digest import Digest, Json, canonical_json
+from plinth.lock.resolver import PIP_TOOLS
+from plinth.spec.image import ImageSpec, Target
+
+FORMAT = 1
+"""Raised whenever the code would make another lock of the same inputs."""
+
+
+def inputs_of(spec: ImageSpec, target: Target) -> dict[str, Json]:
+    """Everything that decides the lock of `spec` for `target`."""
+    return {
+        "format": FORMAT,
+        "pip-tools": PIP_TOOLS,
+        "python": target.python,
+        "glibc": f"{target.glibc[0]}.{target.glibc[1]}",
+        "architecture": target.architecture,
+        "as-of": spec.as_of.strftime("%Y-%m-%dT%H:%M:%SZ") if spec.as_of else "",
+        "requirements": list(spec.requirements),
+        "base-requirements": list(target.requirements),
+        "constraints": [constraint.requirement for constraint in spec.constraints],
+    }
+
+
+def checksum(inputs: Mapping[str, Json]) -> str:
+    """The SHA-256 of the inputs, in hexadecimal."""
+    return Digest.of(canonical_json(inputs)).hex
+
+
+def changes(old: Mapping[str, Json], new: Mapping[str, Json]) -> list[str]:
+    """One sentence for each input that differs."""
+    found = []
+    for key in sorted({*old, *new}):
+        before, after = old.get(key), new.get(key)
+        if before == after:
+            continue
+        if isinstance(before, list) and isinstance(after, list):
+            gone = [str(item) for item in before if item not in after]
+            come = [str(item) for item in after if item not in before]
+            if gone and come:
+                found.append(f"{key}: {', '.join(gone)} became {', '.join(come)}")
+            elif gone or come:
+                verb = "removed" if gone else "added"
+                found.append(f"{key}: {', '.join(gone or come)} {verb}")
+            else:
+                found.append(f"{key}: the order changed")
+        else:
+            found.append(f"{key}: {before!r} became {after!r}")
+    return found

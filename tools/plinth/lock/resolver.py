@@ -1,0 +1,134 @@
+"""pip-tools under the target's Python, in an environment of its own: the one resolver."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from plinth.base.interpreter import find_python
+from plinth.config import Config
+from plinth.digest import Digest
+from plinth.errors import LockError
+from plinth.lock.index import Index
+from plinth.report import Progress
+
+PIP_TOOLS = "6.14.0"
+_PINS = Path(__file__).parent / "data" / "pip-tools-cp37.txt"
+_DRIVER = Path(__file__).with_name("_compile_driver.py")
+_OPTIONS = (
+    "--quiet",
+    "--generate-hashes",
+    "--allow-unsafe",
+    "--strip-extras",
+    "--resolver=backtracking",
+    "--no-emit-index-url",
+    "--no-emit-trusted-host",
+    "--no-emit-find-links",
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One compilation: `.in` files in `folder`, compiled to `requirements.txt` there.
+
+    `command` is what the file's header tells people to run; `upgrade` names packages that may
+    leave the pins the file already has.
+    """
+
+    folder: Path
+    sources: tuple[str, ...]
+    index_url: str
+    command: str
+    upgrade: tuple[str, ...] = ()
+
+    def arguments(self) -> list[str]:
+        """The command line of pip-compile."""
+        return [
+            *_OPTIONS,
+            f"--index-url={self.index_url}",
+            "--output-file=requirements.txt",
+            *(f"--upgrade-package={name}" for name in self.upgrade),
+            *self.sources,
+        ]
+
+
+class Resolver:
+    """pip-compile for a target Python; its environment is made on first use, under `tools`."""
+
+    def __init__(self, tools: Path, version: str, config: Config, index: Index) -> None:
+        self._tools = tools
+        self._version = version
+        self._config = config
+        self._index = index
+
+    def compile(self, jobs: Sequence[Job], progress: Progress) -> list[str | None]:
+        """Run the jobs in one process; for each, None or why it failed.
+
+        Raises:
+            LockError: the resolver itself cannot be run.
+            InterpreterError: there is no target Python on this machine.
+        """
+        python = self._environment(progress)
+        requests = [
+            {"arguments": job.arguments(), "folder": str(job.folder), "command": job.command}
+            for job in jobs
+        ]
+        done = subprocess.run(
+            [str(python), "-I", str(_DRIVER)],
+            input=json.dumps(requests),
+            check=False,
+            capture_output=True,
+            text=True,
+            env=_clean_environment(),
+        )
+        try:
+            answers = json.loads(done.stdout)
+        except ValueError:
+            raise LockError(
+                "the resolver failed", where="pip-compile", found=done.stderr[-2000:]
+            ) from None
+        return [answer if answer is None else str(answer) for answer in answers]
+
+    def _environment(self, progress: Progress) -> Path:
+        python = find_python(self._version, self._config)
+        key = Digest.of(_PINS.read_bytes() + str(python).encode()).hex[:16]
+        folder = self._tools / f"pip-tools-{PIP_TOOLS}-{key}"
+        ready = folder / "ready"
+        if not ready.exists():
+            progress(f"preparing pip-tools {PIP_TOOLS} for Python {self._version} (once)")
+            shutil.rmtree(folder, ignore_errors=True)
+            self._run([str(python), "-s", "-m", "venv", str(folder)])
+            self._run(
+                [
+                    str(folder / "bin" / "python"),
+                    *("-s", "-m", "pip", "install", "-q", "--no-cache-dir", "--require-hashes"),
+                    *("--disable-pip-version-check", *self._index.pip_options()),
+                    *("-r", str(_PINS)),
+                ]
+            )
+            ready.touch()
+        return folder / "bin" / "python"
+
+    def _run(self, command: list[str]) -> None:
+        done = subprocess.run(
+            command, check=False, capture_output=True, text=True, env=_clean_environment()
+        )
+        if done.returncode:
+            raise LockError(
+                "the resolver's environment cannot be made",
+                where=" ".join(command[:4]),
+                found=(done.stderr or done.stdout)[-2000:],
+                remedy="check the network and the package index in the settings",
+            )
+
+
+def _clean_environment() -> dict[str, str]:
+    """The environment without pip's settings: extra indexes and local folders must not decide
+    what a lock holds."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PIP_", "PYTHON"))}
+    return {**kept, "PIP_CONFIG_FILE": os.devnull, "PIP_NO_CACHE_DIR": "1", "LC_ALL": "C.UTF-8"}

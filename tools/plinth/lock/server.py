@@ -1,0 +1,198 @@
+"""A loopback package index for one lock: only what the target could install, as of one moment.
+
+pip's resolver asks it; it asks the configured index. So the resolver sees the target's world
+(tags, libc, time), whatever machine it runs on, and never learns a host's name.
+"""
+
+from __future__ import annotations
+
+import datetime
+import email.parser
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from plinth.errors import PlinthError
+from plinth.lock.index import JSON, Index, IndexFile
+from plinth.lock.target import Candidate, candidates
+from plinth.spec.image import Target
+
+_AHEAD = 16
+
+
+class LoopbackIndex:
+    """Serves projects at `url` while its `with` block runs.
+
+    `pinned` names versions that stay visible although yanked, by project: those of the
+    previous lock. `failures` collects what went wrong upstream, for the caller to raise.
+    """
+
+    def __init__(
+        self,
+        index: Index,
+        target: Target,
+        as_of: datetime.datetime | None,
+        pinned: dict[str, str],
+    ) -> None:
+        self._index = index
+        self._target = target
+        self._as_of = as_of
+        self._pinned = pinned
+        self._pool = ThreadPoolExecutor(_AHEAD, "prefetch")
+        self._seen: set[str] = set()
+        self._by_digest: dict[str, IndexFile] = {}
+        self.failures: list[PlinthError] = []
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server.daemon_threads = True
+        self.origin = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self.url = f"{self.origin}/simple"
+
+    def __enter__(self) -> LoopbackIndex:
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._pool.shutdown(cancel_futures=True)
+
+    def visible(self, project: str) -> list[Candidate]:
+        """The files of `project` the resolver may choose from."""
+        name = canonicalize_name(project)
+        found = [
+            candidate
+            for candidate in candidates(self._index.files(name, self._as_of), self._target)
+            if not candidate.file.yanked or self._pinned.get(name) == str(candidate.version)
+        ]
+        # A source distribution is of use only where no wheel of its version serves.
+        wheels = {candidate.version for candidate in found if not candidate.is_sdist}
+        return [c for c in found if not c.is_sdist or c.version not in wheels]
+
+    def prefetch(self, project: str) -> None:
+        """Fetch the page of `project`, and what its newest version needs, ahead of the
+        resolver: it asks for one thing at a time, and waiting is most of a lock's time."""
+        name = canonicalize_name(project)
+        if name not in self._seen:
+            self._seen.add(name)
+            self._pool.submit(self._prefetch, name)
+
+    def _prefetch(self, name: str) -> None:
+        try:
+            found = self.visible(name)
+            wanted = self._pinned.get(name)
+            pool = [c for c in found if str(c.version) == wanted] or [
+                c for c in found if not c.version.is_prerelease
+            ]
+            best = max(pool, key=lambda c: (c.version, -c.rank), default=None)
+            if best is None or not best.file.metadata:
+                return
+            text = self._index.metadata(best.file).decode("utf-8", "replace")
+            for line in email.parser.HeaderParser().parsestr(text).get_all("Requires-Dist", []):
+                requirement = Requirement(str(line))
+                marker = requirement.marker
+                if marker is None or marker.evaluate(
+                    {"extra": "", "python_version": self._target.python}
+                ):
+                    self.prefetch(requirement.name)
+        except (PlinthError, InvalidRequirement, RuntimeError):
+            # Only a head start was lost: the resolver asks again and gets the error.
+            return
+
+    def page(self, project: str) -> dict[str, Any] | None:
+        """The JSON simple page of `project`; None where nothing of it can be installed."""
+        self.prefetch(project)
+        found = self.visible(project)
+        files = []
+        for candidate in found:
+            file = candidate.file
+            self._by_digest[file.digest.hex] = file
+            files.append(
+                {
+                    "filename": file.name,
+                    "url": self._link(file),
+                    "hashes": {"sha256": file.digest.hex},
+                    "core-metadata": {"sha256": file.metadata} if file.metadata else False,
+                    "yanked": False,
+                }
+            )
+        if not files:
+            return None
+        name = canonicalize_name(project)
+        return {"meta": {"api-version": "1.1"}, "name": name, "files": files}
+
+    def _link(self, file: IndexFile) -> str:
+        return f"{self.origin}/files/{file.digest.hex}/{file.name}"
+
+    def project(self, project: str) -> dict[str, Any]:
+        """The older JSON document pip-tools reads hashes from."""
+        releases: dict[str, list[dict[str, Any]]] = {}
+        for candidate in self.visible(project):
+            releases.setdefault(str(candidate.version), []).append(
+                {
+                    "url": self._link(candidate.file),
+                    "packagetype": "sdist" if candidate.is_sdist else "bdist_wheel",
+                    "digests": {"sha256": candidate.file.digest.hex},
+                }
+            )
+        return {"releases": releases}
+
+    def download(self, file: IndexFile) -> Path:
+        """Bring a file of the configured index into the store and return where it is."""
+        return self._index.download(file)
+
+    def content(self, digest: str, name: str) -> bytes | None:
+        """A file, or its metadata where `name` ends in `.metadata`."""
+        file = self._by_digest.get(digest)
+        if file is None:
+            return None
+        if name.endswith(".metadata"):
+            return self._index.metadata(file)
+        return self._index.download(file).read_bytes()
+
+
+def _handler(owner: LoopbackIndex) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            parts = self.path.strip("/").split("/")
+            try:
+                body, kind = self._answer(parts)
+            except PlinthError as error:
+                owner.failures.append(error)
+                body, kind = None, ""
+            status = 200 if body is not None else 404
+            body = body or b""
+            self.send_response(status)
+            self.send_header("Content-Type", kind or "text/plain")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def _answer(self, parts: list[str]) -> tuple[bytes | None, str]:
+            document: dict[str, Any] | None = None
+            if len(parts) == 2 and parts[0] == "simple":
+                document = owner.page(parts[1])
+            elif len(parts) == 3 and parts[0] == "pypi" and parts[2] == "json":
+                document = owner.project(parts[1])
+                return json.dumps(document).encode(), "application/json"
+            elif len(parts) == 3 and parts[0] == "files":
+                return owner.content(parts[1], parts[2]), "application/octet-stream"
+            return (json.dumps(document).encode() if document else None), JSON
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            """Keep the terminal for people."""
+
+    return Handler

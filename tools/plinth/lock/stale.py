@@ -1,0 +1,46 @@
+"""Is a lock still the lock of what is in the tree?"""
+
+from __future__ import annotations
+
+from plinth.digest import Digest
+from plinth.errors import LockError, StaleLockError
+from plinth.lock.inputs import changes, inputs_of
+from plinth.lock.pylock import ImageLock, load
+from plinth.spec.image import load_image, load_target
+from plinth.workspace import Workspace
+
+
+def check(ws: Workspace, image_id: str) -> ImageLock:
+    """The lock of `image_id`, which was made from what the tree holds now.
+
+    Raises:
+        LockError: there is no lock, or it was edited by hand.
+        StaleLockError: its inputs changed since; says which and how.
+    """
+    spec = load_image(ws.images, image_id)
+    target = load_target(ws.bases, spec.base)
+    folder = ws.locks / image_id
+    shown = f"locks/{image_id}/pylock.toml"
+    if not (folder / "pylock.toml").exists():
+        raise LockError(
+            f"there is no lock for {image_id}", where=shown, remedy=f"make it: doit lock:{image_id}"
+        )
+    lock = load(folder / "pylock.toml", shown)
+    found = changes(lock.inputs, inputs_of(spec, target))
+    if found:
+        raise StaleLockError(
+            f"the lock of {image_id} was made from other inputs",
+            where=shown,
+            found="\n".join(found),
+            remedy=f"lock again: doit lock:{image_id}",
+        )
+    text = folder / "requirements.txt"
+    if not text.exists() or Digest.of(text.read_bytes()).hex != lock.requirements_digest:
+        raise StaleLockError(
+            "requirements.txt and pylock.toml do not belong together",
+            where=f"locks/{image_id}/requirements.txt",
+            expected=f"sha256:{lock.requirements_digest}",
+            found="no file" if not text.exists() else f"sha256:{Digest.of_file(text).hex}",
+            remedy=f"lock again: doit lock:{image_id}",
+        )
+    return lock
