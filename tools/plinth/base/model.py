@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from plinth.digest import Digest
 from plinth.oci.model import Layer
@@ -19,15 +18,10 @@ def site_packages(version: str) -> str:
 
 @dataclass(frozen=True)
 class Interpreter:
-    """The target interpreter.
-
-    `version` is `3.7`; `tree` identifies its files byte for byte; `executable` is a copy of
-    it that runs on the building machine, to compile bytecode for it.
-    """
+    """The target interpreter: `version` is `3.7`; `tree` identifies its files byte for byte."""
 
     version: str
     tree: Digest
-    executable: Path
 
 
 @dataclass(frozen=True)
@@ -37,3 +31,8 @@ class Base:
     name: str
     layers: tuple[Layer, ...]
     interpreter: Interpreter
+
+    @property
+    def python_layer(self) -> Layer:
+        """The layer that holds the interpreter, the last."""
+        return self.layers[-1]

@@ -7,7 +7,6 @@ import json
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,13 +17,12 @@ import requests
 from packaging.utils import canonicalize_name
 
 from plinth.config import Config
-from plinth.digest import CHUNK, Digest
+from plinth.digest import Digest
 from plinth.errors import FetchError, IntegrityError, LockError
+from plinth.http import TIMEOUT, into_store, retried
 from plinth.store import BlobStore, atomic_write
 
 JSON = "application/vnd.pypi.simple.v1+json"
-_TRIES = 4
-_TIMEOUT = 60
 T = TypeVar("T")
 
 # Asked of pip itself, so that its files, its environment variables and its default all count.
@@ -146,7 +144,7 @@ class Index:
 
         def ask() -> tuple[int, str, bytes]:
             answer = self._session.get(
-                f"{self._settings[0]}/{name}/", headers=headers, timeout=_TIMEOUT
+                f"{self._settings[0]}/{name}/", headers=headers, timeout=TIMEOUT
             )
             if answer.status_code >= 500:
                 answer.raise_for_status()
@@ -178,20 +176,13 @@ class Index:
         return page
 
     def _retried(self, ask: Callable[[], T], what: str) -> T:
-        for attempt in range(_TRIES):
-            try:
-                return ask()
-            except (requests.RequestException, OSError) as error:
-                if attempt == _TRIES - 1:
-                    raise FetchError(
-                        "the package index cannot be reached",
-                        where=what,
-                        found=type(error).__name__,
-                        remedy="check the network, or index-url in the settings; "
-                        "everything already in the store is kept",
-                    ) from None
-                time.sleep(0.5 * 2**attempt)
-        raise AssertionError  # the loop returns or raises
+        return retried(
+            ask,
+            what,
+            place="the package index",
+            remedy="check the network, or index-url in the settings; "
+            "everything already in the store is kept",
+        )
 
     def metadata(self, file: IndexFile) -> bytes:
         """The PEP 658 metadata of `file`, verified.
@@ -207,7 +198,7 @@ class Index:
                 return data
 
         def ask() -> bytes:
-            answer = self._session.get(f"{file.url}.metadata", timeout=_TIMEOUT)
+            answer = self._session.get(f"{file.url}.metadata", timeout=TIMEOUT)
             answer.raise_for_status()
             return answer.content
 
@@ -235,20 +226,9 @@ class Index:
         if not self._blobs.has(file.digest):
 
             def ask() -> None:
-                with (
-                    self._session.get(file.url, stream=True, timeout=_TIMEOUT) as answer,
-                    self._blobs.writer() as writer,
-                ):
+                with self._session.get(file.url, stream=True, timeout=TIMEOUT) as answer:
                     answer.raise_for_status()
-                    left = file.digest.size
-                    for chunk in answer.iter_content(CHUNK):
-                        left -= len(chunk)
-                        if left < 0:
-                            break
-                        writer.write(chunk)
-                    if left > 0:
-                        raise requests.ConnectionError("the answer ended early")
-                    writer.commit(file.digest, admit=admit)
+                    into_store(answer, file.digest, self._blobs, admit)
 
             self._retried(ask, file.name)
         return self._blobs.path(file.digest)

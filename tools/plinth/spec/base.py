@@ -29,13 +29,17 @@ class ImageRootfs:
 
 @dataclass(frozen=True)
 class DebianRootfs:
-    """An operating system layer assembled from packages of a signed Debian archive."""
+    """An operating system layer assembled from packages of a signed Debian archive.
+
+    `omit` names packages that no dependency may pull in, each with the reason.
+    """
 
     distribution: str
     suites: tuple[str, ...]
     components: tuple[str, ...]
     keyring: str
     packages: tuple[str, ...]
+    omit: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,7 @@ def _rootfs(table: Table) -> ImageRootfs | DebianRootfs:
         table.texts("components"),
         table.text("keyring"),
         table.texts("packages"),
+        table.mapping("omit"),
     )
 
 

@@ -27,6 +27,7 @@ from plinth.errors import WheelError
 
 STORED, DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
 _LOCAL = struct.Struct("<4s5H3L2H")
+_DAMAGED = (IsalError, zlib.error)
 _PIECE = 1 << 18
 _WHOLE = 1 << 23
 
@@ -170,7 +171,7 @@ class WheelArchive:
                 yield raw, self._inflate_whole(info, raw)
             else:
                 yield from self._inflate_pieces(info, raw)
-        except (IsalError, zlib.error) as error:
+        except _DAMAGED as error:  # type: ignore[misc]  # the stubs have it as a value
             raise self.wrong(f"damaged deflate stream: {error}", info.filename) from None
 
     def _inflate_whole(self, info: zipfile.ZipInfo, raw: memoryview) -> bytes:

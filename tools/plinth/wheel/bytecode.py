@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import queue
 import subprocess
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -20,19 +21,25 @@ _CHUNK = 16
 class _Worker:
     """One interpreter process and the pipes to it."""
 
-    def __init__(self, executable: Path) -> None:
-        self._executable = executable
+    def __init__(self, locate: Callable[[], Path]) -> None:
+        self._locate = locate
         self._process: subprocess.Popen[bytes] | None = None
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is None:
             # -s -S keep the machine's own packages out; -I would ignore the hash seed, which
             # decides the order of sets in constants.
+            executable = self._locate()
             self._process = subprocess.Popen(
-                [str(self._executable), "-s", "-S", "-B", str(_WORKER)],
+                [str(executable), "-s", "-S", "-B", str(_WORKER)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                env={"PYTHONHASHSEED": "0", "PYTHONIOENCODING": "utf-8", "LC_ALL": "C"},
+                env={
+                    "PYTHONHASHSEED": "0",
+                    "LC_ALL": "C",
+                    # An unpacked interpreter looks for its library where it is in the image.
+                    "LD_LIBRARY_PATH": str(executable.parent.parent / "lib"),
+                },
             )
         return self._process
 
@@ -56,7 +63,7 @@ class _Worker:
         raise InterpreterError(
             "the target interpreter ended while compiling",
             where=path,
-            remedy=f"try it by hand: {self._executable} -s -S -c 'pass'",
+            remedy=f"try it by hand: {self._locate()} -s -S -c 'pass'",
         )
 
     def close(self) -> None:
@@ -82,17 +89,28 @@ def _read(stream: IO[bytes]) -> bytes:
 
 
 class Compiler:
-    """`workers` processes of the interpreter at `executable`; use it in a `with` block.
+    """`workers` processes of an interpreter; use it in a `with` block.
 
-    Processes start with the first file, so a build that finds all in its cache starts none.
+    `locate` says where it is. It is asked, and processes start, with the first file, so a
+    build that finds all in its cache pays for neither.
     """
 
-    def __init__(self, executable: Path, workers: int) -> None:
+    def __init__(self, locate: Callable[[], Path], workers: int) -> None:
+        self._locate = locate
+        self._found: Path | None = None
+        self._finding = threading.Lock()
         self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
-        self._workers = [_Worker(executable) for _ in range(workers)]
+        self._workers = [_Worker(self._executable) for _ in range(workers)]
         for worker in self._workers:
             self._idle.put(worker)
         self._pool = ThreadPoolExecutor(workers, "compile")
+
+    def _executable(self) -> Path:
+        # Workers start at the same time; locating may mean unpacking a layer.
+        with self._finding:
+            if self._found is None:
+                self._found = self._locate()
+            return self._found
 
     def __enter__(self) -> Compiler:
         return self

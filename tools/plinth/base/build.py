@@ -1,0 +1,241 @@
+"""Building a base once: operating system layer and interpreter layer, each a cached action."""
+
+from __future__ import annotations
+
+import json
+
+from plinth.actions import Action, ActionResult
+from plinth.base import python_layer as python_module
+from plinth.base import rootfs as rootfs_module
+from plinth.base.lock import BaseLock, LockedDeb, read_lock
+from plinth.base.model import Base, Interpreter
+from plinth.config import Config
+from plinth.digest import Digest
+from plinth.errors import FetchError, InterpreterError, Problem, SpecError
+from plinth.layer import gzip
+from plinth.oci.model import Layer
+from plinth.report import Progress, human_size
+from plinth.spec.base import (
+    BaseSpec,
+    DebianRootfs,
+    ImageRootfs,
+    StandalonePython,
+    load_base,
+)
+from plinth.store import atomic_write
+from plinth.workspace import Workspace
+
+
+def choose_base(ws: Workspace, wanted: str, *, config: Config, insist: str = "") -> tuple[str, str]:
+    """The base to build on, and why it is not `wanted` (empty where it is).
+
+    `insist` names a base that is taken whatever can be had.
+
+    Raises:
+        SpecError: a base is invalid, or cannot stand for the wanted one.
+    """
+    spec = load_base(ws.bases, wanted)
+    if insist:
+        if insist not in (wanted, spec.fallback):
+            known = " or ".join(filter(None, (wanted, spec.fallback)))
+            problem = Problem("", f"the lock serves {known}, not {insist!r}")
+            raise SpecError(f"base/{insist}.toml", [problem])
+        return insist, ""
+    why = _unreachable(ws, spec, config) if spec.fallback else ""
+    if not why:
+        return wanted, ""
+    return spec.fallback, (
+        f"note: the base {wanted} cannot be had here: {why}\n"
+        f"      building on {spec.fallback}, which is part of the image's name; "
+        f"base={wanted} insists"
+    )
+
+
+def _unreachable(ws: Workspace, spec: BaseSpec, config: Config) -> str:
+    """Why the inputs of `spec` are neither in the store nor reachable; empty where they are."""
+    if isinstance(spec.python, StandalonePython) and not (
+        ws.cache.has(spec.python.digest) or config.files.get(spec.python.release)
+    ):
+        return (
+            f"{spec.python.asset} is not in the store, and no place is configured for it "
+            f'(settings: files."{spec.python.release}")'
+        )
+    if isinstance(spec.rootfs, ImageRootfs) and not ws.layout.has(spec.rootfs.layer):
+        url = config.registries.get(spec.rootfs.registry)
+        if not url:
+            return (
+                f"{spec.rootfs.repository} is not in the store, and no registry is configured "
+                f"(settings: registries.{spec.rootfs.registry})"
+            )
+        if not _answers(ws, spec.rootfs, url):
+            return f"the configured registry does not answer for {spec.rootfs.repository}"
+    return ""
+
+
+def _answers(ws: Workspace, rootfs: ImageRootfs, url: str) -> bool:
+    """Whether the registry has the base: asked once, then remembered for this workspace."""
+    path = ws.build / "cache" / "probe.json"
+    key = Digest.of(f"{url} {rootfs.manifest.oci}".encode()).hex
+    try:
+        known = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        known = {}
+    if isinstance(known, dict) and isinstance(known.get(key), bool):
+        return bool(known[key])
+    from plinth.base.registry import Registry
+
+    answer = Registry(url, rootfs.repository).has(rootfs.manifest)
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps({key: answer}), encoding="utf-8")
+    return answer
+
+
+def ensure_base(ws: Workspace, name: str, *, config: Config, jobs: int, progress: Progress) -> Base:
+    """The base `name`, its layers in the layout; built where they are not.
+
+    Raises:
+        LockError: it is not locked, or the lock is stale.
+        FetchError: an input cannot be had.
+        InterpreterError: the machine's interpreter is not the locked one, or there is none.
+    """
+    spec = load_base(ws.bases, name)
+    lock = read_lock(ws, spec)
+    system = _system(ws, spec, lock, config, progress)
+    python, tree = _python(ws, spec, lock, config, jobs, progress)
+    return Base(name, (system, python), Interpreter(spec.python.version, tree))
+
+
+def _system(
+    ws: Workspace, spec: BaseSpec, lock: BaseLock, config: Config, progress: Progress
+) -> Layer:
+    if isinstance(spec.rootfs, ImageRootfs):
+        return _pulled(ws, spec.rootfs, config, progress)
+    action = Action(
+        "debian-rootfs",
+        rootfs_module.VERSION,
+        {package.name: package.digest for package in lock.packages},
+        {"compressor": gzip.COMPRESSOR},
+    )
+    rootfs = spec.rootfs
+
+    def work() -> ActionResult:
+        _fetch_debs(ws, rootfs, lock.packages, config, progress)
+        progress(f"building the system layer of {spec.name}")
+        from plinth.debian.deb import read_deb
+
+        debs = {
+            package.name: read_deb(ws.cache.path(package.digest), package.path.rsplit("/", 1)[-1])
+            for package in lock.packages
+        }
+        return _result(rootfs_module.rootfs_layer(ws.layout, debs, spec.name))
+
+    result, hit = ws.actions.run(action, ws.layout, work)
+    return _layer(f"{spec.name} system", result, hit=hit)
+
+
+def _pulled(ws: Workspace, rootfs: ImageRootfs, config: Config, progress: Progress) -> Layer:
+    name = f"{rootfs.repository} (unmodified)"
+    built = not ws.layout.has(rootfs.layer)
+    if built:
+        url = config.registries.get(rootfs.registry)
+        if not url:
+            raise FetchError(
+                f"{rootfs.repository} is not in the store and no registry is configured",
+                expected=rootfs.manifest.oci,
+                remedy=f"set registries.{rootfs.registry} (a base URL) in the settings, or build "
+                "on the fallback base",
+            )
+        from plinth.base.registry import pull
+
+        progress(f"pulling {rootfs.repository}, {human_size(rootfs.layer.size)}")
+        pull(rootfs, url, ws.layout)
+    return Layer(name, rootfs.layer, rootfs.diff_id, 0, built)
+
+
+def _fetch_debs(
+    ws: Workspace,
+    rootfs: DebianRootfs,
+    packages: tuple[LockedDeb, ...],
+    config: Config,
+    progress: Progress,
+) -> None:
+    missing = [package for package in packages if not ws.cache.has(package.digest)]
+    if not missing:
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    from plinth.debian.archive import download
+    from plinth.debian.sources import find_sources
+
+    total = human_size(sum(package.digest.size for package in missing))
+    progress(f"fetching {len(missing)} Debian packages, {total}")
+    uris = {
+        source.suite: source.uri
+        for source in find_sources(rootfs.distribution, rootfs.suites, config)
+    }
+
+    def fetch(package: LockedDeb) -> None:
+        shown = f"{package.name} {package.version}"
+        try:
+            uri = f"{uris[package.suite]}/{package.path}"
+            download(uri, package.digest, ws.cache, shown)
+        except FetchError as error:
+            raise FetchError(
+                error.what,
+                where=shown,
+                found=error.found,
+                remedy=error.remedy
+                or f"archives drop old versions: delete locks/base/<name>.toml of this base and "
+                f"run doit lock:base, or configure a snapshot as apt.{package.suite}",
+            ) from None
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(fetch, missing))
+
+
+def _python(
+    ws: Workspace, spec: BaseSpec, lock: BaseLock, config: Config, jobs: int, progress: Progress
+) -> tuple[Layer, Digest]:
+    python = spec.python
+    source = python.digest if isinstance(python, StandalonePython) else lock.tree
+    if source is None:
+        raise InterpreterError(
+            "the lock names no interpreter",
+            where=f"locks/base/{spec.name}.toml",
+            remedy="delete it and run doit lock:base",
+        )
+    action = Action(
+        "python-layer",
+        python_module.VERSION,
+        {"interpreter": source},
+        {"python": python.version, "compressor": gzip.COMPRESSOR},
+    )
+
+    def work() -> ActionResult:
+        progress(f"building the Python {python.version} layer of {spec.name}")
+        from plinth.base.python_source import open_source
+        from plinth.wheel.bytecode import Compiler
+
+        with (
+            open_source(ws, python, source, config) as (files, executable),
+            Compiler(lambda: executable, jobs) as compiler,
+        ):
+            layer = python_module.python_layer(
+                ws.layout, files, python.version, compiler, spec.name
+            )
+        return _result(layer)
+
+    result, hit = ws.actions.run(action, ws.layout, work)
+    return _layer(f"{spec.name} python", result, hit=hit), source
+
+
+def _result(layer: Layer) -> ActionResult:
+    return ActionResult(
+        {"layer": layer.digest}, {"diff_id": layer.diff_id, "uncompressed": layer.uncompressed}
+    )
+
+
+def _layer(name: str, result: ActionResult, *, hit: bool) -> Layer:
+    diff_id, size = result.info["diff_id"], result.info["uncompressed"]
+    assert isinstance(diff_id, str) and isinstance(size, int)  # noqa: S101
+    return Layer(name, result.outputs["layer"], diff_id, size, built=not hit)

@@ -1,0 +1,209 @@
+"""`doit lock:base`: what a base is made of, by digest; read, written, and checked for staleness."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli
+import tomli_w
+
+from plinth.config import Config
+from plinth.digest import Digest, Json
+from plinth.errors import IntegrityError, LockError, Problem, ProblemsError, StaleLockError
+from plinth.lock.inputs import changes, checksum
+from plinth.report import Progress
+from plinth.spec.base import BaseSpec, DebianRootfs, FoundPython, load_base
+from plinth.store import atomic_write
+from plinth.workspace import Workspace
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class LockedDeb:
+    """One package: where it is in any mirror of its archive, and its digest."""
+
+    name: str
+    version: str
+    architecture: str
+    suite: str
+    path: str
+    digest: Digest
+
+
+@dataclass(frozen=True)
+class BaseLock:
+    """A base's lock. `indexes` are digests of the signed indexes by suite; `tree` identifies
+    the interpreter found, None where the specification pins one; `inputs` is what it was made
+    from."""
+
+    packages: tuple[LockedDeb, ...]
+    indexes: Mapping[str, str]
+    tree: Digest | None
+    inputs: Mapping[str, Json]
+
+
+def inputs_of(spec: BaseSpec) -> dict[str, Json]:
+    """Everything of the specification that decides the lock."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Digest):
+            return value.oci
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [plain(item) for item in value]
+        return value
+
+    def fields(value: object) -> dict[str, Any]:
+        # asdict would take digests apart.
+        names = value.__dataclass_fields__  # type: ignore[attr-defined]
+        return {name: plain(getattr(value, name)) for name in names}
+
+    python = {f"python.{k}": v for k, v in fields(spec.python).items()}
+    rootfs = {f"rootfs.{k}": v for k, v in fields(spec.rootfs).items()}
+    return {"format": FORMAT, "architecture": spec.architecture, **python, **rootfs}
+
+
+def lock_base(ws: Workspace, name: str, *, config: Config, progress: Progress) -> bool:
+    """Lock the base `name`, and say whether its lock was written.
+
+    A lock made from the same specification is left alone, without network; delete it to take
+    newer packages.
+
+    Raises:
+        PlinthError: the specification is invalid, the archive fails, or the interpreter does.
+    """
+    spec = load_base(ws.bases, name)
+    try:
+        read_lock(ws, spec)
+    except (LockError, ProblemsError):
+        pass
+    else:
+        progress(f"locks/base/{name}.toml is fresh: nothing to do")
+        return False
+    packages: tuple[LockedDeb, ...] = ()
+    indexes: dict[str, str] = {}
+    if isinstance(spec.rootfs, DebianRootfs):
+        packages, indexes = _debian(spec.rootfs, spec.architecture, config, progress)
+    tree = None
+    if isinstance(spec.python, FoundPython):
+        from plinth.base.interpreter import find_python
+        from plinth.base.python_tree import read_tree, tree_digest
+
+        found = find_python(spec.python.version, config)
+        tree = tree_digest(read_tree(found, spec.python.version))
+    lock = BaseLock(packages, indexes, tree, inputs_of(spec))
+    with atomic_write(_path(ws, name)) as path:
+        path.write_text(_dump(lock), encoding="utf-8")
+    progress(f"locks/base/{name}.toml: {len(packages)} packages")
+    return True
+
+
+def _debian(
+    rootfs: DebianRootfs, architecture: str, config: Config, progress: Progress
+) -> tuple[tuple[LockedDeb, ...], dict[str, str]]:
+    from plinth.debian.archive import read_index
+    from plinth.debian.resolve import resolve
+    from plinth.debian.sources import find_sources
+
+    indexes = []
+    for source in find_sources(rootfs.distribution, rootfs.suites, config):
+        progress(f"reading the signed index of {source.suite}")
+        indexes.append(read_index(source, rootfs.components, architecture, rootfs.keyring))
+    found = resolve(indexes, rootfs.packages, rootfs.omit)
+    packages = tuple(
+        LockedDeb(p.name, p.version, p.architecture, p.suite, p.path, p.digest) for p in found
+    )
+    return packages, {index.source.suite: index.in_release.hex for index in indexes}
+
+
+def _path(ws: Workspace, name: str) -> Path:
+    return ws.locks / "base" / f"{name}.toml"
+
+
+def _dump(lock: BaseLock) -> str:
+    document: dict[str, Any] = {
+        "inputs-sha256": checksum(lock.inputs),
+        "inputs": dict(lock.inputs),
+    }
+    if lock.tree is not None:
+        document["interpreter"] = {"tree": lock.tree.oci, "size": lock.tree.size}
+    if lock.indexes:
+        document["indexes"] = {suite: f"sha256:{d}" for suite, d in lock.indexes.items()}
+    if lock.packages:
+        document["packages"] = [
+            {
+                **{k: v for k, v in asdict(package).items() if k != "digest"},
+                "size": package.digest.size,
+                "sha256": package.digest.hex,
+            }
+            for package in lock.packages
+        ]
+    return "# Made by doit lock:base; do not edit.\n" + tomli_w.dumps(document)
+
+
+def read_lock(ws: Workspace, spec: BaseSpec) -> BaseLock:
+    """The lock of the base `spec`, made from that very specification.
+
+    Raises:
+        LockError: there is none.
+        StaleLockError: the specification changed since; says how.
+        ProblemsError: it is malformed.
+    """
+    shown = f"locks/base/{spec.name}.toml"
+    remedy = "lock again: doit lock:base"
+    try:
+        document = tomli.loads(_path(ws, spec.name).read_bytes().decode())
+        lock = _parsed(document)
+    except FileNotFoundError:
+        raise LockError(
+            f"there is no lock for the base {spec.name}", where=shown, remedy=remedy
+        ) from None
+    except (
+        tomli.TOMLDecodeError,
+        UnicodeDecodeError,
+        IntegrityError,
+        KeyError,
+        TypeError,
+        AttributeError,
+    ) as error:
+        problem = Problem("", f"malformed: {error!s}")
+        raise ProblemsError(shown, [problem], remedy=f"delete it and {remedy}") from None
+    found = changes(lock.inputs, inputs_of(spec))
+    if found:
+        raise StaleLockError(
+            f"the lock of the base {spec.name} was made from another specification",
+            where=shown,
+            found="\n".join(found),
+            remedy=remedy,
+        )
+    return lock
+
+
+def _parsed(document: dict[str, Any]) -> BaseLock:
+    packages = []
+    for entry in document.get("packages", []):
+        path = entry["path"]
+        if path.startswith("/") or ".." in path.split("/") or ":" in path:
+            raise KeyError(f"pool path {path!r} escapes the archive")
+        packages.append(
+            LockedDeb(
+                entry["name"],
+                entry["version"],
+                entry["architecture"],
+                entry["suite"],
+                path,
+                Digest(entry["sha256"], entry["size"]),
+            )
+        )
+    interpreter = document.get("interpreter")
+    tree = (
+        Digest(interpreter["tree"].removeprefix("sha256:"), interpreter["size"])
+        if interpreter
+        else None
+    )
+    return BaseLock(tuple(packages), document.get("indexes", {}), tree, document["inputs"])

@@ -1,0 +1,231 @@
+"""Which packages a base is made of: Depends and Pre-Depends, by resolvelib.
+
+Debian policy chapter 7. Recommends are not followed. Essential packages are not assumed: the
+image runs no package manager, so what is needed is asked for by name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from debian.deb822 import Deb822
+from debian.debian_support import Version
+from resolvelib import AbstractProvider, BaseReporter, ResolutionImpossible, Resolver
+
+from plinth.debian.archive import Index
+from plinth.digest import Digest
+from plinth.errors import PackageError
+
+_NAME = re.compile(r"^Package: (\S+)$", re.MULTILINE)
+_PROVIDES = re.compile(r"^Provides: (.*(?:\n .*)*)$", re.MULTILINE)
+_RELATION = re.compile(r"^([a-z0-9][a-z0-9+.-]+)(?::[a-z0-9-]+)?(?:\s*\(([<>=]+)\s*([^)]+)\))?$")
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A name, perhaps with a bound on its version."""
+
+    name: str
+    operator: str = ""
+    version: str = ""
+
+    def admits(self, version: str) -> bool:
+        """Whether `version` meets the bound."""
+        if not self.operator:
+            return True
+        mine, bound = Version(version), Version(self.version)
+        return bool(
+            {
+                "<<": mine < bound,
+                "<=": mine <= bound,
+                "=": mine == bound,
+                ">=": mine >= bound,
+                ">>": mine > bound,
+            }[self.operator]
+        )
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.operator} {self.version})" if self.operator else self.name
+
+
+@dataclass(frozen=True)
+class Package:
+    """One binary package of an archive. `path` is relative to the archive's base."""
+
+    name: str
+    version: str
+    architecture: str
+    path: str
+    digest: Digest
+    suite: str
+    depends: tuple[tuple[Relation, ...], ...] = ()
+    provides: tuple[Relation, ...] = ()
+
+
+def relations(text: str) -> tuple[tuple[Relation, ...], ...]:
+    """A relationship field: all of the groups, any of each group."""
+    groups = []
+    for group in filter(None, (part.strip() for part in text.split(","))):
+        alternatives = []
+        for alternative in group.split("|"):
+            match = _RELATION.match(alternative.strip())
+            if not match:
+                raise PackageError(f"unreadable relation {alternative.strip()!r}")
+            alternatives.append(Relation(match[1], match[2] or "", match[3] or ""))
+        groups.append(tuple(alternatives))
+    return tuple(groups)
+
+
+class Universe:
+    """All packages of several indexes, parsed only as far as they are asked for."""
+
+    def __init__(self, indexes: Iterable[Index]) -> None:
+        self._stanzas: dict[str, list[tuple[str, str]]] = {}
+        self._providers: dict[str, set[str]] = {}
+        for index in indexes:
+            for stanza in index.packages.split("\n\n"):
+                name = _NAME.search(stanza)
+                if not name:
+                    continue
+                self._stanzas.setdefault(name[1], []).append((index.source.suite, stanza))
+                provides = _PROVIDES.search(stanza)
+                for group in relations(provides[1]) if provides else ():
+                    self._providers.setdefault(group[0].name, set()).add(name[1])
+        self._parsed: dict[str, list[Package]] = {}
+
+    def versions(self, name: str) -> list[Package]:
+        """The packages called `name`, newest first; equal versions in order of suites."""
+        if name not in self._parsed:
+            found = [_package(suite, text) for suite, text in self._stanzas.get(name, [])]
+            self._parsed[name] = sorted(found, key=lambda p: Version(p.version), reverse=True)
+        return self._parsed[name]
+
+    def satisfying(self, relation: Relation) -> list[Package]:
+        """Packages that meet `relation`: by their own name, or else by what they provide."""
+        found = [p for p in self.versions(relation.name) if relation.admits(p.version)]
+        if found:
+            return found
+        return [
+            package
+            for name in sorted(self._providers.get(relation.name, ()))
+            for package in self.versions(name)[:1]
+            for provided in package.provides
+            if provided.name == relation.name
+            and (not relation.operator or (provided.version and relation.admits(provided.version)))
+        ]
+
+
+def _package(suite: str, stanza: str) -> Package:
+    fields = Deb822(stanza)
+    try:
+        depends = ", ".join(
+            filter(None, (fields.get("Pre-Depends", ""), fields.get("Depends", "")))
+        )
+        return Package(
+            fields["Package"],
+            fields["Version"],
+            fields["Architecture"],
+            _safe(fields["Filename"]),
+            Digest(fields["SHA256"], int(fields["Size"])),
+            suite,
+            relations(depends),
+            tuple(group[0] for group in relations(fields.get("Provides", ""))),
+        )
+    except (KeyError, ValueError) as error:
+        raise PackageError(f"malformed entry: {error}", where=f"Packages of {suite}") from None
+
+
+def _safe(path: str) -> str:
+    if path.startswith("/") or ".." in path.split("/") or ":" in path:
+        raise PackageError("a pool path escapes the archive", where=repr(path))
+    return path
+
+
+class _Provider(AbstractProvider):  # type: ignore[type-arg]
+    """Requirements are groups of alternatives, settled to the first that can be met."""
+
+    def __init__(self, universe: Universe, wanted: Collection[str], omit: Collection[str]) -> None:
+        self._universe = universe
+        self._wanted = wanted
+        self._omit = omit
+
+    def settle(self, group: tuple[Relation, ...], asker: str) -> Relation | None:
+        """The alternative to follow, as a relation to a real package; None where it is omitted."""
+        if any(relation.name in self._omit for relation in group):
+            return None
+        # What is asked for by name anyway comes first, then the order of the maintainer.
+        ordered = sorted(group, key=lambda relation: relation.name not in self._wanted)
+        for relation in ordered:
+            found = self._universe.satisfying(relation)
+            if found and found[0].name == relation.name:
+                return relation
+            if found:
+                real = [p for p in found if p.name in self._wanted] or found
+                return Relation(real[0].name)
+        raise PackageError(
+            f"{asker} needs {' | '.join(map(str, group))}, which no configured suite has"
+        )
+
+    def identify(self, requirement_or_candidate: Any) -> str:
+        return str(requirement_or_candidate.name)
+
+    def get_preference(
+        self,
+        identifier: Any,
+        resolutions: Mapping[Any, Any],
+        candidates: Mapping[Any, Any],
+        information: Mapping[Any, Any],
+        backtrack_causes: Sequence[Any],
+    ) -> Any:
+        return str(identifier)
+
+    def find_matches(
+        self,
+        identifier: Any,
+        requirements: Mapping[Any, Iterator[Any]],
+        incompatibilities: Mapping[Any, Iterator[Any]],
+    ) -> list[Package]:
+        bounds = list(requirements[identifier])
+        refused = {candidate.version for candidate in incompatibilities[identifier]}
+        return [
+            package
+            for package in self._universe.versions(identifier)
+            if package.version not in refused and all(b.admits(package.version) for b in bounds)
+        ]
+
+    def is_satisfied_by(self, requirement: Any, candidate: Any) -> bool:
+        return bool(requirement.admits(candidate.version))
+
+    def get_dependencies(self, candidate: Any) -> list[Relation]:
+        asker = f"{candidate.name} {candidate.version}"
+        settled = [self.settle(group, asker) for group in candidate.depends]
+        return [relation for relation in settled if relation is not None]
+
+
+def resolve(
+    indexes: Iterable[Index], wanted: Sequence[str], omit: Collection[str]
+) -> list[Package]:
+    """The packages `wanted` with all they depend on, sorted by name.
+
+    `omit` names packages no relation may pull in.
+
+    Raises:
+        PackageError: something is not there, or bounds cannot be met together.
+    """
+    universe = Universe(indexes)
+    missing = [name for name in wanted if not universe.versions(name)]
+    if missing:
+        raise PackageError(f"no configured suite has {', '.join(missing)}", where="rootfs.packages")
+    resolver = Resolver(_Provider(universe, set(wanted), set(omit)), BaseReporter())
+    try:
+        result = resolver.resolve([Relation(name) for name in wanted], max_rounds=10_000)
+    except ResolutionImpossible as error:
+        causes = ", ".join(
+            f"{cause.requirement} for {cause.parent.name if cause.parent else 'the base'}"
+            for cause in error.causes
+        )
+        raise PackageError("dependencies cannot be met together", found=causes) from None
+    return sorted(result.mapping.values(), key=lambda package: str(package.name))
