@@ -105,17 +105,66 @@ def ensure_base(ws: Workspace, name: str, *, config: Config, jobs: int, progress
     return Base(name, (system, python), Interpreter(spec.python.version, tree))
 
 
-def _system(
-    ws: Workspace, spec: BaseSpec, lock: BaseLock, config: Config, progress: Progress
-) -> Layer:
+def planned_base(ws: Workspace, name: str) -> Base | None:
+    """The base `name` if all of its layers are made already; nothing is built.
+
+    Raises:
+        LockError: it is not locked, or the lock is stale.
+    """
+    spec = load_base(ws.bases, name)
+    lock = read_lock(ws, spec)
+    tree = _interpreter(spec, lock)
+    python = ws.actions.lookup(_python_action(spec, tree), ws.layout)
     if isinstance(spec.rootfs, ImageRootfs):
-        return _pulled(ws, spec.rootfs, config, progress)
-    action = Action(
+        system = (
+            _pulled_layer(spec.rootfs, built=False) if ws.layout.has(spec.rootfs.layer) else None
+        )
+    else:
+        found = ws.actions.lookup(_system_action(lock), ws.layout)
+        system = Layer.of(f"{name} system", found, hit=True) if found else None
+    if python is None or system is None:
+        return None
+    layers = (system, Layer.of(f"{name} python", python, hit=True))
+    return Base(name, layers, Interpreter(spec.python.version, tree))
+
+
+def _system_action(lock: BaseLock) -> Action:
+    return Action(
         "debian-rootfs",
         rootfs_module.VERSION,
         {package.name: package.digest for package in lock.packages},
         {"compressor": gzip.COMPRESSOR},
     )
+
+
+def _python_action(spec: BaseSpec, interpreter: Digest) -> Action:
+    return Action(
+        "python-layer",
+        python_module.VERSION,
+        {"interpreter": interpreter},
+        {"python": spec.python.version, "compressor": gzip.COMPRESSOR},
+    )
+
+
+def _interpreter(spec: BaseSpec, lock: BaseLock) -> Digest:
+    """The identity of the base's interpreter: its pinned archive, or the locked tree."""
+    if isinstance(spec.python, StandalonePython):
+        return spec.python.digest
+    if lock.tree is None:
+        raise InterpreterError(
+            "the lock names no interpreter",
+            where=f"locks/base/{spec.name}.toml",
+            remedy="delete it and run doit lock:base",
+        )
+    return lock.tree
+
+
+def _system(
+    ws: Workspace, spec: BaseSpec, lock: BaseLock, config: Config, progress: Progress
+) -> Layer:
+    if isinstance(spec.rootfs, ImageRootfs):
+        return _pulled(ws, spec.rootfs, config, progress)
+    action = _system_action(lock)
     rootfs = spec.rootfs
 
     def work() -> ActionResult:
@@ -127,14 +176,13 @@ def _system(
             package.name: read_deb(ws.cache.path(package.digest), package.path.rsplit("/", 1)[-1])
             for package in lock.packages
         }
-        return _result(rootfs_module.rootfs_layer(ws.layout, debs, spec.name))
+        return rootfs_module.rootfs_layer(ws.layout, debs, spec.name).result()
 
     result, hit = ws.actions.run(action, ws.layout, work)
-    return _layer(f"{spec.name} system", result, hit=hit)
+    return Layer.of(f"{spec.name} system", result, hit=hit)
 
 
 def _pulled(ws: Workspace, rootfs: ImageRootfs, config: Config, progress: Progress) -> Layer:
-    name = f"{rootfs.repository} (unmodified)"
     built = not ws.layout.has(rootfs.layer)
     if built:
         url = config.registries.get(rootfs.registry)
@@ -149,6 +197,11 @@ def _pulled(ws: Workspace, rootfs: ImageRootfs, config: Config, progress: Progre
 
         progress(f"pulling {rootfs.repository}, {human_size(rootfs.layer.size)}")
         pull(rootfs, url, ws.layout)
+    return _pulled_layer(rootfs, built=built)
+
+
+def _pulled_layer(rootfs: ImageRootfs, *, built: bool) -> Layer:
+    name = f"{rootfs.repository} (unmodified)"
     return Layer(name, rootfs.layer, rootfs.diff_id, 0, built)
 
 
@@ -197,19 +250,8 @@ def _python(
     ws: Workspace, spec: BaseSpec, lock: BaseLock, config: Config, jobs: int, progress: Progress
 ) -> tuple[Layer, Digest]:
     python = spec.python
-    source = python.digest if isinstance(python, StandalonePython) else lock.tree
-    if source is None:
-        raise InterpreterError(
-            "the lock names no interpreter",
-            where=f"locks/base/{spec.name}.toml",
-            remedy="delete it and run doit lock:base",
-        )
-    action = Action(
-        "python-layer",
-        python_module.VERSION,
-        {"interpreter": source},
-        {"python": python.version, "compressor": gzip.COMPRESSOR},
-    )
+    source = _interpreter(spec, lock)
+    action = _python_action(spec, source)
 
     def work() -> ActionResult:
         progress(f"building the Python {python.version} layer of {spec.name}")
@@ -223,19 +265,7 @@ def _python(
             layer = python_module.python_layer(
                 ws.layout, files, python.version, compiler, spec.name
             )
-        return _result(layer)
+        return layer.result()
 
     result, hit = ws.actions.run(action, ws.layout, work)
-    return _layer(f"{spec.name} python", result, hit=hit), source
-
-
-def _result(layer: Layer) -> ActionResult:
-    return ActionResult(
-        {"layer": layer.digest}, {"diff_id": layer.diff_id, "uncompressed": layer.uncompressed}
-    )
-
-
-def _layer(name: str, result: ActionResult, *, hit: bool) -> Layer:
-    diff_id, size = result.info["diff_id"], result.info["uncompressed"]
-    assert isinstance(diff_id, str) and isinstance(size, int)  # noqa: S101
-    return Layer(name, result.outputs["layer"], diff_id, size, built=not hit)
+    return Layer.of(f"{spec.name} python", result, hit=hit), source

@@ -42,7 +42,7 @@ def read_tree(executable: Path, version: str) -> list[TreeFile]:
 
     Left out: static libraries, test suites, Tk, ensurepip, build configuration, bytecode, and
     all of site-packages with whatever the machine keeps there. The prefix it was installed to
-    is rewritten to the image's, in text and, padded with NULs, in binaries.
+    is rewritten to the image's, in text and, in place, in binaries.
 
     Raises:
         InterpreterError: a file cannot be freed of the machine's prefix.
@@ -50,11 +50,12 @@ def read_tree(executable: Path, version: str) -> list[TreeFile]:
     prefix = executable.parent.parent
     old = str(prefix).encode()
     new = f"/{PREFIX}".encode()
-    if len(new) > len(old):
+    # The path of its library, which the executable must find in the image.
+    if len(new) + len("/lib") >= len(old):
         raise InterpreterError(
             "the interpreter's prefix is too short to rewrite",
             where=str(prefix),
-            expected=f"at least {len(new)} characters",
+            expected=f"more than {len(new) + len('/lib')} characters",
             remedy="install the interpreter under a longer path",
         )
     found = []
@@ -67,7 +68,7 @@ def read_tree(executable: Path, version: str) -> list[TreeFile]:
         data = path.read_bytes()
         if old in data:
             binary = b"\0" in data
-            data = _padded(data, old, new) if binary else data.replace(old, new)
+            data = _rewritten(data, old, new) if binary else data.replace(old, new)
         found.append(TreeFile(relative, mode, data))
     found.append(TreeFile("bin/python", 0o777, b"", f"python{version}"))
     found.append(TreeFile("bin/python3", 0o777, b"", f"python{version}"))
@@ -112,14 +113,20 @@ def _paths(prefix: Path, version: str) -> Iterator[Path]:
                 yield path
 
 
-def _padded(data: bytes, old: bytes, new: bytes) -> bytes:
-    """`data` with every C string that begins with, or holds, `old` rewritten to the same length."""
-    result, at = [], 0
+def _rewritten(data: bytes, old: bytes, new: bytes) -> bytes:
+    """A binary with the C strings that hold `old` rewritten in place.
+
+    Linkers let one string be the tail of another ("3.7.16" of a prefix that ends so), so bytes
+    behind the new, shorter string's NUL stay as they were; a string whose rest is so long that
+    even this could reach into such a tail is left alone.
+    """
+    result = bytearray(data)
+    at = 0
     while (found := data.find(old, at)) >= 0:
         end = data.find(b"\0", found)
-        if end < 0:
-            end = len(data)
-        string = data[found:end].replace(old, new)
-        result.append(data[at:found] + string + bytes(end - found - len(string)))
+        end = len(data) if end < 0 else end
+        string = data[found:end].replace(old, new) + b"\0"
+        if len(string) <= len(old):
+            result[found : found + len(string)] = string
         at = end
-    return b"".join([*result, data[at:]])
+    return bytes(result)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from plinth.actions import ActionResult
 from plinth.digest import Digest, Json
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -47,6 +48,23 @@ class Layer:
     diff_id: str
     uncompressed: int
     built: bool = False
+
+    def result(self) -> ActionResult:
+        """The layer as an action's result."""
+        return ActionResult(
+            {"layer": self.digest}, {"diff_id": self.diff_id, "uncompressed": self.uncompressed}
+        )
+
+    @classmethod
+    def of(cls, name: str, result: ActionResult, *, hit: bool) -> Layer:
+        """The layer called `name` that `result` stands for; `hit` says it was not made now."""
+        return cls(
+            name,
+            result.outputs["layer"],
+            str(result.info["diff_id"]),
+            int(str(result.info["uncompressed"])),
+            built=not hit,
+        )
 
     @property
     def descriptor(self) -> Descriptor:

@@ -35,6 +35,11 @@ class WheelFile:
     filename: str
     digest: Digest
 
+    @property
+    def title(self) -> str:
+        """What a person calls it, and its layer."""
+        return f"{self.name} {self.version}"
+
 
 def layer_action(wheel: WheelFile, interpreter: Interpreter) -> Action:
     """The action that makes the layer of `wheel` for `interpreter`."""
@@ -53,7 +58,7 @@ def layer_action(wheel: WheelFile, interpreter: Interpreter) -> Action:
 def cached_layer(ws: Workspace, wheel: WheelFile, interpreter: Interpreter) -> Layer | None:
     """The layer of `wheel`, if it is made already."""
     found = ws.actions.lookup(layer_action(wheel, interpreter), ws.layout)
-    return _layer(wheel, found, hit=True) if found is not None else None
+    return Layer.of(wheel.title, found, hit=True) if found is not None else None
 
 
 def wheel_layer(
@@ -66,21 +71,10 @@ def wheel_layer(
     """
 
     def work() -> ActionResult:
-        layer = splice(ws.cache, ws.layout, wheel, interpreter.version, compiler)
-        return ActionResult(
-            {"layer": layer.digest},
-            {"diff_id": layer.diff_id, "uncompressed": layer.uncompressed},
-        )
+        return splice(ws.cache, ws.layout, wheel, interpreter.version, compiler).result()
 
     result, hit = ws.actions.run(layer_action(wheel, interpreter), ws.layout, work)
-    return _layer(wheel, result, hit=hit)
-
-
-def _layer(wheel: WheelFile, result: ActionResult, *, hit: bool) -> Layer:
-    diff_id, size = result.info["diff_id"], result.info["uncompressed"]
-    assert isinstance(diff_id, str) and isinstance(size, int)  # noqa: S101
-    name = f"{wheel.name} {wheel.version}"
-    return Layer(name, result.outputs["layer"], diff_id, size, built=not hit)
+    return Layer.of(wheel.title, result, hit=hit)
 
 
 def splice(
@@ -111,7 +105,7 @@ def splice(
             writer.file(new.path, new.data, new.mode, DOCKERUSER)
         for path, data in bytecode:
             writer.file(path, data, owner=DOCKERUSER)
-        return writer.commit(f"{wheel.name} {wheel.version}")
+        return writer.commit(wheel.title)
 
 
 def _folders(paths: Sequence[str]) -> list[str]:

@@ -1,0 +1,132 @@
+"""The task graph: names tasks and their inputs; what they do is in tools/plinth/commands.py."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent
+sys.path.insert(0, str(ROOT / "tools"))
+
+from doit import get_var  # noqa: E402
+from doit.exceptions import TaskFailed  # noqa: E402
+
+from plinth import commands  # noqa: E402
+from plinth.errors import PlinthError  # noqa: E402
+from plinth.workspace import Workspace  # noqa: E402
+
+WS = Workspace.find(ROOT)
+WS.build.mkdir(parents=True, exist_ok=True)
+DOIT_CONFIG = {
+    "backend": "sqlite3",
+    "dep_file": str(WS.build / "doit.db"),
+    "default_tasks": ["build"],
+    "verbosity": 2,
+}
+
+IMAGES = commands.all_images(WS)
+BASES = commands.all_bases(WS)
+COMMON = [
+    str(path)
+    for pattern in ("base/*.toml", "base/rootfs/**/*", "locks/base/*", "tools/plinth/**/*.py")
+    for path in sorted(ROOT.glob(pattern))
+    if path.is_file()
+]
+
+Task = dict[str, Any]
+
+
+def action(function: Callable[..., None], *args: object, **kwargs: object) -> Any:
+    """`function` as a doit action: its errors are shown as text, never as a traceback."""
+
+    def run(**options: object) -> TaskFailed | None:
+        try:
+            function(*args, **kwargs, **options)
+        except PlinthError as error:
+            return TaskFailed(str(error))
+        except KeyboardInterrupt:
+            return TaskFailed("interrupted; nothing half-written is left, run it again")
+        return None
+
+    return run
+
+
+def task_lock() -> Iterator[Task]:
+    """compile hash-pinned lockfiles with pip-tools"""
+    upgrade = {
+        "name": "upgrade",
+        "long": "upgrade-package",
+        "type": list,
+        "default": [],
+        "help": "let this package move to its newest version (may be repeated)",
+    }
+    for image in IMAGES:
+        yield {
+            "name": image,
+            "doc": f"lock the packages of {image}",
+            "actions": [action(commands.lock, WS, [image])],
+            "params": [upgrade],
+        }
+    yield {
+        "name": "base",
+        "doc": "lock the bases: OS packages, interpreters, digests",
+        "actions": [action(commands.lock_base, WS, BASES)],
+    }
+
+
+def task_build() -> Iterator[Task]:
+    """build images into the OCI layout build/oci, without a Docker daemon"""
+    base, jobs = get_var("base", ""), int(get_var("jobs", "0"))
+    for image in IMAGES:
+        locks = [WS.locks / image / name for name in ("pylock.toml", "requirements.txt")]
+        yield {
+            "name": image,
+            "doc": f"build the image {image}",
+            "actions": [action(commands.build, WS, image, base=base, jobs=jobs)],
+            "file_dep": [
+                *COMMON,
+                str(WS.images / f"{image}.toml"),
+                *(str(lock) for lock in locks if lock.exists()),
+            ],
+            "uptodate": [partial(commands.is_built, WS, image, base)],
+        }
+
+
+def task_explain() -> Iterator[Task]:
+    """say what changed and which layers a build would make"""
+    for image in IMAGES:
+        yield {
+            "name": image,
+            "doc": f"explain the next build of {image}",
+            "actions": [action(commands.explain, WS, image, base=get_var("base", ""))],
+        }
+
+
+def task_load() -> Iterator[Task]:
+    """load images into the Docker Engine"""
+    for image in IMAGES:
+        yield {
+            "name": image,
+            "doc": f"load {image} into the Docker Engine",
+            "actions": [action(commands.load, WS, image)],
+            "task_dep": [f"build:{image}"],
+        }
+
+
+def task_test() -> Iterator[Task]:
+    """start images as a user would, and score with them"""
+    for image in IMAGES:
+        yield {
+            "name": image,
+            "doc": f"run {image} and score with it",
+            "actions": [action(commands.test, WS, image)],
+            "task_dep": [f"load:{image}"],
+        }
+
+
+def task_validate() -> Task:
+    """check build/oci against the OCI specification and its own digests"""
+    return {"actions": [action(commands.validate, WS)]}

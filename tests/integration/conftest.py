@@ -1,0 +1,92 @@
+"""Fixtures of the integration tests: a checkout whose inputs are fetched, and clones of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from plinth.oci.layout import references
+from plinth.workspace import Workspace
+
+ROOT = Path(__file__).resolve().parents[2]
+IMAGES = ("minimal", "sklearn-0.24.1")
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A checkout that can be built; `build` is where its outputs go."""
+
+    root: Path
+    python: Path = Path(sys.executable)
+
+    @property
+    def ws(self) -> Workspace:
+        return Workspace(self.root, self.root / "build")
+
+    def command(self, *arguments: str) -> list[str]:
+        """The command line of doit in this checkout."""
+        return [str(self.python), "-m", "doit", "-f", str(self.root / "dodo.py"), *arguments]
+
+    def doit(
+        self, *arguments: str, env: Mapping[str, str] | None = None, umask: int = 0o022
+    ) -> subprocess.CompletedProcess[str]:
+        """Run doit in this checkout."""
+        clean = {k: v for k, v in os.environ.items() if k != "PLINTH_BUILD"}
+        return subprocess.run(
+            self.command(*arguments),
+            cwd=self.root,
+            env={**clean, **(env or {})},
+            umask=umask,
+            check=False,
+            text=True,
+            capture_output=True,
+        )
+
+    def digests(self) -> dict[str, str]:
+        """The manifest digests of the images built, by id."""
+        return {name: ref.manifest.hex for name, ref in references(self.ws.layout).items()}
+
+
+@pytest.fixture(scope="session")
+def built() -> Checkout:
+    """This very checkout, with both images built (inputs are fetched where they lack)."""
+    checkout = Checkout(ROOT)
+    done = checkout.doit("build")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return checkout
+
+
+@pytest.fixture
+def clone(built: Checkout) -> Callable[..., Checkout]:
+    """A function that clones the checkout, with its inputs fetched and nothing built."""
+
+    def make(path: Path, python: Path = Path(sys.executable)) -> Checkout:
+        listed = subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+        ).stdout
+        for name in filter(None, listed.decode().split("\0")):
+            if (ROOT / name).is_file():
+                (path / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(ROOT / name, path / name)
+        share_inputs(built, path)
+        return Checkout(path, python)
+
+    return make
+
+
+def share_inputs(built: Checkout, path: Path) -> None:
+    """Give the checkout at `path` what was downloaded, by hard links, and no result of a step."""
+    target = path / "build" / "cache" / "blobs" / "sha256"
+    target.mkdir(parents=True, exist_ok=True)
+    for blob in built.ws.cache.blobs.iterdir():
+        os.link(blob, target / blob.name)

@@ -1,0 +1,5 @@
+"""`python -m plinth`."""
+
+from plinth.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,163 @@
+"""Building an image: from its lock, through cached actions, to a tagged manifest in the layout."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from plinth import contract
+from plinth.base.build import choose_base, ensure_base
+from plinth.base.model import Base
+from plinth.base.unpack import interpreter
+from plinth.config import Config
+from plinth.lock import stale
+from plinth.lock.fetch import fetch_files
+from plinth.lock.pylock import ImageLock, LockedPackage
+from plinth.oci.image import Image, assemble
+from plinth.oci.layout import tag
+from plinth.oci.model import Layer
+from plinth.record import Record, inputs_of, write_record
+from plinth.report import Progress
+from plinth.spec.base import SdistBuild, load_base
+from plinth.spec.image import ImageSpec, load_image
+from plinth.wheel.admit import admit
+from plinth.wheel.bytecode import Compiler
+from plinth.wheel.layer import WheelFile, wheel_layer
+from plinth.wheel.sdist import build_wheel
+from plinth.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Built:
+    """A built image: its id, the base it stands on, why another than asked for (or empty),
+    the name it is published under, and the image itself."""
+
+    id: str
+    base: str
+    reason: str
+    name: str
+    image: Image
+
+
+def default_jobs() -> int:
+    """How many steps run at once where nobody says: the CPUs this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def build_image(
+    ws: Workspace, image_id: str, *, config: Config, base: str = "", jobs: int, progress: Progress
+) -> Built:
+    """Build `image_id` and tag it in the layout.
+
+    `base` insists on one base; empty takes the specification's, or its fallback where the
+    inputs of the first cannot be had. `jobs` changes speed and no byte.
+
+    Raises:
+        PlinthError: a specification, lock, input or build step is not usable.
+    """
+    spec = load_image(ws.images, image_id)
+    lock = stale.check(ws, image_id)
+    base_name, reason = choose_base(ws, spec.base, config=config, insist=base)
+    if reason:
+        progress(reason)
+    for store in (ws.layout, ws.cache):
+        store.prepare()
+        store.sweep()
+    fetch_files(ws, config, lock.packages, admit=_admit, progress=progress)
+    built_base = ensure_base(ws, base_name, config=config, jobs=jobs, progress=progress)
+    base_spec = load_base(ws.bases, base_name)
+    wheels = [
+        _wheel(ws, package, built_base, base_spec.sdists.get(package.name))
+        for package in ordered(lock)
+    ]
+    layers = [*built_base.layers, contract.contract_layer(ws)]
+    layers += _wheel_layers(ws, wheels, built_base, jobs)
+    name = spec.published(base_name)
+    image = assemble(
+        ws.layout,
+        layers,
+        architecture=base_spec.architecture,
+        created=created(spec),
+        runtime=contract.RUNTIME,
+        annotations=labels(spec, base_name, name, lock),
+    )
+    tag(
+        ws.layout,
+        image_id,
+        image.manifest,
+        image_name=f"{name}:latest",
+        architecture=base_spec.architecture,
+    )
+    built = Built(image_id, base_name, reason, name, image)
+    record = Record.of(inputs_of(ws, image_id, base_name), lock, image, base_name)
+    write_record(ws, image_id, record)
+    return built
+
+
+def ordered(lock: ImageLock) -> list[LockedPackage]:
+    """The packages in layer order: first what every image has, then the image's own.
+
+    Engines share layers only along a common beginning of the chain, so the scoring server and
+    all it needs go below what differs between images.
+    """
+    by_name = {package.name: package for package in lock.packages}
+    common: set[str] = set()
+    waiting = [package.name for package in lock.packages if package.from_base]
+    while waiting:
+        name = waiting.pop()
+        if name in by_name and name not in common:
+            common.add(name)
+            waiting += by_name[name].dependencies
+    return sorted(lock.packages, key=lambda package: (package.name not in common, package.name))
+
+
+def created(spec: ImageSpec) -> str:
+    """The image's creation time: the moment its lock was resolved for, never the clock."""
+    return spec.as_of.strftime("%Y-%m-%dT%H:%M:%SZ") if spec.as_of else "1970-01-01T00:00:00Z"
+
+
+def labels(spec: ImageSpec, base: str, name: str, lock: ImageLock) -> dict[str, str]:
+    """Manifest annotations and config labels (OCI image-spec, annotations.md)."""
+    return {
+        "dev.plinth.base": base,
+        "dev.plinth.image": spec.id,
+        "dev.plinth.lock": f"sha256:{lock.inputs_digest}",
+        "org.opencontainers.image.base.name": base,
+        "org.opencontainers.image.created": created(spec),
+        "org.opencontainers.image.description": spec.summary,
+        "org.opencontainers.image.title": name,
+        **({"org.opencontainers.image.version": spec.version} if spec.version else {}),
+    }
+
+
+def _admit(path: Path, package: LockedPackage) -> None:
+    """Let a downloaded file into the store only if it is a sound wheel (or an sdist, which is
+    checked when it is unpacked in the sandbox)."""
+    if not package.is_sdist:
+        admit(path, package.file.name, package.name, package.version)
+
+
+def _wheel(
+    ws: Workspace, package: LockedPackage, base: Base, settings: SdistBuild | None
+) -> WheelFile:
+    if package.is_sdist:
+        environment = settings.environment if settings else {}
+        return build_wheel(ws, package, base, environment=environment)
+    return WheelFile(package.name, package.version, package.file.name, package.file.digest)
+
+
+def _wheel_layers(ws: Workspace, wheels: Iterable[WheelFile], base: Base, jobs: int) -> list[Layer]:
+    """A layer for each wheel, in the order given; the largest are begun first."""
+    wheels = list(wheels)
+    with (
+        Compiler(lambda: interpreter(ws, base), jobs) as compiler,
+        ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="layer") as pool,
+    ):
+        waiting = {
+            wheel: pool.submit(wheel_layer, ws, wheel, base.interpreter, compiler)
+            for wheel in sorted(wheels, key=lambda wheel: -wheel.digest.size)
+        }
+        return [waiting[wheel].result() for wheel in wheels]

@@ -1,0 +1,76 @@
+"""The `plinth` command: the same functions as the doit tasks, for people without a task graph."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from plinth import __version__, commands
+from plinth.errors import PlinthError
+from plinth.workspace import Workspace
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="plinth", description="A reproducible build graph for ML inference images."
+    )
+    parser.add_argument("--version", action="version", version=f"plinth {__version__}")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND")
+
+    lock = verbs.add_parser("lock", help="compile hash-pinned lockfiles (no ID: all images)")
+    lock.add_argument("ids", nargs="*", metavar="ID")
+    lock.add_argument(
+        "--upgrade-package", dest="upgrade", action="append", default=[], metavar="NAME"
+    )
+    base = verbs.add_parser("lock-base", help="lock the bases (no NAME: all)")
+    base.add_argument("names", nargs="*", metavar="NAME")
+    build = verbs.add_parser("build", help="build images (no ID: all)")
+    build.add_argument("ids", nargs="*", metavar="ID")
+    build.add_argument("--base", default="", help="insist on this base")
+    build.add_argument("--jobs", type=int, default=0, help="steps at once (default: all CPUs)")
+    explain = verbs.add_parser("explain", help="what changed, and which layers will be built")
+    explain.add_argument("ids", nargs="+", metavar="ID")
+    explain.add_argument("--base", default="", help="insist on this base")
+    for verb, text in (
+        ("load", "load built images into the Docker Engine"),
+        ("test", "start built images as a user would, and score with them"),
+    ):
+        verbs.add_parser(verb, help=text).add_argument("ids", nargs="+", metavar="ID")
+    verbs.add_parser("validate", help="check the OCI layout")
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    ws = Workspace.find()
+    verb = arguments.verb
+    if verb == "validate":
+        commands.validate(ws)
+    elif verb == "lock":
+        commands.lock(ws, arguments.ids or commands.all_images(ws), upgrade=arguments.upgrade)
+    elif verb == "lock-base":
+        commands.lock_base(ws, arguments.names or commands.all_bases(ws))
+    else:
+        for image in arguments.ids or commands.all_images(ws):
+            if verb == "build":
+                commands.build(ws, image, base=arguments.base, jobs=arguments.jobs)
+            elif verb == "explain":
+                commands.explain(ws, image, base=arguments.base)
+            elif verb == "load":
+                commands.load(ws, image)
+            else:
+                commands.test(ws, image)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code is 0, 1 for an error shown, 2 for wrong usage, 130 for ^C."""
+    arguments = _parser().parse_args(argv)
+    try:
+        _run(arguments)
+    except PlinthError as error:
+        print(f"plinth: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("plinth: interrupted; nothing half-written is left", file=sys.stderr)
+        return 130
+    return 0

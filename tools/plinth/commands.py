@@ -1,0 +1,119 @@
+"""What both front ends offer, `doit <command>:<id>` and `plinth <command> <id>`: one function each.
+
+Heavy modules are imported inside the functions: `doit` loads this on every run, also on those
+that find nothing to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from plinth.workspace import Workspace
+
+
+def all_images(ws: Workspace) -> list[str]:
+    """The ids of all images of the checkout, sorted."""
+    return sorted(path.stem for path in ws.images.glob("*.toml"))
+
+
+def all_bases(ws: Workspace) -> list[str]:
+    """The names of all bases of the checkout, sorted."""
+    return sorted(path.stem for path in ws.bases.glob("*.toml"))
+
+
+def is_built(ws: Workspace, image_id: str, base: str = "") -> bool:
+    """Whether the layout names a manifest for the image that stands on `base` (empty: any).
+
+    Says nothing about the image's inputs; those doit compares by itself.
+    """
+    import json
+
+    try:
+        index = json.loads((ws.layout.root / "index.json").read_bytes())
+        for entry in index["manifests"]:
+            named = entry["annotations"]
+            if named["org.opencontainers.image.ref.name"] == image_id:
+                return f"-{base}-" in named["io.containerd.image.name"] if base else True
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return False
+
+
+def lock(ws: Workspace, ids: Sequence[str], *, upgrade: Sequence[str] = ()) -> None:
+    """Compile the locks of the images `ids`; see `plinth.lock.image.lock_images`."""
+    from plinth import config
+    from plinth.lock.image import lock_images
+    from plinth.report import to_stderr
+
+    lock_images(ws, ids, config=config.load(), upgrade=upgrade, progress=to_stderr)
+
+
+def lock_base(ws: Workspace, names: Sequence[str]) -> None:
+    """Lock the bases `names`; see `plinth.base.lock.lock_base`."""
+    from plinth import config
+    from plinth.base.lock import lock_base as lock_one
+    from plinth.report import to_stderr
+
+    for name in names:
+        lock_one(ws, name, config=config.load(), progress=to_stderr)
+
+
+def build(ws: Workspace, image_id: str, *, base: str = "", jobs: int = 0) -> None:
+    """Build one image and show its layers; see `plinth.build.build_image`."""
+    from plinth import config
+    from plinth.build import build_image, default_jobs
+    from plinth.report import human_size, layer_table, to_stderr
+
+    built = build_image(
+        ws,
+        image_id,
+        config=config.load(),
+        base=base,
+        jobs=jobs or default_jobs(),
+        progress=to_stderr,
+    )
+    layers = built.image.layers
+    new = sum(layer.built for layer in layers)
+    print(layer_table(layers))
+    print(
+        f"{image_id}: {len(layers)} layers, {new} built, "
+        f"{human_size(sum(layer.digest.size for layer in layers))}, on {built.base}\n"
+        f"  name      {built.name}:latest\n"
+        f"  manifest  {built.image.manifest.digest.oci}"
+    )
+
+
+def explain(ws: Workspace, image_id: str, *, base: str = "") -> None:
+    """Say what changed since the last build and which layers the next will build."""
+    from plinth import config
+    from plinth.explain import explain_image
+
+    print(explain_image(ws, image_id, config=config.load(), base=base))
+
+
+def load(ws: Workspace, image_id: str) -> None:
+    """Load a built image into the Docker Engine."""
+    from plinth.engine.load import load as load_one
+
+    print(f"loaded {load_one(ws, image_id)}")
+
+
+def test(ws: Workspace, image_id: str) -> None:
+    """Start a built image as a user would, and score with it."""
+    from plinth.engine.smoke import test_image
+    from plinth.report import to_stderr
+    from plinth.spec.image import load_image
+
+    test_image(ws, load_image(ws.images, image_id), progress=to_stderr)
+
+
+def validate(ws: Workspace) -> None:
+    """Check the layout against the OCI specification and its own digests."""
+    from plinth.errors import ProblemsError
+    from plinth.oci.layout import references
+    from plinth.oci.validate import validate as problems_of
+
+    problems = problems_of(ws.layout.root)
+    if problems:
+        raise ProblemsError(str(ws.layout.root), problems)
+    print(f"{ws.layout.root}: valid, {len(references(ws.layout))} images")

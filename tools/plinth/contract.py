@@ -1,0 +1,116 @@
+"""What every image promises the people who run it: user, folders, environment, supervisor.
+
+The contract of the original prebuilt inference images (docs/contract.md).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from plinth.actions import Action, ActionResult
+from plinth.base.model import PREFIX
+from plinth.digest import Digest
+from plinth.errors import PlinthError
+from plinth.layer import gzip
+from plinth.layer.owner import DOCKERUSER, ROOT, Owner
+from plinth.layer.writer import LayerWriter
+from plinth.oci.image import Runtime
+from plinth.oci.model import Layer
+from plinth.workspace import Workspace
+
+VERSION = 1
+APP_ROOT = "/var/azureml-app"
+
+RUNTIME = Runtime(
+    user="dockeruser",
+    working_dir=APP_ROOT,
+    environment={
+        "PATH": f"/{PREFIX}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": "/home/dockeruser",
+        "LANG": "C.UTF-8",
+        "AML_APP_ROOT": APP_ROOT,
+        "AZUREML_MODEL_DIR": f"{APP_ROOT}/azureml-models",
+        "AZUREML_LOG_LEVEL": "INFO",
+        "WORKER_COUNT": "1",
+        "WORKER_TIMEOUT": "300",
+        "SCORING_TIMEOUT_MS": "3600000",
+        "SVDIR": "/var/runit",
+        "PYTHONUNBUFFERED": "1",
+        # Workers prove they live by touching a file; on a read-only root only memory can.
+        "GUNICORN_CMD_ARGS": "--worker-tmp-dir /dev/shm",
+        "SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt",
+    },
+    command=["runsvdir", "/var/runit"],
+    ports=[5001, 8883, 8888],
+    stop_signal="SIGTERM",
+)
+
+# Folder, mode, owner. `var` and the like are there in every base with these very values.
+_FOLDERS: tuple[tuple[str, int, Owner], ...] = (
+    ("home", 0o755, ROOT),
+    ("home/dockeruser", 0o755, DOCKERUSER),
+    ("run", 0o755, DOCKERUSER),
+    ("usr", 0o755, ROOT),
+    ("usr/local", 0o755, ROOT),
+    ("usr/local/bin", 0o755, ROOT),
+    ("var", 0o755, ROOT),
+    ("var/azureml-app", 0o755, DOCKERUSER),
+    ("var/azureml-app/azureml-models", 0o755, DOCKERUSER),
+    ("var/log", 0o755, DOCKERUSER),
+    ("var/runit", 0o755, DOCKERUSER),
+    ("var/runit/server", 0o755, DOCKERUSER),
+)
+# Modes are here and not in the checkout, whose umask may be anything.
+_FILES: tuple[tuple[str, int, Owner], ...] = (
+    ("usr/local/bin/runsvdir", 0o755, ROOT),
+    ("var/runit/server/run", 0o755, DOCKERUSER),
+)
+
+
+def contract_layer(ws: Workspace) -> Layer:
+    """The layer with the files of base/rootfs and the folders the contract names.
+
+    Raises:
+        PlinthError: base/rootfs lacks a file, or holds one the contract does not know.
+    """
+    folder = ws.bases / "rootfs"
+    contents = {path: _content(folder, path) for path, _, _ in _FILES}
+    known = {folder / path for path in contents}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path not in known:
+            raise PlinthError(
+                "a file no image would hold",
+                where=f"base/rootfs/{path.relative_to(folder).as_posix()}",
+                remedy="name it, its mode and its owner in plinth.contract, or remove it",
+            )
+    action = Action(
+        "contract-layer",
+        VERSION,
+        {path: Digest.of(data) for path, data in contents.items()},
+        {
+            "compressor": gzip.COMPRESSOR,
+            "folders": [[path, mode, *owner] for path, mode, owner in _FOLDERS],
+            "files": [[path, mode, *owner] for path, mode, owner in _FILES],
+        },
+    )
+
+    def work() -> ActionResult:
+        with LayerWriter(ws.layout) as writer:
+            for path, mode, owner in _FOLDERS:
+                writer.directory(path, mode, owner)
+            for path, mode, owner in _FILES:
+                writer.file(path, contents[path], mode, owner)
+            layer = writer.commit("contract")
+        return layer.result()
+
+    result, hit = ws.actions.run(action, ws.layout, work)
+    return Layer.of("contract", result, hit=hit)
+
+
+def _content(folder: Path, path: str) -> bytes:
+    try:
+        return (folder / path).read_bytes()
+    except FileNotFoundError:
+        raise PlinthError(
+            "a file of the contract is missing", where=f"base/rootfs/{path}"
+        ) from None

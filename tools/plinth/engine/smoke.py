@@ -1,0 +1,174 @@
+"""`doit test`: an image started as a user would start it, asked for health and for a score."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import requests
+from docker.errors import DockerException
+from docker.models.containers import Container
+
+from plinth.contract import APP_ROOT
+from plinth.engine.client import connect
+from plinth.engine.load import find_reference
+from plinth.errors import EngineError
+from plinth.report import Progress
+from plinth.spec.image import ImageSpec
+from plinth.workspace import Workspace
+
+_DATA = Path(__file__).parent / "data"
+_PORT = "5001/tcp"
+_START = 90
+_STOP = 10
+_LOG_LINES = 60
+
+
+def test_image(
+    ws: Workspace,
+    spec: ImageSpec,
+    *,
+    client: docker.DockerClient | None = None,
+    progress: Progress,
+) -> None:
+    """Start the loaded image `spec` with a score.py of its framework and use it over HTTP.
+
+    Read-only root, no capabilities, no new privileges, the port published on loopback.
+    The container is removed whatever happens.
+
+    Raises:
+        EngineError: no engine answers, or the image does not do what its contract says; the
+            end of the container's log is part of the message.
+    """
+    name = find_reference(ws, spec.id).image_name
+    case = json.loads((_DATA / "cases.json").read_text(encoding="utf-8"))[spec.framework]
+    engine = client or connect()
+    with tempfile.TemporaryDirectory(prefix="plinth-app-") as app:
+        Path(app).chmod(0o755)
+        script = Path(app) / "score.py"
+        script.write_bytes((_DATA / f"{spec.framework}.py").read_bytes())
+        script.chmod(0o644)
+        with _container(engine, name, app) as container:
+            _checked(container, spec, case, progress)
+
+
+@contextlib.contextmanager
+def _container(engine: docker.DockerClient, name: str, app: str) -> Iterator[Container]:
+    try:
+        container = engine.containers.run(  # type: ignore[call-overload]
+            name,
+            detach=True,
+            read_only=True,
+            tmpfs={"/tmp": ""},  # noqa: S108 - the container's own, in memory
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges"],
+            # A host port of None lets the engine choose; the stubs know only numbers.
+            ports={_PORT: ("127.0.0.1", None)},
+            volumes={app: {"bind": APP_ROOT, "mode": "ro"}},
+        )
+    except (DockerException, requests.RequestException) as error:
+        raise EngineError(
+            "the container does not start", where=name, found=str(error)[:500]
+        ) from None
+    try:
+        yield container
+    finally:
+        container.remove(force=True, v=True)
+
+
+def _checked(
+    container: Container, spec: ImageSpec, case: dict[str, Any], progress: Progress
+) -> None:
+    try:
+        url = _url(container)
+        _healthy(container, url)
+        progress(f"{spec.id}: GET / is healthy")
+        user = _inside(container, ["id", "-u"]).strip()
+        if user == "0":
+            raise EngineError("the container runs as root", expected="dockeruser", found="uid 0")
+        progress(f"{spec.id}: runs as uid {user}")
+        if spec.imports:
+            _inside(container, ["python", "-c", f"import {', '.join(spec.imports)}"])
+            progress(f"{spec.id}: imports {', '.join(spec.imports)}")
+        answer = requests.post(f"{url}/score", json=case["send"], timeout=60)
+        if answer.status_code != 200 or answer.json() != case["expect"]:
+            raise EngineError(
+                "POST /score answered something else",
+                expected=f"200 {case['expect']}",
+                found=f"{answer.status_code} {answer.text[:500]}",
+            )
+        progress(f"{spec.id}: POST /score answered {json.dumps(answer.json())}")
+        started = time.monotonic()
+        container.stop(timeout=_STOP + 5)
+        took = time.monotonic() - started
+        if took > _STOP:
+            raise EngineError(
+                "SIGTERM does not end the container",
+                expected=f"an end within {_STOP} s",
+                found=f"{took:.1f} s",
+            )
+        progress(f"{spec.id}: ended on SIGTERM")
+    except EngineError as error:
+        raise EngineError(
+            error.what,
+            where=spec.id,
+            expected=error.expected,
+            found=f"{error.found}\ncontainer log:\n{_log(container)}",
+            remedy=error.remedy,
+        ) from None
+    except (DockerException, requests.RequestException, ValueError) as error:
+        raise EngineError(
+            "the container did not answer",
+            where=spec.id,
+            found=f"{error}\ncontainer log:\n{_log(container)}",
+        ) from None
+
+
+def _url(container: Container) -> str:
+    container.reload()
+    published = container.ports.get(_PORT)
+    if not published:
+        raise EngineError("the container ended at once", expected=f"{_PORT} published")
+    return f"http://127.0.0.1:{published[0]['HostPort']}"
+
+
+def _healthy(container: Container, url: str) -> None:
+    deadline = time.monotonic() + _START
+    found = "no answer"
+    while time.monotonic() < deadline:
+        container.reload()
+        if container.status not in ("created", "running"):
+            code = container.attrs["State"]["ExitCode"]
+            raise EngineError("the container ended", found=f"exit code {code}")
+        try:
+            answer = requests.get(url, timeout=5)
+            found = f"{answer.status_code} {answer.text[:100]}"
+            if answer.status_code == 200 and "Healthy" in answer.text:
+                return
+        except requests.RequestException as error:
+            found = type(error).__name__
+        time.sleep(0.2)
+    raise EngineError(
+        "GET / is not healthy", expected=f"200 Healthy within {_START} s", found=found
+    )
+
+
+def _inside(container: Container, command: list[str]) -> str:
+    code, output = container.exec_run(command)
+    text = output.decode("utf-8", "replace") if isinstance(output, bytes) else ""
+    if code != 0:
+        raise EngineError(f"{' '.join(command)} failed inside", found=text[-2000:])
+    return text
+
+
+def _log(container: Container) -> str:
+    try:
+        return str(container.logs(tail=_LOG_LINES).decode("utf-8", "replace"))
+    except (DockerException, requests.RequestException) as error:
+        return f"(not to be had: {error})"

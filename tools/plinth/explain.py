@@ -1,0 +1,85 @@
+"""`explain`: what changed since the last build, and which layers the next one will make."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from plinth.base.build import choose_base, planned_base
+from plinth.build import ordered
+from plinth.config import Config
+from plinth.lock import stale
+from plinth.record import inputs_of, read_record
+from plinth.report import human_size
+from plinth.spec.base import load_base
+from plinth.spec.image import load_image
+from plinth.wheel.layer import WheelFile, cached_layer
+from plinth.wheel.sdist import cached_wheel
+from plinth.workspace import Workspace
+
+
+def explain_image(ws: Workspace, image_id: str, *, config: Config, base: str = "") -> str:
+    """A text for people: inputs changed, packages changed, layers to build. Builds nothing.
+
+    Raises:
+        PlinthError: as a build would: the lock is stale, a specification is invalid.
+    """
+    spec = load_image(ws.images, image_id)
+    lock = stale.check(ws, image_id)
+    base_name, reason = choose_base(ws, spec.base, config=config, insist=base)
+    record = read_record(ws, image_id)
+    lines = [f"{image_id} on {base_name}", *([reason] if reason else [])]
+    packages = {package.name: package.version for package in lock.packages}
+    if record is None:
+        lines.append("never built here")
+    else:
+        before = {**record.inputs, "base": record.base}
+        after = {**inputs_of(ws, image_id, base_name), "base": base_name}
+        changed = [
+            name for name in sorted({*before, *after}) if before.get(name) != after.get(name)
+        ]
+        lines.append("inputs changed: " + (", ".join(changed) if changed else "none"))
+        lines += [f"  {line}" for line in _package_changes(record.packages, packages)]
+    held, missing = [], []
+    known_base = planned_base(ws, base_name)
+    if known_base is None:
+        lines.append(f"the base {base_name} is to be built, and with it all layers")
+        return "\n".join(lines)
+    sdists = load_base(ws.bases, base_name).sdists
+    for package in ordered(lock):
+        wheel: WheelFile | None
+        if package.is_sdist:
+            settings = sdists.get(package.name)
+            wheel = cached_wheel(ws, package, known_base, settings.environment if settings else {})
+        else:
+            wheel = WheelFile(package.name, package.version, package.file.name, package.file.digest)
+        layer = cached_layer(ws, wheel, known_base.interpreter) if wheel else None
+        if layer is None:
+            missing.append(package)
+        else:
+            held.append(layer)
+    size = human_size(sum(layer.digest.size for layer in held))
+    lines.append(f"layers held: {len(held)} of {len(lock.packages)} packages, {size}")
+    if missing:
+        lines.append(f"layers to build: {len(missing)}")
+        lines += [
+            f"  {package.name} {package.version}  "
+            f"({human_size(package.file.digest.size)} {'sdist' if package.is_sdist else 'wheel'}"
+            f"{'' if ws.cache.has(package.file.digest) else ', to be fetched'})"
+            for package in missing
+        ]
+    else:
+        lines.append("layers to build: none")
+    return "\n".join(lines)
+
+
+def _package_changes(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:
+    for name in sorted({*old, *new}):
+        before, after = old.get(name), new.get(name)
+        if before == after:
+            continue
+        if before is None:
+            yield f"{name} {after} added"
+        elif after is None:
+            yield f"{name} {before} removed"
+        else:
+            yield f"{name} {before} became {after}"

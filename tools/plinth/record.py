@@ -1,0 +1,86 @@
+"""What the last build of an image was made from, kept so that the next can say what changed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from plinth.digest import Digest, Json, canonical_json
+from plinth.lock.pylock import ImageLock
+from plinth.oci.image import Image
+from plinth.store import atomic_write
+from plinth.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Record:
+    """One build: digests of its input files by path relative to the checkout, versions by
+    package, layers (digest and name), base and manifest."""
+
+    inputs: Mapping[str, str]
+    packages: Mapping[str, str]
+    layers: Mapping[str, str]
+    base: str
+    manifest: str
+
+    @classmethod
+    def of(cls, inputs: Mapping[str, str], lock: ImageLock, image: Image, base: str) -> Record:
+        """The record of a build that just ended."""
+        return cls(
+            inputs,
+            {package.name: package.version for package in lock.packages},
+            {layer.digest.hex: layer.name for layer in image.layers},
+            base,
+            image.manifest.digest.hex,
+        )
+
+
+def inputs_of(ws: Workspace, image_id: str, base: str) -> dict[str, str]:
+    """Digests of the files that decide the image, by path relative to the checkout."""
+    files = [
+        ws.images / f"{image_id}.toml",
+        ws.bases / f"{base}.toml",
+        ws.locks / image_id / "pylock.toml",
+        ws.locks / "base" / f"{base}.toml",
+        *sorted(path for path in (ws.bases / "rootfs").rglob("*") if path.is_file()),
+    ]
+    return {
+        path.relative_to(ws.root).as_posix(): Digest.of_file(path).hex
+        for path in files
+        if path.exists()
+    }
+
+
+def _path(ws: Workspace, image_id: str) -> Path:
+    return ws.build / "cache" / "images" / f"{image_id}.json"
+
+
+def write_record(ws: Workspace, image_id: str, record: Record) -> None:
+    """Remember `record` as the last build of `image_id`."""
+    document: Json = {
+        "inputs": dict(record.inputs),
+        "packages": dict(record.packages),
+        "layers": dict(record.layers),
+        "base": record.base,
+        "manifest": record.manifest,
+    }
+    with atomic_write(_path(ws, image_id)) as path:
+        path.write_bytes(canonical_json(document))
+
+
+def read_record(ws: Workspace, image_id: str) -> Record | None:
+    """The last build of `image_id`, or None where none is known or the record is damaged."""
+    try:
+        document: Any = json.loads(_path(ws, image_id).read_bytes())
+        return Record(
+            document["inputs"],
+            document["packages"],
+            document["layers"],
+            document["base"],
+            document["manifest"],
+        )
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None

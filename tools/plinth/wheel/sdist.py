@@ -1,0 +1,170 @@
+"""A locked sdist becomes a wheel once: in a sandbox, from locked build requirements, cached."""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from plinth import sandbox
+from plinth.actions import Action, ActionResult
+from plinth.base.model import PREFIX, Base
+from plinth.base.unpack import unpacked
+from plinth.errors import SandboxError, WheelError
+from plinth.layer import gzip
+from plinth.lock.pylock import LockedPackage
+from plinth.lock.sdist import build_backend
+from plinth.wheel.admit import admit
+from plinth.wheel.layer import WheelFile
+from plinth.wheel.zipwriter import write_zip
+from plinth.workspace import Workspace
+
+VERSION = 1
+"""Raised whenever the code here would give another wheel for the same sdist."""
+
+_DRIVER = Path(__file__).with_name("_build_driver.py")
+_MAX_BYTES = 2 << 30
+_MAX_ENTRIES = 50_000
+
+
+def build_action(package: LockedPackage, base: Base, environment: Mapping[str, str]) -> Action:
+    """The action that builds the wheel of an sdist."""
+    return Action(
+        "sdist-wheel",
+        VERSION,
+        {
+            "sdist": package.file.digest,
+            "interpreter": base.interpreter.tree,
+            **{needed.file.name: needed.file.digest for needed in package.build_requires},
+        },
+        {
+            "filename": package.file.name,
+            "environment": dict(environment),
+            "compressor": gzip.COMPRESSOR,
+        },
+    )
+
+
+def cached_wheel(
+    ws: Workspace, package: LockedPackage, base: Base, environment: Mapping[str, str]
+) -> WheelFile | None:
+    """The wheel of an sdist, if it is built already."""
+    found = ws.actions.lookup(build_action(package, base, environment), ws.cache)
+    return _wheel(package, found) if found is not None else None
+
+
+def build_wheel(
+    ws: Workspace, package: LockedPackage, base: Base, *, environment: Mapping[str, str]
+) -> WheelFile:
+    """The wheel of the sdist `package`, whose files must be in `ws.cache`.
+
+    Runs the sdist's own build code: in `base`'s system, without network, as nobody special,
+    with a fixed environment and `environment` on top.
+
+    Raises:
+        WheelError: the sdist is malformed or hostile, or what it built is.
+        SandboxError: the sandbox cannot be had, or the build failed.
+    """
+
+    def work() -> ActionResult:
+        with tempfile.TemporaryDirectory(prefix="plinth-sdist-") as name:
+            folder = Path(name)
+            folder.chmod(0o755)
+            source = _unpack(ws.cache.path(package.file.digest), package.file.name, folder)
+            _requirements(ws, package, folder / "requirements")
+            built = _run(ws, package, base, environment, folder, source)
+            wheel = folder / built.name
+            wheel.write_bytes(_canonical(built))
+            admit(wheel, built.name, package.name, package.version)
+            return ActionResult({"wheel": ws.cache.put_file(wheel)}, {"filename": built.name})
+
+    action = build_action(package, base, environment)
+    result, _ = ws.actions.run(action, ws.cache, work)
+    return _wheel(package, result)
+
+
+def _wheel(package: LockedPackage, result: ActionResult) -> WheelFile:
+    filename = str(result.info["filename"])
+    return WheelFile(package.name, package.version, filename, result.outputs["wheel"])
+
+
+def _run(
+    ws: Workspace,
+    package: LockedPackage,
+    base: Base,
+    environment: Mapping[str, str],
+    folder: Path,
+    source: str,
+) -> Path:
+    (folder / "out").mkdir()
+    shutil.copyfile(_DRIVER, folder / "driver.py")
+    sdist = ws.cache.path(package.file.digest)
+    backend, paths = build_backend(sdist, package.file.name)
+    work = sandbox.WORK
+    command = [f"/{PREFIX}/bin/python{base.interpreter.version}", "-s", "-S", f"{work}/driver.py"]
+    command += [f"{work}/requirements", f"{work}/{source}", f"{work}/out", backend, *paths]
+    output = sandbox.run(
+        unpacked(ws, base.layers),
+        command,
+        writable=folder,
+        what=f"building {package.file.name}",
+        env=environment,
+    )
+    found = list((folder / "out").glob("*.whl"))
+    if len(found) != 1 or not found[0].is_file() or found[0].is_symlink():
+        raise SandboxError(
+            f"building {package.file.name} made no wheel", found=sandbox.tail(output)
+        )
+    return found[0]
+
+
+def _unpack(path: Path, filename: str, folder: Path) -> str:
+    """Unpack the sdist into `folder` and return the name of its one top folder."""
+    if not filename.endswith(".tar.gz"):
+        raise WheelError("an sdist is a .tar.gz (PEP 625)", where=filename)
+    try:
+        with tarfile.open(path, "r:gz") as tar:
+            total, tops, names = 0, set(), set()
+            for number, member in enumerate(tar):
+                total += member.size
+                if number > _MAX_ENTRIES or total > _MAX_BYTES:
+                    raise WheelError("unpacks to too much", where=filename)
+                name = member.name.removeprefix("./").rstrip("/")
+                if not (member.isfile() or member.isdir()):
+                    raise WheelError("a link or special file", where=f"{filename}: {name}")
+                if name.startswith("/") or ".." in name.split("/"):
+                    raise WheelError("path escapes", where=f"{filename}: {name}")
+                if name in names and member.isfile():
+                    raise WheelError("an entry is there twice", where=f"{filename}: {name}")
+                names.add(name)
+                tops.add(name.split("/")[0])
+                tar.extract(member, folder, filter="data")
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise WheelError(f"not a readable sdist: {error}", where=filename) from None
+    if len(tops) != 1:
+        raise WheelError("an sdist has one top folder", where=filename, found=", ".join(tops))
+    return str(tops.pop())
+
+
+def _requirements(ws: Workspace, package: LockedPackage, folder: Path) -> None:
+    """Unpack the wheels the sdist is built with; each was admitted when it was fetched."""
+    for needed in package.build_requires:
+        with zipfile.ZipFile(ws.cache.path(needed.file.digest)) as wheel:
+            wheel.extractall(folder)  # noqa: S202 - admitted: no path escapes
+
+
+def _canonical(built: Path) -> bytes:
+    """The wheel again, freed of times, order and the machine's zlib."""
+    with zipfile.ZipFile(built) as wheel:
+        files = {
+            info.filename: (
+                0o755 if (info.external_attr >> 16) & 0o111 else 0o644,
+                wheel.read(info),
+            )
+            for info in wheel.infolist()
+            if not info.is_dir()
+        }
+    return write_zip(files)
