@@ -1,0 +1,156 @@
+"""Everyone else's tools read what we write: gzip, GNU tar, tarfile, skopeo, umoci, Docker."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+import pytest
+
+from integration.conftest import IMAGES, Checkout
+from plinth.engine.load import load
+from plinth.engine.smoke import test_image as smoke
+from plinth.oci.layout import descriptor_digest, read_manifest, references
+from plinth.oci.validate import validate
+from plinth.spec.image import load_image
+
+
+def run(*command: str) -> str:
+    done = subprocess.run(command, check=False, text=True, capture_output=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def need(program: str) -> str:
+    found = shutil.which(program)
+    if found is None:
+        pytest.skip(f"{program} is not installed")
+    return found
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[docker.DockerClient]:
+    host = os.environ.get("PLINTH_TEST_DOCKER_HOST")
+    if not host:
+        pytest.skip("PLINTH_TEST_DOCKER_HOST names no engine")
+    client = docker.DockerClient(base_url=host, timeout=300)
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def registry() -> str:
+    address = os.environ.get("PLINTH_TEST_REGISTRY")
+    if not address:
+        pytest.skip("PLINTH_TEST_REGISTRY names no registry")
+    return address
+
+
+def layers_of(built: Checkout) -> list[Path]:
+    store = built.ws.layout
+    return [
+        store.path(digest)
+        for digest in {
+            descriptor_digest(entry)
+            for reference in references(store).values()
+            for entry in read_manifest(store, reference.manifest)["layers"]
+        }
+    ]
+
+
+@pytest.mark.network
+def test_the_layout_is_valid(built: Checkout) -> None:
+    assert validate(built.ws.layout.root) == []
+
+
+@pytest.mark.network
+def test_gzip_gnu_tar_and_tarfile_read_every_layer(built: Checkout) -> None:
+    for path in layers_of(built):
+        with path.open("rb") as stream:
+            subprocess.run(["gzip", "-t"], stdin=stream, check=True)
+        listed = run("tar", "--list", "--gzip", "--quoting-style=literal", "-f", str(path))
+        with gzip.open(path) as plain, tarfile.open(fileobj=plain, mode="r|") as tar:
+            names = [member.name + "/" * member.isdir() for member in tar]
+        assert listed.splitlines() == names
+
+
+@pytest.mark.network
+def test_shared_packages_are_shared_layers_and_a_common_beginning(built: Checkout) -> None:
+    store = built.ws.layout
+    one, two = (
+        [
+            entry["digest"]
+            for entry in read_manifest(store, references(store)[name].manifest)["layers"]
+        ]
+        for name in IMAGES
+    )
+    assert two[: len(one)] == one
+
+
+@pytest.mark.network
+def test_umoci_unpacks(built: Checkout, tmp_path: Path) -> None:
+    need("umoci")
+    image = f"{built.ws.layout.root}:minimal"
+    run("umoci", "unpack", "--rootless", "--image", image, str(tmp_path / "bundle"))
+    rootfs = tmp_path / "bundle" / "rootfs"
+    assert (rootfs / "opt/python/bin/azmlinfsrv").is_file()
+    assert (rootfs / "etc/passwd").read_text().count("dockeruser") == 2
+
+
+@pytest.mark.network
+def test_skopeo_inspects_and_copies_to_a_registry(built: Checkout, registry: str) -> None:
+    need("skopeo")
+    source = f"oci:{built.ws.layout.root}:sklearn-0.24.1"
+    seen = json.loads(run("skopeo", "inspect", source))
+    expected = f"sha256:{built.digests()['sklearn-0.24.1']}"
+    assert seen["Digest"] == expected
+    target = f"docker://{registry}/plinth/sklearn:test"
+    run("skopeo", "copy", "--dest-tls-verify=false", source, target)
+    back = json.loads(run("skopeo", "inspect", "--tls-verify=false", target))
+    assert back["Digest"] == expected
+
+
+@pytest.mark.engine
+@pytest.mark.network
+def test_skopeo_copies_to_an_engine_that_runs_it(
+    built: Checkout, engine: docker.DockerClient
+) -> None:
+    need("skopeo")
+    host = os.environ["PLINTH_TEST_DOCKER_HOST"]
+    source = f"oci:{built.ws.layout.root}:minimal"
+    run("skopeo", "copy", f"--dest-daemon-host={host}", source, "docker-daemon:plinth-test:skopeo")
+    output = engine.containers.run("plinth-test:skopeo", ["id"], remove=True)
+    assert output.decode() == "uid=1001(dockeruser) gid=1001(dockeruser) groups=1001(dockeruser)\n"
+
+
+@pytest.mark.engine
+@pytest.mark.network
+@pytest.mark.parametrize("image_id", IMAGES)
+def test_images_load_and_score(built: Checkout, engine: docker.DockerClient, image_id: str) -> None:
+    name = load(built.ws, image_id, client=engine)
+    assert (
+        engine.images.get(name).id
+        == read_manifest(built.ws.layout, references(built.ws.layout)[image_id].manifest)["config"][
+            "digest"
+        ]
+    )
+    before = {container.id for container in engine.containers.list(all=True)}
+    lines: list[str] = []
+    spec = load_image(built.ws.images, image_id)
+    smoke(built.ws, spec, client=engine, progress=lines.append)
+    assert any("POST /score answered" in line for line in lines)
+    assert {container.id for container in engine.containers.list(all=True)} <= before
+
+
+def test_without_an_engine_there_is_one_clear_error(tmp_path: Path, built: Checkout) -> None:
+    done = built.doit("load:minimal", env={"DOCKER_HOST": f"unix://{tmp_path}/none.sock"})
+    assert done.returncode != 0
+    assert "no Docker Engine answers" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
