@@ -71,9 +71,8 @@ class WheelArchive:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._view.release()
+        # The map goes with its last view: layers and tracebacks may still hold pieces of it.
         self._zip.close()
-        self._map.close()
         self._file.close()
 
     def wrong(

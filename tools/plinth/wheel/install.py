@@ -86,7 +86,7 @@ def plan(wheel: WheelArchive, version: str) -> Installation:
         "scripts": f"{PREFIX}/bin",
         "data": PREFIX,
         "headers": f"{PREFIX}/include/python{version}{'m' if version == '3.7' else ''}/"
-        + wheel.dist_info.rsplit("-", 1)[0],
+        + wheel.name,
     }
     info_dir = wheel.dist_info
     console, gui = _entry_points(wheel, info_dir)
