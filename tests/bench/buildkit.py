@@ -1,0 +1,267 @@
+"""The same lock and base built by BuildKit and by us, in one run; ratios are what counts.
+
+    PLINTH_TEST_DOCKER_HOST=unix://… python tests/bench/buildkit.py
+
+Wants the image built once in this checkout (for its inputs), an engine with BuildKit, and the
+`docker` client that came with it. BuildKit runs what a careful user would write: wheels and
+requirements bind-mounted, `pip install --no-index --require-hashes`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from helpers import make_wheel  # noqa: E402
+from plinth import contract  # noqa: E402
+from plinth.base.build import planned_base  # noqa: E402
+from plinth.base.model import Base  # noqa: E402
+from plinth.build import ordered  # noqa: E402
+from plinth.engine.load import load  # noqa: E402
+from plinth.lock.stale import check  # noqa: E402
+from plinth.oci.image import assemble  # noqa: E402
+from plinth.oci.layout import tag  # noqa: E402
+from plinth.spec.base import load_base  # noqa: E402
+from plinth.wheel.layer import WheelFile, cached_layer  # noqa: E402
+from plinth.wheel.sdist import cached_wheel  # noqa: E402
+from plinth.workspace import Workspace  # noqa: E402
+
+IMAGE, BASE = "sklearn-0.24.1", "debian12-py37"
+ROUNDS = 3
+DOCKER = os.environ.get("PLINTH_BENCH_DOCKER", "/usr/bin/docker")
+DOCKERFILE = """FROM plinth-bench-base:latest
+ARG BUST
+USER root
+RUN --mount=type=bind,source=wheels,target=/wheels \\
+    --mount=type=bind,source=requirements.txt,target=/requirements.txt \\
+    : "$BUST" && /opt/python/bin/python3.7 /wheels/{pip}/pip install --quiet --no-cache-dir \\
+    --no-index --find-links /wheels --no-warn-script-location --root-user-action=ignore \\
+    --require-hashes -r /requirements.txt
+"""
+
+
+def seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def wheels_of(ws: Workspace, base: Base) -> list[WheelFile]:
+    found = []
+    for package in ordered(check(ws, IMAGE)):
+        if package.is_sdist:
+            settings = load_base(ws.bases, BASE).sdists.get(package.name)
+            wheel = cached_wheel(ws, package, base, settings.environment if settings else {})
+            assert wheel is not None
+        else:
+            file = package.file
+            wheel = WheelFile(package.name, package.version, file.name, file.digest)
+        found.append(wheel)
+    return found
+
+
+def load_bench_base(ws: Workspace, base: Base) -> None:
+    image = assemble(
+        ws.layout,
+        [*base.layers, contract.contract_layer(ws)],
+        architecture="amd64",
+        created="1970-01-01T00:00:00Z",
+        runtime=contract.RUNTIME,
+        annotations={},
+    )
+    tag(
+        ws.layout,
+        "bench-base",
+        image.manifest,
+        image_name="plinth-bench-base:latest",
+        architecture="amd64",
+    )
+    load(ws, "bench-base")
+
+
+class BuildKit:
+    """Builds the lock with BuildKit in a folder of wheels."""
+
+    def __init__(self, ws: Workspace, wheels: list[WheelFile], folder: Path) -> None:
+        self.folder = folder
+        self.count = 0
+        (folder / "wheels").mkdir(parents=True)
+        lines = []
+        for wheel in wheels:
+            shutil.copyfile(ws.cache.path(wheel.digest), folder / "wheels" / wheel.filename)
+            lines.append(f"{wheel.name}=={wheel.version} --hash=sha256:{wheel.digest.hex}")
+        (folder / "requirements.txt").write_text("\n".join(lines) + "\n")
+        (pip,) = (wheel.filename for wheel in wheels if wheel.name == "pip")
+        (folder / "Dockerfile").write_text(DOCKERFILE.format(pip=pip))
+
+    def build(self, *, again: bool) -> None:
+        """Build; with `again`, the same as last time, which BuildKit knows."""
+        self.count += not again
+        done = subprocess.run(
+            [
+                DOCKER,
+                *("build", "--quiet", "--network=none", f"--build-arg=BUST={self.count}"),
+                *("--tag=plinth-bench:latest", str(self.folder)),
+            ],
+            check=False,
+            env={**os.environ, "DOCKER_BUILDKIT": "1"},
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            sys.exit(done.stderr)
+
+
+class Plinth:
+    """Builds in copies of a prepared checkout."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        names = subprocess.run(
+            ["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True
+        ).stdout
+        for name in filter(None, names.decode().split("\0")):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, folder / name)
+        self.ws = Workspace(folder, folder / "build")
+
+    def prepare(self, source: Workspace, base: Base) -> None:
+        """Inputs fetched, base and sdists built, no wheel layer."""
+        shutil.rmtree(self.folder / "build", ignore_errors=True)
+        for store, other in ((source.cache, self.ws.cache), (source.layout, self.ws.layout)):
+            other.prepare()
+            keep = {layer.digest.hex for layer in base.layers} if store is source.layout else None
+            for blob in store.blobs.iterdir():
+                if keep is None or blob.name in keep:
+                    os.link(blob, other.blobs / blob.name)
+        for entry in source.actions.root.glob("*.json"):
+            if b'"mnemonic":"wheel-layer"' not in entry.read_bytes():
+                self.ws.actions.root.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(entry, self.ws.actions.root / entry.name)
+
+    def build(self, image: str = IMAGE) -> None:
+        self.run("-m", "plinth", "build", image)
+
+    def run(self, *arguments: str) -> None:
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=self.folder,
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            sys.exit(done.stdout + done.stderr)
+
+    def second_image(self) -> str:
+        """Another image with the same lock: all its wheels are shared."""
+        other = f"{IMAGE}-twin"
+        shutil.copyfile(
+            self.folder / "images" / f"{IMAGE}.toml", self.folder / "images" / f"{other}.toml"
+        )
+        shutil.copytree(
+            self.folder / "locks" / IMAGE, self.folder / "locks" / other, dirs_exist_ok=True
+        )
+        return other
+
+    def bump(self, number: int) -> None:
+        """Give one small package another wheel, as a new version would."""
+        with tempfile.TemporaryDirectory() as folder:
+            wheel = make_wheel(
+                Path(folder),
+                {"threadpoolctl.py": f"BUMP = {number}\n".encode()},
+                name="threadpoolctl",
+                version="3.1.0",
+            )
+            digest = self.ws.cache.put_file(wheel)
+        path = self.folder / "locks" / IMAGE / "pylock.toml"
+        lock = check(self.ws, IMAGE)
+        (old,) = (p.file.digest for p in lock.packages if p.name == "threadpoolctl")
+        text = path.read_text().replace(old.hex, digest.hex)
+        path.write_text(text.replace(f"size = {old.size}\n", f"size = {digest.size}\n"))
+
+
+def no_op(ours: Plinth, folder: Path) -> tuple[float, float]:
+    """`doit build` with nothing to do, and doit with as many empty tasks that are up to date."""
+    ours.run("-m", "doit", "build")
+    count = len(list((ours.folder / "images").glob("*.toml")))
+    folder.mkdir()
+    (folder / "dodo.py").write_text(
+        "def task_empty():\n"
+        f"    for number in range({count}):\n"
+        "        yield {'name': str(number), 'actions': [], 'uptodate': [True]}\n"
+    )
+    ours_times, empty_times = [], []
+    for _ in range(15):
+        ours_times.append(seconds(lambda: ours.run("-m", "doit", "build")))
+        empty = [sys.executable, "-m", "doit"]
+        empty_times.append(
+            seconds(
+                lambda: subprocess.run(empty, cwd=folder, check=True, capture_output=True)  # noqa: B023
+            )
+        )
+    return min(ours_times), min(empty_times)
+
+
+def main() -> None:
+    os.environ["DOCKER_HOST"] = os.environ["PLINTH_TEST_DOCKER_HOST"]
+    source = Workspace(ROOT, ROOT / "build")
+    base = planned_base(source, BASE)
+    if base is None:
+        sys.exit(f"build the image first: doit build:{IMAGE}")
+    wheels = wheels_of(source, base)
+    load_bench_base(source, base)
+    rows = []
+    with tempfile.TemporaryDirectory(dir=ROOT / "build") as name:
+        folder = Path(name)
+        theirs, ours = BuildKit(source, wheels, folder / "buildkit"), Plinth(folder / "plinth")
+        theirs.build(again=False)  # the context is known from here on
+        cold: tuple[list[float], list[float]] = ([], [])
+        for _ in range(ROUNDS):
+            cold[0].append(seconds(lambda: theirs.build(again=False)))
+            ours.prepare(source, base)
+            cold[1].append(seconds(ours.build))
+        slow = min(cold[0])
+        rows.append(("cold: base and wheels local", slow, min(cold[1])))
+        twin = ours.second_image()
+        ours.build(twin)
+        rows.append(
+            (
+                "shared wheels warm: another image of the same wheels",
+                slow,
+                min(seconds(lambda: ours.build(twin)) for _ in range(ROUNDS)),
+            )
+        )
+        bumped = []
+        for number in range(ROUNDS):
+            ours.bump(number)
+            bumped.append(seconds(ours.build))
+        rows.append(("one package bumped, whole command", slow, min(bumped)))
+        lookups = [
+            seconds(lambda: [cached_layer(source, w, base.interpreter) for w in wheels[:-1]])
+            for _ in range(ROUNDS)
+        ]
+        rows.append(("one package bumped, layer work that is not its own", slow, min(lookups)))
+        again = min(seconds(lambda: theirs.build(again=True)) for _ in range(ROUNDS))
+        quiet, empty = no_op(ours, folder / "empty")
+        rows.append(("nothing changed", again, quiet))
+    print("| work | BuildKit | plinth | ratio |\n|---|---|---|---|")
+    for what, slow, fast in rows:
+        print(f"| {what} | {slow:.2f} s | {fast:.3f} s | {slow / fast:.1f}x |")
+    print(
+        f"\nno-op `doit build` {quiet:.3f} s; doit with as many empty tasks {empty:.3f} s; "
+        f"ratio {quiet / empty:.2f}"
+    )
+
+
+if __name__ == "__main__":
+    main()
