@@ -34,7 +34,7 @@ def floor(path: Path) -> None:
                 plain.update(data)
 
 
-def best(work: Callable[[], None]) -> float:
+def best(work: Callable[[], object]) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
@@ -48,16 +48,19 @@ def measure(path: Path) -> tuple[float, float, float]:
         cache, layers = BlobStore(Path(folder) / "cache"), BlobStore(Path(folder) / "layers")
         wheel = WheelFile(str(name), str(version), path.name, cache.put_file(path))
 
-        def ours() -> None:
-            splice(cache, layers, wheel, "3.7", None)
+        def ours() -> float:
+            # A layer that is there already would have to be freed: no part of making one.
+            for old in layers.blobs.glob("*"):
+                old.unlink()
+            return best(lambda: splice(cache, layers, wheel, "3.7", None))
 
         times: list[list[float]] = [[], [], []]
         for _ in range(ROUNDS):
             os.sched_setaffinity(0, {min(cores)})
             times[0].append(best(lambda: floor(path)))
-            times[1].append(best(ours))
+            times[1].append(ours())
             os.sched_setaffinity(0, cores)
-            times[2].append(best(ours))
+            times[2].append(ours())
     return min(times[0]), min(times[1]), min(times[2])
 
 

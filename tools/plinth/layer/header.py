@@ -15,6 +15,7 @@ END = bytes(2 * BLOCK)
 
 FILE, SYMLINK, DIRECTORY, PAX = b"0", b"2", b"5", b"x"
 _USTAR_SIZE = 8**11
+_FORBIDDEN = frozenset(("", ".", ".."))
 
 
 def padding(size: int) -> bytes:
@@ -61,8 +62,7 @@ def check_path(path: str) -> None:
     Raises:
         LayoutError: it is absolute, empty, holds `..`, `.`, an empty part or a NUL.
     """
-    parts = path.split("/")
-    if "\0" in path or any(part in ("", ".", "..") for part in parts):
+    if "\0" in path or not _FORBIDDEN.isdisjoint(path.split("/")):
         raise LayoutError(
             "not a path for a layer",
             where=repr(path),

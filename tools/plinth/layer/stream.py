@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 
 Buffer = bytes | memoryview
-_BATCH = 1 << 20
+_BATCH = 1 << 19
 _AHEAD = 4
 
 

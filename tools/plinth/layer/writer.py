@@ -60,8 +60,7 @@ class LayerWriter:
         """Add a regular file, compressed by us."""
         self._entry(path, header(path, FILE, size=len(data), mode=mode, owner=owner))
         if data:
-            self._close_headers()
-            self._outer.add(gzip.member(data))
+            self._close_headers(gzip.member(data))
             self._inner.add(data)
             self._headers.append(padding(len(data)))
 
@@ -75,8 +74,7 @@ class LayerWriter:
         self._entry(path, header(path, FILE, size=size, mode=mode, owner=owner))
         if size == 0:
             return None
-        self._close_headers()
-        self._outer.add(gzip.MEMBER)
+        self._close_headers(gzip.MEMBER)
         return SplicedFile(self._outer, self._inner, self._headers, size)
 
     def commit(self, name: str) -> Layer:
@@ -93,12 +91,14 @@ class LayerWriter:
         self._paths.add(path)
         self._headers.append(data)
 
-    def _close_headers(self) -> None:
+    def _close_headers(self, then: bytes = b"") -> None:
+        """End the member of headers; `then` follows it. One buffer, since each costs a step."""
         data = b"".join(self._headers)
         self._headers.clear()
         if data:
-            self._outer.add(gzip.member(data))
             self._inner.add(data)
+            then = gzip.member(data) + then
+        self._outer.add(then)
 
 
 class SplicedFile:

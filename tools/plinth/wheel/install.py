@@ -70,7 +70,8 @@ class Installation:
 
 def relative(path: str, library: str) -> str:
     """`path` as RECORD names it: relative to the folder of installed packages."""
-    return posixpath.relpath(path, library)
+    inside = path.removeprefix(library + "/")
+    return inside if inside != path else posixpath.relpath(path, library)
 
 
 def plan(wheel: WheelArchive, version: str) -> Installation:

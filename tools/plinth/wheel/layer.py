@@ -23,7 +23,7 @@ VERSION = 1
 """Raised whenever the code here would give another layer for the same wheel."""
 
 # Above this a wheel's two hashes get threads of their own (bytes).
-_THREADED = 32 << 20
+_THREADED = 4 << 20
 
 
 @dataclass(frozen=True)
