@@ -165,6 +165,8 @@ class LoopbackIndex:
 def _handler(owner: LoopbackIndex) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # Else each answer's second segment waits 40 ms for a delayed acknowledgement of the first.
+        disable_nagle_algorithm = True
 
         def do_GET(self) -> None:
             parts = self.path.strip("/").split("/")
