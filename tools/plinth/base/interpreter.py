@@ -30,7 +30,7 @@ def find_python(version: str, config: Config) -> Path:
         f"there is no CPython {version} on this machine",
         expected=f"python{version} on PATH, in pyenv, or named in the settings",
         found=f"tried {', '.join(tried)}" if tried else f"nothing called python{version}",
-        remedy=f"install one (pyenv install {version}), or set python.{version!r} = "
+        remedy=f'install one (pyenv install {version}), or set python."{version}" = '
         f'"/path/to/python{version}" in the settings file ~/.config/plinth/config.toml,\n'
         "or make the canonical base's inputs reachable (docs/base.md)",
     )

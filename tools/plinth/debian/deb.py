@@ -17,6 +17,7 @@ from plinth.layer.owner import Owner
 
 MAX_ENTRIES = 200_000
 MAX_BYTES = 8 << 30
+_STEP = 1 << 12
 
 
 @dataclass(frozen=True)
@@ -90,12 +91,21 @@ def _unpacked(member: str, content: bytes, name: str) -> bytes:
     suffix = member.partition(".tar")[2]
     try:
         if suffix == ".xz":
-            return _bounded(lzma.LZMADecompressor().decompress(content, MAX_BYTES), name)
+            xz = lzma.LZMADecompressor()
+            data = xz.decompress(content, MAX_BYTES)
+            return _whole(data, member, name, ended=xz.eof)
         if suffix == ".zst":
-            reader = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(content))
-            return _bounded(reader.read(MAX_BYTES), name)
+            zst = zstandard.ZstdDecompressor().decompressobj()
+            plain, at = bytearray(), 0
+            # In small steps, since it cannot be told how much to unpack at most.
+            while at < len(content) and len(plain) < MAX_BYTES and not zst.eof:
+                plain += zst.decompress(content[at : at + _STEP])
+                at += _STEP
+            return _whole(bytes(plain), member, name, ended=zst.eof)
         if suffix == ".gz":
-            return _bounded(zlib.decompressobj(31).decompress(content, MAX_BYTES), name)
+            gz = zlib.decompressobj(31)
+            data = gz.decompress(content, MAX_BYTES)
+            return _whole(data, member, name, ended=gz.eof)
         if suffix == "":
             return content
     except (lzma.LZMAError, zstandard.ZstdError, zlib.error) as error:
@@ -103,9 +113,11 @@ def _unpacked(member: str, content: bytes, name: str) -> bytes:
     raise PackageError(f"unknown compression of {member}", where=name)
 
 
-def _bounded(data: bytes, name: str) -> bytes:
+def _whole(data: bytes, member: str, name: str, *, ended: bool) -> bytes:
     if len(data) >= MAX_BYTES:
         raise PackageError(f"unpacks to more than {MAX_BYTES} bytes", where=name)
+    if not ended:
+        raise PackageError(f"damaged {member}: it ends early", where=name)
     return data
 
 
@@ -114,7 +126,7 @@ def _entries(data: bytes, name: str) -> Iterator[File]:
     try:
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
             for number, member in enumerate(tar):
-                if number > MAX_ENTRIES:
+                if number >= MAX_ENTRIES:
                     raise PackageError(f"more than {MAX_ENTRIES} entries", where=name)
                 path = _normal(member.name, name)
                 if not path:
@@ -135,7 +147,16 @@ def _normal(path: str, name: str) -> str:
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if ".." in parts:
         raise PackageError("path escapes", where=f"{name}: {path}")
-    return "/".join(parts)
+    return _encodable("/".join(parts), f"{name}: {path!r}")
+
+
+def _encodable(text: str, where: str) -> str:
+    """`text`, which tarfile gave surrogates where its bytes are not UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise PackageError("a name is not UTF-8", where=where) from None
+    return text
 
 
 def _file(
@@ -145,13 +166,14 @@ def _file(
     if member.isdir():
         return File(path, "directory", mode, owner)
     if member.issym():
-        return File(path, "symlink", 0o777, owner, target=member.linkname)
+        target = _encodable(member.linkname, f"{name}: {path}")
+        return File(path, "symlink", 0o777, owner, target=target)
     if member.islnk():
         other = seen.get(_normal(member.linkname, name))
         if other is None or other.kind != "file":
             raise PackageError("hard link to nothing", where=f"{name}: {path}")
         return File(path, "file", other.mode, other.owner, other.data)
-    if member.isfile():
+    if member.isfile() and not member.issparse():
         stream = tar.extractfile(member)
         content = stream.read() if stream is not None else b""
         if len(content) != member.size:

@@ -13,15 +13,18 @@ from typing import Any
 
 from debian.deb822 import Deb822
 from debian.debian_support import Version
-from resolvelib import AbstractProvider, BaseReporter, ResolutionImpossible, Resolver
+from resolvelib import AbstractProvider, BaseReporter, ResolutionImpossible
+from resolvelib.resolvers import Resolution
 
 from plinth.debian.archive import Index
 from plinth.digest import Digest
-from plinth.errors import PackageError
+from plinth.errors import IntegrityError, PackageError, PlinthError
 
 _NAME = re.compile(r"^Package: (\S+)$", re.MULTILINE)
 _PROVIDES = re.compile(r"^Provides: (.*(?:\n .*)*)$", re.MULTILINE)
-_RELATION = re.compile(r"^([a-z0-9][a-z0-9+.-]+)(?::[a-z0-9-]+)?(?:\s*\(([<>=]+)\s*([^)]+)\))?$")
+_RELATION = re.compile(
+    r"^([a-z0-9][a-z0-9+.-]+)(?::[a-z0-9-]+)?(?:\s*\((<<|<=|=|>=|>>)\s*([^)\s]+)\s*\))?$"
+)
 
 
 @dataclass(frozen=True)
@@ -72,11 +75,19 @@ def relations(text: str) -> tuple[tuple[Relation, ...], ...]:
         alternatives = []
         for alternative in group.split("|"):
             match = _RELATION.match(alternative.strip())
-            if not match:
+            if not match or not (match[3] is None or _is_version(match[3])):
                 raise PackageError(f"unreadable relation {alternative.strip()!r}")
             alternatives.append(Relation(match[1], match[2] or "", match[3] or ""))
         groups.append(tuple(alternatives))
     return tuple(groups)
+
+
+def _is_version(text: str) -> bool:
+    try:
+        Version(text)
+    except ValueError:
+        return False
+    return True
 
 
 class Universe:
@@ -92,7 +103,11 @@ class Universe:
                     continue
                 self._stanzas.setdefault(name[1], []).append((index.source.suite, stanza))
                 provides = _PROVIDES.search(stanza)
-                for group in relations(provides[1]) if provides else ():
+                try:
+                    groups = relations(provides[1]) if provides else ()
+                except PackageError as error:
+                    raise _malformed(error, index.source.suite, name[1]) from None
+                for group in groups:
                     self._providers.setdefault(group[0].name, set()).add(name[1])
         self._parsed: dict[str, list[Package]] = {}
 
@@ -126,7 +141,7 @@ def _package(suite: str, stanza: str) -> Package:
         )
         return Package(
             fields["Package"],
-            fields["Version"],
+            str(Version(fields["Version"])),
             fields["Architecture"],
             _safe(fields["Filename"]),
             Digest(fields["SHA256"], int(fields["Size"])),
@@ -134,13 +149,18 @@ def _package(suite: str, stanza: str) -> Package:
             relations(depends),
             tuple(group[0] for group in relations(fields.get("Provides", ""))),
         )
-    except (KeyError, ValueError) as error:
-        raise PackageError(f"malformed entry: {error}", where=f"Packages of {suite}") from None
+    except (KeyError, ValueError, IntegrityError, PackageError) as error:
+        raise _malformed(error, suite, fields.get("Package", "?")) from None
+
+
+def _malformed(error: Exception, suite: str, name: str) -> PackageError:
+    what = error.what if isinstance(error, PlinthError) else str(error)
+    return PackageError(f"malformed entry: {what}", where=f"Packages of {suite}: {name}")
 
 
 def _safe(path: str) -> str:
     if path.startswith("/") or ".." in path.split("/") or ":" in path:
-        raise PackageError("a pool path escapes the archive", where=repr(path))
+        raise PackageError(f"a pool path escapes the archive: {path!r}")
     return path
 
 
@@ -163,8 +183,9 @@ class _Provider(AbstractProvider):  # type: ignore[type-arg]
             if found and found[0].name == relation.name:
                 return relation
             if found:
-                real = [p for p in found if p.name in self._wanted] or found
-                return Relation(real[0].name)
+                real = ([p for p in found if p.name in self._wanted] or found)[0]
+                # This very version: another one may provide something else.
+                return Relation(real.name, "=", real.version)
         raise PackageError(
             f"{asker} needs {' | '.join(map(str, group))}, which no configured suite has"
         )
@@ -219,13 +240,22 @@ def resolve(
     missing = [name for name in wanted if not universe.versions(name)]
     if missing:
         raise PackageError(f"no configured suite has {', '.join(missing)}", where="rootfs.packages")
-    resolver = Resolver(_Provider(universe, set(wanted), set(omit)), BaseReporter())
+    provider = _Provider(universe, set(wanted), set(omit))
+    # Not a Resolver: it recurses without end where a version given up leaves a circle behind.
+    resolution: Any = Resolution(provider, BaseReporter())
     try:
-        result = resolver.resolve([Relation(name) for name in wanted], max_rounds=10_000)
+        pinned = resolution.resolve([Relation(name) for name in wanted], 10_000).mapping
     except ResolutionImpossible as error:
         causes = ", ".join(
             f"{cause.requirement} for {cause.parent.name if cause.parent else 'the base'}"
             for cause in error.causes
         )
         raise PackageError("dependencies cannot be met together", found=causes) from None
-    return sorted(result.mapping.values(), key=lambda package: str(package.name))
+    chosen: dict[str, Package] = {}
+    waiting = list(wanted)
+    while waiting:
+        name = waiting.pop()
+        if name not in chosen:
+            chosen[name] = pinned[name]
+            waiting += [relation.name for relation in provider.get_dependencies(pinned[name])]
+    return [chosen[name] for name in sorted(chosen)]

@@ -18,7 +18,7 @@ from docker.models.containers import Container
 from plinth.contract import APP_ROOT
 from plinth.engine.client import connect
 from plinth.engine.load import find_reference
-from plinth.errors import EngineError
+from plinth.errors import EngineError, Problem, SpecError
 from plinth.report import Progress
 from plinth.spec.image import ImageSpec
 from plinth.workspace import Workspace
@@ -45,14 +45,19 @@ def test_image(
     Raises:
         EngineError: no engine answers, or the image does not do what its contract says; the
             end of the container's log is part of the message.
+        SpecError: there is no such case.
     """
     name = find_reference(ws, spec.id).image_name
-    case = json.loads((_DATA / "cases.json").read_text(encoding="utf-8"))[spec.framework]
+    cases = json.loads((_DATA / "cases.json").read_text(encoding="utf-8"))
+    if spec.case not in cases:
+        known = Problem("smoke.case", f"there is no case {spec.case!r}; known: {', '.join(cases)}")
+        raise SpecError(f"images/{spec.id}.toml", [known])
+    case = cases[spec.case]
     engine = client or connect()
     with tempfile.TemporaryDirectory(prefix="plinth-app-") as app:
         Path(app).chmod(0o755)
         script = Path(app) / "score.py"
-        script.write_bytes((_DATA / f"{spec.framework}.py").read_bytes())
+        script.write_bytes((_DATA / f"{spec.case}.py").read_bytes())
         script.chmod(0o644)
         with _container(engine, name, app) as container:
             _checked(container, spec, case, progress)

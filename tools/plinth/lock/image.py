@@ -29,6 +29,8 @@ from plinth.spec.image import ImageSpec, Target, load_image, load_target
 from plinth.store import atomic_write
 from plinth.workspace import Workspace
 
+_Known = dict[tuple[object, ...], tuple[LockedPackage, ...]]
+
 
 @dataclass(frozen=True)
 class _Request:
@@ -73,9 +75,10 @@ def lock_images(
             progress,
         )
         written = []
+        known: _Known = {}
         for request in requests:
             text = (request.folder / "requirements.txt").read_text(encoding="utf-8")
-            lock = _lock(request, text, resolver, progress)
+            lock = _lock(request, text, resolver, known, progress)
             if _write(ws.locks / request.spec.id, text, dump(lock)):
                 written.append(request.spec.id)
                 progress(f"locks/{request.spec.id}: {len(lock.packages)} packages")
@@ -152,7 +155,9 @@ def _readable(failure: str, request: _Request) -> str:
     return "\n".join(lines[-25:])
 
 
-def _lock(request: _Request, text: str, resolver: Resolver, progress: Progress) -> ImageLock:
+def _lock(
+    request: _Request, text: str, resolver: Resolver, known: _Known, progress: Progress
+) -> ImageLock:
     compiled = list(pins(text))
     brought: dict[str, list[str]] = {}
     for pin in compiled:
@@ -172,7 +177,7 @@ def _lock(request: _Request, text: str, resolver: Resolver, progress: Progress) 
                 pin.name in direct,
                 pin.name in base,
                 tuple(sorted(brought.get(pin.name, []))),
-                _build_requires(request, pin, file, resolver, progress) if is_sdist else (),
+                _build_requires(request, pin, file, resolver, known, progress) if is_sdist else (),
             )
         )
     inputs = inputs_of(request.spec, request.target)
@@ -209,9 +214,18 @@ def _chosen(request: _Request, pin: Pin) -> tuple[LockedFile, bool]:
 
 
 def _build_requires(
-    request: _Request, pin: Pin, file: LockedFile, resolver: Resolver, progress: Progress
+    request: _Request,
+    pin: Pin,
+    file: LockedFile,
+    resolver: Resolver,
+    known: _Known,
+    progress: Progress,
 ) -> tuple[LockedPackage, ...]:
-    """What the sdist of `pin` is built with, locked as the image's own packages are."""
+    """What the sdist of `pin` is built with, locked as the image's own packages are; `known`
+    remembers answers, since several images hold the same few sdists."""
+    key = (file.digest.hex, request.target.python, request.target.glibc, request.spec.as_of)
+    if key in known:
+        return known[key]
     progress(f"resolving what {file.name} is built with")
     sdist = next(c.file for c in request.index.visible(pin.name) if c.file.digest == file.digest)
     path = request.index.download(sdist)
@@ -229,7 +243,8 @@ def _build_requires(
                 remedy=f"choose a version of {pin.name} that has a wheel",
             )
         needed.append(LockedPackage(inner.name, inner.version, chosen, False))
-    return tuple(sorted(needed, key=lambda package: package.name))
+    known[key] = tuple(sorted(needed, key=lambda package: package.name))
+    return known[key]
 
 
 def _write(folder: Path, requirements: str, pylock: str) -> bool:

@@ -7,7 +7,9 @@ import os
 import shutil
 import subprocess
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from plinth.base.interpreter import find_python
@@ -67,32 +69,21 @@ class Resolver:
         self._index = index
 
     def compile(self, jobs: Sequence[Job], progress: Progress) -> list[str | None]:
-        """Run the jobs in one process; for each, None or why it failed.
+        """Run the jobs, in one process for each CPU; for each job, None or why it failed.
 
         Raises:
             LockError: the resolver itself cannot be run.
             InterpreterError: there is no target Python on this machine.
         """
         python = self._environment(progress)
-        requests = [
-            {"arguments": job.arguments(), "folder": str(job.folder), "command": job.command}
-            for job in jobs
-        ]
-        done = subprocess.run(
-            [str(python), "-I", str(_DRIVER)],
-            input=json.dumps(requests),
-            check=False,
-            capture_output=True,
-            text=True,
-            env=_clean_environment(),
-        )
-        try:
-            answers = json.loads(done.stdout)
-        except ValueError:
-            raise LockError(
-                "the resolver failed", where="pip-compile", found=done.stderr[-2000:]
-            ) from None
-        return [answer if answer is None else str(answer) for answer in answers]
+        # Imports and pip's memory are paid for once a process, so each takes its share of jobs.
+        count = min(len(jobs), len(os.sched_getaffinity(0)))
+        shares = [jobs[number::count] for number in range(count)]
+        answers: list[str | None] = [None] * len(jobs)
+        with ThreadPoolExecutor(count, "resolve") as pool:
+            for number, found in enumerate(pool.map(partial(_run, python), shares)):
+                answers[number::count] = found
+        return answers
 
     def _environment(self, progress: Progress) -> Path:
         python = find_python(self._version, self._config)
@@ -125,6 +116,28 @@ class Resolver:
                 found=(done.stderr or done.stdout)[-2000:],
                 remedy="check the network and the package index in the settings",
             )
+
+
+def _run(python: Path, jobs: Sequence[Job]) -> list[str | None]:
+    requests = [
+        {"arguments": job.arguments(), "folder": str(job.folder), "command": job.command}
+        for job in jobs
+    ]
+    done = subprocess.run(
+        [str(python), "-I", str(_DRIVER)],
+        input=json.dumps(requests),
+        check=False,
+        capture_output=True,
+        text=True,
+        env=_clean_environment(),
+    )
+    try:
+        answers = json.loads(done.stdout)
+    except ValueError:
+        raise LockError(
+            "the resolver failed", where="pip-compile", found=done.stderr[-2000:]
+        ) from None
+    return [answer if answer is None else str(answer) for answer in answers]
 
 
 def _clean_environment() -> dict[str, str]:

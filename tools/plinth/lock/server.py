@@ -23,6 +23,7 @@ from plinth.errors import PlinthError
 from plinth.lock.index import JSON, Index, IndexFile
 from plinth.lock.target import Candidate, candidates
 from plinth.spec.image import Target
+from plinth.wheel.archive import WheelArchive
 
 _AHEAD = 16
 
@@ -123,7 +124,10 @@ class LoopbackIndex:
                     "filename": file.name,
                     "url": self._link(file),
                     "hashes": {"sha256": file.digest.hex},
-                    "core-metadata": {"sha256": file.metadata} if file.metadata else False,
+                    # Where the index has none, we take it out of the wheel ourselves (PEP 714).
+                    "core-metadata": {"sha256": file.metadata}
+                    if file.metadata
+                    else not candidate.is_sdist,
                     "yanked": False,
                 }
             )
@@ -158,8 +162,12 @@ class LoopbackIndex:
         if file is None:
             return None
         if name.endswith(".metadata"):
-            return self._index.metadata(file)
+            return self._index.metadata(file) if file.metadata else self._extracted(file)
         return self._index.download(file).read_bytes()
+
+    def _extracted(self, file: IndexFile) -> bytes:
+        with WheelArchive(self._index.download(file), file.name) as wheel:
+            return wheel.read(wheel.find(f"{wheel.dist_info}/METADATA"))
 
 
 def _handler(owner: LoopbackIndex) -> type[BaseHTTPRequestHandler]:

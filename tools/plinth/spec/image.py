@@ -25,7 +25,7 @@ class ImageSpec:
 
     `requirements` are the packages its row promises; those of its base come on top.
     `as_of` hides later uploads from the resolver. `imports` are modules the smoke test
-    imports in the running container.
+    imports in the running container, `case` the score.py it serves.
     """
 
     id: str
@@ -38,6 +38,7 @@ class ImageSpec:
     constraints: tuple[Constraint, ...]
     as_of: datetime.datetime | None
     imports: tuple[str, ...]
+    case: str
 
     def published(self, base: str) -> str:
         """The name the image is published under when it stands on `base`."""
@@ -95,6 +96,7 @@ def load_image(folder: Path, image_id: str) -> ImageSpec:
         constraints=tuple(constraints),
         as_of=python.moment("as-of"),
         imports=smoke.texts("imports", required=False),
+        case=smoke.text("case", required=False) or table.text("framework"),
     )
     if not NAME.fullmatch(image_id):
         table.problem("", f"{image_id!r} cannot be an image id: lower case, digits, '.', '-', '_'")
