@@ -12,7 +12,9 @@ from plinth import contract
 from plinth.base.build import choose_base, ensure_base
 from plinth.base.model import Base
 from plinth.base.unpack import interpreter
+from plinth.closed import ensure_closed
 from plinth.config import Config
+from plinth.elf.closure import Rules
 from plinth.lock import stale
 from plinth.lock.fetch import fetch_files
 from plinth.lock.pylock import ImageLock, LockedPackage
@@ -75,6 +77,10 @@ def build_image(
     ]
     layers = [*built_base.layers, contract.contract_layer(ws)]
     layers += _wheel_layers(ws, wheels, built_base, jobs)
+    frameworks = frozenset(f"{p.name} {p.version}" for p in lock.packages if p.direct)
+    rules = Rules(spec.dlopen, frozenset(spec.host))
+    for note in ensure_closed(ws, image_id, layers, rules, frameworks):
+        progress(f"note: {note}")
     name = spec.published(base_name)
     image = assemble(
         ws.layout,

@@ -10,6 +10,7 @@ from pathlib import Path
 from plinth.actions import Action, ActionResult
 from plinth.base.model import PREFIX
 from plinth.digest import Digest
+from plinth.elf.scan import remember
 from plinth.errors import PlinthError
 from plinth.layer import gzip
 from plinth.layer.owner import DOCKERUSER, ROOT, Owner
@@ -101,7 +102,7 @@ def contract_layer(ws: Workspace) -> Layer:
             for path, mode, owner in _FILES:
                 writer.file(path, contents[path], mode, owner)
             layer = writer.commit("contract")
-        return layer.result()
+        return remember(ws, layer)
 
     result, hit = ws.actions.run(action, ws.layout, work)
     return Layer.of("contract", result, hit=hit)

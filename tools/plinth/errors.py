@@ -124,5 +124,9 @@ class LayoutError(PlinthError):
     """An OCI layout, manifest, config or layer that breaks the specification."""
 
 
+class ClosureError(PlinthError):
+    """An image whose shared objects would not load."""
+
+
 class EngineError(PlinthError):
     """A Docker Engine that is absent, or a container that did not behave."""

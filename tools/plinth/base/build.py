@@ -11,6 +11,7 @@ from plinth.base.lock import BaseLock, LockedDeb, read_lock
 from plinth.base.model import Base, Interpreter
 from plinth.config import Config
 from plinth.digest import Digest
+from plinth.elf.scan import remember
 from plinth.errors import FetchError, InterpreterError, Problem, SpecError
 from plinth.layer import gzip
 from plinth.oci.model import Layer
@@ -176,7 +177,7 @@ def _system(
             package.name: read_deb(ws.cache.path(package.digest), package.path.rsplit("/", 1)[-1])
             for package in lock.packages
         }
-        return rootfs_module.rootfs_layer(ws.layout, debs, spec.name).result()
+        return remember(ws, rootfs_module.rootfs_layer(ws.layout, debs, spec.name))
 
     result, hit = ws.actions.run(action, ws.layout, work)
     return Layer.of(f"{spec.name} system", result, hit=hit)
@@ -265,7 +266,7 @@ def _python(
             layer = python_module.python_layer(
                 ws.layout, files, python.version, compiler, spec.name
             )
-        return layer.result()
+        return remember(ws, layer)
 
     result, hit = ws.actions.run(action, ws.layout, work)
     return Layer.of(f"{spec.name} python", result, hit=hit), source

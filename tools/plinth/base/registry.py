@@ -82,9 +82,11 @@ class Registry:
     def _get(self, url: str) -> requests.Response:
         answer = self._session.get(url, stream=True, timeout=TIMEOUT)
         if answer.status_code == 401:
+            answer.close()
             self._session.headers["Authorization"] = self._token(answer.headers)
             answer = self._session.get(url, stream=True, timeout=TIMEOUT)
         if answer.status_code in (401, 403, 404):
+            answer.close()
             raise FetchError(f"the registry answered {answer.status_code}", where=self._repository)
         answer.raise_for_status()
         return answer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import requests
 import zstandard
@@ -39,7 +39,11 @@ def fetch(python: StandalonePython, config: Config, store: BlobStore) -> None:
     if "://" not in place:
         for path in (Path(place) / python.asset, Path(place) / python.tag / python.asset):
             if path.is_file():
-                store.put_file(path, python.digest)
+                try:
+                    store.put_file(path, python.digest)
+                except IntegrityError as error:
+                    error.where = str(path)
+                    raise
                 return
         raise FetchError("the folder has no such file", where=f"{place}: {python.asset}")
 
@@ -84,8 +88,13 @@ def read_archive(python: StandalonePython, store: BlobStore) -> list[TreeFile]:
                     stream = tar.extractfile(member)
                     mode = 0o755 if member.mode & 0o100 else 0o644
                     found[path] = TreeFile(path, mode, stream.read() if stream else b"")
+                elif member.islnk():
+                    other = found.get(member.linkname.removeprefix("./").removeprefix(_INSTALL))
+                    if other is None or other.target:
+                        raise PackageError("hard link to nothing", where=member.name)
+                    found[path] = TreeFile(path, other.mode, other.data)
                 elif not member.isdir():
-                    raise PackageError("a device or a hard link", where=member.name)
+                    raise PackageError("a device or special file", where=member.name)
     except (tarfile.TarError, zstandard.ZstdError, EOFError) as error:
         raise IntegrityError(f"damaged archive: {error}", where=python.asset) from None
     if f"bin/python{python.version}" not in found:
@@ -96,4 +105,8 @@ def read_archive(python: StandalonePython, store: BlobStore) -> list[TreeFile]:
         )
     for name in ("bin/python", "bin/python3"):
         found[name] = TreeFile(name, 0o777, b"", f"python{python.version}")
+    for path in found:
+        # A link that is used as a folder could lead out of the tree.
+        if any(str(parent) in found for parent in PurePosixPath(path).parents):
+            raise PackageError("an entry is under what is no folder", where=_INSTALL + path)
     return [found[path] for path in sorted(found)]

@@ -11,6 +11,7 @@ from types import TracebackType
 
 import deflate
 
+from plinth.elf.scan import LayerScan, is_object
 from plinth.errors import LayoutError
 from plinth.layer import gzip
 from plinth.layer.header import DIRECTORY, END, FILE, SYMLINK, header, padding
@@ -35,6 +36,7 @@ class LayerWriter:
         self._inner = Hasher(None, self._threads.inner)
         self._headers: list[bytes] = []
         self._paths: set[str] = set()
+        self._scan = LayerScan()
 
     def __enter__(self) -> LayerWriter:
         return self
@@ -55,6 +57,7 @@ class LayerWriter:
     def symlink(self, path: str, target: str, owner: Owner = ROOT) -> None:
         """Add a symbolic link that points to `target`, as given."""
         self._entry(path, header(path, SYMLINK, mode=0o777, owner=owner, target=target))
+        self._scan.links[path] = target
 
     def file(self, path: str, data: bytes, mode: int = 0o644, owner: Owner = ROOT) -> None:
         """Add a regular file, compressed by us."""
@@ -63,6 +66,7 @@ class LayerWriter:
             self._close_headers(gzip.member(data))
             self._inner.add(data)
             self._headers.append(padding(len(data)))
+            self._scan.add(path, [data])
 
     def spliced(
         self, path: str, size: int, mode: int = 0o644, owner: Owner = ROOT
@@ -75,7 +79,7 @@ class LayerWriter:
         if size == 0:
             return None
         self._close_headers(gzip.MEMBER)
-        return SplicedFile(self._outer, self._inner, self._headers, size)
+        return SplicedFile(self, path, size)
 
     def commit(self, name: str) -> Layer:
         """End the archive, publish the blob, and return the layer, called `name`."""
@@ -83,7 +87,7 @@ class LayerWriter:
         self._close_headers()
         diff_id = self._inner.finish()
         digest = self._writer.commit(hashed=self._outer.finish())
-        return Layer(name, digest, diff_id, self._inner.size, built=True)
+        return Layer(name, digest, diff_id, self._inner.size, built=True, scan=self._scan)
 
     def _entry(self, path: str, data: bytes) -> None:
         if path in self._paths:
@@ -104,26 +108,33 @@ class LayerWriter:
 class SplicedFile:
     """The content of one file on its way into a layer: compressed pieces and plain pieces."""
 
-    def __init__(self, outer: Hasher, inner: Hasher, headers: list[bytes], size: int) -> None:
-        self._outer = outer
-        self._inner = inner
-        self._headers = headers
+    def __init__(self, layer: LayerWriter, path: str, size: int) -> None:
+        self._layer = layer
+        self._path = path
         self._size = size
         self._crc = 0
         self._plain = 0
+        # Of a shared object all pieces are kept until its end: its tables may lie anywhere.
+        self._kept: list[Buffer] = []
 
     def compressed(self, data: Buffer) -> None:
         """The next piece of the deflate stream."""
-        self._outer.add(data)
+        self._layer._outer.add(data)
 
     def plain(self, data: Buffer) -> None:
         """The next piece of what the deflate stream inflates to."""
+        if (self._plain == 0 and is_object([data])) or self._kept:
+            self._kept.append(data)
         self._crc = deflate.crc32(data, self._crc)
         self._plain += len(data)
-        self._inner.add(data)
+        self._layer._inner.add(data)
 
     def close(self, crc: int) -> bool:
         """End the file; false where size or CRC-32 are not those promised."""
-        self._outer.add(gzip.trailer(crc, self._size))
-        self._headers.append(padding(self._size))
-        return self._crc == crc and self._plain == self._size
+        self._layer._outer.add(gzip.trailer(crc, self._size))
+        self._layer._headers.append(padding(self._size))
+        if self._crc != crc or self._plain != self._size:
+            return False
+        if self._kept:
+            self._layer._scan.add(self._path, self._kept)
+        return True

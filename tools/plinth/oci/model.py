@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from plinth.actions import ActionResult
 from plinth.digest import Digest, Json
+from plinth.elf.scan import LayerScan
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -40,7 +41,7 @@ class Layer:
 
     `diff_id` is the SHA-256 (hex) of the uncompressed tar (OCI image-spec, config.md),
     `name` what a person calls it, `built` whether this run made it, `uncompressed` the tar's
-    length in bytes.
+    length in bytes, `scan` what its writer saw of shared objects, if it just wrote it.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Layer:
     diff_id: str
     uncompressed: int
     built: bool = False
+    scan: LayerScan | None = field(default=None, compare=False, repr=False)
 
     def result(self) -> ActionResult:
         """The layer as an action's result."""

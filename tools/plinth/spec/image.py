@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from plinth.errors import Problem, SpecError
@@ -25,7 +26,8 @@ class ImageSpec:
 
     `requirements` are the packages its row promises; those of its base come on top.
     `as_of` hides later uploads from the resolver. `imports` are modules the smoke test
-    imports in the running container, `case` the score.py it serves.
+    imports in the running container, `case` the score.py it serves. `dlopen` are libraries the
+    framework opens by name, `host` those that come from the host at run time, with the reason.
     """
 
     id: str
@@ -39,6 +41,8 @@ class ImageSpec:
     as_of: datetime.datetime | None
     imports: tuple[str, ...]
     case: str
+    dlopen: tuple[str, ...] = ()
+    host: Mapping[str, str] = field(default_factory=dict)
 
     def published(self, base: str) -> str:
         """The name the image is published under when it stands on `base`."""
@@ -85,6 +89,7 @@ def load_image(folder: Path, image_id: str) -> ImageSpec:
         if not constraints[-1].reason.strip():
             inner.problem("reason", "a constraint says why it is needed")
     smoke = table.table("smoke")
+    closure = table.table("closure")
     spec = ImageSpec(
         id=image_id,
         framework=table.text("framework"),
@@ -97,6 +102,8 @@ def load_image(folder: Path, image_id: str) -> ImageSpec:
         as_of=python.moment("as-of"),
         imports=smoke.texts("imports", required=False),
         case=smoke.text("case", required=False) or table.text("framework"),
+        dlopen=closure.texts("dlopen", required=False),
+        host=closure.mapping("host"),
     )
     if not NAME.fullmatch(image_id):
         table.problem("", f"{image_id!r} cannot be an image id: lower case, digits, '.', '-', '_'")

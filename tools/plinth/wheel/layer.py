@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from plinth.actions import Action, ActionResult
 from plinth.base.model import PREFIX, Interpreter
 from plinth.digest import Digest
+from plinth.elf.scan import remember
 from plinth.layer import gzip
 from plinth.layer.owner import DOCKERUSER, ROOT
 from plinth.layer.writer import LayerWriter
@@ -71,7 +72,8 @@ def wheel_layer(
     """
 
     def work() -> ActionResult:
-        return splice(ws.cache, ws.layout, wheel, interpreter.version, compiler).result()
+        layer = splice(ws.cache, ws.layout, wheel, interpreter.version, compiler)
+        return remember(ws, layer)
 
     result, hit = ws.actions.run(layer_action(wheel, interpreter), ws.layout, work)
     return Layer.of(wheel.title, result, hit=hit)

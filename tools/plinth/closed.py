@@ -1,0 +1,62 @@
+"""The gate every image passes before it is named: its ELF closure, checked once for its layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from plinth.actions import Action, ActionResult
+from plinth.elf.closure import Rules, check
+from plinth.elf.scan import scan
+from plinth.errors import ClosureError
+from plinth.oci.model import Layer
+from plinth.workspace import Workspace
+
+VERSION = 1
+"""Raised whenever the check could judge the same layers differently."""
+
+_SHOWN = 20
+
+
+def ensure_closed(
+    ws: Workspace, image_id: str, layers: Sequence[Layer], rules: Rules, frameworks: frozenset[str]
+) -> list[str]:
+    """Check the objects of `layers` (bottom first); returns notes worth showing.
+
+    `frameworks` names the layers of packages the image was asked to hold.
+
+    Raises:
+        ClosureError: an object lacks something, naming it, its layer and what to do.
+    """
+    action = Action(
+        "elf-closure",
+        VERSION,
+        {f"{number:03}": layer.digest for number, layer in enumerate(layers)},
+        {
+            "names": [layer.name for layer in layers],
+            "dlopen": list(rules.dlopen),
+            "host": sorted(rules.host),
+            "gpu": rules.gpu,
+            "frameworks": sorted(frameworks),
+        },
+    )
+
+    def work() -> ActionResult:
+        scans = [(layer.name, scan(ws, layer)) for layer in layers]
+        problems, notes = check(scans, rules, frameworks)
+        if problems:
+            shown = [str(problem) for problem in problems[:_SHOWN]]
+            if len(problems) > _SHOWN:
+                shown.append(f"and {len(problems) - _SHOWN} more")
+            raise ClosureError(
+                "shared libraries do not find what they need",
+                where=image_id,
+                found="\n".join(shown),
+                remedy="add the OS package that has the library to the base's rootfs.packages, or "
+                "bound the package that needs it; a name that comes from the host at run time "
+                f"goes into [closure.host] of images/{image_id}.toml, with the reason",
+            )
+        return ActionResult({}, {"notes": list(notes)})
+
+    result, _ = ws.actions.run(action, ws.cache, work)
+    notes = result.info["notes"]
+    return [str(note) for note in notes] if isinstance(notes, list) else []

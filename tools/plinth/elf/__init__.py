@@ -1,0 +1,1 @@
+"""What the shared libraries of an image need, and whether they find it."""
