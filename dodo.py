@@ -29,6 +29,7 @@ DOIT_CONFIG = {
 
 IMAGES = commands.all_images(WS)
 BASES = commands.all_bases(WS)
+SETS = commands.all_accelerators(WS)
 COMMON = [
     str(path)
     for pattern in ("base/*.toml", "base/rootfs/**/*", "locks/base/*", "tools/plinth/**/*.py")
@@ -77,21 +78,35 @@ def task_lock() -> Iterator[Task]:
     }
 
 
+def task_accelerators() -> Iterator[Task]:
+    """lock an accelerator set from its archives' signed indexes"""
+    for name in SETS:
+        # Beside `lock` and not of it: `doit lock` must not fail where no archive is configured.
+        yield {
+            "basename": f"lock:{name}",
+            "doc": f"lock the accelerator set {name}",
+            "actions": [action(commands.lock_accelerator, WS, name)],
+        }
+
+
 def task_build() -> Iterator[Task]:
     """build images into the OCI layout build/oci, without a Docker daemon"""
-    base, jobs = get_var("base", ""), int(get_var("jobs", "0"))
+    base, accelerator = get_var("base", ""), get_var("accelerator", "")
+    jobs = int(get_var("jobs", "0"))
     for image in IMAGES:
         locks = [WS.locks / image / name for name in ("pylock.toml", "requirements.txt")]
         yield {
             "name": image,
             "doc": f"build the image {image}",
-            "actions": [action(commands.build, WS, image, base=base, jobs=jobs)],
+            "actions": [
+                action(commands.build, WS, image, base=base, accelerator=accelerator, jobs=jobs)
+            ],
             "file_dep": [
                 *COMMON,
                 str(WS.images / f"{image}.toml"),
                 *(str(lock) for lock in locks if lock.exists()),
             ],
-            "uptodate": [partial(commands.is_built, WS, image, base)],
+            "uptodate": [partial(commands.is_built, WS, image, base), not accelerator],
         }
 
 
@@ -101,7 +116,15 @@ def task_explain() -> Iterator[Task]:
         yield {
             "name": image,
             "doc": f"explain the next build of {image}",
-            "actions": [action(commands.explain, WS, image, base=get_var("base", ""))],
+            "actions": [
+                action(
+                    commands.explain,
+                    WS,
+                    image,
+                    base=get_var("base", ""),
+                    accelerator=get_var("accelerator", ""),
+                )
+            ],
         }
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from plinth import contract
+from plinth.accelerator.layers import linker_layer, package_layers
+from plinth.accelerator.lock import choose
 from plinth.base.build import choose_base, ensure_base
 from plinth.base.model import Base
 from plinth.base.unpack import interpreter
@@ -23,6 +25,7 @@ from plinth.oci.layout import tag
 from plinth.oci.model import Layer
 from plinth.record import Record, inputs_of, write_record
 from plinth.report import Progress
+from plinth.spec.accelerator import CPU
 from plinth.spec.base import SdistBuild, load_base
 from plinth.spec.image import ImageSpec, load_image
 from plinth.wheel.admit import admit
@@ -34,12 +37,11 @@ from plinth.workspace import Workspace
 
 @dataclass(frozen=True)
 class Built:
-    """A built image: its id, the base it stands on, why another than asked for (or empty),
-    the name it is published under, and the image itself."""
+    """A built image: its id, the base it stands on, the name it is published under, and the
+    image itself."""
 
     id: str
     base: str
-    reason: str
     name: str
     image: Image
 
@@ -50,12 +52,20 @@ def default_jobs() -> int:
 
 
 def build_image(
-    ws: Workspace, image_id: str, *, config: Config, base: str = "", jobs: int, progress: Progress
+    ws: Workspace,
+    image_id: str,
+    *,
+    config: Config,
+    base: str = "",
+    accelerator: str = "",
+    jobs: int,
+    progress: Progress,
 ) -> Built:
     """Build `image_id` and tag it in the layout.
 
     `base` insists on one base; empty takes the specification's, or its fallback where the
-    inputs of the first cannot be had. `jobs` changes speed and no byte.
+    inputs of the first cannot be had. `accelerator` insists on a set likewise. `jobs` changes
+    speed and no byte.
 
     Raises:
         PlinthError: a specification, lock, input or build step is not usable.
@@ -63,31 +73,43 @@ def build_image(
     spec = load_image(ws.images, image_id)
     lock = stale.check(ws, image_id)
     base_name, reason = choose_base(ws, spec.base, config=config, insist=base)
-    if reason:
-        progress(reason)
+    extra, extra_lock, missing = choose(ws, spec.accelerator, insist=accelerator)
+    for note in filter(None, (reason, missing)):
+        progress(note)
     for store in (ws.layout, ws.cache):
         store.prepare()
         store.sweep()
-    fetch_files(ws, config, lock.packages, admit=_admit, progress=progress)
+    extra_wheels = extra_lock.wheels if extra_lock else ()
+    fetch_files(ws, config, [*lock.packages, *extra_wheels], admit=_admit, progress=progress)
     built_base = ensure_base(ws, base_name, config=config, jobs=jobs, progress=progress)
     base_spec = load_base(ws.bases, base_name)
     wheels = [
         _wheel(ws, package, built_base, base_spec.sdists.get(package.name))
-        for package in ordered(lock)
+        for package in [*ordered(lock), *extra_wheels]
     ]
     layers = [*built_base.layers, contract.contract_layer(ws)]
     layers += _wheel_layers(ws, wheels, built_base, jobs)
-    frameworks = frozenset(f"{p.name} {p.version}" for p in lock.packages if p.direct)
     rules = Rules(spec.dlopen, frozenset(spec.host))
+    runtime, label = contract.RUNTIME, ""
+    if extra is not None and extra_lock is not None:
+        # Last, so that the images with and without the set share all that is below.
+        layers += package_layers(ws, extra, extra_lock, config=config, progress=progress)
+        layers.append(linker_layer(ws, layers, extra))
+        rules = Rules(spec.dlopen, frozenset({*spec.host, *extra.host}), gpu=True)
+        runtime = replace(runtime, environment={**runtime.environment, **extra.environment})
+        label = extra.label
+    elif spec.accelerator != CPU:
+        rules = Rules((), frozenset(spec.host))
+    frameworks = frozenset(f"{p.name} {p.version}" for p in lock.packages if p.direct)
     for note in ensure_closed(ws, image_id, layers, rules, frameworks):
         progress(f"note: {note}")
-    name = spec.published(base_name)
+    name = spec.published(base_name, label)
     image = assemble(
         ws.layout,
         layers,
         architecture=base_spec.architecture,
         created=created(spec),
-        runtime=contract.RUNTIME,
+        runtime=runtime,
         annotations=labels(spec, base_name, name, lock),
     )
     tag(
@@ -97,10 +119,11 @@ def build_image(
         image_name=f"{name}:latest",
         architecture=base_spec.architecture,
     )
-    built = Built(image_id, base_name, reason, name, image)
-    record = Record.of(inputs_of(ws, image_id, base_name), lock, image, base_name)
+    record = Record.of(
+        inputs_of(ws, image_id, base_name, extra.name if extra else ""), lock, image, base_name
+    )
     write_record(ws, image_id, record)
-    return built
+    return Built(image_id, base_name, name, image)
 
 
 def ordered(lock: ImageLock) -> list[LockedPackage]:

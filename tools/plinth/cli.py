@@ -25,13 +25,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     base = verbs.add_parser("lock-base", help="lock the bases (no NAME: all)")
     base.add_argument("names", nargs="*", metavar="NAME")
+    accelerator = verbs.add_parser("lock-accelerator", help="lock an accelerator set")
+    accelerator.add_argument("names", nargs="+", metavar="NAME")
     build = verbs.add_parser("build", help="build images (no ID: all)")
     build.add_argument("ids", nargs="*", metavar="ID")
     build.add_argument("--base", default="", help="insist on this base")
+    build.add_argument("--accelerator", default="", help="insist on this set, or cpu")
     build.add_argument("--jobs", type=int, default=0, help="steps at once (default: all CPUs)")
     explain = verbs.add_parser("explain", help="what changed, and which layers will be built")
     explain.add_argument("ids", nargs="+", metavar="ID")
     explain.add_argument("--base", default="", help="insist on this base")
+    explain.add_argument("--accelerator", default="", help="insist on this set, or cpu")
     for verb, text in (
         ("load", "load built images into the Docker Engine"),
         ("test", "start built images as a user would, and score with them"),
@@ -50,12 +54,21 @@ def _run(arguments: argparse.Namespace) -> None:
         commands.lock(ws, arguments.ids or commands.all_images(ws), upgrade=arguments.upgrade)
     elif verb == "lock-base":
         commands.lock_base(ws, arguments.names or commands.all_bases(ws))
+    elif verb == "lock-accelerator":
+        for name in arguments.names:
+            commands.lock_accelerator(ws, name)
     else:
         for image in arguments.ids or commands.all_images(ws):
             if verb == "build":
-                commands.build(ws, image, base=arguments.base, jobs=arguments.jobs)
+                commands.build(
+                    ws,
+                    image,
+                    base=arguments.base,
+                    accelerator=arguments.accelerator,
+                    jobs=arguments.jobs,
+                )
             elif verb == "explain":
-                commands.explain(ws, image, base=arguments.base)
+                commands.explain(ws, image, base=arguments.base, accelerator=arguments.accelerator)
             elif verb == "load":
                 commands.load(ws, image)
             else:

@@ -7,6 +7,7 @@ that find nothing to do.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from plinth.workspace import Workspace
 
@@ -18,7 +19,17 @@ def all_images(ws: Workspace) -> list[str]:
 
 def all_bases(ws: Workspace) -> list[str]:
     """The names of all bases of the checkout, sorted."""
-    return sorted(path.stem for path in ws.bases.glob("*.toml"))
+    return sorted(path.stem for path in ws.bases.glob("*.toml") if not _is_accelerator(path))
+
+
+def all_accelerators(ws: Workspace) -> list[str]:
+    """The names of all accelerator sets of the checkout, sorted."""
+    return sorted(path.stem for path in ws.bases.glob("*.toml") if _is_accelerator(path))
+
+
+def _is_accelerator(path: Path) -> bool:
+    # Read as text: doit asks on every run, and a file that is not TOML gets its message later.
+    return 'kind = "accelerator"' in path.read_text(encoding="utf-8", errors="replace")[:1000]
 
 
 def is_built(ws: Workspace, image_id: str, base: str = "") -> bool:
@@ -58,7 +69,18 @@ def lock_base(ws: Workspace, names: Sequence[str]) -> None:
         lock_one(ws, name, config=config.load(), progress=to_stderr)
 
 
-def build(ws: Workspace, image_id: str, *, base: str = "", jobs: int = 0) -> None:
+def lock_accelerator(ws: Workspace, name: str) -> None:
+    """Lock the accelerator set `name`; see `plinth.accelerator.lock.lock_accelerator`."""
+    from plinth import config
+    from plinth.accelerator.lock import lock_accelerator as lock_one
+    from plinth.report import to_stderr
+
+    lock_one(ws, name, config=config.load(), progress=to_stderr)
+
+
+def build(
+    ws: Workspace, image_id: str, *, base: str = "", accelerator: str = "", jobs: int = 0
+) -> None:
     """Build one image and show its layers; see `plinth.build.build_image`."""
     from plinth import config
     from plinth.build import build_image, default_jobs
@@ -69,6 +91,7 @@ def build(ws: Workspace, image_id: str, *, base: str = "", jobs: int = 0) -> Non
         image_id,
         config=config.load(),
         base=base,
+        accelerator=accelerator,
         jobs=jobs or default_jobs(),
         progress=to_stderr,
     )
@@ -83,12 +106,13 @@ def build(ws: Workspace, image_id: str, *, base: str = "", jobs: int = 0) -> Non
     )
 
 
-def explain(ws: Workspace, image_id: str, *, base: str = "") -> None:
+def explain(ws: Workspace, image_id: str, *, base: str = "", accelerator: str = "") -> None:
     """Say what changed since the last build and which layers the next will build."""
     from plinth import config
     from plinth.explain import explain_image
 
-    print(explain_image(ws, image_id, config=config.load(), base=base))
+    settings = config.load()
+    print(explain_image(ws, image_id, config=settings, base=base, accelerator=accelerator))
 
 
 def load(ws: Workspace, image_id: str) -> None:

@@ -21,6 +21,7 @@ _KEYS = {
     "apt": dict,
     "registries": dict,
     "files": dict,
+    "keyrings": dict,
 }
 
 
@@ -36,6 +37,7 @@ class Config:
         of the registry a base names, `{"default": "https://…"}`.
     files: base URLs (or folders) by the name of a release a base pins, such as
         `{"python-build-standalone": "https://…"}`.
+    keyrings: files with public keys of archives, by the name a specification gives them.
     """
 
     index_url: str = ""
@@ -43,6 +45,7 @@ class Config:
     apt: Mapping[str, str] = field(default_factory=dict)
     registries: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+    keyrings: Mapping[str, str] = field(default_factory=dict)
 
 
 def load(environment: Mapping[str, str] = os.environ) -> Config:
@@ -82,4 +85,5 @@ def load(environment: Mapping[str, str] = os.environ) -> Config:
         apt=document.get("apt", {}),
         registries=document.get("registries", {}),
         files=document.get("files", {}),
+        keyrings=document.get("keyrings", {}),
     )

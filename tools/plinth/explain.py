@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from plinth.accelerator.layers import cached_package
+from plinth.accelerator.lock import choose
 from plinth.base.build import choose_base, planned_base
 from plinth.build import ordered
 from plinth.config import Config
@@ -17,7 +19,9 @@ from plinth.wheel.sdist import cached_wheel
 from plinth.workspace import Workspace
 
 
-def explain_image(ws: Workspace, image_id: str, *, config: Config, base: str = "") -> str:
+def explain_image(
+    ws: Workspace, image_id: str, *, config: Config, base: str = "", accelerator: str = ""
+) -> str:
     """A text for people: inputs changed, packages changed, layers to build. Builds nothing.
 
     Raises:
@@ -26,14 +30,18 @@ def explain_image(ws: Workspace, image_id: str, *, config: Config, base: str = "
     spec = load_image(ws.images, image_id)
     lock = stale.check(ws, image_id)
     base_name, reason = choose_base(ws, spec.base, config=config, insist=base)
+    extra, extra_lock, missing_set = choose(ws, spec.accelerator, insist=accelerator)
     record = read_record(ws, image_id)
-    lines = [f"{image_id} on {base_name}", *([reason] if reason else [])]
+    lines = [f"{image_id} on {base_name}", *filter(None, (reason, missing_set))]
     packages = {package.name: package.version for package in lock.packages}
     if record is None:
         lines.append("never built here")
     else:
         before = {**record.inputs, "base": record.base}
-        after = {**inputs_of(ws, image_id, base_name), "base": base_name}
+        after = {
+            **inputs_of(ws, image_id, base_name, extra.name if extra else ""),
+            "base": base_name,
+        }
         changed = [
             name for name in sorted({*before, *after}) if before.get(name) != after.get(name)
         ]
@@ -45,7 +53,8 @@ def explain_image(ws: Workspace, image_id: str, *, config: Config, base: str = "
         lines.append(f"the base {base_name} is to be built, and with it all layers")
         return "\n".join(lines)
     sdists = load_base(ws.bases, base_name).sdists
-    for package in ordered(lock):
+    wheels = extra_lock.wheels if extra_lock else ()
+    for package in [*ordered(lock), *wheels]:
         wheel: WheelFile | None
         if package.is_sdist:
             settings = sdists.get(package.name)
@@ -58,7 +67,7 @@ def explain_image(ws: Workspace, image_id: str, *, config: Config, base: str = "
         else:
             held.append(layer)
     size = human_size(sum(layer.digest.size for layer in held))
-    lines.append(f"layers held: {len(held)} of {len(lock.packages)} packages, {size}")
+    lines.append(f"layers held: {len(held)} of {len(lock.packages) + len(wheels)} packages, {size}")
     if missing:
         lines.append(f"layers to build: {len(missing)}")
         lines += [
@@ -69,6 +78,13 @@ def explain_image(ws: Workspace, image_id: str, *, config: Config, base: str = "
         ]
     else:
         lines.append("layers to build: none")
+    if extra_lock:
+        lacking = [p for p in extra_lock.packages if cached_package(ws, p) is None]
+        total = human_size(sum(package.digest.size for package in lacking))
+        lines.append(
+            f"packages of the accelerator to build: {len(lacking)} of "
+            f"{len(extra_lock.packages)}, {total}"
+        )
     return "\n".join(lines)
 
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 import requests
 
 from plinth.digest import CHUNK, Digest
-from plinth.errors import FetchError
+from plinth.errors import FetchError, IntegrityError
 from plinth.store import BlobStore
 
 TIMEOUT = 60
@@ -27,10 +27,14 @@ def retried(ask: Callable[[], T], what: str, *, place: str, remedy: str) -> T:
 
     Raises:
         FetchError: it kept failing.
+        IntegrityError: it is not what it should be; no second try would help.
     """
     for attempt in range(_TRIES):
         try:
             return ask()
+        except IntegrityError as error:
+            error.where = error.where or what
+            raise
         except (requests.RequestException, OSError) as error:
             if attempt == _TRIES - 1:
                 raise FetchError(

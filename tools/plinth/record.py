@@ -38,13 +38,14 @@ class Record:
         )
 
 
-def inputs_of(ws: Workspace, image_id: str, base: str) -> dict[str, str]:
+def inputs_of(ws: Workspace, image_id: str, base: str, accelerator: str = "") -> dict[str, str]:
     """Digests of the files that decide the image, by path relative to the checkout."""
+    parts = [base, accelerator] if accelerator else [base]
     files = [
         ws.images / f"{image_id}.toml",
-        ws.bases / f"{base}.toml",
         ws.locks / image_id / "pylock.toml",
-        ws.locks / "base" / f"{base}.toml",
+        *(ws.bases / f"{name}.toml" for name in parts),
+        *(ws.locks / "base" / f"{name}.toml" for name in parts),
         *sorted(path for path in (ws.bases / "rootfs").rglob("*") if path.is_file()),
     ]
     return {

@@ -7,7 +7,7 @@ import json
 from plinth.actions import Action, ActionResult
 from plinth.base import python_layer as python_module
 from plinth.base import rootfs as rootfs_module
-from plinth.base.lock import BaseLock, LockedDeb, read_lock
+from plinth.base.lock import BaseLock, read_lock
 from plinth.base.model import Base, Interpreter
 from plinth.config import Config
 from plinth.digest import Digest
@@ -18,7 +18,6 @@ from plinth.oci.model import Layer
 from plinth.report import Progress, human_size
 from plinth.spec.base import (
     BaseSpec,
-    DebianRootfs,
     ImageRootfs,
     StandalonePython,
     load_base,
@@ -169,7 +168,16 @@ def _system(
     rootfs = spec.rootfs
 
     def work() -> ActionResult:
-        _fetch_debs(ws, rootfs, lock.packages, config, progress)
+        from plinth.debian.fetch import fetch_debs
+        from plinth.debian.sources import find_sources
+
+        fetch_debs(
+            ws,
+            lock.packages,
+            lambda: find_sources(rootfs.distribution, rootfs.suites, config),
+            progress,
+            again=f"delete locks/base/{spec.name}.toml and run doit lock:base",
+        )
         progress(f"building the system layer of {spec.name}")
         from plinth.debian.deb import read_deb
 
@@ -204,47 +212,6 @@ def _pulled(ws: Workspace, rootfs: ImageRootfs, config: Config, progress: Progre
 def _pulled_layer(rootfs: ImageRootfs, *, built: bool) -> Layer:
     name = f"{rootfs.repository} (unmodified)"
     return Layer(name, rootfs.layer, rootfs.diff_id, 0, built)
-
-
-def _fetch_debs(
-    ws: Workspace,
-    rootfs: DebianRootfs,
-    packages: tuple[LockedDeb, ...],
-    config: Config,
-    progress: Progress,
-) -> None:
-    missing = [package for package in packages if not ws.cache.has(package.digest)]
-    if not missing:
-        return
-    from concurrent.futures import ThreadPoolExecutor
-
-    from plinth.debian.archive import download
-    from plinth.debian.sources import find_sources
-
-    total = human_size(sum(package.digest.size for package in missing))
-    progress(f"fetching {len(missing)} Debian packages, {total}")
-    uris = {
-        source.suite: source.uri
-        for source in find_sources(rootfs.distribution, rootfs.suites, config)
-    }
-
-    def fetch(package: LockedDeb) -> None:
-        shown = f"{package.name} {package.version}"
-        try:
-            uri = f"{uris[package.suite]}/{package.path}"
-            download(uri, package.digest, ws.cache, shown)
-        except FetchError as error:
-            raise FetchError(
-                error.what,
-                where=shown,
-                found=error.found,
-                remedy=error.remedy
-                or f"archives drop old versions: delete locks/base/<name>.toml of this base and "
-                f"run doit lock:base, or configure a snapshot as apt.{package.suite}",
-            ) from None
-
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(fetch, missing))
 
 
 def _python(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tomli
 import tomli_w
@@ -18,6 +18,9 @@ from plinth.report import Progress
 from plinth.spec.base import BaseSpec, DebianRootfs, FoundPython, load_base
 from plinth.store import atomic_write
 from plinth.workspace import Workspace
+
+if TYPE_CHECKING:
+    from plinth.debian.resolve import Package
 
 FORMAT = 1
 
@@ -49,23 +52,22 @@ class BaseLock:
 def inputs_of(spec: BaseSpec) -> dict[str, Json]:
     """Everything of the specification that decides the lock."""
 
-    def plain(value: Any) -> Any:
-        if isinstance(value, Digest):
-            return value.oci
-        if isinstance(value, dict):
-            return {key: plain(item) for key, item in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [plain(item) for item in value]
-        return value
-
-    def fields(value: object) -> dict[str, Any]:
-        # asdict would take digests apart.
-        names = value.__dataclass_fields__  # type: ignore[attr-defined]
-        return {name: plain(getattr(value, name)) for name in names}
-
-    python = {f"python.{k}": v for k, v in fields(spec.python).items()}
-    rootfs = {f"rootfs.{k}": v for k, v in fields(spec.rootfs).items()}
+    python = {f"python.{k}": v for k, v in plain(spec.python).items()}
+    rootfs = {f"rootfs.{k}": v for k, v in plain(spec.rootfs).items()}
     return {"format": FORMAT, "architecture": spec.architecture, **python, **rootfs}
+
+
+def plain(value: Any) -> Any:
+    """A specification's values as JSON has them; dataclasses by field, digests in OCI form."""
+    if isinstance(value, Digest):
+        return value.oci
+    if is_dataclass(value):
+        return {one.name: plain(getattr(value, one.name)) for one in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value
 
 
 def lock_base(ws: Workspace, name: str, *, config: Config, progress: Progress) -> bool:
@@ -106,19 +108,24 @@ def lock_base(ws: Workspace, name: str, *, config: Config, progress: Progress) -
 def _debian(
     rootfs: DebianRootfs, architecture: str, config: Config, progress: Progress
 ) -> tuple[tuple[LockedDeb, ...], dict[str, str]]:
-    from plinth.debian.archive import read_index
+    from plinth.debian.archive import keyring_of, read_index
     from plinth.debian.resolve import resolve
     from plinth.debian.sources import find_sources
 
     indexes = []
+    keyring = keyring_of(rootfs.keyring, config)
     for source in find_sources(rootfs.distribution, rootfs.suites, config):
         progress(f"reading the signed index of {source.suite}")
-        indexes.append(read_index(source, rootfs.components, architecture, rootfs.keyring))
+        indexes.append(read_index(source, rootfs.components, architecture, keyring))
     found = resolve(indexes, rootfs.packages, rootfs.omit)
-    packages = tuple(
-        LockedDeb(p.name, p.version, p.architecture, p.suite, p.path, p.digest) for p in found
+    return locked(found), {index.source.suite: index.in_release.hex for index in indexes}
+
+
+def locked(packages: Iterable[Package]) -> tuple[LockedDeb, ...]:
+    """Resolved packages as a lock has them."""
+    return tuple(
+        LockedDeb(p.name, p.version, p.architecture, p.suite, p.path, p.digest) for p in packages
     )
-    return packages, {index.source.suite: index.in_release.hex for index in indexes}
 
 
 def _path(ws: Workspace, name: str) -> Path:
@@ -135,15 +142,20 @@ def _dump(lock: BaseLock) -> str:
     if lock.indexes:
         document["indexes"] = {suite: f"sha256:{d}" for suite, d in lock.indexes.items()}
     if lock.packages:
-        document["packages"] = [
-            {
-                **{k: v for k, v in asdict(package).items() if k != "digest"},
-                "size": package.digest.size,
-                "sha256": package.digest.hex,
-            }
-            for package in lock.packages
-        ]
+        document["packages"] = dump_debs(lock.packages)
     return "# Made by doit lock:base; do not edit.\n" + tomli_w.dumps(document)
+
+
+def dump_debs(packages: Iterable[LockedDeb]) -> list[dict[str, Any]]:
+    """Packages as the tables of a lock."""
+    return [
+        {
+            **{k: v for k, v in asdict(package).items() if k != "digest"},
+            "size": package.digest.size,
+            "sha256": package.digest.hex,
+        }
+        for package in packages
+    ]
 
 
 def read_lock(ws: Workspace, spec: BaseSpec) -> BaseLock:
@@ -184,9 +196,14 @@ def read_lock(ws: Workspace, spec: BaseSpec) -> BaseLock:
     return lock
 
 
-def _parsed(document: dict[str, Any]) -> BaseLock:
+def parse_debs(entries: Iterable[dict[str, Any]]) -> tuple[LockedDeb, ...]:
+    """The tables of a lock as packages.
+
+    Raises:
+        KeyError, TypeError, AttributeError, IntegrityError: a table is malformed.
+    """
     packages = []
-    for entry in document.get("packages", []):
+    for entry in entries:
         path = entry["path"]
         if path.startswith("/") or ".." in path.split("/") or ":" in path:
             raise KeyError(f"pool path {path!r} escapes the archive")
@@ -200,10 +217,15 @@ def _parsed(document: dict[str, Any]) -> BaseLock:
                 Digest(entry["sha256"], entry["size"]),
             )
         )
+    return tuple(packages)
+
+
+def _parsed(document: dict[str, Any]) -> BaseLock:
+    packages = parse_debs(document.get("packages", []))
     interpreter = document.get("interpreter")
     tree = (
         Digest(interpreter["tree"].removeprefix("sha256:"), interpreter["size"])
         if interpreter
         else None
     )
-    return BaseLock(tuple(packages), document.get("indexes", {}), tree, document["inputs"])
+    return BaseLock(packages, document.get("indexes", {}), tree, document["inputs"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from plinth.debian.deb import Deb, File
+from plinth.debian.merge import MERGED, Tree
 from plinth.errors import PackageError
 from plinth.layer.owner import DOCKERUSER, ROOT, Owner
 from plinth.layer.writer import LayerWriter
@@ -19,16 +20,6 @@ VERSION = 1
 """Raised whenever the code here would give another layer for the same packages."""
 
 HOME = "home/dockeruser"
-_MERGED = ("bin", "lib", "lib32", "lib64", "libx32", "sbin")
-_DROPPED = (
-    "usr/share/bash-completion/",
-    "usr/share/bug/",
-    "usr/share/info/",
-    "usr/share/lintian/",
-    "usr/share/locale/",
-    "usr/share/man/",
-    "usr/share/menu/",
-)
 _SHADOW = Owner(0, 42)
 
 
@@ -38,95 +29,25 @@ def rootfs_layer(store: BlobStore, debs: Mapping[str, Deb], name: str) -> Layer:
     Raises:
         PackageError: two packages claim one path.
     """
-    tree = _Tree()
+    tree = Tree()
     for package in sorted(debs):
         for file in debs[package].files:
-            tree.add(package, _merged(file))
+            tree.add(package, file)
     for file in [*_generated(tree, debs)]:
         tree.replace(file)
     with LayerWriter(store) as writer:
-        for path in sorted(tree.files):
-            file = tree.files[path]
-            if file.kind == "directory":
-                writer.directory(path, file.mode, file.owner)
-            elif file.kind == "symlink":
-                writer.symlink(path, file.target, file.owner)
-            else:
-                writer.file(path, file.data, file.mode, file.owner)
+        tree.write(writer)
         return writer.commit(name)
 
 
-class _Tree:
-    """Paths and what is there; who put it there, for messages."""
-
-    def __init__(self) -> None:
-        self.files: dict[str, File] = {}
-        self._owners: dict[str, str] = {}
-
-    def add(self, package: str, file: File) -> None:
-        if (file.path + "/").startswith(_DROPPED) or _is_documentation(file):
-            return
-        there = self.files.get(file.path)
-        if there is not None and not there.kind == file.kind == "directory":
-            # In a merged /usr a package may reach one file by both of its names.
-            if (there.kind, there.data, there.target) == (file.kind, file.data, file.target):
-                return
-            raise PackageError(
-                f"{package} and {self._owners[file.path]} both hold a file",
-                where=file.path,
-                remedy="leave one of the packages out of rootfs.packages",
-            )
-        if there is None:
-            self._parents(file.path)
-            self.files[file.path] = file
-            self._owners[file.path] = package
-
-    def replace(self, file: File) -> None:
-        self._parents(file.path)
-        self.files[file.path] = file
-        self._owners[file.path] = "plinth"
-
-    def _parents(self, path: str) -> None:
-        parts = path.split("/")[:-1]
-        for depth in range(1, len(parts) + 1):
-            parent = "/".join(parts[:depth])
-            self.files.setdefault(parent, File(parent, "directory", 0o755, ROOT))
-            if self.files[parent].kind != "directory":
-                raise PackageError("a file is under what is no folder", where=path, found=parent)
-
-
-def _merged(file: File) -> File:
-    """The file where it is in a merged /usr (Debian's usrmerge)."""
-    first = file.path.partition("/")[0]
-    if first not in _MERGED:
-        return file
-    path = f"usr/{file.path}"
-    if file.kind == "symlink" and not file.target.startswith("/"):
-        # A relative link out of the old place: count from the root instead.
-        depth = file.path.count("/")
-        up = file.target.count("../")
-        if up == depth and up:
-            return File(path, "symlink", file.mode, file.owner, target="../" + file.target)
-    return File(path, file.kind, file.mode, file.owner, file.data, file.target)
-
-
-def _is_documentation(file: File) -> bool:
-    """Documentation but for the licences, which travel with what they cover."""
-    return (
-        file.path.startswith("usr/share/doc/")
-        and file.kind != "directory"
-        and not file.path.endswith("/copyright")
-    )
-
-
-def _generated(tree: _Tree, debs: Mapping[str, Deb]) -> Iterable[File]:
+def _generated(tree: Tree, debs: Mapping[str, Deb]) -> Iterable[File]:
     def text(path: str, content: str, mode: int = 0o644, owner: Owner = ROOT) -> File:
         return File(path, "file", mode, owner, content.encode())
 
     def link(path: str, target: str) -> File:
         return File(path, "symlink", 0o777, ROOT, target=target)
 
-    for name in _MERGED:
+    for name in MERGED:
         if f"usr/{name}" in tree.files:
             yield link(name, f"usr/{name}")
     passwd = _master(tree, "usr/share/base-passwd/passwd.master")
@@ -169,7 +90,7 @@ def _generated(tree: _Tree, debs: Mapping[str, Deb]) -> Iterable[File]:
     yield File(HOME, "directory", 0o755, DOCKERUSER)
 
 
-def _master(tree: _Tree, path: str) -> str:
+def _master(tree: Tree, path: str) -> str:
     file = tree.files.get(path)
     if file is None:
         raise PackageError(

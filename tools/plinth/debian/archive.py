@@ -5,7 +5,9 @@ Debian repository format (wiki.debian.org/DebianRepository/Format).
 
 from __future__ import annotations
 
+import gzip
 import lzma
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ import pysequoia
 import requests
 from debian.deb822 import Release
 
+from plinth.config import Config
 from plinth.debian.sources import Source
 from plinth.digest import Digest
 from plinth.errors import FetchError, IntegrityError, PackageError
@@ -23,6 +26,30 @@ from plinth.store import BlobStore
 
 KEYRINGS = Path("/usr/share/keyrings")
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Keyring:
+    """The keys an archive may be signed with: `name` of a file in /usr/share/keyrings, or the
+    file `path`; `fingerprint` is what the signing certificate's must end in (lower-case hex)."""
+
+    name: str
+    path: Path | None = None
+    fingerprint: str = ""
+
+
+def keyring_of(name: str, config: Config, fingerprint: str = "") -> Keyring:
+    """The keyring `name`, from the settings' `keyrings` or the machine."""
+    own = config.keyrings.get(name)
+    return Keyring(name, Path(own) if own else None, fingerprint.lower())
+
+
+# In order of preference.
+_OPEN: dict[str, Callable[[bytes], bytes]] = {
+    ".xz": lzma.decompress,
+    ".gz": gzip.decompress,
+    "": bytes,
+}
 
 
 @dataclass(frozen=True)
@@ -76,54 +103,71 @@ def download(url: str, digest: Digest, store: BlobStore, what: str) -> None:
 
 
 def read_index(
-    source: Source, components: tuple[str, ...], architecture: str, keyring: str
+    source: Source,
+    components: tuple[str, ...],
+    architecture: str,
+    keyring: Keyring,
 ) -> Index:
-    """Fetch and verify one suite.
+    """Fetch and verify one suite, or one flat repository (a suite that ends in `/`).
 
-    `keyring` is the name of a file in /usr/share/keyrings. Valid-Until is not enforced: a lock
-    names its packages by hash, and a mirror frozen in an air gap is a normal place to lock from.
+    Valid-Until is not enforced: a lock names its packages by hash, and a mirror frozen in an air
+    gap is a normal place to lock from.
 
     Raises:
         FetchError: the archive cannot be reached.
         PackageError: no valid signature of the keyring, or the index does not match it.
     """
-    shown = f"InRelease of {source.suite}"
-    signed = get(f"{source.uri}/dists/{source.suite}/InRelease", shown)
-    text = _verified(signed, keyring, shown)
+    shown = f"InRelease of {source.name}"
+    text = _verified(get(f"{source.base}/InRelease", shown), keyring, shown)
     release = Release(text.decode("utf-8", "replace"))
-    hashes = {entry["name"]: entry for entry in release.get("SHA256", [])}
+    hashes = {entry["name"].removeprefix("./"): entry for entry in release.get("SHA256", [])}
+    folders = [f"{component}/binary-{architecture}/" for component in components] or [""]
+    if source.is_flat:
+        folders = [""]
     packages = []
-    for component in components:
-        name = f"{component}/binary-{architecture}/Packages.xz"
-        if name not in hashes:
-            raise PackageError(f"the suite has no {name}", where=shown)
-        digest = Digest(hashes[name]["sha256"], int(hashes[name]["size"]))
-        base = f"{source.uri}/dists/{source.suite}"
-        by_hash = f"{base}/{component}/binary-{architecture}/by-hash/SHA256/{digest.hex}"
-        wanted = by_hash if release.get("Acquire-By-Hash") == "yes" else f"{base}/{name}"
-        data = get(wanted, f"{name} of {source.suite}")
+    for folder in folders:
+        entry = next(
+            (hashes[n] for n in (f"{folder}Packages{s}" for s in _OPEN) if n in hashes), None
+        )
+        if entry is None:
+            raise PackageError(f"the suite has no {folder}Packages", where=shown)
+        name = entry["name"].removeprefix("./")
+        try:
+            digest = Digest(entry["sha256"], int(entry["size"]))
+        except (ValueError, IntegrityError) as error:
+            raise PackageError(f"malformed entry of {name}: {error}", where=shown) from None
+        by_hash = f"{source.base}/{folder}by-hash/SHA256/{digest.hex}"
+        wanted = by_hash if release.get("Acquire-By-Hash") == "yes" else f"{source.base}/{name}"
+        data = get(wanted, f"{name} of {source.name}")
         if Digest.of(data) != digest:
             raise IntegrityError(
                 "the index does not match the signed hash",
-                where=f"{name} of {source.suite}",
+                where=f"{name} of {source.name}",
                 expected=digest.oci,
                 found=Digest.of(data).oci,
             )
-        packages.append(lzma.decompress(data).decode("utf-8", "replace"))
+        try:
+            plain = _OPEN[name.rpartition("Packages")[2]](data)
+        except (lzma.LZMAError, zlib.error, OSError, EOFError) as error:
+            raise PackageError(
+                f"damaged index: {error}", where=f"{name} of {source.name}"
+            ) from None
+        packages.append(plain.decode("utf-8", "replace"))
     return Index(source, Digest.of(text), "\n\n".join(packages))
 
 
-def _verified(signed: bytes, keyring: str, shown: str) -> bytes:
+def _verified(signed: bytes, keyring: Keyring, shown: str) -> bytes:
     """The bytes an inline signature covers, and only those."""
-    path = next((p for p in sorted(KEYRINGS.glob(f"{keyring}.*"))), None)
-    if path is None:
+    path = keyring.path or next((p for p in sorted(KEYRINGS.glob(f"{keyring.name}.*"))), None)
+    if path is None or not path.is_file():
         raise PackageError(
-            f"there is no keyring {keyring}",
-            where=str(KEYRINGS),
-            remedy=f"install it: apt-get install {keyring}",
+            f"there is no keyring {keyring.name}",
+            where=str(path or KEYRINGS),
+            remedy=f"install it (apt-get install {keyring.name}), or set keyrings.{keyring.name} "
+            "in the settings to a file with the archive's public key",
         )
-    certificates = pysequoia.Cert.split_file(str(path))
     try:
+        certificates = pysequoia.Cert.split_file(str(path))
         result = pysequoia.verify(bytes=signed, store=lambda _: certificates)
     except (RuntimeError, ValueError, OSError) as error:
         raise PackageError(
@@ -134,4 +178,12 @@ def _verified(signed: bytes, keyring: str, shown: str) -> bytes:
         ) from None
     if not result.valid_sigs or result.bytes is None:
         raise PackageError("no valid signature", where=shown)
+    signers = [str(one.certificate).lower() for one in result.valid_sigs]
+    if not any(signer.endswith(keyring.fingerprint) for signer in signers):
+        raise PackageError(
+            "signed by another key",
+            where=shown,
+            expected=f"a key whose fingerprint ends in {keyring.fingerprint}",
+            found=", ".join(signers),
+        )
     return bytes(result.bytes)

@@ -101,7 +101,7 @@ class Universe:
                 name = _NAME.search(stanza)
                 if not name:
                     continue
-                self._stanzas.setdefault(name[1], []).append((index.source.suite, stanza))
+                self._stanzas.setdefault(name[1], []).append((index.source.name, stanza))
                 provides = _PROVIDES.search(stanza)
                 try:
                     groups = relations(provides[1]) if provides else ()
@@ -161,7 +161,7 @@ def _malformed(error: Exception, suite: str, name: str) -> PackageError:
 def _safe(path: str) -> str:
     if path.startswith("/") or ".." in path.split("/") or ":" in path:
         raise PackageError(f"a pool path escapes the archive: {path!r}")
-    return path
+    return path.removeprefix("./")
 
 
 class _Provider(AbstractProvider):  # type: ignore[type-arg]
@@ -229,7 +229,7 @@ class _Provider(AbstractProvider):  # type: ignore[type-arg]
 def resolve(
     indexes: Iterable[Index], wanted: Sequence[str], omit: Collection[str]
 ) -> list[Package]:
-    """The packages `wanted` with all they depend on, sorted by name.
+    """The packages `wanted` (`name` or `name=version`) with all they depend on, sorted by name.
 
     `omit` names packages no relation may pull in.
 
@@ -259,3 +259,8 @@ def resolve(
             chosen[name] = pinned[name]
             waiting += [relation.name for relation in provider.get_dependencies(pinned[name])]
     return [chosen[name] for name in sorted(chosen)]
+
+
+def _asked(text: str) -> Relation:
+    name, _, version = text.partition("=")
+    return Relation(name, "=", version) if version else Relation(name)

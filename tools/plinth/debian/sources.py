@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +13,36 @@ from plinth.config import Config
 from plinth.errors import FetchError
 
 APT = Path("/etc/apt")
+_OPTIONS = re.compile(r"^(\s*deb)\s+\[[^]]*\]")
+_NO = ("no", "false", "without", "off", "disable", "0")
+"""What apt takes for no."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """One suite of an archive: `uri` is the archive's base, without trailing slash."""
+    """One suite of an archive: `uri` is the archive's base, without trailing slash. A suite that
+    ends in `/` is a folder of a flat repository; `label` is what its packages' lock calls it."""
 
     uri: str
     suite: str
+    label: str = ""
+
+    @property
+    def name(self) -> str:
+        """What messages and locks call it."""
+        return self.label or self.suite
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether it is a flat repository, without suites and components."""
+        return self.suite.endswith("/")
+
+    @property
+    def base(self) -> str:
+        """Where its InRelease is, without trailing slash."""
+        if self.is_flat:
+            return f"{self.uri}/{self.suite.strip('/')}".rstrip("/")
+        return f"{self.uri}/dists/{self.suite}"
 
 
 def find_sources(
@@ -57,7 +80,7 @@ def _machine(apt: Path) -> Iterator[Source]:
         with path.open(encoding="utf-8") as stream:
             for paragraph in Deb822.iter_paragraphs(stream, use_apt_pkg=False):
                 if "deb" in paragraph.get("Types", "").split() and (
-                    paragraph.get("Enabled", "yes").lower() != "no"
+                    paragraph.get("Enabled", "yes").lower() not in _NO
                 ):
                     for uri in paragraph.get("URIs", "").split():
                         for suite in paragraph.get("Suites", "").split():
@@ -65,11 +88,6 @@ def _machine(apt: Path) -> Iterator[Source]:
     for path in [apt / "sources.list", *sorted((apt / "sources.list.d").glob("*.list"))]:
         if path.exists():
             for line in path.read_text(encoding="utf-8").splitlines():
-                words = line.split("#")[0].split()
-                if words[:1] == ["deb"]:
-                    if len(words) > 1 and words[1].startswith("["):
-                        while words and not words[1].endswith("]"):
-                            words.pop(1)
-                        words.pop(1)
-                    if len(words) >= 3:
-                        yield Source(words[1].rstrip("/"), words[2])
+                words = _OPTIONS.sub(r"\1 ", line.split("#")[0]).split()
+                if words[:1] == ["deb"] and len(words) >= 3:
+                    yield Source(words[1].rstrip("/"), words[2])

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from plinth.errors import Problem, SpecError
+from plinth.spec.accelerator import CPU
 from plinth.spec.base import NAME, BaseSpec, load_base
 from plinth.spec.reader import read
 
@@ -24,10 +25,11 @@ class Constraint:
 class ImageSpec:
     """One image.
 
-    `requirements` are the packages its row promises; those of its base come on top.
-    `as_of` hides later uploads from the resolver. `imports` are modules the smoke test
-    imports in the running container, `case` the score.py it serves. `dlopen` are libraries the
-    framework opens by name, `host` those that come from the host at run time, with the reason.
+    `accelerator` is `cpu` or names an accelerator set. `requirements` are the packages its row
+    promises; those of its base come on top. `as_of` hides later uploads from the resolver.
+    `imports` are modules the smoke test imports in the running container, `case` the score.py
+    it serves. `dlopen` are libraries the framework opens by name, `host` those that come from
+    the host at run time, with the reason.
     """
 
     id: str
@@ -44,10 +46,13 @@ class ImageSpec:
     dlopen: tuple[str, ...] = ()
     host: Mapping[str, str] = field(default_factory=dict)
 
-    def published(self, base: str) -> str:
-        """The name the image is published under when it stands on `base`."""
+    def published(self, base: str, label: str = "") -> str:
+        """The name the image is published under when it stands on `base` and holds the
+        accelerator set called `label`: one that lacks the set it is meant to have says so."""
         head = f"{self.framework}-{self.version}" if self.version else self.framework
-        return f"azureml/{head}-{base}-{self.accelerator}-inference"
+        without = CPU if self.accelerator == CPU else "nocuda"
+        kind = f"{label}-gpu" if label else without
+        return f"azureml/{head}-{base}-{kind}-inference"
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,7 @@ def load_image(folder: Path, image_id: str) -> ImageSpec:
         id=image_id,
         framework=table.text("framework"),
         version=table.text("version", required=False),
-        accelerator=table.text("accelerator", choices=("cpu",)),
+        accelerator=table.text("accelerator"),
         base=table.text("base"),
         summary=table.text("summary"),
         requirements=python.requirements("requirements"),

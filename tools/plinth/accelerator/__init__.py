@@ -1,0 +1,1 @@
+"""Accelerator sets: their locks, their layers, the dynamic linker's configuration."""

@@ -1,0 +1,117 @@
+"""The layers of an accelerator set: one for each package, and the linker's configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from plinth.accelerator.lock import AcceleratorLock, how_to_obtain, source_of
+from plinth.actions import Action, ActionResult
+from plinth.base.lock import LockedDeb
+from plinth.config import Config
+from plinth.debian.deb import File, read_deb
+from plinth.debian.fetch import fetch_debs
+from plinth.debian.merge import Tree
+from plinth.elf.closure import Tree as Objects
+from plinth.elf.ldcache import cache_bytes
+from plinth.elf.scan import LayerScan, remember, scan
+from plinth.layer import gzip
+from plinth.layer.owner import ROOT
+from plinth.layer.writer import LayerWriter
+from plinth.oci.model import Layer
+from plinth.report import Progress
+from plinth.spec.accelerator import Accelerator
+from plinth.workspace import Workspace
+
+VERSION = 1
+"""Raised whenever the code here would give other layers for the same packages."""
+
+
+def package_layers(
+    ws: Workspace,
+    spec: Accelerator,
+    lock: AcceleratorLock,
+    *,
+    config: Config,
+    progress: Progress,
+) -> list[Layer]:
+    """A layer for each Debian package of the set, by name; made unless they are cached.
+
+    Raises:
+        FetchError, IntegrityError: a package cannot be had, or is another one.
+        PackageError: a package is malformed or hostile.
+    """
+    return [_package_layer(ws, spec, package, lock, config, progress) for package in lock.packages]
+
+
+def _package_layer(
+    ws: Workspace,
+    spec: Accelerator,
+    package: LockedDeb,
+    lock: AcceleratorLock,
+    config: Config,
+    progress: Progress,
+) -> Layer:
+    name = f"{package.name} {package.version}"
+
+    def work() -> ActionResult:
+        fetch_debs(
+            ws,
+            lock.packages,
+            lambda: [source_of(archive, config) for archive in spec.archives],
+            progress,
+            again=how_to_obtain(spec),
+        )
+        progress(f"building the layer of {name}")
+        deb = read_deb(ws.cache.path(package.digest), package.path.rsplit("/", 1)[-1])
+        tree = Tree()
+        for file in deb.files:
+            tree.add(package.name, file)
+        record = f"var/lib/dpkg/status.d/{package.name}"
+        tree.replace(File(record, "file", 0o644, ROOT, deb.control.rstrip().encode() + b"\n"))
+        if deb.md5sums:
+            tree.replace(File(f"{record}.md5sums", "file", 0o644, ROOT, deb.md5sums.encode()))
+        with LayerWriter(ws.layout, threads=True) as writer:
+            tree.write(writer)
+            return remember(ws, writer.commit(name))
+
+    result, hit = ws.actions.run(_package_action(package), ws.layout, work)
+    return Layer.of(name, result, hit=hit)
+
+
+def _package_action(package: LockedDeb) -> Action:
+    return Action(
+        "deb-layer", VERSION, {"package": package.digest}, {"compressor": gzip.COMPRESSOR}
+    )
+
+
+def cached_package(ws: Workspace, package: LockedDeb) -> Layer | None:
+    """The layer of `package`, if it is made already."""
+    found = ws.actions.lookup(_package_action(package), ws.layout)
+    return Layer.of(package.name, found, hit=True) if found is not None else None
+
+
+def linker_layer(ws: Workspace, layers: Sequence[Layer], spec: Accelerator) -> Layer:
+    """The layer that lets the linker of an image made of `layers` find the set's folders."""
+    name = f"{spec.label} linker configuration"
+    settings = f"etc/ld.so.conf.d/{spec.name}.conf"
+    content = "".join(f"{folder}\n" for folder in spec.folders)
+    action = Action(
+        "linker-layer",
+        VERSION,
+        {f"{number:03}": layer.digest for number, layer in enumerate(layers)},
+        {"settings": content, "name": settings, "compressor": gzip.COMPRESSOR},
+    )
+
+    def work() -> ActionResult:
+        scans = [(layer.name, scan(ws, layer)) for layer in layers]
+        scans.append((name, LayerScan(settings={settings: content})))
+        cache = cache_bytes(Objects.of(scans).libraries())
+        with LayerWriter(ws.layout) as writer:
+            for folder in ("etc", "etc/ld.so.conf.d"):
+                writer.directory(folder)
+            writer.file("etc/ld.so.cache", cache)
+            writer.file(settings, content.encode())
+            return remember(ws, writer.commit(name))
+
+    result, hit = ws.actions.run(action, ws.layout, work)
+    return Layer.of(name, result, hit=hit)
