@@ -25,6 +25,9 @@ from plinth.workspace import Workspace
 VERSION = 1
 """Raised whenever the code here would give other layers for the same packages."""
 
+LINKER_VERSION = 2
+"""Raised whenever the code here would give another configuration for the same layers."""
+
 
 def package_layers(
     ws: Workspace,
@@ -97,7 +100,7 @@ def linker_layer(ws: Workspace, layers: Sequence[Layer], spec: Accelerator) -> L
     content = "".join(f"{folder}\n" for folder in spec.folders)
     action = Action(
         "linker-layer",
-        VERSION,
+        LINKER_VERSION,
         {f"{number:03}": layer.digest for number, layer in enumerate(layers)},
         {"settings": content, "name": settings, "compressor": gzip.COMPRESSOR},
     )
@@ -105,7 +108,7 @@ def linker_layer(ws: Workspace, layers: Sequence[Layer], spec: Accelerator) -> L
     def work() -> ActionResult:
         scans = [(layer.name, scan(ws, layer)) for layer in layers]
         scans.append((name, LayerScan(settings={settings: content})))
-        cache = cache_bytes(Objects.of(scans).libraries())
+        cache = cache_bytes(Objects.of(scans).cached())
         with LayerWriter(ws.layout) as writer:
             for folder in ("etc", "etc/ld.so.conf.d"):
                 writer.directory(folder)

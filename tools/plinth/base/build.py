@@ -79,14 +79,16 @@ def _answers(ws: Workspace, rootfs: ImageRootfs, url: str) -> bool:
     try:
         known = json.loads(path.read_bytes())
     except (OSError, ValueError):
+        known = None
+    if not isinstance(known, dict):
         known = {}
-    if isinstance(known, dict) and isinstance(known.get(key), bool):
+    if isinstance(known.get(key), bool):
         return bool(known[key])
     from plinth.base.registry import Registry
 
     answer = Registry(url, rootfs.repository).has(rootfs.manifest)
     with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps({key: answer}), encoding="utf-8")
+        temporary.write_text(json.dumps({**known, key: answer}), encoding="utf-8")
     return answer
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -44,7 +45,12 @@ def _candidates(version: str, config: Config) -> Iterator[Path]:
     if found:
         yield Path(found)
     root = Path(os.environ.get("PYENV_ROOT", str(Path.home() / ".pyenv")))
-    yield from sorted(root.glob(f"versions/{version}.*/bin/python{version}"), reverse=True)
+    yield from sorted(
+        root.glob(f"versions/{version}.*/bin/python{version}"),
+        # Numbers, not text: 3.7.16 is newer than 3.7.9.
+        key=lambda path: [int(number) for number in re.findall(r"\d+", path.parts[-3])],
+        reverse=True,
+    )
 
 
 def _real(candidate: Path, version: str) -> Path | None:
@@ -58,13 +64,14 @@ def _real(candidate: Path, version: str) -> Path | None:
             [str(candidate), "-s", "-S", "-c", script],
             check=False,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=20,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
     lines = done.stdout.splitlines()
-    if done.returncode or lines[1:3] != [version, "CPython"]:
+    if done.returncode or len(lines) < 4 or lines[1:3] != [version, "CPython"]:
         return None
     real = Path(lines[3]) / "bin" / f"python{version}"
     return real if real.exists() else Path(lines[0])

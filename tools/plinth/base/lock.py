@@ -228,4 +228,7 @@ def _parsed(document: dict[str, Any]) -> BaseLock:
         if interpreter
         else None
     )
-    return BaseLock(packages, document.get("indexes", {}), tree, document["inputs"])
+    indexes, inputs = document.get("indexes", {}), document["inputs"]
+    if not isinstance(indexes, dict) or not isinstance(inputs, dict):
+        raise TypeError("indexes and inputs are tables")
+    return BaseLock(packages, indexes, tree, inputs)

@@ -10,13 +10,16 @@ from collections.abc import Iterable, Mapping
 
 from plinth.debian.deb import Deb, File
 from plinth.debian.merge import MERGED, Tree
+from plinth.elf.closure import Tree as Objects
+from plinth.elf.ldcache import cache_bytes
+from plinth.elf.scan import LayerScan
 from plinth.errors import PackageError
 from plinth.layer.owner import DOCKERUSER, ROOT, Owner
 from plinth.layer.writer import LayerWriter
 from plinth.oci.model import Layer
 from plinth.store import BlobStore
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the code here would give another layer for the same packages."""
 
 HOME = "home/dockeruser"
@@ -35,9 +38,23 @@ def rootfs_layer(store: BlobStore, debs: Mapping[str, Deb], name: str) -> Layer:
             tree.add(package, file)
     for file in [*_generated(tree, debs)]:
         tree.replace(file)
+    tree.replace(_linker_cache(tree, name))
     with LayerWriter(store) as writer:
         tree.write(writer)
         return writer.commit(name)
+
+
+def _linker_cache(tree: Tree, name: str) -> File:
+    """What ldconfig would make: the linker needs it only for its own few folders, but programs
+    (ctypes.util.find_library) ask it for names."""
+    scan = LayerScan()
+    for path, file in tree.files.items():
+        if file.kind == "symlink":
+            scan.links[path] = file.target
+        elif file.kind == "file":
+            scan.add(path, [file.data])
+    cache = cache_bytes(Objects.of([(name, scan)]).cached())
+    return File("etc/ld.so.cache", "file", 0o644, ROOT, cache)
 
 
 def _generated(tree: Tree, debs: Mapping[str, Deb]) -> Iterable[File]:

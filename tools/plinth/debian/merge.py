@@ -46,13 +46,13 @@ class Tree:
                 remedy="leave one of the packages out of rootfs.packages",
             )
         if there is None:
-            self._parents(file.path)
+            self._parents(file.path, package)
             self.files[file.path] = file
             self._owners[file.path] = package
 
     def replace(self, file: File) -> None:
         """Put `file` where it says, whatever was there."""
-        self._parents(file.path)
+        self._parents(file.path, "plinth")
         self.files[file.path] = file
         self._owners[file.path] = "plinth"
 
@@ -67,11 +67,12 @@ class Tree:
             else:
                 writer.file(path, file.data, file.mode, file.owner)
 
-    def _parents(self, path: str) -> None:
+    def _parents(self, path: str, package: str) -> None:
         parts = path.split("/")[:-1]
         for depth in range(1, len(parts) + 1):
             parent = "/".join(parts[:depth])
             self.files.setdefault(parent, File(parent, "directory", 0o755, ROOT))
+            self._owners.setdefault(parent, package)
             if self.files[parent].kind != "directory":
                 raise PackageError("a file is under what is no folder", where=path, found=parent)
 

@@ -128,6 +128,15 @@ class Tree:
                     seen.add(name)
                     yield name, f"{folder}/{name}"
 
+    def cached(self) -> list[tuple[str, str]]:
+        """Those of `libraries` that ldconfig would list: by their sonames, or as `*.so`."""
+        found = []
+        for name, path in self.libraries():
+            soname = self.objects[self.real(path)].soname
+            if name == soname or not soname or name.endswith(".so"):
+                found.append((name, path))
+        return found
+
 
 def check(
     scans: Sequence[tuple[str, LayerScan]], rules: Rules, frameworks: frozenset[str] = frozenset()

@@ -38,6 +38,8 @@ def build_action(package: LockedPackage, base: Base, environment: Mapping[str, s
         {
             "sdist": package.file.digest,
             "interpreter": base.interpreter.tree,
+            # What the sandbox's root is made of.
+            **{f"root-{number}": layer.digest for number, layer in enumerate(base.layers)},
             **{needed.file.name: needed.file.digest for needed in package.build_requires},
         },
         {
