@@ -150,6 +150,22 @@ def task_test() -> Iterator[Task]:
         }
 
 
+def task_catalog() -> Task:
+    """write docs/catalog.md from specifications, locks and the images built"""
+    check = {
+        "name": "check",
+        "long": "check",
+        "type": bool,
+        "default": False,
+        "help": "only compare, and fail on a difference",
+    }
+    return {
+        "actions": [action(commands.catalog, WS)],
+        "params": [check],
+        "task_dep": ["build"],
+    }
+
+
 def task_validate() -> Task:
     """check build/oci against the OCI specification and its own digests"""
     return {"actions": [action(commands.validate, WS)]}

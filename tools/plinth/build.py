@@ -101,7 +101,8 @@ def build_image(
     elif spec.accelerator != CPU:
         rules = Rules((), frozenset(spec.host))
     frameworks = frozenset(f"{p.name} {p.version}" for p in lock.packages if p.direct)
-    for note in ensure_closed(ws, image_id, layers, rules, frameworks):
+    notes = ensure_closed(ws, image_id, layers, rules, frameworks)
+    for note in notes:
         progress(f"note: {note}")
     name = spec.published(base_name, label)
     image = assemble(
@@ -119,10 +120,8 @@ def build_image(
         image_name=f"{name}:latest",
         architecture=base_spec.architecture,
     )
-    record = Record.of(
-        inputs_of(ws, image_id, base_name, extra.name if extra else ""), lock, image, base_name
-    )
-    write_record(ws, image_id, record)
+    inputs = inputs_of(ws, image_id, base_name, extra.name if extra else "")
+    write_record(ws, image_id, Record.of(inputs, lock, image, base_name, notes))
     return Built(image_id, base_name, name, image)
 
 

@@ -41,6 +41,8 @@ def _parser() -> argparse.ArgumentParser:
         ("test", "start built images as a user would, and score with them"),
     ):
         verbs.add_parser(verb, help=text).add_argument("ids", nargs="+", metavar="ID")
+    catalog = verbs.add_parser("catalog", help="write docs/catalog.md from the images built")
+    catalog.add_argument("--check", action="store_true", help="only compare; fail on a difference")
     verbs.add_parser("validate", help="check the OCI layout")
     return parser
 
@@ -50,6 +52,8 @@ def _run(arguments: argparse.Namespace) -> None:
     verb = arguments.verb
     if verb == "validate":
         commands.validate(ws)
+    elif verb == "catalog":
+        commands.catalog(ws, check=arguments.check)
     elif verb == "lock":
         commands.lock(ws, arguments.ids or commands.all_images(ws), upgrade=arguments.upgrade)
     elif verb == "lock-base":

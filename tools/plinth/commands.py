@@ -131,6 +131,14 @@ def test(ws: Workspace, image_id: str) -> None:
     test_image(ws, load_image(ws.images, image_id), progress=to_stderr)
 
 
+def catalog(ws: Workspace, *, check: bool = False) -> None:
+    """Write docs/catalog.md, or with `check` fail where it is not up to date."""
+    from plinth.catalog import write_catalog
+
+    changed = write_catalog(ws, check=check)
+    print(f"docs/catalog.md: {'written' if changed else 'up to date'}")
+
+
 def validate(ws: Workspace) -> None:
     """Check the layout against the OCI specification and its own digests."""
     from plinth.errors import ProblemsError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,16 +18,24 @@ from plinth.workspace import Workspace
 @dataclass(frozen=True)
 class Record:
     """One build: digests of its input files by path relative to the checkout, versions by
-    package, layers (digest and name), base and manifest."""
+    package, layers (digest and name), base and manifest, and what was worth a note."""
 
     inputs: Mapping[str, str]
     packages: Mapping[str, str]
     layers: Mapping[str, str]
     base: str
     manifest: str
+    notes: Sequence[str] = ()
 
     @classmethod
-    def of(cls, inputs: Mapping[str, str], lock: ImageLock, image: Image, base: str) -> Record:
+    def of(
+        cls,
+        inputs: Mapping[str, str],
+        lock: ImageLock,
+        image: Image,
+        base: str,
+        notes: Sequence[str],
+    ) -> Record:
         """The record of a build that just ended."""
         return cls(
             inputs,
@@ -35,6 +43,7 @@ class Record:
             {layer.digest.hex: layer.name for layer in image.layers},
             base,
             image.manifest.digest.hex,
+            tuple(notes),
         )
 
 
@@ -67,6 +76,7 @@ def write_record(ws: Workspace, image_id: str, record: Record) -> None:
         "layers": dict(record.layers),
         "base": record.base,
         "manifest": record.manifest,
+        "notes": list(record.notes),
     }
     with atomic_write(_path(ws, image_id)) as path:
         path.write_bytes(canonical_json(document))
@@ -82,6 +92,7 @@ def read_record(ws: Workspace, image_id: str) -> Record | None:
             document["layers"],
             document["base"],
             document["manifest"],
+            tuple(document["notes"]),
         )
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
