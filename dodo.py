@@ -46,7 +46,7 @@ def action(function: Callable[..., None], *args: object, **kwargs: object) -> An
     def run(**options: object) -> TaskFailed | None:
         try:
             function(*args, **kwargs, **options)
-        except PlinthError as error:
+        except (PlinthError, OSError) as error:
             return TaskFailed(str(error))
         except KeyboardInterrupt:
             return TaskFailed("interrupted; nothing half-written is left, run it again")

@@ -87,6 +87,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except PlinthError as error:
         print(f"plinth: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        # A full disk, a folder that cannot be written: the system's own words say it best.
+        print(f"plinth: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("plinth: interrupted; nothing half-written is left", file=sys.stderr)
         return 130

@@ -11,7 +11,7 @@ from plinth.errors import ClosureError
 from plinth.oci.model import Layer
 from plinth.workspace import Workspace
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the check could judge the same layers differently."""
 
 _SHOWN = 20

@@ -7,7 +7,7 @@ Read from `$PLINTH_CONFIG`, else `~/.config/plinth/config.toml`; absent means al
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,8 +33,9 @@ class Config:
     python: target interpreters by version, `{"3.7": "/path/to/python3.7"}`.
     apt: archive base URLs by distribution, `{"debian": "https://…"}`; empty means the
         machine's own apt sources.
-    registries: registry base URLs to pull base images from, in order of preference, by name
-        of the registry a base names, `{"default": "https://…"}`.
+    registries: registry base URLs to pull base images from, by the name of the registry a
+        base names: one, or several in order of preference (mirrors first),
+        `{"default": ["https://mirror…", "https://…"]}`.
     files: base URLs (or folders) by the name of a release a base pins, such as
         `{"python-build-standalone": "https://…"}`.
     keyrings: files with public keys of archives, by the name a specification gives them.
@@ -43,9 +44,14 @@ class Config:
     index_url: str = ""
     python: Mapping[str, str] = field(default_factory=dict)
     apt: Mapping[str, str] = field(default_factory=dict)
-    registries: Mapping[str, str] = field(default_factory=dict)
+    registries: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     keyrings: Mapping[str, str] = field(default_factory=dict)
+
+    def registry_urls(self, name: str) -> tuple[str, ...]:
+        """The base URLs of registry `name`, in order of preference; empty where none is set."""
+        found = self.registries.get(name, ())
+        return (found,) if isinstance(found, str) else tuple(found)
 
 
 def load(environment: Mapping[str, str] = os.environ) -> Config:
@@ -61,7 +67,7 @@ def load(environment: Mapping[str, str] = os.environ) -> Config:
         document = tomli.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return Config()
-    except (tomli.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomli.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise ProblemsError(str(path), [Problem("", str(error))]) from None
     problems = []
     for key, value in document.items():
@@ -75,7 +81,7 @@ def load(environment: Mapping[str, str] = os.environ) -> Config:
             problems += [
                 Problem(f"{key}.{name}", f"expected a string, found {item!r}")
                 for name, item in value.items()
-                if not isinstance(item, str)
+                if not isinstance(item, str) and not (key == "registries" and _is_texts(item))
             ]
     if problems:
         raise ProblemsError(str(path), problems)
@@ -87,3 +93,7 @@ def load(environment: Mapping[str, str] = os.environ) -> Config:
         files=document.get("files", {}),
         keyrings=document.get("keyrings", {}),
     )
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)

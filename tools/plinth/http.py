@@ -1,9 +1,9 @@
-"""Downloads: verified while they stream, tried again when the network fails."""
+"""Downloads: verified while they stream, resumed and tried again when the network fails."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,13 +11,16 @@ import requests
 
 from plinth.digest import CHUNK, Digest
 from plinth.errors import FetchError, IntegrityError
-from plinth.store import BlobStore
+from plinth.store import BlobStore, BlobWriter
 
 TIMEOUT = 60
 """Seconds to wait for a server's next byte."""
 
 _TRIES = 4
 T = TypeVar("T")
+
+Open = Callable[[Mapping[str, str]], requests.Response]
+"""Asks for a file with the headers given and returns the streaming answer, its status checked."""
 
 
 def retried(ask: Callable[[], T], what: str, *, place: str, remedy: str) -> T:
@@ -27,16 +30,13 @@ def retried(ask: Callable[[], T], what: str, *, place: str, remedy: str) -> T:
 
     Raises:
         FetchError: it kept failing.
-        IntegrityError: it is not what it should be; no second try would help.
     """
     for attempt in range(_TRIES):
         try:
             return ask()
-        except IntegrityError as error:
-            error.where = error.where or what
-            raise
-        except (requests.RequestException, OSError) as error:
-            if attempt == _TRIES - 1:
+        except (requests.RequestException, ConnectionError, TimeoutError) as error:
+            # Some of them are ValueErrors: an address that is none will not become one.
+            if attempt == _TRIES - 1 or isinstance(error, ValueError):
                 raise FetchError(
                     f"{place} cannot be reached",
                     where=what,
@@ -47,27 +47,77 @@ def retried(ask: Callable[[], T], what: str, *, place: str, remedy: str) -> T:
     raise AssertionError  # the loop returns or raises
 
 
-def into_store(
-    answer: requests.Response,
-    digest: Digest,
-    store: BlobStore,
-    admit: Callable[[Path], None] | None = None,
-) -> None:
-    """Stream the body of `answer` into `store` as the blob `digest` names.
-
-    No more is read than the digest's size; `admit` is as in `BlobWriter.commit`.
+def opened(
+    get: Callable[..., requests.Response],
+    url: str,
+    headers: Mapping[str, str],
+    *,
+    missing: str,
+    what: str,
+) -> requests.Response:
+    """The streaming answer for `url`, asked with `get` (of a session, or of requests).
 
     Raises:
-        IntegrityError: it is not that blob.
-        requests.ConnectionError: it ended early.
+        FetchError: there is no such file; `missing` says so, of `what`.
+        requests.HTTPError: the server answered with another error.
     """
+    answer = get(url, headers=headers, stream=True, timeout=TIMEOUT)
+    if answer.status_code >= 400:
+        answer.close()
+    if answer.status_code == 404:
+        raise FetchError(missing, where=what)
+    answer.raise_for_status()
+    return answer
+
+
+def fetch_blob(
+    open_: Open,
+    digest: Digest,
+    store: BlobStore,
+    what: str,
+    *,
+    place: str,
+    remedy: str,
+    admit: Callable[[Path], None] | None = None,
+) -> None:
+    """Bring the blob `digest` names into `store`; nothing is asked where it is there already.
+
+    A transfer that breaks off goes on where it stopped (RFC 9110, 14.2), where the server can.
+    No more is read than the digest's size. `admit` is as in `BlobWriter.commit`, the rest as in
+    `retried`.
+
+    Raises:
+        FetchError: it cannot be had.
+        IntegrityError: what came is not that blob.
+    """
+    if store.has(digest):
+        return
     with store.writer() as writer:
-        left = digest.size
-        for chunk in answer.iter_content(CHUNK):
-            left -= len(chunk)
-            if left < 0:
-                break
-            writer.write(chunk)
-        if left > 0:
-            raise requests.ConnectionError("the answer ended early")
-        writer.commit(digest, admit=admit)
+
+        def ask() -> None:
+            # Content must come as it is stored, not as transfers like to compress it.
+            headers = {"Accept-Encoding": "identity"}
+            if writer.size:
+                headers["Range"] = f"bytes={writer.size}-"
+            with open_(headers) as answer:
+                expected = f"bytes {writer.size}-"
+                resumed = answer.headers.get("Content-Range", "").startswith(expected)
+                if writer.size and not (answer.status_code == 206 and resumed):
+                    writer.restart()
+                _read(answer, digest, writer)
+
+        retried(ask, what, place=place, remedy=remedy)
+        try:
+            writer.commit(digest, admit=admit)
+        except IntegrityError as error:
+            error.where = error.where or what
+            raise
+
+
+def _read(answer: requests.Response, digest: Digest, writer: BlobWriter) -> None:
+    for chunk in answer.iter_content(CHUNK):
+        writer.write(chunk)
+        if writer.size > digest.size:
+            return
+    if writer.size < digest.size:
+        raise requests.ConnectionError("the answer ended early")

@@ -87,12 +87,24 @@ def read_record(ws: Workspace, image_id: str) -> Record | None:
     try:
         document: Any = json.loads(_path(ws, image_id).read_bytes())
         return Record(
-            document["inputs"],
-            document["packages"],
-            document["layers"],
-            document["base"],
-            document["manifest"],
-            tuple(document["notes"]),
+            _texts(document["inputs"]),
+            _texts(document["packages"]),
+            _texts(document["layers"]),
+            _text(document["base"]),
+            _text(document["manifest"]),
+            tuple(_text(note) for note in document["notes"]),
         )
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value
+
+
+def _texts(value: object) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise TypeError(value)
+    return {key: _text(item) for key, item in value.items()}

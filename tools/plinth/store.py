@@ -36,6 +36,18 @@ class BlobWriter:
         self._sha256 = hashlib.sha256()
         self._size = 0
 
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+        return self._size
+
+    def restart(self) -> None:
+        """Forget everything written."""
+        os.ftruncate(self._descriptor, 0)
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        self._sha256 = hashlib.sha256()
+        self._size = 0
+
     def write(self, data: bytes | memoryview) -> None:
         """Append `data`."""
         self._sha256.update(data)

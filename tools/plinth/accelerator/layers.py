@@ -25,7 +25,7 @@ from plinth.workspace import Workspace
 VERSION = 1
 """Raised whenever the code here would give other layers for the same packages."""
 
-LINKER_VERSION = 2
+LINKER_VERSION = 3
 """Raised whenever the code here would give another configuration for the same layers."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from plinth.actions import Action, ActionResult
 from plinth.base import python_layer as python_module
@@ -61,21 +62,21 @@ def _unreachable(ws: Workspace, spec: BaseSpec, config: Config) -> str:
             f'(settings: files."{spec.python.release}")'
         )
     if isinstance(spec.rootfs, ImageRootfs) and not ws.layout.has(spec.rootfs.layer):
-        url = config.registries.get(spec.rootfs.registry)
-        if not url:
+        urls = config.registry_urls(spec.rootfs.registry)
+        if not urls:
             return (
                 f"{spec.rootfs.repository} is not in the store, and no registry is configured "
                 f"(settings: registries.{spec.rootfs.registry})"
             )
-        if not _answers(ws, spec.rootfs, url):
+        if not _answers(ws, spec.rootfs, urls):
             return f"the configured registry does not answer for {spec.rootfs.repository}"
     return ""
 
 
-def _answers(ws: Workspace, rootfs: ImageRootfs, url: str) -> bool:
-    """Whether the registry has the base: asked once, then remembered for this workspace."""
+def _answers(ws: Workspace, rootfs: ImageRootfs, urls: Sequence[str]) -> bool:
+    """Whether a registry has the base: asked once, then remembered for this workspace."""
     path = ws.build / "cache" / "probe.json"
-    key = Digest.of(f"{url} {rootfs.manifest.oci}".encode()).hex
+    key = Digest.of(f"{' '.join(urls)} {rootfs.manifest.oci}".encode()).hex
     try:
         known = json.loads(path.read_bytes())
     except (OSError, ValueError):
@@ -86,7 +87,7 @@ def _answers(ws: Workspace, rootfs: ImageRootfs, url: str) -> bool:
         return bool(known[key])
     from plinth.base.registry import Registry
 
-    answer = Registry(url, rootfs.repository).has(rootfs.manifest)
+    answer = any(Registry(url, rootfs.repository).has(rootfs.manifest) for url in urls)
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps({**known, key: answer}), encoding="utf-8")
     return answer
@@ -196,8 +197,8 @@ def _system(
 def _pulled(ws: Workspace, rootfs: ImageRootfs, config: Config, progress: Progress) -> Layer:
     built = not ws.layout.has(rootfs.layer)
     if built:
-        url = config.registries.get(rootfs.registry)
-        if not url:
+        urls = config.registry_urls(rootfs.registry)
+        if not urls:
             raise FetchError(
                 f"{rootfs.repository} is not in the store and no registry is configured",
                 expected=rootfs.manifest.oci,
@@ -207,7 +208,7 @@ def _pulled(ws: Workspace, rootfs: ImageRootfs, config: Config, progress: Progre
         from plinth.base.registry import pull
 
         progress(f"pulling {rootfs.repository}, {human_size(rootfs.layer.size)}")
-        pull(rootfs, url, ws.layout)
+        pull(rootfs, urls, ws.layout)
     return _pulled_layer(rootfs, built=built)
 
 

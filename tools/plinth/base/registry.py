@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from urllib.parse import urlsplit
 
 import requests
 
 from plinth.digest import Digest
 from plinth.errors import FetchError, IntegrityError
-from plinth.http import TIMEOUT, into_store, retried
+from plinth.http import TIMEOUT, fetch_blob, retried
 from plinth.oci.model import CONFIG, LAYER_GZIP, MANIFEST
 from plinth.spec.base import ImageRootfs
 from plinth.store import BlobStore
 
 _PROBE_TIMEOUT = 5
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
+_REMEDY = "check the network, or registries in the settings"
 
 
 def manifest_bytes(rootfs: ImageRootfs) -> bytes:
-    """The image's manifest, rebuilt from the pinned facts (two spaces after no separator:
-    `json.dumps` as it is, which is how the publisher wrote it)."""
+    """The image's manifest, rebuilt from the pinned facts: `json.dumps` with its default
+    spacing, which is how the publisher wrote it."""
     return json.dumps(
         {
             "schemaVersion": 2,
@@ -37,10 +39,14 @@ def _descriptor(media_type: str, digest: Digest) -> dict[str, object]:
 
 
 class Registry:
-    """One repository of a registry at base URL `url`."""
+    """One repository of a registry at base URL `url`.
+
+    Credentials are those `docker login` left for that host, helpers included.
+    """
 
     def __init__(self, url: str, repository: str) -> None:
-        self._base = f"{url.rstrip('/')}/v2/{repository}"
+        self._url = url.rstrip("/")
+        self._base = f"{self._url}/v2/{repository}"
         self._repository = repository
         self._session = requests.Session()
 
@@ -57,6 +63,31 @@ class Registry:
         # A challenge is an answer: the token is fetched when there is something to pull.
         return answer.status_code in (200, 401)
 
+    def manifest(self, digest: Digest) -> bytes:
+        """The manifest `digest` names, verified.
+
+        Raises:
+            FetchError: the registry cannot be reached or has no such manifest.
+            IntegrityError: what it sends is not what the digest names.
+        """
+
+        def ask() -> bytes:
+            url = f"{self._base}/manifests/{digest.oci}"
+            with self._get(url, {"Accept": MANIFEST}) as answer:
+                # One byte more than promised tells a lie from the truth.
+                return answer.raw.read(digest.size + 1, decode_content=True)
+
+        what = f"{self._repository}@{digest.oci}"
+        data = retried(ask, what, place="the registry", remedy=_REMEDY)
+        if Digest.of(data) != digest:
+            raise IntegrityError(
+                "the registry's manifest is another one",
+                where=what,
+                expected=f"{digest.oci}, {digest.size} bytes",
+                found=f"{Digest.of(data).oci}, {len(data)} bytes",
+            )
+        return data
+
     def pull_blob(self, digest: Digest, store: BlobStore) -> None:
         """Bring a blob into `store`, verified while it streams.
 
@@ -64,54 +95,80 @@ class Registry:
             FetchError: the registry cannot be reached or has no such blob.
             IntegrityError: what it sends is not what the digest names.
         """
-        if store.has(digest):
-            return
-
-        def ask() -> None:
-            url = f"{self._base}/blobs/{digest.oci}"
-            with self._get(url) as answer:
-                into_store(answer, digest, store)
-
-        retried(
-            ask,
+        fetch_blob(
+            lambda headers: self._get(f"{self._base}/blobs/{digest.oci}", headers),
+            digest,
+            store,
             f"{self._repository}@{digest.oci}",
             place="the registry",
-            remedy="check the network, or registries in the settings",
+            remedy=_REMEDY,
         )
 
-    def _get(self, url: str) -> requests.Response:
-        answer = self._session.get(url, stream=True, timeout=TIMEOUT)
+    def _get(self, url: str, headers: Mapping[str, str]) -> requests.Response:
+        answer = self._session.get(url, headers=headers, stream=True, timeout=TIMEOUT)
         if answer.status_code == 401:
             answer.close()
-            self._session.headers["Authorization"] = self._token(answer.headers)
-            answer = self._session.get(url, stream=True, timeout=TIMEOUT)
-        if answer.status_code in (401, 403, 404):
+            self._authorize(answer.headers.get("WWW-Authenticate", ""))
+            answer = self._session.get(url, headers=headers, stream=True, timeout=TIMEOUT)
+        if answer.status_code >= 400:
             answer.close()
-            raise FetchError(f"the registry answered {answer.status_code}", where=self._repository)
+        if answer.status_code in (401, 403, 404):
+            raise FetchError(
+                f"the registry answered {answer.status_code}",
+                where=self._repository,
+                remedy="log in with docker login, or name another registry in the settings",
+            )
         answer.raise_for_status()
         return answer
 
-    def _token(self, headers: Mapping[str, str]) -> str:
-        """An anonymous bearer token (distribution, token authentication)."""
-        fields = dict(_CHALLENGE.findall(headers.get("WWW-Authenticate", "")))
-        if "realm" not in fields:
-            raise FetchError("the registry wants credentials", where=self._repository)
+    def _authorize(self, challenge: str) -> None:
+        """Answer a challenge (distribution, token authentication; RFC 7617 for Basic)."""
+        credentials = self._credentials()
+        scheme = challenge.partition(" ")[0].lower()
+        if scheme == "basic" and credentials:
+            self._session.auth = credentials
+            return
+        fields = dict(_CHALLENGE.findall(challenge))
+        if scheme != "bearer" or "realm" not in fields:
+            raise FetchError(
+                "the registry wants credentials",
+                where=self._repository,
+                remedy=f"log in: docker login {urlsplit(self._url).netloc}",
+            )
         answer = self._session.get(
             fields["realm"],
             params={k: fields[k] for k in ("service", "scope") if k in fields},
+            auth=credentials,
             timeout=TIMEOUT,
         )
         answer.raise_for_status()
         document = answer.json()
-        return f"Bearer {document.get('token') or document.get('access_token')}"
+        token = document.get("token") or document.get("access_token")
+        self._session.headers["Authorization"] = f"Bearer {token}"
+
+    def _credentials(self) -> tuple[str, str] | None:
+        from docker import auth
+        from docker.errors import DockerException
+
+        host = urlsplit(self._url).netloc
+        try:
+            found = auth.load_config().resolve_authconfig(host)
+        except DockerException as error:
+            raise FetchError(
+                f"the credentials for the registry cannot be read: {error}", where=host
+            ) from None
+        if not found or not found.get("username"):
+            return None
+        return str(found["username"]), str(found.get("password", ""))
 
 
-def pull(rootfs: ImageRootfs, url: str, store: BlobStore) -> None:
-    """Bring the base image's one layer into `store` from the registry at `url`.
+def pull(rootfs: ImageRootfs, urls: Sequence[str], store: BlobStore) -> None:
+    """Bring the base image's one layer into `store` from the first of `urls` that has it.
 
     Raises:
-        IntegrityError: the specification's own facts do not fit together.
-        FetchError: see `Registry.pull_blob`.
+        IntegrityError: the specification's own facts do not fit together, or a registry sends
+            something else.
+        FetchError: none has it; says what the last one answered.
     """
     manifest = Digest.of(manifest_bytes(rootfs))
     if manifest != rootfs.manifest:
@@ -121,4 +178,12 @@ def pull(rootfs: ImageRootfs, url: str, store: BlobStore) -> None:
             expected=rootfs.manifest.oci,
             found=manifest.oci,
         )
-    Registry(url, rootfs.repository).pull_blob(rootfs.layer, store)
+    last: FetchError | None = None
+    for url in urls:
+        try:
+            Registry(url, rootfs.repository).pull_blob(rootfs.layer, store)
+        except FetchError as error:
+            last = error
+        else:
+            return
+    raise last or FetchError("no registry is configured", where=rootfs.repository)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 import requests
@@ -12,7 +13,7 @@ import zstandard
 from plinth.base.python_tree import TreeFile, is_wanted
 from plinth.config import Config
 from plinth.errors import FetchError, IntegrityError, PackageError
-from plinth.http import TIMEOUT, into_store, retried
+from plinth.http import fetch_blob, opened
 from plinth.spec.base import StandalonePython
 from plinth.store import BlobStore
 
@@ -47,15 +48,14 @@ def fetch(python: StandalonePython, config: Config, store: BlobStore) -> None:
                 return
         raise FetchError("the folder has no such file", where=f"{place}: {python.asset}")
 
-    def ask() -> None:
+    def open_(headers: Mapping[str, str]) -> requests.Response:
         url = f"{place.rstrip('/')}/{python.tag}/{python.asset}"
-        with requests.get(url, stream=True, timeout=TIMEOUT) as answer:
-            if answer.status_code == 404:
-                raise FetchError("there is no such file", where=python.asset)
-            answer.raise_for_status()
-            into_store(answer, python.digest, store)
+        return opened(
+            requests.get, url, headers, missing="there is no such file", what=python.asset
+        )
 
-    retried(ask, python.asset, place=python.release, remedy="check the network and the settings")
+    remedy = f'check the network, or files."{python.release}" in the settings'
+    fetch_blob(open_, python.digest, store, python.asset, place=python.release, remedy=remedy)
 
 
 def read_archive(python: StandalonePython, store: BlobStore) -> list[TreeFile]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import gzip
 import lzma
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -21,11 +21,13 @@ from plinth.config import Config
 from plinth.debian.sources import Source
 from plinth.digest import Digest
 from plinth.errors import FetchError, IntegrityError, PackageError
-from plinth.http import TIMEOUT, into_store, retried
+from plinth.http import TIMEOUT, fetch_blob, opened, retried
 from plinth.store import BlobStore
 
 KEYRINGS = Path("/usr/share/keyrings")
 T = TypeVar("T")
+_PLACE = "the Debian archive"
+_REMEDY = "check the network and the machine's apt sources, or set apt.<suite> in the settings"
 
 
 @dataclass(frozen=True)
@@ -62,13 +64,7 @@ class Index:
 
 
 def _retried(ask: Callable[[], T], what: str) -> T:
-    return retried(
-        ask,
-        what,
-        place="the Debian archive",
-        remedy="check the network and the machine's apt sources, or set apt.<suite> in the "
-        "settings",
-    )
+    return retried(ask, what, place=_PLACE, remedy=_REMEDY)
 
 
 def get(url: str, what: str) -> bytes:
@@ -92,14 +88,11 @@ def download(url: str, digest: Digest, store: BlobStore, what: str) -> None:
         IntegrityError: it is not the file `digest` names.
     """
 
-    def ask() -> None:
-        with requests.get(url, stream=True, timeout=TIMEOUT) as answer:
-            if answer.status_code == 404:
-                raise FetchError("the archive has no such file any more", where=what)
-            answer.raise_for_status()
-            into_store(answer, digest, store)
+    def open_(headers: Mapping[str, str]) -> requests.Response:
+        missing = "the archive has no such file any more"
+        return opened(requests.get, url, headers, missing=missing, what=what)
 
-    _retried(ask, what)
+    fetch_blob(open_, digest, store, what, place=_PLACE, remedy=_REMEDY)
 
 
 def read_index(

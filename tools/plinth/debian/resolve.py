@@ -118,9 +118,13 @@ class Universe:
             self._parsed[name] = sorted(found, key=lambda p: Version(p.version), reverse=True)
         return self._parsed[name]
 
+    def named(self, relation: Relation) -> list[Package]:
+        """Packages that meet `relation` by their own name."""
+        return [p for p in self.versions(relation.name) if relation.admits(p.version)]
+
     def satisfying(self, relation: Relation) -> list[Package]:
         """Packages that meet `relation`: by their own name, or else by what they provide."""
-        found = [p for p in self.versions(relation.name) if relation.admits(p.version)]
+        found = self.named(relation)
         if found:
             return found
         return [
@@ -237,14 +241,20 @@ def resolve(
         PackageError: something is not there, or bounds cannot be met together.
     """
     universe = Universe(indexes)
-    missing = [name for name in wanted if not universe.versions(name)]
+    asked = [_asked(text) for text in wanted]
+    missing = [one for one in asked if not universe.named(one)]
     if missing:
-        raise PackageError(f"no configured suite has {', '.join(missing)}", where="rootfs.packages")
-    provider = _Provider(universe, set(wanted), set(omit))
+        there = [f"{p.name} {p.version}" for one in missing for p in universe.versions(one.name)]
+        raise PackageError(
+            f"no configured suite has {', '.join(map(str, missing))}",
+            where="rootfs.packages",
+            found=", ".join(there),
+        )
+    provider = _Provider(universe, {one.name for one in asked}, set(omit))
     # Not a Resolver: it recurses without end where a version given up leaves a circle behind.
     resolution: Any = Resolution(provider, BaseReporter())
     try:
-        pinned = resolution.resolve([Relation(name) for name in wanted], 10_000).mapping
+        pinned = resolution.resolve(asked, 10_000).mapping
     except ResolutionImpossible as error:
         causes = ", ".join(
             f"{cause.requirement} for {cause.parent.name if cause.parent else 'the base'}"
@@ -252,7 +262,7 @@ def resolve(
         )
         raise PackageError("dependencies cannot be met together", found=causes) from None
     chosen: dict[str, Package] = {}
-    waiting = list(wanted)
+    waiting = [one.name for one in asked]
     while waiting:
         name = waiting.pop()
         if name not in chosen:

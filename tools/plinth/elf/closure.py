@@ -14,14 +14,9 @@ from dataclasses import dataclass, field
 from plinth.elf.read import ElfFile
 from plinth.elf.scan import LayerScan
 
-DEFAULT = (
-    "lib/x86_64-linux-gnu",
-    "usr/lib/x86_64-linux-gnu",
-    "lib",
-    "usr/lib",
-    "lib64",
-    "usr/lib64",
-)
+DEFAULT = ("lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu", "lib", "usr/lib")
+# More links in one path than the kernel follows (path_resolution(7)).
+_LINKS = 41
 _GPU = re.compile(
     r"lib(cuda|cudart|cublas|cublasLt|cudnn\w*|cufft|cufftw|curand|cusolver|cusparse|nccl|nvrtc"
     r"|nvToolsExt|nvjpeg)(-[0-9a-f]{8})?\.so"
@@ -83,9 +78,8 @@ class Tree:
         """`path` with every symbolic link followed; empty where they go round in circles."""
         parts = [part for part in path.split("/") if part]
         done: list[str] = []
-        for _ in range(10_000):
-            if not parts:
-                return "/".join(done)
+        followed = 0
+        while parts and followed < _LINKS:
             part = parts.pop(0)
             if part == ".":
                 continue
@@ -97,15 +91,17 @@ class Tree:
             if target is None:
                 done.append(part)
             else:
+                followed += 1
                 if target.startswith("/"):
                     done = []
                 parts = [p for p in target.split("/") if p] + parts
-        return ""
+        return "" if followed == _LINKS else "/".join(done)
 
     def folders(self) -> list[str]:
         """Folders searched for every object: those of ld.so.conf, then the built-in ones."""
         found = []
-        for path in sorted(self.settings):
+        # Beside them may lie what ld.so.conf does not include, such as x.conf.dpkg-old.
+        for path in sorted(path for path in self.settings if path.endswith(".conf")):
             for line in self.settings[path].splitlines():
                 folder = line.split("#")[0].strip()
                 if folder.startswith("/"):
@@ -113,7 +109,7 @@ class Tree:
         return list(dict.fromkeys([*found, *DEFAULT]))
 
     def libraries(self) -> Iterator[tuple[str, str]]:
-        """Names the linker's cache knows, with the path each stands for."""
+        """Names of libraries in all folders, with the path each stands for."""
         seen = set()
         names = [*self.objects, *self.links]
         inside: dict[str, list[str]] = {}
@@ -174,23 +170,24 @@ class _Checker:
     def __init__(self, tree: Tree, rules: Rules) -> None:
         self.tree = tree
         self.rules = rules
-        self.cache = dict(tree.libraries())
+        self.cache = dict(tree.cached())
         self.chosen: dict[str, dict[str, str]] = {}
         self.visited: set[tuple[str, tuple[str, ...]]] = set()
         self.found: dict[Finding, None] = {}
 
     def problems(self) -> Iterator[Finding]:
         wanted = {name for found in self.tree.objects.values() for name in found.needed}
-        roots = [p for p in sorted(self.tree.objects) if posixpath.basename(p) not in wanted]
-        for path in roots:
+        names = [*self.tree.objects, *self.tree.links]
+        asked = {self.tree.real(path) for path in names if posixpath.basename(path) in wanted}
+        for path in sorted(set(self.tree.objects) - asked):
             self.load(path)
-        loaded = {path for path, _ in self.visited}
+        loaded = {self.tree.real(path) for path, _ in self.visited}
         # What needs each other in a circle has no first.
         for path in sorted(set(self.tree.objects) - loaded):
             self.load(path)
         yield from self.found
         for name in self.rules.dlopen:
-            if name not in self.cache and name not in self.rules.host:
+            if not self.find((), name) and name not in self.rules.host:
                 yield Finding("", "", f"{name}, which the framework opens, is not in the image")
 
     def load(self, root: str) -> None:
@@ -200,7 +197,8 @@ class _Checker:
             if (path, inherited) in self.visited:
                 continue
             self.visited.add((path, inherited))
-            found = self.tree.objects[path]
+            real = self.tree.real(path)
+            found = self.tree.objects[real]
             own = self.folders(path, found.rpath) if not found.runpath else ()
             # DT_RPATH also serves what is loaded for this object; DT_RUNPATH does not, and
             # an object that has one ignores every DT_RPATH.
@@ -209,12 +207,12 @@ class _Checker:
             for name in found.needed:
                 provider = self.find(search, name)
                 if provider:
-                    self.versions(path, found, name, provider)
+                    self.versions(real, found, name, self.tree.real(provider))
                     waiting.append((provider, chain))
                 elif name not in self.rules.host:
-                    layer = self.tree.layer_of[path]
+                    layer = self.tree.layer_of[real]
                     what = f"needs {name}, which is not in the image"
-                    self.found[Finding(layer, path, what)] = None
+                    self.found[Finding(layer, real, what)] = None
 
     def versions(self, path: str, found: ElfFile, name: str, provider: str) -> None:
         self.chosen.setdefault(name, {}).setdefault(provider, path)
@@ -225,21 +223,26 @@ class _Checker:
             self.found[Finding(self.tree.layer_of[path], path, what)] = None
 
     def find(self, search: Sequence[str], name: str) -> str:
-        """The real path of the object that `name` stands for; empty where there is none."""
+        """Where the object that `name` stands for is found; empty where there is none."""
         if "/" in name:
             return self.existing(name)
-        for folder in search:
-            provider = self.existing(f"{folder}/{name}")
+        cached = [self.cache[name]] if name in self.cache else []
+        own = [f"{folder}/{name}" for folder in DEFAULT]
+        for path in (*(f"{folder}/{name}" for folder in search), *cached, *own):
+            provider = self.existing(path)
             if provider:
                 return provider
-        return self.existing(self.cache[name]) if name in self.cache else ""
+        return ""
 
     def existing(self, path: str) -> str:
+        """`path`, if it stands for an object. Its own name may be a link and stays: $ORIGIN is
+        where the link is."""
+        folder, _, name = path.rpartition("/")
         real = self.tree.real(path)
-        return real if real in self.tree.objects else ""
+        return f"{self.tree.real(folder)}/{name}" if real in self.tree.objects else ""
 
     def folders(self, path: str, written: str) -> tuple[str, ...]:
-        """A search path as written in the object at `path`, as folders relative to /."""
+        """A search path as written in the object found at `path`, as folders relative to /."""
         origin = posixpath.dirname(path)
         found = []
         for folder in written.split(":"):
@@ -247,7 +250,7 @@ class _Checker:
                 folder = folder.replace(f"${token}", value).replace(f"${{{token}}}", value)
             # A relative search path would depend on where the process was started.
             if folder.startswith("/"):
-                found.append(posixpath.normpath(folder).strip("/"))
+                found.append(folder.strip("/"))
         return tuple(found)
 
     def conflicts(self) -> Iterator[Finding]:

@@ -38,33 +38,35 @@ def cache_bytes(libraries: Iterable[tuple[str, str]]) -> bytes:
 def _compare(one: tuple[str, str], other: tuple[str, str]) -> int:
     """The linker's own order of names (elf/dl-cache.c): numbers count by value. It searches by
     halves, so an order that differs by one entry hides libraries."""
-    first, second = one[0], other[0]
+    # Bytes, ended by a zero, as in C.
+    first, second = one[0].encode() + b"\0", other[0].encode() + b"\0"
     at = to = 0
-    while at < len(first):
-        there = second[to] if to < len(second) else ""
-        if _digit(first[at]):
-            if not _digit(there):
-                return 1
+    while first[at]:
+        if _digit(first[at]) and _digit(second[to]):
             left, at = _number(first, at)
             right, to = _number(second, to)
             if left != right:
                 return left - right
-        elif _digit(there):
-            return -1
-        elif first[at] != there:
-            return ord(first[at]) - (ord(there) if there else 0)
+        elif _digit(first[at]) or _digit(second[to]):
+            return 1 if _digit(first[at]) else -1
+        elif first[at] != second[to]:
+            break
         else:
-            at += 1
-            to += 1
-    return -ord(second[to]) if to < len(second) else 0
+            at, to = at + 1, to + 1
+    return _signed(first[at], 8) - _signed(second[to], 8)
 
 
-def _digit(character: str) -> bool:
-    return character != "" and character in "0123456789"
+def _digit(byte: int) -> bool:
+    return 0x30 <= byte <= 0x39
 
 
-def _number(text: str, at: int) -> tuple[int, int]:
+def _number(text: bytes, at: int) -> tuple[int, int]:
     end = at
-    while end < len(text) and _digit(text[end]):
+    while _digit(text[end]):
         end += 1
-    return int(text[at:end]), end
+    return _signed(int(text[at:end]), 32), end
+
+
+def _signed(value: int, bits: int) -> int:
+    """`value` as C's char and int of x86-64 hold it."""
+    return (value + (1 << bits - 1)) % (1 << bits) - (1 << bits - 1)

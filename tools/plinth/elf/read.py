@@ -111,6 +111,7 @@ class _Dynamic:
         self.pieces = pieces
         self.loads = loads
         self.tags: dict[int, list[int]] = {}
+        self.records = 0
         where, length = dynamic
         data = pieces.read(where, min(length, 16 * _MOST))
         for tag, value in struct.iter_unpack("<QQ", data[: len(data) // 16 * 16]):
@@ -148,7 +149,9 @@ class _Dynamic:
     def chain(self, at: int, form: str, following: int) -> Iterator[tuple[int, tuple[int, ...]]]:
         """Records linked by the distance in field `following`, 0 at the last."""
         size = struct.calcsize(form)
-        for _ in range(_MOST):
+        # Counted for the whole object: chains hang on chains.
+        while self.records < _MOST:
+            self.records += 1
             fields = struct.unpack(form, self.pieces.read(at, size))
             yield at, fields
             if fields[following] == 0:

@@ -65,7 +65,12 @@ class LayerScan:
 
 def is_object(pieces: list[bytes | memoryview]) -> bool:
     """Whether content, in pieces, begins as ELF objects do."""
-    return bool(pieces) and bytes(pieces[0][:4]) == MAGIC
+    head = b""
+    for piece in pieces:
+        head += bytes(piece[: len(MAGIC) - len(head)])
+        if len(head) == len(MAGIC):
+            break
+    return head == MAGIC
 
 
 def _action(layer: Layer) -> Action:

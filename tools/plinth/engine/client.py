@@ -21,7 +21,7 @@ def connect() -> docker.DockerClient:
     try:
         client = docker.from_env(timeout=120)
         client.ping()
-    except (DockerException, requests.RequestException, OSError) as error:
+    except (DockerException, requests.RequestException, OSError, ValueError) as error:
         raise EngineError(
             "no Docker Engine answers",
             where=f"DOCKER_HOST={host}" if host else "the local socket",

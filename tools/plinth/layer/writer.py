@@ -11,6 +11,7 @@ from types import TracebackType
 
 import deflate
 
+from plinth.elf.read import MAGIC
 from plinth.elf.scan import LayerScan, is_object
 from plinth.errors import LayoutError
 from plinth.layer import gzip
@@ -123,8 +124,10 @@ class SplicedFile:
 
     def plain(self, data: Buffer) -> None:
         """The next piece of what the deflate stream inflates to."""
-        if (self._plain == 0 and is_object([data])) or self._kept:
+        if self._plain < len(MAGIC) or self._kept:
             self._kept.append(data)
+            if self._plain + len(data) >= len(MAGIC) and not is_object(self._kept):
+                self._kept.clear()
         self._crc = deflate.crc32(data, self._crc)
         self._plain += len(data)
         self._layer._inner.add(data)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urljoin
 
 import requests
 from packaging.utils import canonicalize_name
@@ -19,11 +21,14 @@ from packaging.utils import canonicalize_name
 from plinth.config import Config
 from plinth.digest import Digest
 from plinth.errors import FetchError, IntegrityError, LockError
-from plinth.http import TIMEOUT, into_store, retried
+from plinth.http import TIMEOUT, fetch_blob, retried
 from plinth.store import BlobStore, atomic_write
 
 JSON = "application/vnd.pypi.simple.v1+json"
 T = TypeVar("T")
+_UPLOADED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+_PLACE = "the package index"
+_REMEDY = "check the network, or index-url in the settings; everything already in the store is kept"
 
 # Asked of pip itself, so that its files, its environment variables and its default all count.
 _ASK_PIP = """
@@ -142,7 +147,7 @@ class Index:
         if kept.get("etag"):
             headers["If-None-Match"] = kept["etag"]
 
-        def ask() -> tuple[int, str, bytes]:
+        def ask() -> requests.Response:
             answer = self._session.get(
                 f"{self._settings[0]}/{name}/", headers=headers, timeout=TIMEOUT
             )
@@ -155,9 +160,10 @@ class Index:
                     found=answer.headers.get("Content-Type", "no content type"),
                     remedy="configure an index that speaks PEP 691",
                 )
-            return answer.status_code, answer.headers.get("ETag", ""), answer.content
+            return answer
 
-        status, etag, body = self._retried(ask, name)
+        answer = self._retried(ask, name)
+        status = answer.status_code
         if status == 304:
             path.touch()
             return dict(kept["page"])
@@ -166,23 +172,21 @@ class Index:
         if status != 200:
             raise FetchError(f"the package index answered {status}", where=name)
         try:
-            page = json.loads(body)
+            page = json.loads(answer.content)
         except ValueError as error:
             raise LockError(f"the index's answer is not JSON: {error}", where=name) from None
         if not isinstance(page, dict):
             raise LockError("the index's answer is not a JSON object", where=name)
+        _make_absolute(page, answer.url)
+        # Before it is kept: a malformed page would outlive the index's repair.
+        list(_parse(name, page))
+        etag = answer.headers.get("ETag", "")
         with atomic_write(path) as temporary:
             temporary.write_text(json.dumps({"etag": etag, "page": page}), encoding="utf-8")
         return page
 
     def _retried(self, ask: Callable[[], T], what: str) -> T:
-        return retried(
-            ask,
-            what,
-            place="the package index",
-            remedy="check the network, or index-url in the settings; "
-            "everything already in the store is kept",
-        )
+        return retried(ask, what, place=_PLACE, remedy=_REMEDY)
 
     def metadata(self, file: IndexFile) -> bytes:
         """The PEP 658 metadata of `file`, verified.
@@ -223,15 +227,27 @@ class Index:
             FetchError: it cannot be fetched.
             IntegrityError: it is not the file the digest names.
         """
-        if not self._blobs.has(file.digest):
 
-            def ask() -> None:
-                with self._session.get(file.url, stream=True, timeout=TIMEOUT) as answer:
-                    answer.raise_for_status()
-                    into_store(answer, file.digest, self._blobs, admit)
+        def open_(headers: Mapping[str, str]) -> requests.Response:
+            answer = self._session.get(file.url, headers=headers, stream=True, timeout=TIMEOUT)
+            if not answer.ok:
+                # Its body stays unread, so nobody else would give the connection back.
+                answer.close()
+            answer.raise_for_status()
+            return answer
 
-            self._retried(ask, file.name)
+        fetch_blob(
+            open_, file.digest, self._blobs, file.name, place=_PLACE, remedy=_REMEDY, admit=admit
+        )
         return self._blobs.path(file.digest)
+
+
+def _make_absolute(page: dict[str, Any], url: str) -> None:
+    """Complete the links of a page, which may be relative to its `url`."""
+    files = page.get("files")
+    for entry in files if isinstance(files, list) else ():
+        if isinstance(entry, dict) and isinstance(entry.get("url"), str):
+            entry["url"] = urljoin(url, entry["url"])
 
 
 def _parse(project: str, page: dict[str, Any]) -> Iterator[IndexFile]:
@@ -241,15 +257,25 @@ def _parse(project: str, page: dict[str, Any]) -> Iterator[IndexFile]:
             size = entry.get("size")
             if not sha256 or not isinstance(size, int):
                 continue
-            metadata = entry.get("core-metadata") or entry.get("data-dist-info-metadata")
+            core = entry.get("core-metadata") or entry.get("data-dist-info-metadata")
+            metadata = core.get("sha256", "") if isinstance(core, dict) else ""
+            uploaded = entry.get("upload-time") or ""
+            if uploaded and not _UPLOADED.fullmatch(uploaded):
+                raise ValueError(f"upload-time {uploaded!r} is not of PEP 700")
             yield IndexFile(
-                entry["filename"],
-                entry["url"],
+                _text(entry["filename"]),
+                _text(entry["url"]),
                 Digest(sha256, size),
-                entry.get("upload-time") or "",
-                entry.get("requires-python") or "",
+                uploaded,
+                _text(entry.get("requires-python") or ""),
                 bool(entry.get("yanked")),
-                metadata.get("sha256", "") if isinstance(metadata, dict) else "",
+                Digest(metadata, 0).hex if metadata else "",
             )
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, IntegrityError) as error:
         raise LockError(f"the index's page is malformed: {error!r}", where=project) from None
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a string")
+    return value

@@ -213,7 +213,16 @@ class _Reader:
         file = self.file(where, sdist if is_sdist else (wheels or [None])[0], name, version)
         notes = _table(_table(entry.get("tool")).get("plinth"))
         needed = self.packages(f"{at}.tool.plinth.build-requires", notes.get("build-requires", []))
+        for inner in needed:
+            if inner.is_sdist:
+                path = f"{at}.tool.plinth.build-requires"
+                self.wrong(path, f"{inner.name} is an sdist; sdists are built with wheels")
         names = entry.get("dependencies", [])
+        if not isinstance(names, list) or not all(
+            isinstance(_table(item).get("name"), str) for item in names
+        ):
+            self.wrong(f"{at}.dependencies", "expected an array of tables with names")
+            return None
         if file is None:
             return None
         return LockedPackage(
@@ -223,7 +232,7 @@ class _Reader:
             is_sdist,
             notes.get("direct") is True,
             notes.get("from-base") is True,
-            tuple(str(_table(item).get("name")) for item in names if isinstance(item, dict)),
+            tuple(item["name"] for item in names),
             needed,
         )
 
@@ -235,8 +244,11 @@ class _Reader:
         path = table.get("path")
         if "url" in table:
             self.wrong(f"{at}.url", "a lock names no host; files are found by name and digest")
-        if not isinstance(filename, str) or not isinstance(size, int) or isinstance(size, bool):
-            self.wrong(at, "expected a file name and a size in bytes")
+        if not isinstance(filename, str):
+            self.wrong(f"{at}.name", "expected a file name")
+            return None
+        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+            self.wrong(f"{at}.size", f"expected a size in bytes, found {size!r}")
             return None
         try:
             digest = Digest(str(sha256), size)
@@ -245,8 +257,8 @@ class _Reader:
             return None
         if path != f"{STORE}/{digest.hex}":
             self.wrong(f"{at}.path", f"expected the store's path of that digest, found {path!r}")
-        if not isinstance(moment, datetime.datetime):
-            self.wrong(f"{at}.upload-time", "expected a date-time")
+        if not isinstance(moment, datetime.datetime) or moment.tzinfo is None:
+            self.wrong(f"{at}.upload-time", f"expected a date-time with offset, found {moment!r}")
         if PurePosixPath(filename).name != filename or not _is_of(filename, name, version):
             self.wrong(f"{at}.name", f"{filename!r} is not a file of {name} {version}")
         return LockedFile(filename, digest, str(moment))

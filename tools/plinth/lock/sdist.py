@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import tarfile
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
 import tomli
+from packaging.requirements import InvalidRequirement, Requirement
 
 from plinth.errors import WheelError
 
@@ -26,7 +28,10 @@ def build_requirements(path: Path, filename: str) -> tuple[str, ...]:
     table = _build_system(path, filename)
     if table is None:
         return DEFAULT
-    return _texts(table, "requires", filename)
+    needed = _texts(table, "requires", filename)
+    for text in needed:
+        _check(text, filename)
+    return needed
 
 
 def build_backend(path: Path, filename: str) -> tuple[str, tuple[str, ...]]:
@@ -44,6 +49,20 @@ def build_backend(path: Path, filename: str) -> tuple[str, tuple[str, ...]]:
         raise WheelError("backend-path escapes", where=f"{filename}: pyproject.toml")
     # The legacy backend runs setup.py from its folder, as pip would.
     return backend, paths or ((".",) if "build-backend" not in table else ())
+
+
+def _check(text: str, filename: str) -> None:
+    """Refuse what is no plain requirement: pip-compile would take a line `-e …` or `--index-url …`
+    for an option, and would run what a URL names."""
+    where = f"{filename}: pyproject.toml"
+    try:
+        requirement = Requirement(text)
+    except InvalidRequirement:
+        raise WheelError(
+            "build-system.requires holds no PEP 508 requirement", where=where, found=repr(text)
+        ) from None
+    if requirement.url:
+        raise WheelError("build-system.requires names a URL", where=where, found=repr(text))
 
 
 def _texts(table: dict[str, Any], key: str, filename: str) -> tuple[str, ...]:
@@ -75,13 +94,22 @@ def _member(path: Path, filename: str, name: str) -> bytes | None:
             with zipfile.ZipFile(path) as archive:
                 for info in archive.infolist():
                     if info.filename.split("/")[1:] == [name]:
-                        return archive.read(info)[:_MAX]
+                        with archive.open(info) as inner:
+                            return inner.read(_MAX)
             return None
         with tarfile.open(path) as tar:
             for member in tar:
                 if member.isfile() and member.name.removeprefix("./").split("/")[1:] == [name]:
                     stream = tar.extractfile(member)
                     return stream.read(_MAX) if stream else None
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
+    # RuntimeError: an encrypted entry, or a compression method that is not known.
+    except (
+        tarfile.TarError,
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        OSError,
+        RuntimeError,
+    ) as error:
         raise WheelError(f"not a readable sdist: {error}", where=filename) from None
     return None

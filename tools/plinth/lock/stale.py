@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from plinth.digest import Digest
 from plinth.errors import LockError, StaleLockError
-from plinth.lock.inputs import changes, inputs_of
+from plinth.lock.inputs import changes, checksum, inputs_of
 from plinth.lock.pylock import ImageLock, load
 from plinth.spec.image import load_image, load_target
 from plinth.workspace import Workspace
@@ -26,6 +26,14 @@ def check(ws: Workspace, image_id: str) -> ImageLock:
             f"there is no lock for {image_id}", where=shown, remedy=f"make it: doit lock:{image_id}"
         )
     lock = load(folder / "pylock.toml", shown)
+    if lock.inputs_digest != checksum(lock.inputs):
+        raise LockError(
+            "the lock was edited by hand: its inputs do not have the checksum beside them",
+            where=shown,
+            expected=checksum(lock.inputs),
+            found=lock.inputs_digest,
+            remedy=f"lock again: doit lock:{image_id}",
+        )
     found = changes(lock.inputs, inputs_of(spec, target))
     if found:
         raise StaleLockError(

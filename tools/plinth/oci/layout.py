@@ -72,6 +72,8 @@ def references(store: BlobStore) -> dict[str, ImageReference]:
         try:
             annotations = entry.get("annotations", {})
             name = annotations.get(REF_NAME)
+            if not isinstance(name, str | None):
+                raise TypeError(f"{REF_NAME} is {name!r}")
             digest = Digest(parse_oci(entry["digest"]), entry["size"])
         except (AttributeError, KeyError, TypeError, IntegrityError) as error:
             raise LayoutError(

@@ -59,7 +59,7 @@ class _Validator:
                 yield Problem(where, f"expected a descriptor of {kind}")
                 return
             document = json.loads(self.store.get(descriptor_digest(entry)))
-        except (IntegrityError, ValueError, KeyError, TypeError) as error:
+        except (IntegrityError, ValueError, KeyError, TypeError, AttributeError) as error:
             yield Problem(where, str(error))
             return
         yield document if isinstance(document, dict) else Problem(where, "not a JSON object")
@@ -94,7 +94,15 @@ class _Validator:
                     yield Problem(at, f"expected a descriptor of {LAYER_GZIP}")
                     continue
                 found = self.diff_id(descriptor_digest(entry))
-            except (IntegrityError, KeyError, TypeError, OSError, EOFError, zlib.error) as error:
+            except (
+                IntegrityError,
+                KeyError,
+                TypeError,
+                AttributeError,
+                OSError,
+                EOFError,
+                zlib.error,
+            ) as error:
                 yield Problem(at, str(error) or type(error).__name__)
                 continue
             if diff_id != f"sha256:{found}":

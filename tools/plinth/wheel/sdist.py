@@ -6,6 +6,7 @@ import shutil
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -26,6 +27,8 @@ VERSION = 1
 """Raised whenever the code here would give another wheel for the same sdist."""
 
 _DRIVER = Path(__file__).with_name("_build_driver.py")
+_OURS = frozenset(("", ".", "driver.py", "out", "requirements"))
+"""What the build's folder holds beside the source."""
 _MAX_BYTES = 2 << 30
 _MAX_ENTRIES = 50_000
 
@@ -72,14 +75,24 @@ def build_wheel(
     """
 
     def work() -> ActionResult:
-        with tempfile.TemporaryDirectory(prefix="plinth-sdist-") as name:
+        with (
+            tempfile.TemporaryDirectory(prefix="plinth-sdist-") as name,
+            tempfile.TemporaryDirectory(prefix="plinth-wheel-") as own,
+        ):
             folder = Path(name)
             folder.chmod(0o755)
             source = _unpack(ws.cache.path(package.file.digest), package.file.name, folder)
             _requirements(ws, package, folder / "requirements")
             built = _run(ws, package, base, environment, folder, source)
-            wheel = folder / built.name
-            wheel.write_bytes(_canonical(built))
+            # Not where the build could write: it may have left a link of this name.
+            wheel = Path(own) / built.name
+            try:
+                wheel.write_bytes(_canonical(built))
+            except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+                raise WheelError(
+                    f"its build made no readable wheel: {error}",
+                    where=f"{package.file.name}: {built.name}",
+                ) from None
             admit(wheel, built.name, package.name, package.version)
             return ActionResult({"wheel": ws.cache.put_file(wheel)}, {"filename": built.name})
 
@@ -115,11 +128,14 @@ def _run(
         what=f"building {package.file.name}",
         env=environment,
     )
-    found = list((folder / "out").glob("*.whl"))
+    return _made(folder / "out", package.file.name, output)
+
+
+def _made(out: Path, filename: str, output: bytes) -> Path:
+    """The one wheel in `out`, which the build could write: links in it may lead anywhere."""
+    found = [] if out.is_symlink() else list(out.glob("*.whl"))
     if len(found) != 1 or not found[0].is_file() or found[0].is_symlink():
-        raise SandboxError(
-            f"building {package.file.name} made no wheel", found=sandbox.tail(output)
-        )
+        raise SandboxError(f"building {filename} made no wheel", found=sandbox.tail(output))
     return found[0]
 
 
@@ -127,9 +143,11 @@ def _unpack(path: Path, filename: str, folder: Path) -> str:
     """Unpack the sdist into `folder` and return the name of its one top folder."""
     if not filename.endswith(".tar.gz"):
         raise WheelError("an sdist is a .tar.gz (PEP 625)", where=filename)
+    tops: set[str] = set()
+    names: set[str] = set()
     try:
         with tarfile.open(path, "r:gz") as tar:
-            total, tops, names = 0, set(), set()
+            total = 0
             for number, member in enumerate(tar):
                 total += member.size
                 if number > _MAX_ENTRIES or total > _MAX_BYTES:
@@ -144,11 +162,17 @@ def _unpack(path: Path, filename: str, folder: Path) -> str:
                 names.add(name)
                 tops.add(name.split("/")[0])
                 tar.extract(member, folder, filter="data")
-    except (tarfile.TarError, EOFError, OSError) as error:
+    # ValueError, OverflowError: a NUL in a path, a time no file system can hold.
+    except (tarfile.TarError, zlib.error, EOFError, OSError, ValueError, OverflowError) as error:
         raise WheelError(f"not a readable sdist: {error}", where=filename) from None
-    if len(tops) != 1:
-        raise WheelError("an sdist has one top folder", where=filename, found=", ".join(tops))
-    return str(tops.pop())
+    top, *more = sorted(tops) or [""]
+    if more or top in _OURS or not (folder / top).is_dir():
+        raise WheelError(
+            "an sdist has one top folder, called after the project",
+            where=filename,
+            found=", ".join(sorted(tops)) or "nothing",
+        )
+    return top
 
 
 def _requirements(ws: Workspace, package: LockedPackage, folder: Path) -> None:
