@@ -94,18 +94,13 @@ def task_build() -> Iterator[Task]:
     base, accelerator = get_var("base", ""), get_var("accelerator", "")
     jobs = int(get_var("jobs", "0"))
     for image in IMAGES:
-        locks = [WS.locks / image / name for name in ("pylock.toml", "requirements.txt")]
         yield {
             "name": image,
             "doc": f"build the image {image}",
             "actions": [
                 action(commands.build, WS, image, base=base, accelerator=accelerator, jobs=jobs)
             ],
-            "file_dep": [
-                *COMMON,
-                str(WS.images / f"{image}.toml"),
-                *(str(lock) for lock in locks if lock.exists()),
-            ],
+            "file_dep": [*COMMON, *map(str, commands.files_of(WS, image))],
             "uptodate": [partial(commands.is_built, WS, image, base), not accelerator],
         }
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from plinth import contract
-from plinth.accelerator.layers import linker_layer, package_layers
+from plinth.accelerator.layers import accelerator_layers, linker_layer
 from plinth.accelerator.lock import choose
 from plinth.base.build import choose_base, ensure_base
 from plinth.base.model import Base
@@ -19,6 +19,7 @@ from plinth.config import Config
 from plinth.elf.closure import Rules
 from plinth.lock import stale
 from plinth.lock.fetch import fetch_files
+from plinth.lock.packages import read_packages
 from plinth.lock.pylock import ImageLock, LockedPackage
 from plinth.oci.image import Image, assemble
 from plinth.oci.layout import tag
@@ -26,7 +27,7 @@ from plinth.oci.model import Layer
 from plinth.record import Record, inputs_of, write_record
 from plinth.report import Progress
 from plinth.spec.accelerator import CPU
-from plinth.spec.base import SdistBuild, load_base
+from plinth.spec.base import BaseSpec, DebianRootfs, SdistBuild, load_base
 from plinth.spec.image import ImageSpec, load_image
 from plinth.wheel.admit import admit
 from plinth.wheel.bytecode import Compiler
@@ -85,15 +86,16 @@ def build_image(
     base_spec = load_base(ws.bases, base_name)
     wheels = [
         _wheel(ws, package, built_base, base_spec.sdists.get(package.name))
-        for package in [*ordered(lock), *extra_wheels]
+        for package in [*layer_order(ws, spec, lock), *extra_wheels]
     ]
     layers = [*built_base.layers, contract.contract_layer(ws)]
     layers += _wheel_layers(ws, wheels, built_base, jobs)
+    layers += _os_layers(ws, spec, base_spec, config, progress)
     rules = Rules(spec.dlopen, frozenset(spec.host))
     runtime, label = contract.RUNTIME, ""
     if extra is not None and extra_lock is not None:
         # Last, so that the images with and without the set share all that is below.
-        layers += package_layers(ws, extra, extra_lock, config=config, progress=progress)
+        layers += accelerator_layers(ws, extra, extra_lock, config=config, progress=progress)
         layers.append(linker_layer(ws, layers, extra))
         rules = Rules(spec.dlopen, frozenset({*spec.host, *extra.host}), gpu=True)
         runtime = replace(runtime, environment={**runtime.environment, **extra.environment})
@@ -140,6 +142,35 @@ def ordered(lock: ImageLock) -> list[LockedPackage]:
             common.add(name)
             waiting += by_name[name].dependencies
     return sorted(lock.packages, key=lambda package: (package.name not in common, package.name))
+
+
+def layer_order(ws: Workspace, spec: ImageSpec, lock: ImageLock) -> list[LockedPackage]:
+    """The packages of `spec` in layer order: an image that extends another begins with it."""
+    if not spec.extends:
+        return ordered(lock)
+    names = [package.name for package in ordered(stale.check(ws, spec.extends))]
+    below = {name: number for number, name in enumerate(names)}
+    return sorted(lock.packages, key=lambda p: (below.get(p.name, len(below)), p.name))
+
+
+def _os_layers(
+    ws: Workspace, spec: ImageSpec, base: BaseSpec, config: Config, progress: Progress
+) -> list[Layer]:
+    """A layer for each OS package the image adds to its base."""
+    packages = read_packages(ws, spec, base.name)
+    rootfs = base.rootfs
+    if not packages or not isinstance(rootfs, DebianRootfs):
+        return []
+    from plinth.debian.layers import package_layers
+    from plinth.debian.sources import find_sources
+
+    return package_layers(
+        ws,
+        packages,
+        lambda: find_sources(rootfs.distribution, rootfs.suites, config),
+        progress,
+        again=f"delete locks/{spec.id}/os.toml and run doit lock:{spec.id}",
+    )
 
 
 def created(spec: ImageSpec) -> str:

@@ -36,6 +36,12 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("ids", nargs="+", metavar="ID")
     explain.add_argument("--base", default="", help="insist on this base")
     explain.add_argument("--accelerator", default="", help="insist on this set, or cpu")
+    extend = verbs.add_parser("extend", help="derive an image of your own, locked and built")
+    extend.add_argument("id", metavar="ID", help="the image to add to")
+    extend.add_argument("-r", "--requirements", default="", metavar="FILE")
+    extend.add_argument("--apt", dest="packages", action="append", default=[], metavar="PACKAGE")
+    extend.add_argument("--name", default="", help="the new image's id (default: ID-extended)")
+    extend.add_argument("--base", default="", help="insist on this base")
     for verb, text in (
         ("load", "load built images into the Docker Engine"),
         ("test", "start built images as a user would, and score with them"),
@@ -58,6 +64,15 @@ def _run(arguments: argparse.Namespace) -> None:
         commands.lock(ws, arguments.ids or commands.all_images(ws), upgrade=arguments.upgrade)
     elif verb == "lock-base":
         commands.lock_base(ws, arguments.names or commands.all_bases(ws))
+    elif verb == "extend":
+        commands.extend(
+            ws,
+            arguments.id,
+            arguments.name or f"{arguments.id}-extended",
+            requirements=arguments.requirements,
+            packages=arguments.packages,
+            base=arguments.base,
+        )
     elif verb == "lock-accelerator":
         for name in arguments.names:
             commands.lock_accelerator(ws, name)

@@ -6,10 +6,13 @@ that find nothing to do.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from plinth.workspace import Workspace
+
+_LOCKS = ("pylock.toml", "requirements.txt", "os.toml")
 
 
 def all_images(ws: Workspace) -> list[str]:
@@ -30,6 +33,18 @@ def all_accelerators(ws: Workspace) -> list[str]:
 def _is_accelerator(path: Path) -> bool:
     # Read as text: doit asks on every run, and a file that is not TOML gets its message later.
     return 'kind = "accelerator"' in path.read_text(encoding="utf-8", errors="replace")[:1000]
+
+
+def files_of(ws: Workspace, image_id: str) -> list[Path]:
+    """The files of the checkout that are the image's own inputs, those of the image it extends
+    among them: specifications and locks, as far as they exist."""
+    path = ws.images / f"{image_id}.toml"
+    files = [path, *(ws.locks / image_id / name for name in _LOCKS)]
+    # Read as text, as in `_is_accelerator`.
+    extended = re.search(r'^extends = "([^"/]+)"', path.read_text(encoding="utf-8"), re.MULTILINE)
+    if extended and extended[1] != image_id:
+        files += files_of(ws, extended[1]) if (ws.images / f"{extended[1]}.toml").exists() else []
+    return [file for file in files if file.exists()]
 
 
 def is_built(ws: Workspace, image_id: str, base: str = "") -> bool:
@@ -113,6 +128,27 @@ def explain(ws: Workspace, image_id: str, *, base: str = "", accelerator: str = 
 
     settings = config.load()
     print(explain_image(ws, image_id, config=settings, base=base, accelerator=accelerator))
+
+
+def extend(
+    ws: Workspace,
+    image_id: str,
+    name: str,
+    *,
+    requirements: str = "",
+    packages: Sequence[str] = (),
+    base: str = "",
+) -> None:
+    """Derive the image `name` from `image_id`: write its specification, lock it, build it.
+
+    `requirements` is the path of a requirements.txt, `packages` are OS packages.
+    """
+    from plinth.extend import read_requirements, write_extension
+
+    asked = read_requirements(Path(requirements)) if requirements else []
+    write_extension(ws, image_id, name, requirements=asked, packages=packages)
+    lock(ws, [image_id, name])
+    build(ws, name, base=base)
 
 
 def load(ws: Workspace, image_id: str) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from plinth.accelerator.layers import cached_package
 from plinth.accelerator.lock import choose
 from plinth.base.build import choose_base, planned_base
-from plinth.build import ordered
+from plinth.build import layer_order
 from plinth.config import Config
+from plinth.debian.layers import cached_package
 from plinth.lock import stale
 from plinth.record import inputs_of, read_record
 from plinth.report import human_size
@@ -54,7 +54,7 @@ def explain_image(
         return "\n".join(lines)
     sdists = load_base(ws.bases, base_name).sdists
     wheels = extra_lock.wheels if extra_lock else ()
-    for package in [*ordered(lock), *wheels]:
+    for package in [*layer_order(ws, spec, lock), *wheels]:
         wheel: WheelFile | None
         if package.is_sdist:
             settings = sdists.get(package.name)

@@ -53,6 +53,7 @@ def inputs_of(ws: Workspace, image_id: str, base: str, accelerator: str = "") ->
     files = [
         ws.images / f"{image_id}.toml",
         ws.locks / image_id / "pylock.toml",
+        ws.locks / image_id / "os.toml",
         *(ws.bases / f"{name}.toml" for name in parts),
         *(ws.locks / "base" / f"{name}.toml" for name in parts),
         *sorted(path for path in (ws.bases / "rootfs").rglob("*") if path.is_file()),

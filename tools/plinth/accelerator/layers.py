@@ -6,30 +6,23 @@ from collections.abc import Sequence
 
 from plinth.accelerator.lock import AcceleratorLock, how_to_obtain, source_of
 from plinth.actions import Action, ActionResult
-from plinth.base.lock import LockedDeb
 from plinth.config import Config
-from plinth.debian.deb import File, read_deb
-from plinth.debian.fetch import fetch_debs
-from plinth.debian.merge import Tree
+from plinth.debian.layers import package_layers
 from plinth.elf.closure import Tree as Objects
 from plinth.elf.ldcache import cache_bytes
 from plinth.elf.scan import LayerScan, remember, scan
 from plinth.layer import gzip
-from plinth.layer.owner import ROOT
 from plinth.layer.writer import LayerWriter
 from plinth.oci.model import Layer
 from plinth.report import Progress
 from plinth.spec.accelerator import Accelerator
 from plinth.workspace import Workspace
 
-VERSION = 1
-"""Raised whenever the code here would give other layers for the same packages."""
-
 LINKER_VERSION = 3
 """Raised whenever the code here would give another configuration for the same layers."""
 
 
-def package_layers(
+def accelerator_layers(
     ws: Workspace,
     spec: Accelerator,
     lock: AcceleratorLock,
@@ -43,54 +36,13 @@ def package_layers(
         FetchError, IntegrityError: a package cannot be had, or is another one.
         PackageError: a package is malformed or hostile.
     """
-    return [_package_layer(ws, spec, package, lock, config, progress) for package in lock.packages]
-
-
-def _package_layer(
-    ws: Workspace,
-    spec: Accelerator,
-    package: LockedDeb,
-    lock: AcceleratorLock,
-    config: Config,
-    progress: Progress,
-) -> Layer:
-    name = f"{package.name} {package.version}"
-
-    def work() -> ActionResult:
-        fetch_debs(
-            ws,
-            lock.packages,
-            lambda: [source_of(archive, config) for archive in spec.archives],
-            progress,
-            again=how_to_obtain(spec),
-        )
-        progress(f"building the layer of {name}")
-        deb = read_deb(ws.cache.path(package.digest), package.path.rsplit("/", 1)[-1])
-        tree = Tree()
-        for file in deb.files:
-            tree.add(package.name, file)
-        record = f"var/lib/dpkg/status.d/{package.name}"
-        tree.replace(File(record, "file", 0o644, ROOT, deb.control.rstrip().encode() + b"\n"))
-        if deb.md5sums:
-            tree.replace(File(f"{record}.md5sums", "file", 0o644, ROOT, deb.md5sums.encode()))
-        with LayerWriter(ws.layout, threads=True) as writer:
-            tree.write(writer)
-            return remember(ws, writer.commit(name))
-
-    result, hit = ws.actions.run(_package_action(package), ws.layout, work)
-    return Layer.of(name, result, hit=hit)
-
-
-def _package_action(package: LockedDeb) -> Action:
-    return Action(
-        "deb-layer", VERSION, {"package": package.digest}, {"compressor": gzip.COMPRESSOR}
+    return package_layers(
+        ws,
+        lock.packages,
+        lambda: [source_of(archive, config) for archive in spec.archives],
+        progress,
+        again=how_to_obtain(spec),
     )
-
-
-def cached_package(ws: Workspace, package: LockedDeb) -> Layer | None:
-    """The layer of `package`, if it is made already."""
-    found = ws.actions.lookup(_package_action(package), ws.layout)
-    return Layer.of(package.name, found, hit=True) if found is not None else None
 
 
 def linker_layer(ws: Workspace, layers: Sequence[Layer], spec: Accelerator) -> Layer:

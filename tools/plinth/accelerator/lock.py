@@ -19,6 +19,7 @@ from plinth.errors import (
     FetchError,
     IntegrityError,
     LockError,
+    PackageError,
     Problem,
     ProblemsError,
     StaleLockError,
@@ -151,7 +152,12 @@ def _resolved(
     progress(f"reading the signed index of {archive.name}")
     keyring = keyring_of(archive.keyring, config, archive.fingerprint)
     index = read_index(source, archive.components, spec.architecture, keyring)
-    return locked(resolve([index], archive.packages, spec.omit)), index.in_release.hex
+    try:
+        packages = resolve([index], archive.packages, spec.omit)
+    except PackageError as error:
+        where = f"base/{spec.name}.toml: {archive.name}"
+        raise PackageError(error.what, where=where, found=error.found) from None
+    return locked(packages), index.in_release.hex
 
 
 def _wheels(ws: Workspace, spec: Accelerator, config: Config) -> tuple[LockedPackage, ...]:

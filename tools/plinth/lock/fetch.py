@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plinth.config import Config
-from plinth.errors import FetchError
+from plinth.errors import FetchError, IntegrityError
 from plinth.lock.pylock import LockedPackage, every_file
 from plinth.report import Progress, human_size
 from plinth.workspace import Workspace
@@ -71,7 +71,11 @@ def _fetch(
 
     local = folder / package.file.name if folder else None
     if local is not None and local.is_file():
-        ws.cache.put_file(local, package.file.digest, admit=check)
+        try:
+            ws.cache.put_file(local, package.file.digest, admit=check)
+        except IntegrityError as error:
+            error.where = str(local)
+            raise
         return
     for file in index.files(package.name, None):
         if file.digest == package.file.digest:

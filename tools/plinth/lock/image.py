@@ -20,6 +20,7 @@ from plinth.lock import stale
 from plinth.lock.compiled import Pin, pins
 from plinth.lock.index import Index
 from plinth.lock.inputs import checksum, inputs_of
+from plinth.lock.packages import lock_packages
 from plinth.lock.pylock import ImageLock, LockedFile, LockedPackage, dump
 from plinth.lock.resolver import Job, Resolver
 from plinth.lock.sdist import build_requirements
@@ -41,6 +42,7 @@ class _Request:
     folder: Path
     index: LoopbackIndex
     sources: tuple[str, ...]
+    extended: str
 
 
 def lock_images(
@@ -59,9 +61,25 @@ def lock_images(
     Raises:
         PlinthError: a specification is invalid, requirements conflict, or the index fails.
     """
+    ids = list(ids)
+    # What extends another image is locked on top of that one's lock, so after it.
+    later = [image_id for image_id in ids if load_image(ws.images, image_id).extends]
+    written = _lock_all(ws, [i for i in ids if i not in later], config, upgrade, progress)
+    written += _lock_all(ws, later, config, upgrade, progress)
+    for image_id in later:
+        spec = load_image(ws.images, image_id)
+        if lock_packages(ws, spec, config=config, progress=progress):
+            written.append(image_id)
+    if not written:
+        progress("locks are fresh: nothing to do")
+    return list(dict.fromkeys(written))
+
+
+def _lock_all(
+    ws: Workspace, ids: Sequence[str], config: Config, upgrade: Sequence[str], progress: Progress
+) -> list[str]:
     wanted = [image_id for image_id in ids if upgrade or not _is_fresh(ws, image_id)]
     if not wanted:
-        progress("locks are fresh: nothing to do")
         return []
     index = Index(config, ws.build / "cache" / "index", ws.cache)
     with contextlib.ExitStack() as stack:
@@ -107,6 +125,12 @@ def _prepare(ws: Workspace, image_id: str, index: Index, stack: contextlib.ExitS
         f"base/{spec.base}.in": target.requirements,
     }
     bounds = [constraint.requirement for constraint in spec.constraints]
+    extended = ""
+    if spec.extends:
+        # What the other image holds stays as it is there, so that its layers are shared.
+        below = stale.check(ws, spec.extends)
+        extended = below.requirements_digest
+        bounds += [f"{package.name}=={package.version}" for package in below.packages]
     for name, lines in sources.items():
         path = folder / name
         path.parent.mkdir()
@@ -121,7 +145,7 @@ def _prepare(ws: Workspace, image_id: str, index: Index, stack: contextlib.ExitS
     loopback = stack.enter_context(LoopbackIndex(index, target, spec.as_of, pinned))
     for name in [*pinned, *(Requirement(r).name for lines in sources.values() for r in lines)]:
         loopback.prefetch(name)
-    return _Request(spec, target, folder, loopback, tuple(sources))
+    return _Request(spec, target, folder, loopback, tuple(sources), extended)
 
 
 def _compile(
@@ -180,7 +204,7 @@ def _lock(
                 _build_requires(request, pin, file, resolver, known, progress) if is_sdist else (),
             )
         )
-    inputs = inputs_of(request.spec, request.target)
+    inputs = inputs_of(request.spec, request.target, request.extended)
     return ImageLock(
         tuple(sorted(packages, key=lambda package: package.name)),
         request.target.python,

@@ -12,9 +12,12 @@ FORMAT = 1
 """Raised whenever the code would make another lock of the same inputs."""
 
 
-def inputs_of(spec: ImageSpec, target: Target) -> dict[str, Json]:
-    """Everything that decides the lock of `spec` for `target`."""
+def inputs_of(spec: ImageSpec, target: Target, extended: str = "") -> dict[str, Json]:
+    """Everything that decides the lock of `spec` for `target`; `extended` is the SHA-256 of the
+    requirements.txt of the image it extends, whose pins it keeps."""
+    more: dict[str, Json] = {"extends": spec.extends, "extended": extended} if extended else {}
     return {
+        **more,
         "format": FORMAT,
         "pip-tools": PIP_TOOLS,
         "python": target.python,

@@ -211,6 +211,10 @@ class _Reader:
             return None
         where = f"{at}.sdist" if is_sdist else f"{at}.wheels[0]"
         file = self.file(where, sdist if is_sdist else (wheels or [None])[0], name, version)
+        # An sdist is not inspected as wheels are, so one must not pass for the other.
+        if file is not None and file.name.endswith(".whl") == is_sdist:
+            kind = "an sdist" if is_sdist else "a wheel"
+            self.wrong(f"{where}.name", f"{file.name!r} is not {kind}")
         notes = _table(_table(entry.get("tool")).get("plinth"))
         needed = self.packages(f"{at}.tool.plinth.build-requires", notes.get("build-requires", []))
         for inner in needed:

@@ -17,12 +17,13 @@ from types import TracebackType
 from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
+from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from plinth.errors import PlinthError
 from plinth.lock.index import JSON, Index, IndexFile
 from plinth.lock.target import Candidate, candidates
 from plinth.spec.image import Target
+from plinth.wheel.admit import admit
 from plinth.wheel.archive import WheelArchive
 
 _AHEAD = 16
@@ -153,8 +154,18 @@ class LoopbackIndex:
         return {"releases": releases}
 
     def download(self, file: IndexFile) -> Path:
-        """Bring a file of the configured index into the store and return where it is."""
-        return self._index.download(file)
+        """Bring a file of the configured index into the store and return where it is.
+
+        Raises:
+            WheelError: it is a wheel that is malformed or hostile; it stays out.
+        """
+
+        def check(path: Path) -> None:
+            if file.name.endswith(".whl"):
+                name, version, *_ = parse_wheel_filename(file.name)
+                admit(path, file.name, name, str(version))
+
+        return self._index.download(file, check)
 
     def content(self, digest: str, name: str) -> bytes | None:
         """A file, or its metadata where `name` ends in `.metadata`."""
@@ -163,10 +174,10 @@ class LoopbackIndex:
             return None
         if name.endswith(".metadata"):
             return self._index.metadata(file) if file.metadata else self._extracted(file)
-        return self._index.download(file).read_bytes()
+        return self.download(file).read_bytes()
 
     def _extracted(self, file: IndexFile) -> bytes:
-        with WheelArchive(self._index.download(file), file.name) as wheel:
+        with WheelArchive(self.download(file), file.name) as wheel:
             return wheel.read(wheel.find(f"{wheel.dist_info}/METADATA"))
 
 

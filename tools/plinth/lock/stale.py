@@ -15,7 +15,8 @@ def check(ws: Workspace, image_id: str) -> ImageLock:
 
     Raises:
         LockError: there is no lock, or it was edited by hand.
-        StaleLockError: its inputs changed since; says which and how.
+        StaleLockError: its inputs changed since; says which and how. Or those of the image it
+            extends did.
     """
     spec = load_image(ws.images, image_id)
     target = load_target(ws.bases, spec.base)
@@ -34,7 +35,8 @@ def check(ws: Workspace, image_id: str) -> ImageLock:
             found=lock.inputs_digest,
             remedy=f"lock again: doit lock:{image_id}",
         )
-    found = changes(lock.inputs, inputs_of(spec, target))
+    extended = check(ws, spec.extends).requirements_digest if spec.extends else ""
+    found = changes(lock.inputs, inputs_of(spec, target, extended))
     if found:
         raise StaleLockError(
             f"the lock of {image_id} was made from other inputs",

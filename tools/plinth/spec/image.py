@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from plinth.errors import Problem, SpecError
 from plinth.spec.accelerator import CPU
 from plinth.spec.base import NAME, BaseSpec, load_base
-from plinth.spec.reader import read
+from plinth.spec.reader import Table, read
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,9 @@ class ImageSpec:
     `accelerator` is `cpu` or names an accelerator set. `requirements` are the packages its row
     promises; those of its base come on top. `as_of` hides later uploads from the resolver.
     `imports` are modules the smoke test imports in the running container, `case` the score.py
-    it serves. `dlopen` are libraries the framework opens by name, `host` those that come from
-    the host at run time, with the reason.
+    it serves. `extends` names the image this one adds to, with `os_packages` of its base's
+    archive; `requirements` then are those of both. `dlopen` are libraries the framework opens
+    by name, `host` those that come from the host at run time, with the reason.
     """
 
     id: str
@@ -43,16 +44,23 @@ class ImageSpec:
     as_of: datetime.datetime | None
     imports: tuple[str, ...]
     case: str
+    extends: str = ""
+    os_packages: tuple[str, ...] = ()
     dlopen: tuple[str, ...] = ()
     host: Mapping[str, str] = field(default_factory=dict)
 
     def published(self, base: str, label: str = "") -> str:
         """The name the image is published under when it stands on `base` and holds the
         accelerator set called `label`: one that lacks the set it is meant to have says so."""
-        head = f"{self.framework}-{self.version}" if self.version else self.framework
+        head = f"azureml/{self.framework}"
+        if self.version:
+            head += f"-{self.version}"
+        if self.extends:
+            # Somebody's own image: it is none of the catalogue's.
+            head = self.id
         without = CPU if self.accelerator == CPU else "nocuda"
         kind = f"{label}-gpu" if label else without
-        return f"azureml/{head}-{base}-{kind}-inference"
+        return f"{head}-{base}-{kind}-inference"
 
 
 @dataclass(frozen=True)
@@ -87,12 +95,18 @@ def load_image(folder: Path, image_id: str) -> ImageSpec:
     """
     shown = f"images/{image_id}.toml"
     table = read(folder / f"{image_id}.toml", shown)
+    extends = table.text("extends", required=False)
+    spec = _extended(folder, image_id, table, extends) if extends else _whole(image_id, table)
+    if not NAME.fullmatch(image_id):
+        table.problem("", f"{image_id!r} cannot be an image id: lower case, digits, '.', '-', '_'")
+    table.finish()
+    if table.problems:
+        raise SpecError(shown, table.problems)
+    return spec
+
+
+def _whole(image_id: str, table: Table) -> ImageSpec:
     python = table.table("python", required=True)
-    constraints = []
-    for inner in python.tables("constraints"):
-        constraints.append(Constraint(inner.requirement("requirement"), inner.text("reason")))
-        if not constraints[-1].reason.strip():
-            inner.problem("reason", "a constraint says why it is needed")
     smoke = table.table("smoke")
     closure = table.table("closure")
     spec = ImageSpec(
@@ -103,22 +117,55 @@ def load_image(folder: Path, image_id: str) -> ImageSpec:
         base=table.text("base"),
         summary=table.text("summary"),
         requirements=python.requirements("requirements"),
-        constraints=tuple(constraints),
+        constraints=_constraints(python),
         as_of=python.moment("as-of"),
         imports=smoke.texts("imports", required=False),
         case=smoke.text("case", required=False) or table.text("framework"),
         dlopen=closure.texts("dlopen", required=False),
         host=closure.mapping("host"),
     )
-    if not NAME.fullmatch(image_id):
-        table.problem("", f"{image_id!r} cannot be an image id: lower case, digits, '.', '-', '_'")
     stem = f"{spec.framework}-{spec.version}" if spec.version else spec.framework
     if stem not in (image_id, "") and not image_id.startswith(f"{stem}-"):
         table.problem("framework", f"framework and version give {stem!r}, the file is {image_id!r}")
-    table.finish()
-    if table.problems:
-        raise SpecError(shown, table.problems)
     return spec
+
+
+def _extended(folder: Path, image_id: str, table: Table, extends: str) -> ImageSpec:
+    """An image that adds to another: what it does not say is the other's."""
+    if not (folder / f"{extends}.toml").exists():
+        raise SpecError(
+            f"images/{image_id}.toml",
+            [Problem("extends", f"there is no image {extends!r}")],
+            remedy=f"known here: {', '.join(image_ids(folder))}",
+        )
+    if read(folder / f"{extends}.toml", f"images/{extends}.toml").text("extends", required=False):
+        problem = Problem("extends", f"{extends} extends another image itself; extend that one")
+        raise SpecError(f"images/{image_id}.toml", [problem])
+    parent = load_image(folder, extends)
+    python = table.table("python")
+    smoke = table.table("smoke")
+    closure = table.table("closure")
+    return replace(
+        parent,
+        id=image_id,
+        extends=extends,
+        summary=table.text("summary"),
+        requirements=(*parent.requirements, *python.requirements("requirements", required=False)),
+        constraints=(*parent.constraints, *_constraints(python)),
+        as_of=python.moment("as-of") or parent.as_of,
+        os_packages=table.table("os").texts("packages", required=False),
+        imports=(*parent.imports, *smoke.texts("imports", required=False)),
+        host={**parent.host, **closure.mapping("host")},
+    )
+
+
+def _constraints(python: Table) -> tuple[Constraint, ...]:
+    found = []
+    for inner in python.tables("constraints"):
+        found.append(Constraint(inner.requirement("requirement"), inner.text("reason")))
+        if not found[-1].reason.strip():
+            inner.problem("reason", "a constraint says why it is needed")
+    return tuple(found)
 
 
 def load_target(folder: Path, base: str) -> Target:

@@ -1,0 +1,65 @@
+"""What people see: sizes, the table of layers, progress on standard error."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from plinth.digest import Digest
+from plinth.oci.model import Layer
+from plinth.report import human_size, layer_table, quiet, to_stderr
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (1049, "1.0 kB"),
+        (12_345, "12.3 kB"),
+        (999_949, "999.9 kB"),
+        (999_950, "1.0 MB"),
+        (25_691_281, "25.7 MB"),
+        (999_949_999, "999.9 MB"),
+        (999_950_000, "1.0 GB"),
+        (4_500_000_000_000, "4500.0 GB"),
+    ],
+)
+def test_sizes_are_in_decimal_units(size: int, text: str) -> None:
+    assert human_size(size) == text
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10**15))
+def test_a_size_is_right_to_one_digit_and_never_1000_of_a_unit(size: int) -> None:
+    number, unit = human_size(size).split()
+    factor = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9}[unit]
+    assert abs(float(number) * factor - size) <= factor * 0.0501
+    assert float(number) < 1000 or unit == "GB"
+
+
+def layer(name: str, size: int, *, built: bool) -> Layer:
+    return Layer(name, Digest("0" * 64, size), "0" * 64, 0, built=built)
+
+
+def test_the_table_is_one_line_a_layer_bottom_first() -> None:
+    layers = [
+        layer("debian12 system", 45_678_901, built=False),
+        layer("pip", 2_100, built=True),
+        layer("contract", 999, built=False),
+    ]
+    assert layer_table(layers) == (
+        "  debian12 system    45.7 MB  hit\n"
+        "  pip                 2.1 kB  built\n"
+        "  contract             999 B  hit"
+    )
+    assert layer_table([]) == ""
+
+
+def test_progress_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    to_stderr("building")
+    quiet("nothing")
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", "building\n")

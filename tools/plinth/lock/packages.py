@@ -1,0 +1,154 @@
+"""`locks/<id>/os.toml`: Debian packages an image adds to its base, by digest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import tomli
+import tomli_w
+
+from plinth.base.lock import LockedDeb, dump_debs, locked, parse_debs, read_lock
+from plinth.config import Config
+from plinth.digest import Digest, Json, canonical_json
+from plinth.errors import (
+    IntegrityError,
+    LockError,
+    PackageError,
+    Problem,
+    ProblemsError,
+    StaleLockError,
+)
+from plinth.lock.inputs import changes
+from plinth.report import Progress
+from plinth.spec.base import BaseSpec, DebianRootfs, load_base
+from plinth.spec.image import ImageSpec, load_target
+from plinth.store import atomic_write
+from plinth.workspace import Workspace
+
+
+def _inputs(ws: Workspace, spec: ImageSpec, base: BaseSpec) -> dict[str, Json]:
+    below = [[p.name, p.version, p.digest.hex] for p in read_lock(ws, base).packages]
+    return {
+        "base": base.name,
+        "base-packages": Digest.of(canonical_json(below)).hex,
+        "packages": list(spec.os_packages),
+    }
+
+
+def _path(ws: Workspace, image_id: str) -> Path:
+    return ws.locks / image_id / "os.toml"
+
+
+def lock_packages(ws: Workspace, spec: ImageSpec, *, config: Config, progress: Progress) -> bool:
+    """Lock the OS packages of `spec` for the base that has an archive; whether it was written.
+
+    What the base holds keeps its version. A fresh lock is left alone, without network.
+
+    Raises:
+        PackageError: a package is not there, or does not go with what the base holds.
+    """
+    if not spec.os_packages:
+        return False
+    bases = [
+        base
+        for base in load_target(ws.bases, spec.base).bases
+        if isinstance(base.rootfs, DebianRootfs)
+    ]
+    if not bases:
+        raise LockError(
+            f"no base of {spec.id} is assembled from an archive, so no package can be added",
+            where=f"images/{spec.id}.toml: os.packages",
+            remedy="use a base whose rootfs is of kind debian",
+        )
+    base = bases[0]
+    try:
+        read_packages(ws, spec, base.name)
+    except (LockError, ProblemsError):
+        pass
+    else:
+        return False
+    found = _resolved(ws, spec, base, config, progress)
+    document = {"inputs": _inputs(ws, spec, base), "packages": dump_debs(found)}
+    text = "# Made by doit lock; do not edit.\n" + tomli_w.dumps(document)
+    with atomic_write(_path(ws, spec.id)) as path:
+        path.write_text(text, encoding="utf-8")
+    progress(f"locks/{spec.id}/os.toml: {len(found)} packages on top of {base.name}")
+    return True
+
+
+def _resolved(
+    ws: Workspace, spec: ImageSpec, base: BaseSpec, config: Config, progress: Progress
+) -> tuple[LockedDeb, ...]:
+    from plinth.debian.archive import keyring_of, read_index
+    from plinth.debian.resolve import resolve
+    from plinth.debian.sources import find_sources
+
+    rootfs = base.rootfs
+    assert isinstance(rootfs, DebianRootfs)  # noqa: S101 - the caller chose it for that
+    held = {package.name: package for package in read_lock(ws, base).packages}
+    keyring = keyring_of(rootfs.keyring, config)
+    indexes = []
+    for source in find_sources(rootfs.distribution, rootfs.suites, config):
+        progress(f"reading the signed index of {source.suite}")
+        indexes.append(read_index(source, rootfs.components, base.architecture, keyring))
+    wanted = [f"{name}={package.version}" for name, package in sorted(held.items())]
+    wanted += [name for name in spec.os_packages if name not in held]
+    try:
+        found = resolve(indexes, wanted, rootfs.omit)
+    except PackageError as error:
+        raise PackageError(
+            error.what,
+            where=f"images/{spec.id}.toml: os.packages",
+            found=error.found,
+            remedy="check the name; where a package of the base itself is gone from the archive, "
+            f"delete locks/base/{base.name}.toml and run doit lock:base",
+        ) from None
+    return locked(package for package in found if package.name not in held)
+
+
+def read_packages(ws: Workspace, spec: ImageSpec, base: str) -> tuple[LockedDeb, ...]:
+    """The OS packages `spec` adds to `base`, locked from what the tree holds now.
+
+    Raises:
+        LockError: there is no lock, or none for that base.
+        StaleLockError: its inputs changed since; says how.
+        ProblemsError: it is malformed.
+    """
+    if not spec.os_packages:
+        return ()
+    shown = f"locks/{spec.id}/os.toml"
+    remedy = f"lock again: doit lock:{spec.id}"
+    try:
+        document: dict[str, Any] = tomli.loads(_path(ws, spec.id).read_bytes().decode())
+        packages, inputs = parse_debs(document["packages"]), document["inputs"]
+    except FileNotFoundError:
+        raise LockError(
+            f"the OS packages of {spec.id} are not locked", where=shown, remedy=remedy
+        ) from None
+    except (
+        tomli.TOMLDecodeError,
+        UnicodeDecodeError,
+        IntegrityError,
+        KeyError,
+        TypeError,
+        AttributeError,
+    ) as error:
+        raise ProblemsError(shown, [Problem("", f"malformed: {error!s}")], remedy=remedy) from None
+    if inputs.get("base") != base:
+        raise LockError(
+            f"the OS packages of {spec.id} are locked for another base",
+            where=shown,
+            expected=base,
+            found=str(inputs.get("base")),
+            remedy=f"build on that base: base={inputs.get('base')}",
+        )
+    found = changes(inputs, _inputs(ws, spec, load_base(ws.bases, base)))
+    if found:
+        raise StaleLockError(
+            f"the OS packages of {spec.id} were locked from other inputs",
+            where=shown,
+            found="\n".join(found),
+            remedy=remedy,
+        )
+    return packages
