@@ -52,7 +52,7 @@ def measure(path: Path) -> tuple[float, float, float]:
             # A layer that is there already would have to be freed: no part of making one.
             for old in layers.blobs.glob("*"):
                 old.unlink()
-            return best(lambda: splice(cache, layers, wheel, "3.7", None))
+            return best(lambda: splice(cache, layers, [wheel], "3.7", None))
 
         times: list[list[float]] = [[], [], []]
         for _ in range(ROUNDS):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,9 +31,12 @@ from plinth.spec.base import BaseSpec, DebianRootfs, SdistBuild, load_base
 from plinth.spec.image import ImageSpec, load_image
 from plinth.wheel.admit import admit
 from plinth.wheel.bytecode import Compiler
-from plinth.wheel.layer import WheelFile, wheel_layer
+from plinth.wheel.layer import WheelFile, grouped, wheel_layer
 from plinth.wheel.sdist import build_wheel
 from plinth.workspace import Workspace
+
+MAX_LAYERS = 120
+"""Overlay file systems end at about 127 layers, and users put a few of their own on top."""
 
 
 @dataclass(frozen=True)
@@ -89,13 +92,17 @@ def build_image(
         for package in [*layer_order(ws, spec, lock), *extra_wheels]
     ]
     layers = [*built_base.layers, contract.contract_layer(ws)]
-    layers += _wheel_layers(ws, wheels, built_base, jobs)
-    layers += _os_layers(ws, spec, base_spec, config, progress)
+    above = _os_layers(ws, spec, base_spec, config, progress)
+    if extra is not None and extra_lock is not None:
+        above += accelerator_layers(ws, extra, extra_lock, config=config, progress=progress)
+    # The linker's configuration comes on top of all.
+    room = MAX_LAYERS - len(layers) - len(above) - 1
+    layers += _wheel_layers(ws, grouped(wheels, room), built_base, jobs)
+    # Last, so that images with and without them share all that is below.
+    layers += above
     rules = Rules(spec.dlopen, frozenset(spec.host))
     runtime, label = contract.RUNTIME, ""
     if extra is not None and extra_lock is not None:
-        # Last, so that the images with and without the set share all that is below.
-        layers += accelerator_layers(ws, extra, extra_lock, config=config, progress=progress)
         layers.append(linker_layer(ws, layers, extra))
         rules = Rules(spec.dlopen, frozenset({*spec.host, *extra.host}), gpu=True)
         runtime = replace(runtime, environment={**runtime.environment, **extra.environment})
@@ -208,15 +215,16 @@ def _wheel(
     return WheelFile(package.name, package.version, package.file.name, package.file.digest)
 
 
-def _wheel_layers(ws: Workspace, wheels: Iterable[WheelFile], base: Base, jobs: int) -> list[Layer]:
-    """A layer for each wheel, in the order given; the largest are begun first."""
-    wheels = list(wheels)
+def _wheel_layers(
+    ws: Workspace, groups: Sequence[tuple[WheelFile, ...]], base: Base, jobs: int
+) -> list[Layer]:
+    """A layer for each group of wheels, in the order given; the largest are begun first."""
     with (
         Compiler(lambda: interpreter(ws, base), jobs) as compiler,
         ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="layer") as pool,
     ):
         waiting = {
-            wheel: pool.submit(wheel_layer, ws, wheel, base.interpreter, compiler)
-            for wheel in sorted(wheels, key=lambda wheel: -wheel.digest.size)
+            group: pool.submit(wheel_layer, ws, group, base.interpreter, compiler)
+            for group in sorted(groups, key=lambda group: -sum(w.digest.size for w in group))
         }
-        return [waiting[wheel].result() for wheel in wheels]
+        return [waiting[group].result() for group in groups]

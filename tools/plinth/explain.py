@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from plinth.accelerator.lock import choose
 from plinth.base.build import choose_base, planned_base
+from plinth.base.lock import LockedDeb
 from plinth.build import layer_order
 from plinth.config import Config
-from plinth.debian.layers import cached_package
+from plinth.debian.layers import lacking
 from plinth.lock import stale
+from plinth.lock.packages import read_packages
 from plinth.record import inputs_of, read_record
 from plinth.report import human_size
 from plinth.spec.base import load_base
@@ -78,14 +80,16 @@ def explain_image(
         ]
     else:
         lines.append("layers to build: none")
-    if extra_lock:
-        lacking = [p for p in extra_lock.packages if cached_package(ws, p) is None]
-        total = human_size(sum(package.digest.size for package in lacking))
-        lines.append(
-            f"packages of the accelerator to build: {len(lacking)} of "
-            f"{len(extra_lock.packages)}, {total}"
-        )
+    lines += _os_packages(ws, "OS packages", read_packages(ws, spec, base_name))
+    lines += _os_packages(ws, "accelerator packages", extra_lock.packages if extra_lock else ())
     return "\n".join(lines)
+
+
+def _os_packages(ws: Workspace, what: str, packages: Sequence[LockedDeb]) -> Iterator[str]:
+    if packages:
+        to_build = lacking(ws, packages)
+        total = human_size(sum(package.digest.size for package in to_build))
+        yield f"{what} to build: {len(to_build)} of {len(packages)}, {total}"
 
 
 def _package_changes(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:

@@ -25,7 +25,7 @@ def spliced(tmp_path: Path, path: Path, compiler: Compiler | None = None) -> tup
     cache, layers = BlobStore(tmp_path / "cache"), BlobStore(tmp_path / "layers")
     name, version = path.name.split("-")[:2]
     wheel = WheelFile(name, version, path.name, cache.put_file(path))
-    layer = splice(cache, layers, wheel, "3.7", compiler)
+    layer = splice(cache, layers, [wheel], "3.7", compiler)
     return layer, layers.path(layer.digest)
 
 

@@ -22,6 +22,9 @@ VERSION = 1
 """Raised whenever the code here would give other layers for the same packages."""
 
 
+_LARGE = 8_000_000
+
+
 def package_layers(
     ws: Workspace,
     packages: Sequence[LockedDeb],
@@ -30,50 +33,70 @@ def package_layers(
     *,
     again: str,
 ) -> list[Layer]:
-    """A layer for each of `packages`, in order; made unless they are cached.
+    """The layers of `packages`: large ones alone, by name, and one for all others.
 
     No maintainer script runs. `sources` and `again` are as in `fetch_debs`.
 
     Raises:
         FetchError, IntegrityError: a package cannot be had, or is another one.
-        PackageError: a package is malformed or hostile.
+        PackageError: a package is malformed or hostile, or two hold the same file.
     """
 
-    def layer(package: LockedDeb) -> Layer:
-        name = f"{package.name} {package.version}"
+    def layer(group: Sequence[LockedDeb]) -> Layer:
+        name = _title(group)
 
         def work() -> ActionResult:
             fetch_debs(ws, packages, sources, progress, again=again)
             progress(f"building the layer of {name}")
-            return _layer(ws, package, name)
+            return _layer(ws, group, name)
 
-        result, hit = ws.actions.run(_action(package), ws.layout, work)
+        result, hit = ws.actions.run(_action(group), ws.layout, work)
         return Layer.of(name, result, hit=hit)
 
-    return [layer(package) for package in packages]
+    return [layer(group) for group in _groups(packages)]
 
 
-def cached_package(ws: Workspace, package: LockedDeb) -> Layer | None:
-    """The layer of `package`, if it is made already."""
-    found = ws.actions.lookup(_action(package), ws.layout)
-    return Layer.of(package.name, found, hit=True) if found is not None else None
+def lacking(ws: Workspace, packages: Sequence[LockedDeb]) -> list[LockedDeb]:
+    """Those of `packages` whose layer is not made yet."""
+    return [
+        package
+        for group in _groups(packages)
+        if ws.actions.lookup(_action(group), ws.layout) is None
+        for package in group
+    ]
 
 
-def _action(package: LockedDeb) -> Action:
+def _groups(packages: Sequence[LockedDeb]) -> list[tuple[LockedDeb, ...]]:
+    ordered = sorted(packages, key=lambda package: package.name)
+    small = tuple(package for package in ordered if package.digest.size < _LARGE)
+    return [*([small] if small else []), *((p,) for p in ordered if p not in small)]
+
+
+def _title(group: Sequence[LockedDeb]) -> str:
+    if len(group) == 1:
+        return f"{group[0].name} {group[0].version}"
+    return f"{len(group)} OS packages, {group[0].name} to {group[-1].name}"
+
+
+def _action(group: Sequence[LockedDeb]) -> Action:
     return Action(
-        "deb-layer", VERSION, {"package": package.digest}, {"compressor": gzip.COMPRESSOR}
+        "deb-layer",
+        VERSION,
+        {package.name: package.digest for package in group},
+        {"compressor": gzip.COMPRESSOR},
     )
 
 
-def _layer(ws: Workspace, package: LockedDeb, name: str) -> ActionResult:
-    deb = read_deb(ws.cache.path(package.digest), package.path.rsplit("/", 1)[-1])
+def _layer(ws: Workspace, group: Sequence[LockedDeb], name: str) -> ActionResult:
     tree = Tree()
-    for file in deb.files:
-        tree.add(package.name, file)
-    record = f"var/lib/dpkg/status.d/{package.name}"
-    tree.replace(File(record, "file", 0o644, ROOT, deb.control.rstrip().encode() + b"\n"))
-    if deb.md5sums:
-        tree.replace(File(f"{record}.md5sums", "file", 0o644, ROOT, deb.md5sums.encode()))
+    for package in group:
+        deb = read_deb(ws.cache.path(package.digest), package.path.rsplit("/", 1)[-1])
+        for file in deb.files:
+            tree.add(package.name, file)
+        record = f"var/lib/dpkg/status.d/{package.name}"
+        tree.replace(File(record, "file", 0o644, ROOT, deb.control.rstrip().encode() + b"\n"))
+        if deb.md5sums:
+            tree.replace(File(f"{record}.md5sums", "file", 0o644, ROOT, deb.md5sums.encode()))
     with LayerWriter(ws.layout, threads=True) as writer:
         tree.write(writer)
         return remember(ws, writer.commit(name))

@@ -36,78 +36,114 @@ class WheelFile:
     filename: str
     digest: Digest
 
-    @property
-    def title(self) -> str:
-        """What a person calls it, and its layer."""
-        return f"{self.name} {self.version}"
 
-
-def layer_action(wheel: WheelFile, interpreter: Interpreter) -> Action:
-    """The action that makes the layer of `wheel` for `interpreter`."""
+def layer_action(wheels: Sequence[WheelFile], interpreter: Interpreter) -> Action:
+    """The action that makes the layer of `wheels` for `interpreter`."""
     return Action(
         "wheel-layer",
         VERSION,
-        {"wheel": wheel.digest, "interpreter": interpreter.tree},
         {
-            "filename": wheel.filename,
+            **{f"wheel-{number}": wheel.digest for number, wheel in enumerate(wheels)},
+            "interpreter": interpreter.tree,
+        },
+        {
+            "filenames": [wheel.filename for wheel in wheels],
             "python": interpreter.version,
             "compressor": gzip.COMPRESSOR,
         },
     )
 
 
+def title(wheels: Sequence[WheelFile]) -> str:
+    """What a person calls the layer of `wheels`."""
+    first = f"{wheels[0].name} {wheels[0].version}"
+    return first if len(wheels) == 1 else f"{first} and {len(wheels) - 1} more"
+
+
 def cached_layer(ws: Workspace, wheel: WheelFile, interpreter: Interpreter) -> Layer | None:
-    """The layer of `wheel`, if it is made already."""
-    found = ws.actions.lookup(layer_action(wheel, interpreter), ws.layout)
-    return Layer.of(wheel.title, found, hit=True) if found is not None else None
+    """The layer of `wheel` alone, if it is made already."""
+    found = ws.actions.lookup(layer_action([wheel], interpreter), ws.layout)
+    return Layer.of(title([wheel]), found, hit=True) if found is not None else None
 
 
 def wheel_layer(
-    ws: Workspace, wheel: WheelFile, interpreter: Interpreter, compiler: Compiler
+    ws: Workspace, wheels: Sequence[WheelFile], interpreter: Interpreter, compiler: Compiler
 ) -> Layer:
-    """The layer of `wheel`, which must be in `ws.cache`; made unless it is cached.
+    """The layer of `wheels`, which must be in `ws.cache`; made unless it is cached.
 
     Raises:
-        WheelError: the wheel cannot be installed.
+        WheelError: a wheel cannot be installed.
+        LayoutError: two wheels hold the same file.
     """
 
     def work() -> ActionResult:
-        layer = splice(ws.cache, ws.layout, wheel, interpreter.version, compiler)
-        return remember(ws, layer)
+        return remember(ws, splice(ws.cache, ws.layout, wheels, interpreter.version, compiler))
 
-    result, hit = ws.actions.run(layer_action(wheel, interpreter), ws.layout, work)
-    return Layer.of(wheel.title, result, hit=hit)
+    result, hit = ws.actions.run(layer_action(wheels, interpreter), ws.layout, work)
+    return Layer.of(title(wheels), result, hit=hit)
+
+
+def grouped(wheels: Sequence[WheelFile], room: int) -> list[tuple[WheelFile, ...]]:
+    """`wheels` in at most `room` layers, in order: each alone, or, where they are too many, the
+    smallest together in one layer at the place of the last of them."""
+    if len(wheels) <= room:
+        return [(wheel,) for wheel in wheels]
+    by_size = sorted(wheels, key=lambda wheel: (wheel.digest.size, wheel.name))
+    small = set(by_size[: len(wheels) - room + 1])
+    together = tuple(wheel for wheel in wheels if wheel in small)
+    found: list[tuple[WheelFile, ...]] = []
+    for wheel in wheels:
+        if wheel not in small:
+            found.append((wheel,))
+        elif wheel == together[-1]:
+            found.append(together)
+    return found
 
 
 def splice(
     wheels: BlobStore,
     layers: BlobStore,
-    wheel: WheelFile,
+    files: Sequence[WheelFile],
     version: str,
     compiler: Compiler | None,
 ) -> Layer:
-    """Make the layer of `wheel` from `wheels` in `layers`; without `compiler`, no bytecode.
+    """Make the layer of `files` from `wheels` in `layers`; without `compiler`, no bytecode.
 
     Raises:
-        WheelError: the wheel is damaged or cannot be installed.
+        WheelError: a wheel is damaged or cannot be installed.
+        LayoutError: two wheels hold the same file.
     """
-    with (
-        WheelArchive(wheels.path(wheel.digest), wheel.filename) as archive,
-        LayerWriter(layers, threads=archive.size >= _THREADED) as writer,
-    ):
-        installation = plan(archive, version)
-        bytecode = _bytecode(archive, installation, version, compiler) if compiler else []
-        made = [*installation.made, installation.record([path for path, _ in bytecode])]
-        paths = [f.path for f in installation.placed] + [f.path for f in made]
-        for folder in _folders([*paths, *(path for path, _ in bytecode)]):
+    total = sum(wheel.digest.size for wheel in files)
+    with LayerWriter(layers, threads=total >= _THREADED) as writer:
+        folders: set[str] = set()
+        for wheel in files:
+            with WheelArchive(wheels.path(wheel.digest), wheel.filename) as archive:
+                _write(archive, writer, folders, version, compiler)
+        return writer.commit(title(files))
+
+
+def _write(
+    archive: WheelArchive,
+    writer: LayerWriter,
+    folders: set[str],
+    version: str,
+    compiler: Compiler | None,
+) -> None:
+    """One wheel's files into the layer; `folders` are those it has already."""
+    installation = plan(archive, version)
+    bytecode = _bytecode(archive, installation, version, compiler) if compiler else []
+    made = [*installation.made, installation.record([path for path, _ in bytecode])]
+    paths = [f.path for f in installation.placed] + [f.path for f in made]
+    for folder in _folders([*paths, *(path for path, _ in bytecode)]):
+        if folder not in folders:
+            folders.add(folder)
             writer.directory(folder, owner=DOCKERUSER if folder.startswith(PREFIX) else ROOT)
-        for placed in installation.placed:
-            _place(archive, writer, placed)
-        for new in made:
-            writer.file(new.path, new.data, new.mode, DOCKERUSER)
-        for path, data in bytecode:
-            writer.file(path, data, owner=DOCKERUSER)
-        return writer.commit(wheel.title)
+    for placed in installation.placed:
+        _place(archive, writer, placed)
+    for new in made:
+        writer.file(new.path, new.data, new.mode, DOCKERUSER)
+    for path, data in bytecode:
+        writer.file(path, data, owner=DOCKERUSER)
 
 
 def _folders(paths: Sequence[str]) -> list[str]:
