@@ -6,10 +6,11 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import docker
 import pytest
 
 from plinth.oci.layout import references
@@ -17,6 +18,10 @@ from plinth.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = ("minimal", "sklearn-0.24.1")
+"""The images of tests that build again and again."""
+
+ALL = tuple(sorted(path.stem for path in (ROOT / "images").glob("*.toml")))
+"""The catalogue."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ class Checkout:
 
 @pytest.fixture(scope="session")
 def built() -> Checkout:
-    """This very checkout, with both images built (inputs are fetched where they lack)."""
+    """This very checkout, with all images built (inputs are fetched where they lack)."""
     checkout = Checkout(ROOT)
     done = checkout.doit("build")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -85,8 +90,30 @@ def clone(built: Checkout) -> Callable[..., Checkout]:
 
 
 def share_inputs(built: Checkout, path: Path) -> None:
-    """Give the checkout at `path` what was downloaded, by hard links, and no result of a step."""
+    """Give the checkout at `path` what was downloaded, by hard links, and no result of a step.
+
+    Linked blobs cannot be told from those the checkout would make: of wheels built from sdists
+    and of scans there are few, and no action's result points at them.
+    """
     target = path / "build" / "cache" / "blobs" / "sha256"
     target.mkdir(parents=True, exist_ok=True)
     for blob in built.ws.cache.blobs.iterdir():
         os.link(blob, target / blob.name)
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[docker.DockerClient]:
+    host = os.environ.get("PLINTH_TEST_DOCKER_HOST")
+    if not host:
+        pytest.skip("PLINTH_TEST_DOCKER_HOST names no engine")
+    client = docker.DockerClient(base_url=host, timeout=300)
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def registry() -> str:
+    address = os.environ.get("PLINTH_TEST_REGISTRY")
+    if not address:
+        pytest.skip("PLINTH_TEST_REGISTRY names no registry")
+    return address

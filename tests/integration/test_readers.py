@@ -8,13 +8,12 @@ import os
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import docker
 import pytest
 
-from integration.conftest import IMAGES, Checkout
+from integration.conftest import ALL, IMAGES, Checkout
 from plinth.engine.load import load
 from plinth.engine.smoke import test_image as smoke
 from plinth.oci.layout import descriptor_digest, read_manifest, references
@@ -33,24 +32,6 @@ def need(program: str) -> str:
     if found is None:
         pytest.skip(f"{program} is not installed")
     return found
-
-
-@pytest.fixture(scope="session")
-def engine() -> Iterator[docker.DockerClient]:
-    host = os.environ.get("PLINTH_TEST_DOCKER_HOST")
-    if not host:
-        pytest.skip("PLINTH_TEST_DOCKER_HOST names no engine")
-    client = docker.DockerClient(base_url=host, timeout=300)
-    yield client
-    client.close()
-
-
-@pytest.fixture(scope="session")
-def registry() -> str:
-    address = os.environ.get("PLINTH_TEST_REGISTRY")
-    if not address:
-        pytest.skip("PLINTH_TEST_REGISTRY names no registry")
-    return address
 
 
 def layers_of(built: Checkout) -> list[Path]:
@@ -132,7 +113,7 @@ def test_skopeo_copies_to_an_engine_that_runs_it(
 
 @pytest.mark.engine
 @pytest.mark.network
-@pytest.mark.parametrize("image_id", IMAGES)
+@pytest.mark.parametrize("image_id", ALL)
 def test_images_load_and_score(built: Checkout, engine: docker.DockerClient, image_id: str) -> None:
     name = load(built.ws, image_id, client=engine)
     assert (

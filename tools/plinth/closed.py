@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from plinth.actions import Action, ActionResult
-from plinth.elf.closure import Rules, check
+from plinth.elf.closure import Finding, Rules, check
 from plinth.elf.scan import scan
 from plinth.errors import ClosureError
 from plinth.oci.model import Layer
@@ -44,9 +44,7 @@ def ensure_closed(
         scans = [(layer.name, scan(ws, layer)) for layer in layers]
         problems, notes = check(scans, rules, frameworks)
         if problems:
-            shown = [str(problem) for problem in problems[:_SHOWN]]
-            if len(problems) > _SHOWN:
-                shown.append(f"and {len(problems) - _SHOWN} more")
+            shown = _shown(problems)
             raise ClosureError(
                 "shared libraries do not find what they need",
                 where=image_id,
@@ -60,3 +58,21 @@ def ensure_closed(
     result, _ = ws.actions.run(action, ws.cache, work)
     notes = result.info["notes"]
     return [str(note) for note in notes] if isinstance(notes, list) else []
+
+
+def _shown(problems: Sequence[Finding]) -> list[str]:
+    """One line for each thing that is wrong in a layer, whatever number of files it is in."""
+    first: dict[tuple[str, str], str] = {}
+    count: dict[tuple[str, str], int] = {}
+    for problem in problems:
+        key = problem.layer, problem.what
+        first.setdefault(key, problem.path)
+        count[key] = count.get(key, 0) + 1
+    lines = []
+    for (layer, what), path in first.items():
+        more = count[layer, what] - 1
+        files = f" ({path}{f' and {more} more files' if more else ''})" if path else ""
+        lines.append(f"{layer}: {what}{files}" if path else what)
+    if len(lines) > _SHOWN:
+        lines = [*lines[:_SHOWN], f"and {len(lines) - _SHOWN} more"]
+    return lines

@@ -27,8 +27,20 @@ def run(job: dict[str, Any]) -> str | None:
         if stop.code:
             return log.getvalue() or f"pip-compile ended with {stop.code}"
     except Exception as error:
-        return f"{log.getvalue()}{type(error).__name__}: {error}"
+        return f"{log.getvalue()}{told(error)}"
     return None
+
+
+def told(error: Exception) -> str:
+    """The error's text; of a conflict, who asks for what: --quiet keeps pip from saying it."""
+    causes = getattr(error.__cause__, "causes", ())
+    lines = {
+        f"{parent.name} {parent.version} needs {wanted.format_for_error()}"
+        if parent
+        else f"asked for: {wanted.format_for_error()}"
+        for wanted, parent in causes
+    }
+    return "\n".join(sorted(lines)) or f"{type(error).__name__}: {error}"
 
 
 print(json.dumps([run(job) for job in json.load(sys.stdin)]))

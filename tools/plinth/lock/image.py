@@ -176,7 +176,8 @@ def _readable(failure: str, request: _Request) -> str:
     """pip-compile's words without this machine's addresses and folders."""
     text = failure.replace(request.index.url, "the index").replace(f"{request.folder}/", "")
     lines = [line for line in text.strip().splitlines() if line.strip()]
-    return "\n".join(lines[-25:])
+    # A list of all versions there ever were says less than its beginning.
+    return "\n".join(line if len(line) < 300 else f"{line[:300]} …" for line in lines[-25:])
 
 
 def _lock(

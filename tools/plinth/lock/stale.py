@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from packaging.utils import parse_wheel_filename
+
 from plinth.digest import Digest
-from plinth.errors import LockError, StaleLockError
+from plinth.errors import LockError, Problem, StaleLockError
 from plinth.lock.inputs import changes, checksum, inputs_of
-from plinth.lock.pylock import ImageLock, load
-from plinth.spec.image import load_image, load_target
+from plinth.lock.pylock import ImageLock, PylockError, load
+from plinth.lock.target import tags
+from plinth.spec.image import Target, load_image, load_target
 from plinth.workspace import Workspace
 
 
@@ -15,6 +18,7 @@ def check(ws: Workspace, image_id: str) -> ImageLock:
 
     Raises:
         LockError: there is no lock, or it was edited by hand.
+        PylockError: it is malformed, or names a wheel the target cannot load.
         StaleLockError: its inputs changed since; says which and how. Or those of the image it
             extends did.
     """
@@ -53,4 +57,22 @@ def check(ws: Workspace, image_id: str) -> ImageLock:
             found="no file" if not text.exists() else f"sha256:{Digest.of_file(text).hex}",
             remedy=f"lock again: doit lock:{image_id}",
         )
+    _fits(lock, target, image_id, shown)
     return lock
+
+
+def _fits(lock: ImageLock, target: Target, image_id: str, shown: str) -> None:
+    """Refuse wheels that the image's Python or libc cannot load, whoever wrote the lock."""
+    ranks = tags(target.python, target.glibc, target.architecture)
+    problems = [
+        Problem(
+            f"packages[{number}].wheels[0].name",
+            f"{package.file.name} does not fit the image {image_id}: it wants CPython "
+            f"{target.python} and glibc up to {target.glibc[0]}.{target.glibc[1]}",
+        )
+        for number, package in enumerate(lock.packages)
+        if not package.is_sdist
+        and not any(tag in ranks for tag in parse_wheel_filename(package.file.name)[3])
+    ]
+    if problems:
+        raise PylockError(shown, problems, remedy=f"lock again: doit lock:{image_id}")
