@@ -71,8 +71,8 @@ def refused(tmp_path: Path, *packages: Package) -> PackageError:
 
 def test_the_bytes_of_the_smallest_system_are_fixed(tmp_path: Path) -> None:
     layer, _ = built(tmp_path)
-    assert layer.diff_id == "2aaaa7ea1e7ed4e11b66ce0009c81e0f40170e2e48600eb1f9a19135bf4f75c0"
-    assert layer.digest.hex == "f9b90a7b126700e1b14a26f17605e26d8885b144b30a6bffa6b1147014b916d6"
+    assert layer.diff_id == "db0bc81c22d294c15728da834a6b544c5d89ffef50a32addbe14b6c21f6cc888"
+    assert layer.digest.hex == "a8d5f243c53bb8be39c27b028dafdacc4e9626b5875f86e1fee353cdc8622c8f"
 
 
 def test_files_keep_their_modes_and_owners(tmp_path: Path) -> None:
@@ -129,8 +129,12 @@ def test_a_file_cannot_be_a_folder(
 
 def test_a_file_where_another_packages_folder_is_only_implied_is_refused(tmp_path: Path) -> None:
     # Not what dpkg-deb makes: `etc/x` itself is not listed.
-    implied = Deb("Package: aa\n", "", (File("etc/x/y", "file", 0o644, ROOT),))
-    other = Deb("Package: bb\n", "", (File("etc/x", "file", 0o644, ROOT),))
+    implied = Deb(
+        {"control": "Package: aa\nArchitecture: all\n"}, (File("etc/x/y", "file", 0o644, ROOT),)
+    )
+    other = Deb(
+        {"control": "Package: bb\nArchitecture: all\n"}, (File("etc/x", "file", 0o644, ROOT),)
+    )
     with pytest.raises(PackageError) as raised:
         rootfs_layer(BlobStore(tmp_path / "store"), {"aa": implied, "bb": other}, "system")
     assert raised.value.what == "bb and aa both hold a file"
@@ -198,6 +202,7 @@ def test_users_and_groups_are_made_from_the_master_files(tmp_path: Path) -> None
         b"root:x:0:0:root:/root:/bin/bash\n"
         b"daemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin\n"
         b"dockeruser:x:1001:1001::/home/dockeruser:/bin/bash\n"
+        b"_apt:x:42:65534::/nonexistent:/usr/sbin/nologin\n"
     )
     assert found["etc/group"][3] == b"root:x:0:\nshadow:x:42:\ndockeruser:x:1001:\n"
     # No password, never to be changed, root's and group shadow's alone.
@@ -205,7 +210,8 @@ def test_users_and_groups_are_made_from_the_master_files(tmp_path: Path) -> None
         "file",
         0o640,
         (0, 42),
-        b"root:*:1:0:99999:7:::\ndaemon:*:1:0:99999:7:::\ndockeruser:*:1:0:99999:7:::\n",
+        b"root:*:1:0:99999:7:::\ndaemon:*:1:0:99999:7:::\ndockeruser:*:1:0:99999:7:::\n"
+        b"_apt:*:1:0:99999:7:::\n",
     )
     assert found["home/dockeruser"] == ("dir", 0o755, (1001, 1001), "")
 
@@ -213,7 +219,9 @@ def test_users_and_groups_are_made_from_the_master_files(tmp_path: Path) -> None
 def test_without_master_files_there_is_no_system(tmp_path: Path) -> None:
     store = BlobStore(tmp_path / "store")
     with pytest.raises(PackageError) as raised:
-        rootfs_layer(store, {"app": Deb("Package: app\n", "", ())}, "system")
+        rootfs_layer(
+            store, {"app": Deb({"control": "Package: app\nArchitecture: all\n"}, ())}, "system"
+        )
     assert raised.value.what == "no list of users"
     assert raised.value.where == "usr/share/base-passwd/passwd.master"
     assert raised.value.remedy == "put base-passwd into rootfs.packages"
@@ -279,16 +287,19 @@ def test_documentation_is_dropped_and_licences_stay(tmp_path: Path) -> None:
     assert not {"usr/share/man", "usr/share/info", "usr/share/locale"} & set(found)
 
 
-def test_packages_are_recorded_for_scanners(tmp_path: Path) -> None:
+def test_packages_are_recorded_as_dpkg_does(tmp_path: Path) -> None:
     found = tree(tmp_path, package("app", {"usr/bin/app": b"1"}))
-    control = found["var/lib/dpkg/status.d/app"][3]
-    assert isinstance(control, bytes)
-    assert control.startswith(b"Package: app\nVersion: 1.0\nArchitecture: amd64\n")
-    assert control.endswith(b"Description: the package app\n")
-    assert found["var/lib/dpkg/status.d/app.md5sums"][3] == (
+    status = found["var/lib/dpkg/status"][3]
+    assert isinstance(status, bytes)
+    stanzas = {text.split(b"\n")[0]: text for text in status.split(b"\n\n")}
+    app = stanzas[b"Package: app"]
+    assert app.startswith(b"Package: app\nStatus: install ok installed\nVersion: 1.0\n")
+    assert b"Package: base-passwd" in stanzas
+    assert found["var/lib/dpkg/info/app.md5sums"][3] == (
         b"c4ca4238a0b923820dcc509a6f75849b  usr/bin/app\n"
     )
-    assert "var/lib/dpkg/status.d/base-passwd" in found
+    assert found["var/lib/dpkg/info/app.list"][3] == b"/.\n/usr\n/usr/bin\n/usr/bin/app\n"
+    assert found["var/lib/dpkg/triggers/Unincorp"][3] == b""
 
 
 def test_generated_files_replace_those_of_packages(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_the_canonical_base_pins_the_final_ubuntu() -> None:
 def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:
     text = """
 framework = 3
-accelerator = "tpu"
+accelerator = "TPU!"
 surprise = true
 [python]
 requirements = ["numpy >=> 1", "pandas @ https://host/x.whl", "a", "A", 7]
@@ -80,23 +80,57 @@ as-of = "yesterday"
 requirement = "protobuf<3.21"
 reason = " "
 """
-    problems = problems_of(tmp_path, text)
-    syntax = problems.pop(6)
-    assert syntax.startswith("python.requirements[0]: not a PEP 508 requirement")
+    problems = sorted(problems_of(tmp_path, text))
+    (syntax,) = (one for one in problems if one.startswith("python.requirements[0]: not a PEP 508"))
+    problems.remove(syntax)
     assert problems == [
-        "python.constraints[0].reason: a constraint says why it is needed",
-        "framework: expected a string, found 3",
-        "accelerator: expected one of cpu; found 'tpu'",
+        "accelerator: expected cpu or a set's name, found 'TPU!'",
         "base: missing; expected a string",
-        "summary: missing; expected a string",
-        "python.requirements[4]: expected a string, found 7",
+        "framework: expected a string, found 3",
+        "python.as-of: expected a date-time with offset, found 'yesterday'",
+        "python.constraints[0].reason: a constraint says why it is needed",
         "python.requirements[1]: a URL has no place in a lock; "
         "name a version of 'pandas @ https://host/x.whl'",
         "python.requirements[3]: A is already required by requirements[2]",
-        "python.as-of: expected a date-time with offset, found 'yesterday'",
-        "surprise: unknown field; known here: accelerator, base, framework, python, smoke, "
-        "summary, version",
+        "python.requirements[4]: expected a string, found 7",
+        "summary: missing; expected a string",
+        "surprise: unknown field; known here: accelerator, base, closure, extends, framework, "
+        "python, smoke, summary, version",
     ]
+
+
+def test_an_image_that_extends_another(tmp_path: Path) -> None:
+    (tmp_path / "sklearn-0.24.1.toml").write_text(GOOD)
+    (tmp_path / "mine.toml").write_text(
+        'extends = "sklearn-0.24.1"\nsummary = "mine"\n'
+        '[python]\nrequirements = ["lightgbm==3.3.5"]\n[os]\npackages = ["libgl1"]\n'
+    )
+    spec = load_image(tmp_path, "mine")
+    assert spec.requirements == ("scikit-learn==0.24.1", "numpy>=1.16.0", "lightgbm==3.3.5")
+    assert spec.os_packages == ("libgl1",)
+    assert [constraint.requirement for constraint in spec.constraints] == ["protobuf<3.21"]
+    assert (spec.framework, spec.base) == ("sklearn", "ubuntu18.04-py37")
+    assert spec.published("debian12-py37") == "mine-debian12-py37-cpu-inference"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('extends = "none"\nsummary = "x"\n', "extends: there is no image 'none'"),
+        (
+            'extends = "middle"\nsummary = "x"\n',
+            "extends: middle extends another image itself; extend that one",
+        ),
+        (
+            'extends = "sklearn-0.24.1"\nsummary = "x"\nbase = "other"\n',
+            "base: unknown field; known here: closure, extends, os, python, smoke, summary",
+        ),
+    ],
+)
+def test_an_extension_that_cannot_be(tmp_path: Path, text: str, expected: str) -> None:
+    (tmp_path / "sklearn-0.24.1.toml").write_text(GOOD)
+    (tmp_path / "middle.toml").write_text('extends = "sklearn-0.24.1"\nsummary = "x"\n')
+    assert problems_of(tmp_path, text, "mine") == [expected]
 
 
 def test_the_file_name_must_agree(tmp_path: Path) -> None:

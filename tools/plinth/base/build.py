@@ -19,6 +19,7 @@ from plinth.oci.model import Layer
 from plinth.report import Progress, human_size
 from plinth.spec.base import (
     BaseSpec,
+    DebianRootfs,
     ImageRootfs,
     StandalonePython,
     load_base,
@@ -123,7 +124,7 @@ def planned_base(ws: Workspace, name: str) -> Base | None:
             _pulled_layer(spec.rootfs, built=False) if ws.layout.has(spec.rootfs.layer) else None
         )
     else:
-        found = ws.actions.lookup(_system_action(lock), ws.layout)
+        found = ws.actions.lookup(_system_action(lock, spec.rootfs), ws.layout)
         system = Layer.of(f"{name} system", found, hit=True) if found else None
     if python is None or system is None:
         return None
@@ -131,12 +132,12 @@ def planned_base(ws: Workspace, name: str) -> Base | None:
     return Base(name, layers, Interpreter(spec.python.version, tree))
 
 
-def _system_action(lock: BaseLock) -> Action:
+def _system_action(lock: BaseLock, rootfs: DebianRootfs) -> Action:
     return Action(
         "debian-rootfs",
         rootfs_module.VERSION,
         {package.name: package.digest for package in lock.packages},
-        {"compressor": gzip.COMPRESSOR},
+        {"compressor": gzip.COMPRESSOR, "omit": sorted(rootfs.omit)},
     )
 
 
@@ -167,8 +168,8 @@ def _system(
 ) -> Layer:
     if isinstance(spec.rootfs, ImageRootfs):
         return _pulled(ws, spec.rootfs, config, progress)
-    action = _system_action(lock)
     rootfs = spec.rootfs
+    action = _system_action(lock, rootfs)
 
     def work() -> ActionResult:
         from plinth.debian.fetch import fetch_debs
@@ -188,7 +189,7 @@ def _system(
             package.name: read_deb(ws.cache.path(package.digest), package.path.rsplit("/", 1)[-1])
             for package in lock.packages
         }
-        return remember(ws, rootfs_module.rootfs_layer(ws.layout, debs, spec.name))
+        return remember(ws, rootfs_module.rootfs_layer(ws.layout, debs, spec.name, rootfs.omit))
 
     result, hit = ws.actions.run(action, ws.layout, work)
     return Layer.of(f"{spec.name} system", result, hit=hit)

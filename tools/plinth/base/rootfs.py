@@ -6,8 +6,9 @@ master files: users, name service, certificates, the merged /usr, the package re
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
+from plinth.base.dpkg import database
 from plinth.debian.deb import Deb, File
 from plinth.debian.merge import MERGED, Tree
 from plinth.elf.closure import Tree as Objects
@@ -19,15 +20,21 @@ from plinth.layer.writer import LayerWriter
 from plinth.oci.model import Layer
 from plinth.store import BlobStore
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the code here would give another layer for the same packages."""
 
 HOME = "home/dockeruser"
 _SHADOW = Owner(0, 42)
+# What apt becomes while it downloads; the number is the one Debian reserves for it.
+_APT = "_apt:x:42:65534::/nonexistent:/usr/sbin/nologin\n"
+# Made by the script of base-files.
+_FOLDERS = ("media", "mnt", "srv", "usr/local/lib", "usr/local/sbin", "var/mail", "var/opt")
 
 
-def rootfs_layer(store: BlobStore, debs: Mapping[str, Deb], name: str) -> Layer:
-    """The layer of `debs` (by package name) in `store`.
+def rootfs_layer(
+    store: BlobStore, debs: Mapping[str, Deb], name: str, omit: Collection[str] = ()
+) -> Layer:
+    """The layer of `debs` (by package name) in `store`; `omit` is as in `dpkg.database`.
 
     Raises:
         PackageError: two packages claim one path.
@@ -36,7 +43,7 @@ def rootfs_layer(store: BlobStore, debs: Mapping[str, Deb], name: str) -> Layer:
     for package in sorted(debs):
         for file in debs[package].files:
             tree.add(package, file)
-    for file in [*_generated(tree, debs)]:
+    for file in [*_generated(tree, debs, omit)]:
         tree.replace(file)
     tree.replace(_linker_cache(tree, name))
     with LayerWriter(store) as writer:
@@ -57,7 +64,7 @@ def _linker_cache(tree: Tree, name: str) -> File:
     return File("etc/ld.so.cache", "file", 0o644, ROOT, cache)
 
 
-def _generated(tree: Tree, debs: Mapping[str, Deb]) -> Iterable[File]:
+def _generated(tree: Tree, debs: Mapping[str, Deb], omit: Collection[str]) -> Iterable[File]:
     def text(path: str, content: str, mode: int = 0o644, owner: Owner = ROOT) -> File:
         return File(path, "file", mode, owner, content.encode())
 
@@ -72,10 +79,10 @@ def _generated(tree: Tree, debs: Mapping[str, Deb]) -> Iterable[File]:
     uid, gid = DOCKERUSER
     yield text(
         "etc/passwd",
-        f"{passwd}dockeruser:x:{uid}:{gid}::/{HOME}:/bin/bash\n".replace(":*:", ":x:"),
+        f"{passwd}dockeruser:x:{uid}:{gid}::/{HOME}:/bin/bash\n{_APT}".replace(":*:", ":x:"),
     )
     yield text("etc/group", f"{group}dockeruser:x:{gid}:\n".replace(":*:", ":x:"))
-    users = [line.split(":")[0] for line in passwd.splitlines()] + ["dockeruser"]
+    users = [line.split(":")[0] for line in passwd.splitlines()] + ["dockeruser", "_apt"]
     # 1970-01-02, the earliest day that does not mean "must change": no clock in an image.
     yield text("etc/shadow", "".join(f"{u}:*:1:0:99999:7:::\n" for u in users), 0o640, _SHADOW)
     switch = tree.files.get("usr/share/libc-bin/nsswitch.conf")
@@ -97,12 +104,14 @@ def _generated(tree: Tree, debs: Mapping[str, Deb]) -> Iterable[File]:
         yield text("etc/ca-certificates.conf", listed)
     if "usr/bin/mawk" in tree.files:
         yield link("usr/bin/awk", "mawk")
-    # Scanners read this folder in images without a package manager.
-    yield File("var/lib/dpkg/status.d", "directory", 0o755, ROOT)
-    for package, deb in sorted(debs.items()):
-        yield text(f"var/lib/dpkg/status.d/{package}", deb.control.rstrip("\n") + "\n")
-        if deb.md5sums:
-            yield text(f"var/lib/dpkg/status.d/{package}.md5sums", deb.md5sums)
+    yield from database(debs, omit)
+    for path in _FOLDERS:
+        if path not in tree.files:
+            yield File(path, "directory", 0o755, ROOT)
+    yield link("var/run", "/run")
+    yield link("var/lock", "/run/lock")
+    yield File("run/lock", "directory", 0o1777, ROOT)
+    yield File("var/tmp", "directory", 0o1777, ROOT)
     yield File("tmp", "directory", 0o1777, ROOT)
     yield File(HOME, "directory", 0o755, DOCKERUSER)
 

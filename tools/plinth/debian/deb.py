@@ -6,7 +6,7 @@ import io
 import lzma
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,11 +34,20 @@ class File:
 
 @dataclass(frozen=True)
 class Deb:
-    """A package's control file (text), its md5sums (text) and its files, hard links resolved."""
+    """A package's control files (text) by name, and its files, hard links resolved."""
 
-    control: str
-    md5sums: str
+    control_files: Mapping[str, str]
     files: tuple[File, ...]
+
+    @property
+    def control(self) -> str:
+        """The file `control`."""
+        return self.control_files.get("control", "")
+
+    @property
+    def md5sums(self) -> str:
+        """The file `md5sums`, empty where there is none."""
+        return self.control_files.get("md5sums", "")
 
 
 def read_deb(path: Path, name: str) -> Deb:
@@ -63,7 +72,7 @@ def read_deb(path: Path, name: str) -> Deb:
         file.path: file.data.decode("utf-8", "replace")
         for file in _entries(control, f"{name}: control")
     }
-    return Deb(about.get("control", ""), about.get("md5sums", ""), tuple(_entries(data, name)))
+    return Deb(about, tuple(_entries(data, name)))
 
 
 def _ar(data: bytes, name: str) -> Iterator[tuple[str, bytes]]:

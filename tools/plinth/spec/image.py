@@ -109,9 +109,10 @@ def _whole(image_id: str, table: Table) -> ImageSpec:
     python = table.table("python", required=True)
     smoke = table.table("smoke")
     closure = table.table("closure")
+    framework = table.text("framework")
     spec = ImageSpec(
         id=image_id,
-        framework=table.text("framework"),
+        framework=framework,
         version=table.text("version", required=False),
         accelerator=table.text("accelerator"),
         base=table.text("base"),
@@ -120,10 +121,12 @@ def _whole(image_id: str, table: Table) -> ImageSpec:
         constraints=_constraints(python),
         as_of=python.moment("as-of"),
         imports=smoke.texts("imports", required=False),
-        case=smoke.text("case", required=False) or table.text("framework"),
+        case=smoke.text("case", required=False) or framework,
         dlopen=closure.texts("dlopen", required=False),
         host=closure.mapping("host"),
     )
+    if spec.accelerator and not NAME.fullmatch(spec.accelerator):
+        table.problem("accelerator", f"expected cpu or a set's name, found {spec.accelerator!r}")
     stem = f"{spec.framework}-{spec.version}" if spec.version else spec.framework
     if stem not in (image_id, "") and not image_id.startswith(f"{stem}-"):
         table.problem("framework", f"framework and version give {stem!r}, the file is {image_id!r}")

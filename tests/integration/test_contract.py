@@ -1,0 +1,574 @@
+"""Every promise of docs/contract.md, seen in real containers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+import requests
+
+from containers import (
+    APP,
+    SCORE,
+    Server,
+    application,
+    connected,
+    ended,
+    published,
+    serving,
+    started,
+)
+from helpers import make_wheel
+from integration.conftest import ROOT, Checkout
+from plinth.base.interpreter import find_python
+from plinth.config import load as load_config
+from plinth.engine.load import load
+
+pytestmark = [pytest.mark.engine, pytest.mark.network]
+
+HARDENED: dict[str, Any] = {
+    "read_only": True,
+    "tmpfs": {"/tmp": ""},  # noqa: S108 - the container's own, in memory
+    "cap_drop": ["ALL"],
+    "security_opt": ["no-new-privileges"],
+}
+# Runs inside: what the files of an image are, as JSON.
+WALK = r"""
+import json, os, re, stat, sys
+
+# A place of its own, and not the end of a longer path.
+needles = {n: re.compile(rb"(?<![\w.])" + re.escape(n.encode()) + rb"/") for n in sys.argv[1:]}
+found = {"privileged": [], "writable": {}, "foreign": [], "mentions": {n: [] for n in needles}}
+for top, folders, names in os.walk("/"):
+    if top == "/":
+        folders[:] = sorted(set(folders) - {"proc", "sys", "dev", "walk"})
+    for path in (os.path.join(top, name) for name in folders + names):
+        about = os.lstat(path)
+        if stat.S_ISLNK(about.st_mode):
+            continue
+        regular = stat.S_ISREG(about.st_mode)
+        if regular and about.st_mode & 0o6000:
+            found["privileged"].append(path)
+        if about.st_mode & 0o002:
+            found["writable"][path] = oct(about.st_mode)
+        if path.startswith("/opt/python") and (about.st_uid, about.st_gid) != (1001, 1001):
+            found["foreign"].append(path)
+        if regular and about.st_size < 1 << 26:
+            with open(path, "rb") as stream:
+                data = stream.read()
+            for name, needle in needles.items():
+                if name.encode() in data and needle.search(data):
+                    found["mentions"][name].append(path)
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[docker.DockerClient]:
+    with connected() as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def minimal(built: Checkout, engine: docker.DockerClient) -> str:
+    return load(built.ws, "minimal", client=engine)
+
+
+@pytest.fixture(scope="session")
+def sklearn(built: Checkout, engine: docker.DockerClient) -> str:
+    return load(built.ws, "sklearn-0.24.1", client=engine)
+
+
+@pytest.fixture(scope="session")
+def server(
+    engine: docker.DockerClient, minimal: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """One server for the tests that only ask."""
+    app = application(tmp_path_factory.mktemp("app"), {"score.py": SCORE})
+    with serving(engine, minimal, app) as running:
+        yield running
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Path:
+    return application(tmp_path / "app", {"score.py": SCORE})
+
+
+def command(engine: docker.DockerClient, image: str, *words: str, **options: Any) -> str:
+    """What a container of `image` printed that was given another command."""
+    output = engine.containers.run(image, list(words), remove=True, **options)
+    assert isinstance(output, bytes)
+    return output.decode()
+
+
+def test_the_configuration_is_the_contract(engine: docker.DockerClient, minimal: str) -> None:
+    config = engine.images.get(minimal).attrs["Config"]
+    assert config["User"] == "dockeruser"
+    assert config["Cmd"] == ["runsvdir", "/var/runit"]
+    assert not config["Entrypoint"]
+    assert set(config["ExposedPorts"]) == {"5001/tcp", "8883/tcp", "8888/tcp"}
+    assert config["WorkingDir"] == "/var/azureml-app"
+    assert config["StopSignal"] == "SIGTERM"
+    assert not config["Volumes"] and not config["OnBuild"]
+    assert sorted(config["Env"]) == [
+        "AML_APP_ROOT=/var/azureml-app",
+        "AZUREML_LOG_LEVEL=INFO",
+        "AZUREML_MODEL_DIR=/var/azureml-app/azureml-models",
+        "GUNICORN_CMD_ARGS=--worker-tmp-dir /dev/shm",
+        "HOME=/home/dockeruser",
+        "LANG=C.UTF-8",
+        "PATH=/opt/python/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "PIP_DISABLE_PIP_VERSION_CHECK=1",
+        "PYTHONUNBUFFERED=1",
+        "SCORING_TIMEOUT_MS=3600000",
+        "SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt",
+        "SVDIR=/var/runit",
+        "WORKER_COUNT=1",
+        "WORKER_TIMEOUT=300",
+    ]
+
+
+def test_images_differ_in_their_labels_only(
+    engine: docker.DockerClient, minimal: str, sklearn: str
+) -> None:
+    one, other = (
+        {k: v for k, v in engine.images.get(name).attrs["Config"].items() if k != "Labels"}
+        for name in (minimal, sklearn)
+    )
+    assert one == other
+
+
+def test_every_process_is_dockeruser(server: Server) -> None:
+    assert server.inside("id") == (
+        "uid=1001(dockeruser) gid=1001(dockeruser) groups=1001(dockeruser)\n"
+    )
+    processes = server.processes()
+    assert {user for user, _ in processes} == {"1001"}
+    # The supervisor, the server, its one worker.
+    assert len(processes) == 3
+
+
+def test_health_is_one_word(server: Server) -> None:
+    answer = server.get("/")
+    assert (answer.status_code, answer.text) == (200, "Healthy")
+
+
+def test_score_returns_what_run_returns(server: Server) -> None:
+    assert server.answer({"data": [1, 2, 4]}) == {"file": f"{APP}/score.py", "sum": 7}
+
+
+def test_swagger_describes_the_service(server: Server) -> None:
+    answer = server.get("/swagger.json")
+    assert answer.status_code == 200
+    assert answer.json()["swagger"] == "2.0"
+    assert set(answer.json()["paths"]) == {"/", "/score", "/swagger.json"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "files", "expected"),
+    [
+        ({}, ["main.py"], "main.py"),
+        ({}, ["main.py", "score.py"], "score.py"),
+        ({"AZUREML_ENTRY_SCRIPT": "serve.py"}, ["score.py", "serve.py"], "serve.py"),
+        ({"AZUREML_ENTRY_SCRIPT": "src/serve.py"}, ["score.py", "src/serve.py"], "src/serve.py"),
+        ({"AZUREML_ENTRY_SCRIPT": f"{APP}/src/a b.py"}, ["score.py", "src/a b.py"], "src/a b.py"),
+    ],
+    ids=["main.py", "score.py first", "relative", "in a folder", "absolute"],
+)
+def test_the_entry_script_is_found(
+    engine: docker.DockerClient,
+    minimal: str,
+    tmp_path: Path,
+    environment: dict[str, str],
+    files: list[str],
+    expected: str,
+) -> None:
+    app = application(tmp_path / "app", dict.fromkeys(files, SCORE))
+    with serving(engine, minimal, app, environment=environment) as server:
+        assert server.answer({"data": []})["file"] == f"{APP}/{expected}"
+
+
+def test_another_application_root_is_served(
+    engine: docker.DockerClient, minimal: str, app: Path
+) -> None:
+    options: dict[str, Any] = {
+        "environment": {"AML_APP_ROOT": "/srv/app"},
+        "volumes": {str(app): {"bind": "/srv/app", "mode": "ro"}},
+    }
+    with serving(engine, minimal, **options) as server:
+        assert server.answer({"data": []})["file"] == "/srv/app/score.py"
+
+
+@pytest.mark.parametrize("elsewhere", ["", "/models"])
+def test_models_are_where_the_environment_says(
+    engine: docker.DockerClient, minimal: str, tmp_path: Path, elsewhere: str
+) -> None:
+    script = (
+        "import os\n\n\ndef init():\n    global model\n"
+        "    model = open(os.environ['AZUREML_MODEL_DIR'] + '/model.txt').read()\n\n\n"
+        "def run(data):\n    return model\n"
+    )
+    files = {"score.py": script, "azureml-models/model.txt": "default"}
+    app = application(tmp_path / "app", files)
+    models = application(tmp_path / "models", {"model.txt": "elsewhere"})
+    options: dict[str, Any] = {}
+    if elsewhere:
+        options["volumes"] = {str(models): {"bind": elsewhere, "mode": "ro"}}
+        options["environment"] = {"AZUREML_MODEL_DIR": elsewhere}
+    with serving(engine, minimal, app, **options) as server:
+        assert server.answer({}) == ("elsewhere" if elsewhere else "default")
+
+
+def test_logs_go_to_standard_output(
+    engine: docker.DockerClient, minimal: str, tmp_path: Path
+) -> None:
+    script = (
+        "import sys\n\n\ndef init():\n    print('said by init')\n\n\n"
+        "def run(data):\n    print('said by run', file=sys.stderr)\n    return data\n"
+    )
+    app = application(tmp_path / "app", {"score.py": script})
+    with serving(engine, minimal, app) as server:
+        server.answer({"data": 1})
+        server.container.stop(timeout=15)
+        output = server.container.logs(stdout=True, stderr=False).decode()
+        errors = server.container.logs(stdout=False, stderr=True).decode()
+    assert "said by init" in output
+    assert "said by run" in output
+    assert '"POST /score HTTP/1.1" 200' in output
+    assert errors == ""
+
+
+def test_an_error_of_the_script_is_logged_and_the_server_lives(
+    engine: docker.DockerClient, minimal: str, tmp_path: Path
+) -> None:
+    script = "def init():\n    pass\n\n\ndef run(data):\n    return 1 // int(data)\n"
+    app = application(tmp_path / "app", {"score.py": script})
+    with serving(engine, minimal, app) as server:
+        assert server.score(0).status_code == 500
+        assert "ZeroDivisionError" in server.log()
+        assert server.answer(1) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_politely(
+    engine: docker.DockerClient, minimal: str, app: Path, number: signal.Signals
+) -> None:
+    with serving(engine, minimal, app, environment={"WORKER_COUNT": "2"}) as server:
+        begun = time.monotonic()
+        server.container.kill(signal=number.name)
+        code, log = ended(server.container, 15)
+        assert time.monotonic() - begun < 5
+    assert code == 0
+    assert "Shutting down: Master" in log
+
+
+def test_a_request_in_flight_is_answered_before_the_end(
+    engine: docker.DockerClient, minimal: str, tmp_path: Path
+) -> None:
+    script = (
+        "import time\n\n\ndef init():\n    pass\n\n\n"
+        "def run(data):\n    print('begun')\n    time.sleep(2)\n    return 'done'\n"
+    )
+    app = application(tmp_path / "app", {"score.py": script})
+    with serving(engine, minimal, app) as server, ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(server.answer, {})
+        wait_for(server, "begun")
+        server.container.stop(timeout=15)
+        assert answer.result() == "done"
+        assert ended(server.container)[0] == 0
+
+
+def test_a_server_that_will_not_end_is_ended(
+    engine: docker.DockerClient, minimal: str, tmp_path: Path
+) -> None:
+    script = (
+        "import time\n\n\ndef init():\n    pass\n\n\n"
+        "def run(data):\n    print('begun')\n    time.sleep(60)\n"
+    )
+    app = application(tmp_path / "app", {"score.py": script})
+    with serving(engine, minimal, app) as server:
+
+        def ask() -> None:
+            with pytest.raises(requests.ConnectionError):
+                server.score({})
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        wait_for(server, "begun")
+        begun = time.monotonic()
+        # Docker's own patience is ten seconds: the end must be ours.
+        server.container.stop(timeout=10)
+        took = time.monotonic() - begun
+        asking.join()
+        code, _ = ended(server.container)
+    assert 7 < took < 10
+    assert code == 0
+
+
+def wait_for(server: Server, text: str) -> None:
+    deadline = time.monotonic() + 20
+    while text not in server.log():
+        assert time.monotonic() < deadline, server.log()
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("user", ["dockeruser", "54321:0", "54321:54321"])
+def test_it_serves_without_privileges_on_a_read_only_root(
+    engine: docker.DockerClient, minimal: str, app: Path, user: str
+) -> None:
+    with serving(engine, minimal, app, user=user, **HARDENED) as server:
+        assert server.answer({"data": [1, 2]})["sum"] == 3
+        assert server.inside("id", "-u").strip() == ("1001" if user == "dockeruser" else "54321")
+        server.container.stop(timeout=15)
+        assert ended(server.container)[0] == 0
+
+
+def test_another_command_may_be_given(engine: docker.DockerClient, minimal: str) -> None:
+    assert command(engine, minimal, "python", "-c", "print(6 * 7)") == "42\n"
+    shell = command(engine, minimal, "bash", "-c", "pwd; whoami; python --version; command -v pip")
+    assert shell.splitlines()[:2] == ["/var/azureml-app", "dockeruser"]
+    assert shell.splitlines()[2].startswith("Python 3.7.")
+    assert shell.splitlines()[3] == "/opt/python/bin/pip"
+
+
+def test_the_exit_code_of_another_command_is_the_containers(
+    engine: docker.DockerClient, minimal: str
+) -> None:
+    with started(engine, minimal, command=["bash", "-c", "exit 7"]) as container:
+        assert ended(container) == (7, "")
+
+
+def test_two_workers_serve_at_once(
+    engine: docker.DockerClient, minimal: str, tmp_path: Path
+) -> None:
+    script = (
+        "import os, time\n\n\ndef init():\n    pass\n\n\n"
+        "def run(data):\n    time.sleep(0.5)\n    return os.getpid()\n"
+    )
+    app = application(tmp_path / "app", {"score.py": script})
+    with (
+        serving(engine, minimal, app, environment={"WORKER_COUNT": "2"}) as server,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        assert len(server.processes()) == 4
+        assert len(set(pool.map(server.answer, [{}] * 4))) == 2
+
+
+def test_folders_are_the_users_and_writable(engine: docker.DockerClient, minimal: str) -> None:
+    folders = [
+        "/home/dockeruser",
+        "/opt/python",
+        "/opt/python/bin",
+        "/opt/python/lib/python3.7/site-packages",
+        "/run",
+        "/var/azureml-app",
+        "/var/azureml-app/azureml-models",
+        "/var/log",
+        "/var/runit",
+        "/var/runit/server",
+    ]
+    script = (
+        "import os, sys, tempfile\n"
+        "for path in sys.argv[1:]:\n"
+        "    about = os.stat(path)\n"
+        "    tempfile.TemporaryFile(dir=path).close()\n"
+        "    print(path, about.st_uid, about.st_gid, oct(about.st_mode & 0o7777))\n"
+    )
+    seen = command(engine, minimal, "python", "-c", script, *folders)
+    assert seen.splitlines() == [f"{folder} 1001 1001 0o755" for folder in folders]
+
+
+@pytest.mark.parametrize(
+    ("environment", "files", "code", "message"),
+    [
+        (
+            {"AZUREML_EXTRA_REQUIREMENTS_TXT": "extra.txt"},
+            {"extra.txt": "--no-index\nno-such-package==1.0\n"},
+            95,
+            "No matching distribution found for no-such-package==1.0",
+        ),
+        (
+            {"AZUREML_EXTRA_REQUIREMENTS_TXT": "extra.txt"},
+            {"extra.txt": "not a requirement\n"},
+            95,
+            f"(from line 1 of {APP}/extra.txt)",
+        ),
+        (
+            {"AZUREML_EXTRA_PYTHON_LIB_PATH": "lib"},
+            {"lib": "a file is no folder\n"},
+            97,
+            f"plinth: there is no folder {APP}/lib (AZUREML_EXTRA_PYTHON_LIB_PATH)",
+        ),
+        (
+            {"AZUREML_EXTRA_REQUIREMENTS_TXT": "extra.txt"},
+            {},
+            99,
+            f"plinth: there is no file {APP}/extra.txt (AZUREML_EXTRA_REQUIREMENTS_TXT)",
+        ),
+    ],
+    ids=["95 not found", "95 invalid", "97", "99"],
+)
+def test_what_cannot_start_ends_with_its_code(
+    engine: docker.DockerClient,
+    minimal: str,
+    tmp_path: Path,
+    environment: dict[str, str],
+    files: dict[str, str],
+    code: int,
+    message: str,
+) -> None:
+    app = application(tmp_path / "app", {"score.py": SCORE, **files})
+    begun = time.monotonic()
+    with started(engine, minimal, app, environment=environment) as container:
+        found, log = ended(container)
+    assert found == code
+    assert message in log
+    # pip does not wait for a network that is not there to ask for a newer pip.
+    assert time.monotonic() - begun < 8
+
+
+def test_without_the_server_package_it_ends_with_100(
+    engine: docker.DockerClient, minimal: str, app: Path
+) -> None:
+    uninstall = ["pip", "uninstall", "--yes", "azureml-inference-server-http"]
+    with started(engine, minimal, command=uninstall) as container:
+        assert ended(container)[0] == 0
+        image = container.commit(changes=['CMD ["runsvdir", "/var/runit"]'])
+    assert image.id is not None
+    try:
+        with started(engine, image.id, app) as container:
+            code, log = ended(container)
+    finally:
+        engine.images.remove(image.id, force=True)
+    assert code == 100
+    assert "plinth: azureml-inference-server-http is not installed" in log
+
+
+def test_with_nothing_to_serve_it_says_what_to_do(
+    engine: docker.DockerClient, minimal: str
+) -> None:
+    with started(engine, minimal, ports={"5001/tcp": ("127.0.0.1", None)}) as container:
+        server = Server(container, published(container))
+        wait_for(server, f"nothing to serve: mount a folder with score.py at {APP}")
+        wait_for(server, "runsvdir: server ended with 111")
+
+
+def test_a_server_that_crashes_is_started_again(
+    engine: docker.DockerClient, minimal: str, app: Path
+) -> None:
+    # All are found before one is killed: the workers of a killed server are the supervisor's too.
+    kill = (
+        "import os\n"
+        "def parent(pid):\n"
+        "    return open('/proc/%s/stat' % pid).read().rpartition(')')[2].split()[1]\n"
+        "pids = [pid for pid in os.listdir('/proc') if pid.isdigit() and parent(pid) == '1']\n"
+        "for pid in pids:\n"
+        "    os.kill(int(pid), 9)\n"
+        "    print(pid)\n"
+    )
+    with serving(engine, minimal, app) as server:
+        before = {line.split()[0] for line in ids(server)}
+        assert len(server.inside("python", "-c", kill).splitlines()) == 1
+        wait_for(server, "runsvdir: server ended with 137")
+        # The workers of the old server are gone with it: the port is free for the new one.
+        server.until_healthy(10)
+        assert server.answer({"data": [2]})["sum"] == 2
+        after = {line.split()[0] for line in ids(server)}
+        assert before & after == {"1"}
+        assert "Connection in use" not in server.log()
+
+
+def ids(server: Server) -> list[str]:
+    """The processes as seen inside, but for the one that looks."""
+    script = (
+        "import os\n"
+        "for pid in filter(str.isdigit, os.listdir('/proc')):\n"
+        "    if pid != str(os.getpid()):\n"
+        "        print(pid, open('/proc/%s/cmdline' % pid).read().replace(chr(0), ' '))\n"
+    )
+    return server.inside("python", "-c", script).splitlines()
+
+
+def test_a_worker_that_crashes_is_replaced(
+    engine: docker.DockerClient, minimal: str, tmp_path: Path
+) -> None:
+    script = (
+        "import os\n\n\ndef init():\n    pass\n\n\n"
+        "def run(data):\n    if data == '1':\n        os._exit(3)\n    return 'alive'\n"
+    )
+    app = application(tmp_path / "app", {"score.py": script})
+    with serving(engine, minimal, app) as server:
+        with pytest.raises(requests.ConnectionError):
+            server.score(1)
+        server.until_healthy(10)
+        assert server.answer(0) == "alive"
+
+
+def test_pip_installs_as_the_user(
+    engine: docker.DockerClient, minimal: str, tmp_path: Path
+) -> None:
+    wheels = application(tmp_path / "wheels", {})
+    make_wheel(wheels, {"demo/__init__.py": b"x = 1\n"}).chmod(0o644)
+    script = (
+        "pip install --quiet --no-index --find-links /wheels demo && cd / && "
+        "python -c 'import demo, os; print(demo.__file__, os.stat(demo.__file__).st_uid)' && "
+        "pip uninstall --quiet --yes demo && ! python -c 'import demo' 2>/dev/null"
+    )
+    mounts = {str(wheels): {"bind": "/wheels", "mode": "ro"}}
+    output = command(engine, minimal, "bash", "-c", script, volumes=mounts, network_mode="none")
+    assert output == "/opt/python/lib/python3.7/site-packages/demo/__init__.py 1001\n"
+
+
+@pytest.mark.parametrize("image", ["minimal", "sklearn"])
+def test_what_is_installed_fits_together(
+    engine: docker.DockerClient, image: str, request: pytest.FixtureRequest
+) -> None:
+    name = request.getfixturevalue(image)
+    output = command(engine, name, "python", "-m", "pip", "check", network_mode="none")
+    assert output == "No broken requirements found.\n"
+
+
+def test_files_give_no_privilege_and_name_no_place_of_the_builder(
+    built: Checkout, engine: docker.DockerClient, sklearn: str, tmp_path: Path
+) -> None:
+    scripts = application(tmp_path / "walk", {"walk.py": WALK})
+    prefix = find_python("3.7", load_config()).parents[1]
+    places = [str(Path.home()), str(ROOT), str(built.ws.build), str(prefix)]
+    output = command(
+        engine,
+        sklearn,
+        *("python", "/walk/walk.py", "/opt/python", *places),
+        user="0",
+        volumes={str(scripts): {"bind": "/walk", "mode": "ro"}},
+    )
+    found = json.loads(output)
+    assert found["privileged"] == []
+    # Shared by all, each file its owner's: sticky.
+    assert found["writable"] == {
+        "/tmp": "0o41777",  # noqa: S108 - a folder of the image
+        "/run/lock": "0o41777",
+        "/var/tmp": "0o41777",  # noqa: S108 - a folder of the image
+    }
+    assert found["foreign"] == []
+    # That the walk finds what is there: scripts name their interpreter.
+    assert "/opt/python/bin/azmlinfsrv" in found["mentions"].pop("/opt/python")
+    assert found["mentions"] == {place: [] for place in places}
+
+
+def test_the_configuration_names_no_place_of_the_builder(
+    engine: docker.DockerClient, minimal: str, sklearn: str
+) -> None:
+    for name in (minimal, sklearn):
+        image = engine.images.get(name)
+        text = json.dumps([image.attrs["Config"], image.history()])
+        places = {str(Path.home()) + "/", str(ROOT), os.uname().nodename}
+        assert [place for place in places if place in text] == []
