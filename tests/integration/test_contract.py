@@ -543,6 +543,8 @@ def test_files_give_no_privilege_and_name_no_place_of_the_builder(
     scripts = application(tmp_path / "walk", {"walk.py": WALK})
     prefix = find_python("3.7", load_config()).parents[1]
     places = [str(Path.home()), str(ROOT), str(built.ws.build), str(prefix)]
+    # Every Linux has a home of root, and scripts of Debian's name it.
+    places = [place for place in places if place != "/root"]
     output = command(
         engine,
         sklearn,

@@ -92,13 +92,13 @@ def wheel(folder: Path, name: str, version: str, *needs: str) -> Path:
     return make_wheel(folder, {f"{name}.py": content}, name=name, version=version, more=more)
 
 
-def sdist(folder: Path) -> Path:
+def sdist(folder: Path, stem: str) -> Path:
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as tar:
-        info = tarfile.TarInfo("demo_source-1.0/pyproject.toml")
+        info = tarfile.TarInfo(f"{stem}/pyproject.toml")
         info.size = len(PYPROJECT)
         tar.addfile(info, io.BytesIO(PYPROJECT))
-    path = folder / "demo_source-1.0.tar.gz"
+    path = folder / f"{stem}.tar.gz"
     path.write_bytes(gzip.compress(stream.getvalue(), mtime=0))
     return path
 
@@ -116,7 +116,9 @@ def stock(server: IndexServer, folder: Path) -> None:
     # Without PEP 658 metadata, so that it is taken out of the wheel.
     server.add(old, name="demo_native-1.0-cp37-cp37m-manylinux2014_x86_64.whl", metadata=False)
     server.add(new, name="demo_native-2.0-cp37-cp37m-manylinux_2_28_x86_64.whl")
-    server.add(sdist(folder))
+    server.add(sdist(folder, "demo_source-1.0"))
+    # Nobody needs this one: its version has a wheel.
+    server.add(sdist(folder, "demo_app-1.1"))
     server.add(wheel(folder, "demo_build", "1.0"))
 
 
@@ -236,6 +238,7 @@ def test_any_pip_can_install_from_the_requirements(first: Workspace) -> None:
     for package in packages(first):
         assert f"{package.name}=={package.version} \\\n" in text
         assert f"--hash=sha256:{package.file.digest.hex}\n" in text
+    assert text.count("--hash=") == len(packages(first))
     assert "demo-build" not in text
     assert "# via -r images/demo.in\n" in text
     assert "#   -r base/tiny.in\n" in text or "# via -r base/tiny.in\n" in text
