@@ -41,22 +41,31 @@ class ElfFile:
     identity: str = ""
 
 
+class GapError(ElfError):
+    """A part of the content is needed that was not kept."""
+
+
+Piece = bytes | memoryview | int
+"""A part of a file's content; a number stands for so many bytes that were not kept."""
+
+
 class Pieces:
     """Random access to content that came in pieces, none of which is copied."""
 
-    def __init__(self, pieces: Sequence[bytes | memoryview]) -> None:
-        self._pieces = [piece for piece in pieces if len(piece)]
+    def __init__(self, pieces: Sequence[Piece]) -> None:
+        self._pieces = [piece for piece in pieces if length(piece)]
         self._starts = []
         self.size = 0
         for piece in self._pieces:
             self._starts.append(self.size)
-            self.size += len(piece)
+            self.size += length(piece)
 
     def read(self, offset: int, size: int, *, short: bool = False) -> bytes:
         """`size` bytes from `offset`; fewer at the end where `short` allows.
 
         Raises:
             ElfError: they are outside the content.
+            GapError: some of them were not kept.
         """
         if (
             offset < 0
@@ -68,8 +77,11 @@ class Pieces:
         found = []
         number = bisect_right(self._starts, offset) - 1
         while size and 0 <= number < len(self._pieces):
+            piece = self._pieces[number]
+            if isinstance(piece, int):
+                raise GapError(f"byte {offset} was not kept")
             at = offset - self._starts[number]
-            part = bytes(self._pieces[number][at : at + size])
+            part = bytes(piece[at : at + size])
             found.append(part)
             offset += len(part)
             size -= len(part)
@@ -77,12 +89,16 @@ class Pieces:
         return b"".join(found)
 
 
-def read_elf(pieces: Pieces) -> ElfFile | None:
-    """The dynamic section of an object; None for one that is not for x86-64 Linux.
+def length(piece: Piece) -> int:
+    """The bytes a piece stands for."""
+    return piece if isinstance(piece, int) else len(piece)
 
-    Raises:
-        ElfError: it is damaged.
-    """
+
+def _segments(
+    pieces: Pieces,
+) -> tuple[list[tuple[int, int, int]], tuple[int, int] | None] | None:
+    """The PT_LOAD segments (address, offset, length) and where the dynamic section is (offset,
+    length); None for an object that is not for x86-64 Linux."""
     head = pieces.read(0, 64, short=True)
     if len(head) < 64 or head[:6] != MAGIC + b"\x02\x01":
         return None
@@ -94,11 +110,37 @@ def read_elf(pieces: Pieces) -> ElfFile | None:
     loads, dynamic = [], None
     table = pieces.read(offset, size * count)
     for number in range(count):
-        kind, _, where, address, _, length = struct.unpack_from("<IIQQQQ", table, number * size)
+        kind, _, where, address, _, extent = struct.unpack_from("<IIQQQQ", table, number * size)
         if kind == _LOAD:
-            loads.append((address, where, length))
+            loads.append((address, where, extent))
         elif kind == _DYNAMIC:
-            dynamic = (where, length)
+            dynamic = (where, extent)
+    return loads, dynamic
+
+
+def dynamic_span(beginning: bytes | memoryview) -> tuple[int, int]:
+    """Where the dynamic section of an object is, as far as its `beginning` tells: start and end,
+    both 0 where it does not."""
+    try:
+        found = _segments(Pieces([beginning]))
+    except ElfError:
+        return 0, 0
+    if found is None or found[1] is None:
+        return 0, 0
+    return found[1][0], sum(found[1])
+
+
+def read_elf(pieces: Pieces) -> ElfFile | None:
+    """The dynamic section of an object; None for one that is not for x86-64 Linux.
+
+    Raises:
+        ElfError: it is damaged.
+        GapError: a part that was not kept is needed.
+    """
+    found = _segments(pieces)
+    if found is None:
+        return None
+    loads, dynamic = found
     if dynamic is None:
         return ElfFile()
     return _Dynamic(pieces, loads, dynamic).read()

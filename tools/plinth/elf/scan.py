@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import tarfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import reduce
 from typing import IO, TYPE_CHECKING
@@ -16,7 +15,16 @@ from isal import igzip
 
 from plinth.actions import Action, ActionResult
 from plinth.digest import CHUNK, canonical_json
-from plinth.elf.read import MAGIC, ElfError, ElfFile, Pieces, read_elf
+from plinth.elf.read import (
+    MAGIC,
+    ElfError,
+    ElfFile,
+    GapError,
+    Piece,
+    Pieces,
+    length,
+    read_elf,
+)
 from plinth.errors import IntegrityError
 
 if TYPE_CHECKING:
@@ -36,21 +44,30 @@ class LayerScan:
     links: dict[str, str] = field(default_factory=dict)
     settings: dict[str, str] = field(default_factory=dict)
 
-    def add(self, path: str, pieces: list[bytes | memoryview]) -> None:
-        """Note the file at `path`, if the linker could care.
+    def add(self, path: str, pieces: Sequence[Piece], crc: int | None = None) -> None:
+        """Note the file at `path`, if the linker could care; `crc` is its CRC-32, where known.
 
         A damaged object is none: the linker would not load it either, and whoever needs it
         is told that it is missing.
+
+        Raises:
+            GapError: more of the file is needed than `pieces` keeps.
         """
+        kept = [piece for piece in pieces if not isinstance(piece, int)]
         if path.startswith("etc/ld.so.conf"):
-            self.settings[path] = b"".join(pieces).decode("utf-8", "replace")
-        elif is_object(pieces):
-            with contextlib.suppress(ElfError):
+            self.settings[path] = b"".join(kept).decode("utf-8", "replace")
+        elif is_object(kept):
+            try:
                 found = read_elf(Pieces(pieces))
-                if found is not None:
-                    crc = reduce(lambda crc, piece: deflate.crc32(piece, crc), pieces, 0)
-                    identity = f"{sum(map(len, pieces))}-{crc:08x}"
-                    self.objects[path] = replace(found, identity=identity)
+            except GapError:
+                raise
+            except ElfError:
+                return
+            if found is not None:
+                if crc is None:
+                    crc = reduce(lambda crc, piece: deflate.crc32(piece, crc), kept, 0)
+                identity = f"{sum(map(length, pieces))}-{crc:08x}"
+                self.objects[path] = replace(found, identity=identity)
 
     def to_json(self) -> bytes:
         """The scan as canonical JSON."""
@@ -63,7 +80,7 @@ class LayerScan:
         )
 
 
-def is_object(pieces: list[bytes | memoryview]) -> bool:
+def is_object(pieces: Sequence[bytes | memoryview]) -> bool:
     """Whether content, in pieces, begins as ELF objects do."""
     head = b""
     for piece in pieces:

@@ -11,7 +11,7 @@ from types import TracebackType
 
 import deflate
 
-from plinth.elf.read import MAGIC
+from plinth.elf.read import MAGIC, Piece, dynamic_span
 from plinth.elf.scan import LayerScan, is_object
 from plinth.errors import LayoutError
 from plinth.layer import gzip
@@ -20,6 +20,11 @@ from plinth.layer.owner import ROOT, Owner
 from plinth.layer.stream import Buffer, Hasher, Threads
 from plinth.oci.model import Layer
 from plinth.store import BlobStore
+
+# Bytes of a shared object that are kept until it is read: an eighth, within bounds, of its
+# beginning, and of its end (see SplicedFile).
+_KEPT_LEAST, _KEPT_MOST, _KEPT_TAIL = 2 << 20, 64 << 20, 1 << 20
+_HEADERS = 1 << 16
 
 
 class LayerWriter:
@@ -115,8 +120,9 @@ class SplicedFile:
         self._size = size
         self._crc = 0
         self._plain = 0
-        # Of a shared object all pieces are kept until its end: its tables may lie anywhere.
-        self._kept: list[Buffer] = []
+        # Of a shared object what its tables are likely to be in: most of a large one is not.
+        self._kept: list[Piece] = []
+        self._dynamic = (0, 0)
 
     def compressed(self, data: Buffer) -> None:
         """The next piece of the deflate stream."""
@@ -125,19 +131,44 @@ class SplicedFile:
     def plain(self, data: Buffer) -> None:
         """The next piece of what the deflate stream inflates to."""
         if self._plain < len(MAGIC) or self._kept:
-            self._kept.append(data)
-            if self._plain + len(data) >= len(MAGIC) and not is_object(self._kept):
-                self._kept.clear()
+            self._keep(data)
         self._crc = deflate.crc32(data, self._crc)
         self._plain += len(data)
         self._layer._inner.add(data)
 
+    def _keep(self, data: Buffer) -> None:
+        end = self._plain + len(data)
+        if self._plain < len(MAGIC):
+            self._kept.append(data)
+            begun = [piece for piece in self._kept if not isinstance(piece, int)]
+            if end >= len(MAGIC):
+                if is_object(begun):
+                    self._dynamic = dynamic_span(b"".join(piece[:_HEADERS] for piece in begun))
+                else:
+                    self._kept.clear()
+            return
+        start, stop = self._dynamic
+        wanted = (
+            end <= min(max(self._size // 8, _KEPT_LEAST), _KEPT_MOST)
+            or end > self._size - _KEPT_TAIL
+            or (self._plain < stop and start < end)
+        )
+        self._kept.append(data if wanted else len(data))
+
     def close(self, crc: int) -> bool:
-        """End the file; false where size or CRC-32 are not those promised."""
+        """End the file; false where size or CRC-32 are not those promised.
+
+        Raises:
+            GapError: `whole` is to be called, for more is needed than was kept.
+        """
         self._layer._outer.add(gzip.trailer(crc, self._size))
         self._layer._headers.append(padding(self._size))
         if self._crc != crc or self._plain != self._size:
             return False
         if self._kept:
-            self._layer._scan.add(self._path, self._kept)
+            self._layer._scan.add(self._path, self._kept, crc)
         return True
+
+    def whole(self, pieces: list[Buffer]) -> None:
+        """The content once more, for the tables of a shared object that lie in unusual places."""
+        self._layer._scan.add(self._path, pieces, self._crc)
