@@ -10,6 +10,7 @@ from packaging.utils import canonicalize_name
 
 from plinth.errors import PlinthError
 from plinth.lock import stale
+from plinth.lock.pylock import ImageLock
 from plinth.oci.layout import descriptor_digest, read_manifest
 from plinth.record import read_record
 from plinth.report import human_size
@@ -72,8 +73,19 @@ def _row(ws: Workspace, image_id: str) -> Row:
         reference.image_name.rpartition(":")[0],
         tuple((entry["digest"], descriptor_digest(entry).size) for entry in layers),
         reference.manifest.hex,
-        (*record.notes, *_accelerator(ws, spec)),
+        (*record.notes, *_sources(spec, lock), *_accelerator(ws, spec)),
     )
+
+
+def _sources(spec: ImageSpec, lock: ImageLock) -> Iterator[str]:
+    """Which of several indexes a package with a choice comes from."""
+    for package in lock.packages:
+        if package.name in spec.indexes:
+            place = f"the index {package.index}" if package.index else "PyPI or its mirror"
+            yield (
+                f"{package.name} {package.version} is the build of {place}; "
+                f"`{spec.indexes[package.name]}` is asked first where the settings name it"
+            )
 
 
 def _accelerator(ws: Workspace, spec: ImageSpec) -> Iterator[str]:

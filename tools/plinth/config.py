@@ -22,6 +22,7 @@ _KEYS = {
     "registries": dict,
     "files": dict,
     "keyrings": dict,
+    "indexes": dict,
 }
 
 
@@ -39,6 +40,8 @@ class Config:
     files: base URLs (or folders) by the name of a release a base pins, such as
         `{"python-build-standalone": "https://…"}`.
     keyrings: files with public keys of archives, by the name a specification gives them.
+    indexes: further package indexes, by the name a specification gives them for certain
+        projects, `{"pytorch-cpu": "https://…"}`.
     """
 
     index_url: str = ""
@@ -47,6 +50,7 @@ class Config:
     registries: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     keyrings: Mapping[str, str] = field(default_factory=dict)
+    indexes: Mapping[str, str] = field(default_factory=dict)
 
     def registry_urls(self, name: str) -> tuple[str, ...]:
         """The base URLs of registry `name`, in order of preference; empty where none is set."""
@@ -92,6 +96,7 @@ def load(environment: Mapping[str, str] = os.environ) -> Config:
         registries=document.get("registries", {}),
         files=document.get("files", {}),
         keyrings=document.get("keyrings", {}),
+        indexes=document.get("indexes", {}),
     )
 
 

@@ -61,8 +61,14 @@ def refused(server: IndexServer, tmp_path: Path, message: str) -> LockError:
     with pytest.raises(LockError) as raised:
         index_of(server, tmp_path).files("demo", AS_OF)
     assert message in str(raised.value)
-    assert not (tmp_path / "index" / "demo.json").exists()
+    assert not [*(tmp_path / "index").rglob("demo.json")]
     return raised.value
+
+
+def kept_page(tmp_path: Path) -> Path:
+    """The one page of `demo` that is kept."""
+    (found,) = (tmp_path / "index").rglob("demo.json")
+    return found
 
 
 def test_what_a_page_lists(server: IndexServer, tmp_path: Path, wheel: Path) -> None:
@@ -253,7 +259,7 @@ def test_a_page_fetched_before_the_moment_is_asked_for_again(
     index_of(server, tmp_path).files("demo", AS_OF)
     # A clock may be a day off, so a page counts as complete a day later only.
     for moment, asked in ((AS_OF + DAY, 2), (AS_OF - DAY, 3)):
-        os.utime(tmp_path / "index" / "demo.json", (moment.timestamp(), moment.timestamp()))
+        os.utime(kept_page(tmp_path), (moment.timestamp(), moment.timestamp()))
         assert names(index_of(server, tmp_path).files("demo", AS_OF)) == [WHEEL]
         assert len(server.asked) == asked
         assert len(server.unchanged) == asked - 1
@@ -280,10 +286,10 @@ def test_a_damaged_page_on_disk_is_fetched_anew(
     server: IndexServer, tmp_path: Path, wheel: Path, kept: bytes
 ) -> None:
     server.add(wheel)
-    (tmp_path / "index").mkdir()
-    (tmp_path / "index" / "demo.json").write_bytes(kept)
+    index_of(server, tmp_path).files("demo", AS_OF)
+    kept_page(tmp_path).write_bytes(kept)
     assert names(index_of(server, tmp_path).files("demo", AS_OF)) == [WHEEL]
-    assert json.loads((tmp_path / "index" / "demo.json").read_bytes())["page"]["name"] == "demo"
+    assert json.loads(kept_page(tmp_path).read_bytes())["page"]["name"] == "demo"
 
 
 def test_metadata_is_fetched_once(server: IndexServer, tmp_path: Path, wheel: Path) -> None:

@@ -52,7 +52,14 @@ def fetch_files(
     with ThreadPoolExecutor(_AT_ONCE, "fetch") as pool:
         largest_first = sorted(missing, key=lambda package: -package.file.digest.size)
         waiting = [
-            pool.submit(_fetch, ws, index, Path(folder) if folder else None, package, admit)
+            pool.submit(
+                _fetch,
+                ws,
+                _index_of(package, config, index, Index),
+                Path(folder) if folder else None,
+                package,
+                admit,
+            )
             for package in largest_first
         ]
         try:
@@ -61,6 +68,15 @@ def fetch_files(
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def _index_of(package: LockedPackage, config: Config, index: Index, make: type[Index]) -> Index:
+    """Where the file of `package` is looked for: the index its lock names, where the settings
+    know that one, or the configured one."""
+    url = config.indexes.get(package.index)
+    if not url:
+        return index
+    return make.beside(index, url, lambda name: name == package.file.name)
 
 
 def _fetch(
@@ -86,6 +102,7 @@ def _fetch(
         where=f"{package.name} {package.version}",
         expected=package.file.digest.oci,
         found="no such file in the package index",
-        remedy="set index-url to an index that has it, or put the file into a folder and name "
+        remedy=(f'set indexes."{package.index}" in the settings, or ' if package.index else "")
+        + "set index-url to an index that has it, or put the file into a folder and name "
         "the folder in the settings as files.wheels",
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import datetime
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -25,6 +26,7 @@ from plinth.lock.pylock import ImageLock, LockedFile, LockedPackage, dump
 from plinth.lock.resolver import Job, Resolver
 from plinth.lock.sdist import build_requirements
 from plinth.lock.server import LoopbackIndex
+from plinth.lock.target import fits
 from plinth.report import Progress
 from plinth.spec.image import ImageSpec, Target, load_image, load_target
 from plinth.store import atomic_write
@@ -43,6 +45,7 @@ class _Request:
     index: LoopbackIndex
     sources: tuple[str, ...]
     extended: str
+    places: Mapping[str, str]
 
 
 def lock_images(
@@ -83,7 +86,7 @@ def _lock_all(
         return []
     index = Index(config, ws.build / "cache" / "index", ws.cache)
     with contextlib.ExitStack() as stack:
-        requests = [_prepare(ws, image_id, index, stack) for image_id in wanted]
+        requests = [_prepare(ws, image_id, index, config, stack) for image_id in wanted]
         tools = ws.build / "cache" / "tools"
         resolver = Resolver(tools, requests[0].target.python, config, index)
         progress(f"resolving {', '.join(wanted)}")
@@ -116,7 +119,9 @@ def _is_fresh(ws: Workspace, image_id: str) -> bool:
     return True
 
 
-def _prepare(ws: Workspace, image_id: str, index: Index, stack: contextlib.ExitStack) -> _Request:
+def _prepare(
+    ws: Workspace, image_id: str, index: Index, config: Config, stack: contextlib.ExitStack
+) -> _Request:
     spec = load_image(ws.images, image_id)
     target = load_target(ws.bases, spec.base)
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="plinth-lock-")))
@@ -142,10 +147,16 @@ def _prepare(ws: Workspace, image_id: str, index: Index, stack: contextlib.ExitS
         text = existing.read_text(encoding="utf-8")
         (folder / "requirements.txt").write_text(text, encoding="utf-8")
         pinned = {pin.name: pin.version for pin in pins(text)}
-    loopback = stack.enter_context(LoopbackIndex(index, target, spec.as_of, pinned))
+    others = {
+        project: Index.beside(index, config.indexes[name], partial(fits, target=target))
+        for project, name in spec.indexes.items()
+        if name in config.indexes
+    }
+    loopback = stack.enter_context(LoopbackIndex(index, target, spec.as_of, pinned, others))
     for name in [*pinned, *(Requirement(r).name for lines in sources.values() for r in lines)]:
         loopback.prefetch(name)
-    return _Request(spec, target, folder, loopback, tuple(sources), extended)
+    places = {project: spec.indexes[project] for project in others}
+    return _Request(spec, target, folder, loopback, tuple(sources), extended, places)
 
 
 def _compile(
@@ -203,6 +214,7 @@ def _lock(
                 pin.name in base,
                 tuple(sorted(brought.get(pin.name, []))),
                 _build_requires(request, pin, file, resolver, known, progress) if is_sdist else (),
+                request.places.get(pin.name, ""),
             )
         )
     inputs = inputs_of(request.spec, request.target, request.extended)

@@ -22,6 +22,7 @@ from plinth.config import Config
 from plinth.digest import Digest
 from plinth.errors import FetchError, IntegrityError, LockError
 from plinth.http import TIMEOUT, fetch_blob, retried
+from plinth.lock import links
 from plinth.store import BlobStore, atomic_write
 
 JSON = "application/vnd.pypi.simple.v1+json"
@@ -65,16 +66,35 @@ class IndexFile:
 
 
 class Index:
-    """The index this machine is configured to use; pages are kept in `cache`, files in `blobs`."""
+    """The index this machine is configured to use; pages are kept in `cache`, files in `blobs`.
 
-    def __init__(self, config: Config, cache: Path, blobs: BlobStore) -> None:
+    `url` is the address of another one. That one may have HTML alone, if `fits` says of which
+    file names there sizes and times are worth asking for.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        cache: Path,
+        blobs: BlobStore,
+        *,
+        url: str = "",
+        fits: Callable[[str], bool] | None = None,
+    ) -> None:
         self._config = config
         self._cache = cache
         self._blobs = blobs
+        self._url = url
+        self._fits = fits
         self._local = threading.local()
         self._pages: dict[str, list[IndexFile]] = {}
         self._guards: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
+
+    @classmethod
+    def beside(cls, index: Index, url: str, fits: Callable[[str], bool]) -> Index:
+        """The index at `url`, for certain projects, with the settings and stores of `index`."""
+        return cls(index._config, index._cache, index._blobs, url=url, fits=fits)
 
     @cached_property
     def _settings(self) -> tuple[str, str | None]:
@@ -82,7 +102,7 @@ class Index:
             [sys.executable, "-c", _ASK_PIP], check=False, capture_output=True, text=True
         )
         url, cert = json.loads(done.stdout) if done.returncode == 0 else (None, None)
-        url = self._config.index_url or url
+        url = self._url or self._config.index_url or url
         if not url:
             raise FetchError(
                 "no package index is configured",
@@ -133,7 +153,8 @@ class Index:
         return [file for file in self._pages[name] if file.uploaded[:19] <= limit]
 
     def _page(self, name: str, as_of: datetime.datetime | None) -> dict[str, Any]:
-        path = self._cache / f"{name}.json"
+        # Pages of one index say nothing of another's.
+        path = self._cache / Digest.of(self._settings[0].encode()).hex[:16] / f"{name}.json"
         kept: dict[str, Any] = {}
         if path.exists():
             try:
@@ -143,7 +164,7 @@ class Index:
             # What was fetched a day after the moment looked at holds all uploads before it.
             if kept and as_of and path.stat().st_mtime > as_of.timestamp() + 86_400:
                 return dict(kept["page"])
-        headers = {"Accept": JSON}
+        headers = {"Accept": f"{JSON}, text/html;q=0.1" if self._fits else JSON}
         if kept.get("etag"):
             headers["If-None-Match"] = kept["etag"]
 
@@ -153,7 +174,9 @@ class Index:
             )
             if answer.status_code >= 500:
                 answer.raise_for_status()
-            if answer.status_code == 200 and JSON not in answer.headers.get("Content-Type", ""):
+            kind = answer.headers.get("Content-Type", "")
+            is_known = JSON in kind or (self._fits and kind.startswith(links.HTML))
+            if answer.status_code == 200 and not is_known:
                 raise LockError(
                     "the package index has no JSON API",
                     expected=JSON,
@@ -172,7 +195,7 @@ class Index:
         if status != 200:
             raise FetchError(f"the package index answered {status}", where=name)
         try:
-            page = json.loads(answer.content)
+            page = self._document(answer)
         except ValueError as error:
             raise LockError(f"the index's answer is not JSON: {error}", where=name) from None
         if not isinstance(page, dict):
@@ -180,10 +203,27 @@ class Index:
         _make_absolute(page, answer.url)
         # Before it is kept: a malformed page would outlive the index's repair.
         list(_parse(name, page))
+        if JSON not in answer.headers.get("Content-Type", ""):
+            # Made of HTML for one purpose, it lists what fits that purpose.
+            return page
         etag = answer.headers.get("ETag", "")
         with atomic_write(path) as temporary:
             temporary.write_text(json.dumps({"etag": etag, "page": page}), encoding="utf-8")
         return page
+
+    def _document(self, answer: requests.Response) -> Any:
+        if self._fits is None or JSON in answer.headers.get("Content-Type", ""):
+            return json.loads(answer.content)
+
+        def head(url: str) -> requests.Response:
+            def ask() -> requests.Response:
+                found = self._session.head(url, allow_redirects=True, timeout=TIMEOUT)
+                found.raise_for_status()
+                return found
+
+            return self._retried(ask, url.rsplit("/", 1)[-1])
+
+        return links.page(answer.text, answer.url, self._fits, head)
 
     def _retried(self, ask: Callable[[], T], what: str) -> T:
         return retried(ask, what, place=_PLACE, remedy=_REMEDY)

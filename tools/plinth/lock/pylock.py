@@ -44,7 +44,7 @@ class LockedPackage:
 
     `direct` says that the image's specification asks for it, `from_base` that its base does;
     `dependencies` are names of packages it brought in; `build_requires` what its sdist is
-    built with.
+    built with; `index` names the index its file comes from, empty for the configured one.
     """
 
     name: str
@@ -55,6 +55,7 @@ class LockedPackage:
     from_base: bool = False
     dependencies: tuple[str, ...] = ()
     build_requires: tuple[LockedPackage, ...] = ()
+    index: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,8 @@ def _package(package: LockedPackage) -> dict[str, Any]:
         notes["direct"] = True
     if package.from_base:
         notes["from-base"] = True
+    if package.index:
+        notes["index"] = package.index
     if package.build_requires:
         notes["build-requires"] = [_package(needed) for needed in package.build_requires]
     if notes:
@@ -229,6 +232,7 @@ class _Reader:
             return None
         if file is None:
             return None
+        index = notes.get("index", "")
         return LockedPackage(
             name,
             version,
@@ -238,6 +242,7 @@ class _Reader:
             notes.get("from-base") is True,
             tuple(item["name"] for item in names),
             needed,
+            index if isinstance(index, str) else "",
         )
 
     def file(self, at: str, entry: object, name: str, version: str) -> LockedFile | None:

@@ -10,6 +10,7 @@ import datetime
 import email.parser
 import json
 import threading
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -33,7 +34,8 @@ class LoopbackIndex:
     """Serves projects at `url` while its `with` block runs.
 
     `pinned` names versions that stay visible although yanked, by project: those of the
-    previous lock. `failures` collects what went wrong upstream, for the caller to raise.
+    previous lock. `others` are indexes that certain projects come from instead, by project.
+    `failures` collects what went wrong upstream, for the caller to raise.
     """
 
     def __init__(
@@ -42,8 +44,10 @@ class LoopbackIndex:
         target: Target,
         as_of: datetime.datetime | None,
         pinned: dict[str, str],
+        others: Mapping[str, Index] | None = None,
     ) -> None:
         self._index = index
+        self._others = others or {}
         self._target = target
         self._as_of = as_of
         self._pinned = pinned
@@ -75,12 +79,15 @@ class LoopbackIndex:
         name = canonicalize_name(project)
         found = [
             candidate
-            for candidate in candidates(self._index.files(name, self._as_of), self._target)
+            for candidate in candidates(self._of(name).files(name, self._as_of), self._target)
             if not candidate.file.yanked or self._pinned.get(name) == str(candidate.version)
         ]
         # A source distribution is of use only where no wheel of its version serves.
         wheels = {candidate.version for candidate in found if not candidate.is_sdist}
         return [c for c in found if not c.is_sdist or c.version not in wheels]
+
+    def _of(self, name: str) -> Index:
+        return self._others.get(name, self._index)
 
     def prefetch(self, project: str) -> None:
         """Fetch the page of `project`, and what its newest version needs, ahead of the

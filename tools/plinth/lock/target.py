@@ -56,6 +56,15 @@ def tags(python: str, glibc: tuple[int, int], architecture: str) -> dict[Tag, in
     return ranks
 
 
+def fits(filename: str, target: Target) -> bool:
+    """Whether a file of that name is a wheel the target can use."""
+    ranks = tags(target.python, target.glibc, target.architecture)
+    try:
+        return any(tag in ranks for tag in parse_wheel_filename(filename)[3])
+    except InvalidWheelFilename:
+        return False
+
+
 def candidates(files: Iterable[IndexFile], target: Target) -> Iterator[Candidate]:
     """The files the target can use: wheels by tag, and sdists; not those that exclude its
     Python, nor names that are neither."""

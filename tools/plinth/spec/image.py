@@ -30,7 +30,8 @@ class ImageSpec:
     `imports` are modules the smoke test imports in the running container, `case` the score.py
     it serves. `extends` names the image this one adds to, with `os_packages` of its base's
     archive; `requirements` then are those of both. `dlopen` are libraries the framework opens
-    by name, `host` those that come from the host at run time, with the reason.
+    by name, `host` those that come from the host at run time, with the reason. `indexes` names,
+    for a project, the index its files come from where the settings know that one.
     """
 
     id: str
@@ -44,6 +45,7 @@ class ImageSpec:
     as_of: datetime.datetime | None
     imports: tuple[str, ...]
     case: str
+    indexes: Mapping[str, str] = field(default_factory=dict)
     extends: str = ""
     os_packages: tuple[str, ...] = ()
     dlopen: tuple[str, ...] = ()
@@ -120,6 +122,7 @@ def _whole(image_id: str, table: Table) -> ImageSpec:
         requirements=python.requirements("requirements"),
         constraints=_constraints(python),
         as_of=python.moment("as-of"),
+        indexes=python.mapping("indexes"),
         imports=smoke.texts("imports", required=False),
         case=smoke.text("case", required=False) or framework,
         dlopen=closure.texts("dlopen", required=False),
