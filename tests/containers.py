@@ -37,7 +37,7 @@ def connected() -> Iterator[docker.DockerClient]:
     host = os.environ.get("PLINTH_TEST_DOCKER_HOST")
     if not host:
         pytest.skip("PLINTH_TEST_DOCKER_HOST names no engine")
-    client = docker.DockerClient(base_url=host, timeout=120)
+    client = docker.DockerClient(base_url=host, timeout=300)
     try:
         yield client
     finally:

@@ -13,6 +13,8 @@ from pathlib import Path
 import docker
 import pytest
 
+from containers import connected
+from plinth.engine.load import load
 from plinth.oci.layout import references
 from plinth.workspace import Workspace
 
@@ -103,12 +105,15 @@ def share_inputs(built: Checkout, path: Path) -> None:
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[docker.DockerClient]:
-    host = os.environ.get("PLINTH_TEST_DOCKER_HOST")
-    if not host:
-        pytest.skip("PLINTH_TEST_DOCKER_HOST names no engine")
-    client = docker.DockerClient(base_url=host, timeout=300)
-    yield client
-    client.close()
+    """The engine the environment names."""
+    with connected() as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def minimal(built: Checkout, engine: docker.DockerClient) -> str:
+    """The name of the minimal image in the engine."""
+    return load(built.ws, "minimal", client=engine)
 
 
 @pytest.fixture(scope="session")

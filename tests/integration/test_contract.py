@@ -21,7 +21,6 @@ from containers import (
     SCORE,
     Server,
     application,
-    connected,
     ended,
     published,
     serving,
@@ -70,17 +69,6 @@ for top, folders, names in os.walk("/"):
                     found["mentions"][name].append(path)
 print(json.dumps(found))
 """
-
-
-@pytest.fixture(scope="session")
-def engine() -> Iterator[docker.DockerClient]:
-    with connected() as client:
-        yield client
-
-
-@pytest.fixture(scope="session")
-def minimal(built: Checkout, engine: docker.DockerClient) -> str:
-    return load(built.ws, "minimal", client=engine)
 
 
 @pytest.fixture(scope="session")

@@ -19,11 +19,9 @@ import docker
 import pytest
 import requests
 
-from containers import APP, PORT, Server, application, connected, ended, published, serving, started
+from containers import APP, PORT, Server, application, ended, published, serving, started
 from debs import Package, make_deb
 from helpers import make_wheel
-from integration.conftest import Checkout
-from plinth.engine.load import load
 
 pytestmark = [pytest.mark.engine, pytest.mark.network]
 
@@ -41,17 +39,6 @@ def run(data):
 """
 INSTALLED = "/opt/python/lib/python3.7/site-packages/demo/__init__.py"
 REQUIREMENTS = {"AZUREML_EXTRA_REQUIREMENTS_TXT": "extra.txt"}
-
-
-@pytest.fixture(scope="session")
-def engine() -> Iterator[docker.DockerClient]:
-    with connected() as client:
-        yield client
-
-
-@pytest.fixture(scope="session")
-def minimal(built: Checkout, engine: docker.DockerClient) -> str:
-    return load(built.ws, "minimal", client=engine)
 
 
 @pytest.fixture

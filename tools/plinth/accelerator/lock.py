@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tomli
 import tomli_w
 from packaging.requirements import Requirement
 
@@ -17,14 +16,12 @@ from plinth.config import Config
 from plinth.digest import Digest, Json
 from plinth.errors import (
     FetchError,
-    IntegrityError,
     LockError,
     PackageError,
-    Problem,
     ProblemsError,
-    StaleLockError,
 )
-from plinth.lock.inputs import changes, checksum
+from plinth.lock.document import check_fresh, read_document
+from plinth.lock.inputs import checksum
 from plinth.lock.pylock import LockedFile, LockedPackage
 from plinth.report import Progress
 from plinth.spec.accelerator import CPU, Accelerator, Archive, load_accelerator
@@ -226,34 +223,24 @@ def read_lock(ws: Workspace, spec: Accelerator) -> AcceleratorLock:
         ProblemsError: it is malformed.
     """
     shown = f"locks/base/{spec.name}.toml"
-    try:
-        document = tomli.loads(_path(ws, spec.name).read_bytes().decode())
-        lock = _parsed(document)
-    except FileNotFoundError:
-        raise LockError(
+    lock = read_document(
+        _path(ws, spec.name),
+        shown,
+        _parsed,
+        missing=LockError(
             f"the packages of {spec.name} are not locked: no digests are known for them",
             where=shown,
             remedy=how_to_obtain(spec),
-        ) from None
-    except (
-        tomli.TOMLDecodeError,
-        UnicodeDecodeError,
-        IntegrityError,
-        KeyError,
-        TypeError,
-        AttributeError,
-    ) as error:
-        problem = Problem("", f"malformed: {error!s}")
-        remedy = f"delete it and run doit lock:{spec.name}"
-        raise ProblemsError(shown, [problem], remedy=remedy) from None
-    found = changes(lock.inputs, inputs_of(spec))
-    if found:
-        raise StaleLockError(
-            f"the lock of {spec.name} was made from another specification",
-            where=shown,
-            found="\n".join(found),
-            remedy=f"lock again: doit lock:{spec.name}",
-        )
+        ),
+        remedy=f"delete it and run doit lock:{spec.name}",
+    )
+    check_fresh(
+        lock.inputs,
+        inputs_of(spec),
+        f"the lock of {spec.name} was",
+        shown,
+        remedy=f"lock again: doit lock:{spec.name}",
+    )
     return lock
 
 

@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import tomli
 import tomli_w
 
 from plinth.config import Config
 from plinth.digest import Digest, Json
-from plinth.errors import IntegrityError, LockError, Problem, ProblemsError, StaleLockError
-from plinth.lock.inputs import changes, checksum
+from plinth.errors import LockError, ProblemsError
+from plinth.lock.document import check_fresh, read_document
+from plinth.lock.inputs import checksum
 from plinth.report import Progress
 from plinth.spec.base import BaseSpec, DebianRootfs, FoundPython, load_base
 from plinth.store import atomic_write
@@ -168,31 +168,15 @@ def read_lock(ws: Workspace, spec: BaseSpec) -> BaseLock:
     """
     shown = f"locks/base/{spec.name}.toml"
     remedy = "lock again: doit lock:base"
-    try:
-        document = tomli.loads(_path(ws, spec.name).read_bytes().decode())
-        lock = _parsed(document)
-    except FileNotFoundError:
-        raise LockError(
-            f"there is no lock for the base {spec.name}", where=shown, remedy=remedy
-        ) from None
-    except (
-        tomli.TOMLDecodeError,
-        UnicodeDecodeError,
-        IntegrityError,
-        KeyError,
-        TypeError,
-        AttributeError,
-    ) as error:
-        problem = Problem("", f"malformed: {error!s}")
-        raise ProblemsError(shown, [problem], remedy=f"delete it and {remedy}") from None
-    found = changes(lock.inputs, inputs_of(spec))
-    if found:
-        raise StaleLockError(
-            f"the lock of the base {spec.name} was made from another specification",
-            where=shown,
-            found="\n".join(found),
-            remedy=remedy,
-        )
+    lock = read_document(
+        _path(ws, spec.name),
+        shown,
+        _parsed,
+        missing=LockError(f"there is no lock for the base {spec.name}", where=shown, remedy=remedy),
+        remedy=f"delete it and {remedy}",
+    )
+    what = f"the lock of the base {spec.name} was"
+    check_fresh(lock.inputs, inputs_of(spec), what, shown, remedy=remedy)
     return lock
 
 

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import tomli
 import tomli_w
 
 from plinth.base.lock import LockedDeb, dump_debs, locked, parse_debs, read_lock
 from plinth.config import Config
 from plinth.digest import Digest, Json, canonical_json
 from plinth.errors import (
-    IntegrityError,
     LockError,
     PackageError,
-    Problem,
     ProblemsError,
-    StaleLockError,
 )
-from plinth.lock.inputs import changes
+from plinth.lock.document import check_fresh, read_document
 from plinth.report import Progress
 from plinth.spec.base import BaseSpec, DebianRootfs, load_base
 from plinth.spec.image import ImageSpec, load_target
@@ -119,22 +114,15 @@ def read_packages(ws: Workspace, spec: ImageSpec, base: str) -> tuple[LockedDeb,
         return ()
     shown = f"locks/{spec.id}/os.toml"
     remedy = f"lock again: doit lock:{spec.id}"
-    try:
-        document: dict[str, Any] = tomli.loads(_path(ws, spec.id).read_bytes().decode())
-        packages, inputs = parse_debs(document["packages"]), document["inputs"]
-    except FileNotFoundError:
-        raise LockError(
+    packages, inputs = read_document(
+        _path(ws, spec.id),
+        shown,
+        lambda document: (parse_debs(document["packages"]), {**document["inputs"]}),
+        missing=LockError(
             f"the OS packages of {spec.id} are not locked", where=shown, remedy=remedy
-        ) from None
-    except (
-        tomli.TOMLDecodeError,
-        UnicodeDecodeError,
-        IntegrityError,
-        KeyError,
-        TypeError,
-        AttributeError,
-    ) as error:
-        raise ProblemsError(shown, [Problem("", f"malformed: {error!s}")], remedy=remedy) from None
+        ),
+        remedy=remedy,
+    )
     if inputs.get("base") != base:
         raise LockError(
             f"the OS packages of {spec.id} are locked for another base",
@@ -143,12 +131,11 @@ def read_packages(ws: Workspace, spec: ImageSpec, base: str) -> tuple[LockedDeb,
             found=str(inputs.get("base")),
             remedy=f"build on that base: base={inputs.get('base')}",
         )
-    found = changes(inputs, _inputs(ws, spec, load_base(ws.bases, base)))
-    if found:
-        raise StaleLockError(
-            f"the OS packages of {spec.id} were locked from other inputs",
-            where=shown,
-            found="\n".join(found),
-            remedy=remedy,
-        )
+    check_fresh(
+        inputs,
+        _inputs(ws, spec, load_base(ws.bases, base)),
+        f"the lock of {spec.id}'s OS packages was",
+        shown,
+        remedy=remedy,
+    )
     return packages
