@@ -11,8 +11,15 @@ Progress = Callable[[str], None]
 """Receives one line of progress, without its newline."""
 
 
+_told: set[str] = set()
+
+
 def to_stderr(line: str) -> None:
-    """Show a line of progress."""
+    """Show a line of progress; a note that holds for several images once."""
+    if line.startswith("note:"):
+        if line in _told:
+            return
+        _told.add(line)
     print(line, file=sys.stderr, flush=True)
 
 
