@@ -26,6 +26,7 @@ from plinth import contract  # noqa: E402
 from plinth.base.build import planned_base  # noqa: E402
 from plinth.base.model import Base  # noqa: E402
 from plinth.build import ordered  # noqa: E402
+from plinth.digest import Digest  # noqa: E402
 from plinth.engine.load import load  # noqa: E402
 from plinth.lock.stale import check  # noqa: E402
 from plinth.oci.image import assemble  # noqa: E402
@@ -183,11 +184,15 @@ class Plinth:
                 version="3.1.0",
             )
             digest = self.ws.cache.put_file(wheel)
-        path = self.folder / "locks" / IMAGE / "pylock.toml"
+        locks = self.folder / "locks" / IMAGE
         lock = check(self.ws, IMAGE)
         (old,) = (p.file.digest for p in lock.packages if p.name == "threadpoolctl")
-        text = path.read_text().replace(old.hex, digest.hex)
-        path.write_text(text.replace(f"size = {old.size}\n", f"size = {digest.size}\n"))
+        requirements = (locks / "requirements.txt").read_text().replace(old.hex, digest.hex)
+        (locks / "requirements.txt").write_text(requirements)
+        text = (locks / "pylock.toml").read_text().replace(old.hex, digest.hex)
+        text = text.replace(f"size = {old.size}\n", f"size = {digest.size}\n")
+        text = text.replace(lock.requirements_digest, Digest.of(requirements.encode()).hex)
+        (locks / "pylock.toml").write_text(text)
 
 
 def no_op(ours: Plinth, folder: Path) -> tuple[float, float]:

@@ -17,6 +17,8 @@ TIMEOUT = 60
 """Seconds to wait for a server's next byte."""
 
 _TRIES = 4
+# Too slow, too many at once: the 4xx answers after which asking again helps (RFC 9110, 6585).
+_PATIENCE = (408, 425, 429)
 T = TypeVar("T")
 
 Open = Callable[[Mapping[str, str]], requests.Response]
@@ -35,6 +37,10 @@ def retried(ask: Callable[[], T], what: str, *, place: str, remedy: str) -> T:
         try:
             return ask()
         except (requests.RequestException, ConnectionError, TimeoutError) as error:
+            answer = getattr(error, "response", None)
+            status = answer.status_code if answer is not None else 0
+            if 400 <= status < 500 and status not in _PATIENCE:
+                raise FetchError(f"{place} answered {status}", where=what, remedy=remedy) from None
             # Some of them are ValueErrors: an address that is none will not become one.
             if attempt == _TRIES - 1 or isinstance(error, ValueError):
                 raise FetchError(
@@ -100,10 +106,12 @@ def fetch_blob(
             if writer.size:
                 headers["Range"] = f"bytes={writer.size}-"
             with open_(headers) as answer:
-                expected = f"bytes {writer.size}-"
-                resumed = answer.headers.get("Content-Range", "").startswith(expected)
-                if writer.size and not (answer.status_code == 206 and resumed):
+                span = answer.headers.get("Content-Range", "")
+                resumed = answer.status_code == 206 and span.startswith(f"bytes {writer.size}-")
+                if not resumed:
                     writer.restart()
+                    if answer.status_code == 206:
+                        raise requests.ConnectionError("another range than the one asked for")
                 _read(answer, digest, writer)
 
         retried(ask, what, place=place, remedy=remedy)
@@ -115,7 +123,8 @@ def fetch_blob(
 
 
 def _read(answer: requests.Response, digest: Digest, writer: BlobWriter) -> None:
-    for chunk in answer.iter_content(CHUNK):
+    # One byte more than expected tells that it is another file.
+    for chunk in answer.iter_content(min(CHUNK, digest.size - writer.size + 1)):
         writer.write(chunk)
         if writer.size > digest.size:
             return

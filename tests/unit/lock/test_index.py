@@ -416,9 +416,22 @@ def test_a_download_that_always_ends_early_leaves_nothing(
     assert nothing_in(store)
 
 
-@pytest.mark.parametrize("status", [404, 500])
+@pytest.mark.parametrize(
+    ("status", "what", "tries"),
+    [
+        (404, "the package index answered 404", 1),
+        (403, "the package index answered 403", 1),
+        (500, "the package index cannot be reached", 4),
+    ],
+)
 def test_a_download_that_is_not_there_leaves_nothing(
-    server: IndexServer, tmp_path: Path, wheel: Path, pauses: list[float], status: int
+    server: IndexServer,
+    tmp_path: Path,
+    wheel: Path,
+    pauses: list[float],
+    status: int,
+    what: str,
+    tries: int,
 ) -> None:
     server.add(wheel)
     server.instead(FILE, Answer(status, b"an error page"))
@@ -426,7 +439,8 @@ def test_a_download_that_is_not_there_leaves_nothing(
     with pytest.raises(FetchError) as raised:
         index.download(file)
     assert raised.value.where == WHEEL
-    assert raised.value.found == "HTTPError"
+    assert raised.value.what == what
+    assert len(pauses) == tries - 1
     assert nothing_in(store)
 
 

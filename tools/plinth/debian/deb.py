@@ -57,7 +57,12 @@ def read_deb(path: Path, name: str) -> Deb:
         PackageError: it is malformed or hostile: an entry escapes, is a device, is there twice,
             or there is too much of it.
     """
-    members = dict(_ar(path.read_bytes(), name))
+    members: dict[str, bytes] = {}
+    for member, content in _ar(path.read_bytes(), name):
+        # Readers differ in which of two they take.
+        if member.partition(".tar")[0] in {other.partition(".tar")[0] for other in members}:
+            raise PackageError("an ar member is there twice", where=f"{name}: {member}")
+        members[member] = content
     if members.get("debian-binary", b"")[:2] != b"2.":
         raise PackageError("not a Debian package of format 2", where=name)
     control, data = b"", None

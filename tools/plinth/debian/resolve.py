@@ -13,7 +13,12 @@ from typing import Any
 
 from debian.deb822 import Deb822
 from debian.debian_support import Version
-from resolvelib import AbstractProvider, BaseReporter, ResolutionImpossible
+from resolvelib import (
+    AbstractProvider,
+    BaseReporter,
+    ResolutionImpossible,
+    ResolutionTooDeep,
+)
 from resolvelib.resolvers import Resolution
 
 from plinth.debian.archive import Index
@@ -261,6 +266,11 @@ def resolve(
             for cause in error.causes
         )
         raise PackageError("dependencies cannot be met together", found=causes) from None
+    except ResolutionTooDeep as error:
+        raise PackageError(
+            f"no answer was found in {error.round_count} rounds",
+            remedy="ask for the versions of the packages that matter: name=version",
+        ) from None
     chosen: dict[str, Package] = {}
     waiting = [one.name for one in asked]
     while waiting:

@@ -6,6 +6,7 @@ from packaging.utils import parse_wheel_filename
 
 from plinth.digest import Digest
 from plinth.errors import LockError, Problem, StaleLockError
+from plinth.lock.compiled import pins
 from plinth.lock.inputs import changes, checksum, inputs_of
 from plinth.lock.pylock import ImageLock, PylockError, load
 from plinth.lock.target import tags
@@ -58,7 +59,38 @@ def check(ws: Workspace, image_id: str) -> ImageLock:
             remedy=f"lock again: doit lock:{image_id}",
         )
     _fits(lock, target, image_id, shown)
+    _agrees(lock, text.read_text(encoding="utf-8"), image_id, shown)
     return lock
+
+
+def _agrees(lock: ImageLock, requirements: str, image_id: str, shown: str) -> None:
+    """Refuse a lock whose two files do not say the same: each file named is one of those that
+    pip-tools found."""
+    found = {pin.name: pin for pin in pins(requirements)}
+    problems = []
+    for number, package in enumerate(lock.packages):
+        pin = found.get(package.name)
+        if pin is None or package.version != pin.version:
+            pinned = pin.version if pin else "nothing"
+            problems.append(
+                Problem(
+                    f"packages[{number}].version",
+                    f"{package.name} {package.version}, where requirements.txt pins {pinned}",
+                )
+            )
+        elif package.file.digest.hex not in pin.hashes:
+            problems.append(
+                Problem(
+                    f"packages[{number}]",
+                    f"requirements.txt has no such hash for {package.name}: "
+                    f"{package.file.digest.oci}",
+                )
+            )
+    missing = sorted(set(found) - {package.name for package in lock.packages})
+    if missing:
+        problems.append(Problem("packages", f"requirements.txt pins {', '.join(missing)} too"))
+    if problems:
+        raise PylockError(shown, problems, remedy=f"lock again: doit lock:{image_id}")
 
 
 def _fits(lock: ImageLock, target: Target, image_id: str, shown: str) -> None:

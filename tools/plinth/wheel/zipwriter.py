@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import deflate
 
+from plinth.errors import WheelError
 from plinth.layer.gzip import LEVEL
 
 _LOCAL = struct.Struct("<4s5H3L2H")
@@ -21,7 +22,11 @@ _TIME, _DATE = 0, (1 << 5) | 1
 
 
 def write_zip(files: Mapping[str, tuple[int, bytes]]) -> bytes:
-    """A zip of `files`, by name: mode and content; sorted, deflated by the pinned libdeflate."""
+    """A zip of `files`, by name: mode and content; sorted, deflated by the pinned libdeflate.
+
+    Raises:
+        WheelError: there is more than the format holds without extensions.
+    """
     body, central = [], []
     offset = 0
     for name, (mode, data) in sorted(files.items()):
@@ -46,5 +51,11 @@ def write_zip(files: Mapping[str, tuple[int, bytes]]) -> bytes:
         offset += len(local) + len(encoded) + len(packed)
     directory = b"".join(central)
     count = len(central)
+    if count > 0xFFFF or offset + len(directory) > 0xFFFFFFFF:
+        raise WheelError(
+            "too much for a wheel without ZIP64",
+            expected="at most 65535 files and 4 GiB",
+            found=f"{count} files, {offset} bytes",
+        )
     end = _END.pack(b"PK\x05\x06", 0, 0, count, count, len(directory), offset, 0)
     return b"".join([*body, directory, end])
