@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from plinth.actions import Action, ActionResult
 from plinth.base.lock import LockedDeb
-from plinth.debian.deb import File, read_deb
-from plinth.debian.fetch import fetch_debs
-from plinth.debian.merge import Tree
-from plinth.debian.sources import Source
 from plinth.elf.scan import remember
 from plinth.layer import gzip
 from plinth.layer.owner import ROOT
@@ -17,6 +14,9 @@ from plinth.layer.writer import LayerWriter
 from plinth.oci.model import Layer
 from plinth.report import Progress
 from plinth.workspace import Workspace
+
+if TYPE_CHECKING:
+    from plinth.debian.sources import Source
 
 VERSION = 1
 """Raised whenever the code here would give other layers for the same packages."""
@@ -46,6 +46,9 @@ def package_layers(
         name = _title(group)
 
         def work() -> ActionResult:
+            # A build that finds all in its cache pays for none of this.
+            from plinth.debian.fetch import fetch_debs
+
             fetch_debs(ws, packages, sources, progress, again=again)
             progress(f"building the layer of {name}")
             return _layer(ws, group, name)
@@ -88,6 +91,9 @@ def _action(group: Sequence[LockedDeb]) -> Action:
 
 
 def _layer(ws: Workspace, group: Sequence[LockedDeb], name: str) -> ActionResult:
+    from plinth.debian.deb import File, read_deb
+    from plinth.debian.merge import Tree
+
     tree = Tree()
     for package in group:
         deb = read_deb(ws.cache.path(package.digest), package.path.rsplit("/", 1)[-1])

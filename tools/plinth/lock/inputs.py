@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from plinth.digest import Digest, Json, canonical_json
-from plinth.lock.resolver import PIP_TOOLS
 from plinth.spec.image import ImageSpec, Target
+
+PIP_TOOLS = "6.14.0"
+"""The last that runs on Python 3.7."""
 
 FORMAT = 1
 """Raised whenever the code would make another lock of the same inputs."""

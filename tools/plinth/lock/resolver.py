@@ -17,9 +17,9 @@ from plinth.config import Config
 from plinth.digest import Digest
 from plinth.errors import LockError
 from plinth.lock.index import Index
+from plinth.lock.inputs import PIP_TOOLS
 from plinth.report import Progress
 
-PIP_TOOLS = "6.14.0"
 _PINS = Path(__file__).parent / "data" / "pip-tools-cp37.txt"
 _DRIVER = Path(__file__).with_name("_compile_driver.py")
 _OPTIONS = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.tags import Tag, compatible_tags, cpython_tags
@@ -16,8 +17,10 @@ from packaging.utils import (
 )
 from packaging.version import Version
 
-from plinth.lock.index import IndexFile
 from plinth.spec.image import Target
+
+if TYPE_CHECKING:
+    from plinth.lock.index import IndexFile
 
 _MACHINES = {"amd64": "x86_64"}
 _LEGACY = {(2, 17): "manylinux2014", (2, 12): "manylinux2010", (2, 5): "manylinux1"}
