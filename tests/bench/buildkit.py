@@ -95,6 +95,8 @@ class BuildKit:
     def __init__(self, ws: Workspace, wheels: list[WheelFile], folder: Path) -> None:
         self.folder = folder
         self.count = 0
+        # BuildKit remembers the builds of earlier runs.
+        self.run = time.time_ns()
         (folder / "wheels").mkdir(parents=True)
         lines = []
         for wheel in wheels:
@@ -110,7 +112,12 @@ class BuildKit:
         done = subprocess.run(
             [
                 DOCKER,
-                *("build", "--quiet", "--network=none", f"--build-arg=BUST={self.count}"),
+                *(
+                    "build",
+                    "--quiet",
+                    "--network=none",
+                    f"--build-arg=BUST={self.run}-{self.count}",
+                ),
                 *("--tag=plinth-bench:latest", str(self.folder)),
             ],
             check=False,
