@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from difflib import unified_diff
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -165,8 +166,9 @@ def write_catalog(ws: Workspace, *, check: bool) -> bool:
     if old == text:
         return False
     if check:
-        before, after = set(old.splitlines()), text.splitlines()
-        changed = [line for line in after if line not in before]
+        compared = unified_diff(old.splitlines(), text.splitlines(), lineterm="", n=0)
+        # Without the two file names and the positions.
+        changed = [line for line in compared if not line.startswith("@@")][2:]
         raise PlinthError(
             "the catalogue is not what specifications, locks and images say",
             where="docs/catalog.md",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import tomli_w
 
 from plinth.errors import PlinthError, Problem, ProblemsError, SpecError
+from plinth.spec.base import NAME
 from plinth.spec.image import load_image
 from plinth.store import atomic_write
 from plinth.workspace import Workspace
@@ -26,8 +28,9 @@ def read_requirements(path: Path) -> list[str]:
         raise ProblemsError(str(path), [Problem("", f"cannot be read: {error}")]) from None
     found, problems = [], []
     for number, line in enumerate(lines, 1):
-        text = line.split(" #")[0].strip()
-        if not text or text.startswith("#"):
+        # As pip has it: a comment begins at the start or after white space.
+        text = re.sub(r"(^|\s)#.*", "", line).strip()
+        if not text:
             continue
         if text.startswith("-") or text.startswith((".", "/")):
             problems.append(Problem(f"line {number}", f"only names and versions, not {text!r}"))
@@ -50,8 +53,12 @@ def write_extension(
 
     Raises:
         SpecError: the result is not a valid specification; nothing is left behind.
-        PlinthError: another image has that name.
+        PlinthError: another image has that name, or this one was edited.
     """
+    if not NAME.fullmatch(name):
+        # Before anything is written: a name with a slash would be a folder.
+        problem = Problem("", f"{name!r} cannot be an image id: lower case, digits, '.', '-', '_'")
+        raise SpecError(f"images/{name}.toml", [problem])
     document = {
         "extends": extends,
         "summary": f"{extends} with {', '.join([*requirements, *packages]) or 'nothing more'}",
@@ -61,19 +68,19 @@ def write_extension(
     path = ws.images / f"{name}.toml"
     text = f"# Made by plinth extend {extends}; yours to edit.\n{tomli_w.dumps(document)}"
     old = path.read_text(encoding="utf-8") if path.exists() else None
-    if old is not None and f'extends = "{extends}"' not in old:
+    if old == text:
+        return
+    if old is not None:
         raise PlinthError(
-            f"there is an image {name} already, and it does not extend {extends}",
+            f"there is an image {name} already, and it is another one",
             where=f"images/{name}.toml",
-            remedy="choose another name with --name",
+            remedy=f"edit that file and run doit lock:{name} and doit build:{name}, remove it, "
+            "or choose another name with --name",
         )
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     try:
         load_image(ws.images, name)
     except SpecError:
-        if old is None:
-            path.unlink()
-        else:
-            path.write_text(old, encoding="utf-8")
+        path.unlink()
         raise

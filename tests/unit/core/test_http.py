@@ -296,7 +296,23 @@ def test_a_file_that_is_not_there_is_asked_for_once(
     assert files(store) == []
 
 
-@pytest.mark.parametrize("code", [500, 502, 503, 504])
+@pytest.mark.parametrize("code", [401, 403, 410, 416])
+def test_a_server_that_refuses_is_asked_once(
+    tmp_path: Path, store: BlobStore, pauses: list[float], code: int
+) -> None:
+    with (
+        scripted(tmp_path, status(code)) as (server, seen),
+        pytest.raises(FetchError) as raised,
+    ):
+        fetch(server.url, store)
+    assert raised.value.what == f"the mirror answered {code}"
+    assert raised.value.where == WHAT
+    assert raised.value.remedy == "configure another"
+    assert len(seen.ranges) == 1
+    assert pauses == []
+
+
+@pytest.mark.parametrize("code", [408, 425, 429, 500, 502, 503, 504])
 def test_a_server_in_trouble_is_asked_again(
     tmp_path: Path, store: BlobStore, pauses: list[float], code: int
 ) -> None:

@@ -66,10 +66,11 @@ def _without(line: str, omit: Collection[str]) -> str:
     field, _, value = line.partition(": ")
     if field not in ("Depends", "Pre-Depends"):
         return line
+    # As `plinth.debian.resolve` has it: one alternative left out, and nothing is pulled in.
     groups = [
         group
-        for group in value.split(", ")
-        if re.split(r"[ :|(]", group.strip(), maxsplit=1)[0] not in omit
+        for group in map(str.strip, value.split(","))
+        if not any(re.split(r"[ :(]", one.strip())[0] in omit for one in group.split("|"))
     ]
     return f"{field}: {', '.join(groups)}"
 

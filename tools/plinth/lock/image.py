@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -45,6 +46,7 @@ class _Request:
     index: LoopbackIndex
     sources: tuple[str, ...]
     extended: str
+    held: Mapping[str, str]
     places: Mapping[str, str]
 
 
@@ -131,11 +133,13 @@ def _prepare(
     }
     bounds = [constraint.requirement for constraint in spec.constraints]
     extended = ""
+    held: dict[str, str] = {}
     if spec.extends:
         # What the other image holds stays as it is there, so that its layers are shared.
         below = stale.check(ws, spec.extends)
         extended = below.requirements_digest
-        bounds += [f"{package.name}=={package.version}" for package in below.packages]
+        held = {package.name: package.version for package in below.packages}
+        bounds += [f"{name}=={version}" for name, version in held.items()]
     for name, lines in sources.items():
         path = folder / name
         path.parent.mkdir()
@@ -156,7 +160,7 @@ def _prepare(
     for name in [*pinned, *(Requirement(r).name for lines in sources.values() for r in lines)]:
         loopback.prefetch(name)
     places = {project: spec.indexes[project] for project in others}
-    return _Request(spec, target, folder, loopback, tuple(sources), extended, places)
+    return _Request(spec, target, folder, loopback, tuple(sources), extended, held, places)
 
 
 def _compile(
@@ -184,11 +188,17 @@ def _compile(
 
 
 def _readable(failure: str, request: _Request) -> str:
-    """pip-compile's words without this machine's addresses and folders."""
+    """pip-compile's words without this machine's addresses and folders; of what they name, what
+    the extended image holds, which they leave out."""
     text = failure.replace(request.index.url, "the index").replace(f"{request.folder}/", "")
     lines = [line for line in text.strip().splitlines() if line.strip()]
     # A list of all versions there ever were says less than its beginning.
-    return "\n".join(line if len(line) < 300 else f"{line[:300]} …" for line in lines[-25:])
+    shown = [line if len(line) < 300 else f"{line[:300]} …" for line in lines[-25:]]
+    named = {canonicalize_name(n) for n in re.findall(r"(?:asked for:|needs) ([\w.-]+)", text)}
+    held = sorted(named & request.held.keys())
+    return "\n".join(
+        [*shown, *(f"{request.spec.extends} holds {name} {request.held[name]}" for name in held)]
+    )
 
 
 def _lock(

@@ -142,7 +142,7 @@ def _extended(folder: Path, image_id: str, table: Table, extends: str) -> ImageS
         raise SpecError(
             f"images/{image_id}.toml",
             [Problem("extends", f"there is no image {extends!r}")],
-            remedy=f"known here: {', '.join(image_ids(folder))}",
+            remedy=f"known here: {', '.join(i for i in image_ids(folder) if i != image_id)}",
         )
     if read(folder / f"{extends}.toml", f"images/{extends}.toml").text("extends", required=False):
         problem = Problem("extends", f"{extends} extends another image itself; extend that one")
