@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
@@ -152,14 +153,28 @@ class Registry:
 
         host = urlsplit(self._url).netloc
         try:
-            found = auth.load_config().resolve_authconfig(host)
-        except DockerException as error:
+            with warnings.catch_warnings():
+                # Of a helper that is missing the library only warns, and then fails unclearly.
+                warnings.simplefilter("error", UserWarning)
+                found = auth.load_config().resolve_authconfig(host)
+        except (DockerException, UserWarning, OSError, ValueError) as error:
             raise FetchError(
-                f"the credentials for the registry cannot be read: {error}", where=host
+                "the credentials for the registry cannot be read",
+                where=host,
+                found=str(error),
+                remedy="log in again with docker login, or mend credHelpers in its settings",
             ) from None
-        if not found or not found.get("username"):
+        # What the settings hold and what helpers say is spelled differently by the library.
+        known = {key.lower(): value for key, value in (found or {}).items()}
+        if known.get("identitytoken"):
+            raise FetchError(
+                "the login for the registry is an identity token, which plinth does not speak",
+                where=host,
+                remedy=f"log in with a password or an access token: docker login {host}",
+            )
+        if not known.get("username"):
             return None
-        return str(found["username"]), str(found.get("password", ""))
+        return str(known["username"]), str(known.get("password") or "")
 
 
 def pull(rootfs: ImageRootfs, urls: Sequence[str], store: BlobStore) -> None:
