@@ -10,6 +10,26 @@ from pathlib import Path
 from plinth.wheel.record import Row, row_of, write
 
 METADATA = "Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{more}"
+BASE = """\
+summary = "a test"
+architecture = "amd64"
+glibc = "2.27"
+
+[rootfs]
+kind = "debian"
+distribution = "debian"
+suites = ["bookworm"]
+components = ["main"]
+keyring = "debian-archive-keyring"
+packages = []
+
+[python]
+version = "3.7"
+kind = "found"
+requirements = [{requirements}]
+"""
+"""The smallest base specification, to be formatted with its Python requirements."""
+
 WHEEL = "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 
 

@@ -17,6 +17,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import helpers
 from helpers import make_wheel
 from index_server import AS_OF, UPLOADED, Answer, IndexServer
 from integration.conftest import ROOT
@@ -52,24 +53,7 @@ summary = "a test"
 requirements = [{requirements}]
 as-of = 2021-06-01T00:00:00Z
 """
-BASE = """\
-summary = "a test"
-architecture = "amd64"
-glibc = "2.27"
-
-[rootfs]
-kind = "debian"
-distribution = "debian"
-suites = ["bookworm"]
-components = ["main"]
-keyring = "debian-archive-keyring"
-packages = []
-
-[python]
-version = "3.7"
-kind = "found"
-requirements = ["demo-server"]
-"""
+BASE = helpers.BASE.format(requirements='"demo-server"')
 REQUIREMENTS = ("demo-app", "demo-native>=1", "demo-source")
 LATER = "2021-06-01T00:00:01.000000Z"
 # A PEP 517 backend that can tell an sdist's metadata, which is all that a resolver asks of it.

@@ -58,19 +58,19 @@ def opened(
     url: str,
     headers: Mapping[str, str],
     *,
-    missing: str,
     what: str,
+    missing: str = "",
 ) -> requests.Response:
     """The streaming answer for `url`, asked with `get` (of a session, or of requests).
 
     Raises:
-        FetchError: there is no such file; `missing` says so, of `what`.
+        FetchError: there is no such file, and `missing` says so, of `what`.
         requests.HTTPError: the server answered with another error.
     """
     answer = get(url, headers=headers, stream=True, timeout=TIMEOUT)
     if answer.status_code >= 400:
         answer.close()
-    if answer.status_code == 404:
+    if missing and answer.status_code == 404:
         raise FetchError(missing, where=what)
     answer.raise_for_status()
     return answer

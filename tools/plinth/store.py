@@ -201,11 +201,19 @@ class BlobStore:
         *,
         admit: Callable[[Path], None] | None = None,
     ) -> Digest:
-        """Copy the file at `path` into the store; see `BlobWriter.commit` for the rest."""
+        """Copy the file at `path` into the store; see `BlobWriter.commit` for the rest.
+
+        Raises:
+            IntegrityError: it is not the blob `expected` names; says which file.
+        """
         with path.open("rb") as source, self.writer() as writer:
             while chunk := source.read(CHUNK):
                 writer.write(chunk)
-            return writer.commit(expected, admit=admit)
+            try:
+                return writer.commit(expected, admit=admit)
+            except IntegrityError as error:
+                error.where = error.where or str(path)
+                raise
 
     def writer(self) -> BlobWriter:
         """A writer for one new blob; use it in a `with` block."""

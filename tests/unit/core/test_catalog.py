@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import helpers
 from plinth import catalog, commands
 from plinth.digest import Digest
 from plinth.errors import LayoutError, LockError, PlinthError, StaleLockError
@@ -20,24 +21,7 @@ from plinth.record import Record, write_record
 from plinth.spec.image import load_image, load_target
 from plinth.workspace import Workspace
 
-BASE = """\
-summary = "a test"
-architecture = "amd64"
-glibc = "2.27"
-
-[rootfs]
-kind = "debian"
-distribution = "debian"
-suites = ["bookworm"]
-components = ["main"]
-keyring = "debian-archive-keyring"
-packages = []
-
-[python]
-version = "3.7"
-kind = "found"
-requirements = []
-"""
+BASE = helpers.BASE.format(requirements="")
 IMAGE = """\
 framework = "{framework}"
 version = "{version}"

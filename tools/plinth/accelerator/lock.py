@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,11 +179,7 @@ def _wheels(ws: Workspace, spec: Accelerator, config: Config) -> tuple[LockedPac
                 f"the index has no wheel for {text}", where=f"base/{spec.name}.toml: wheels"
             )
         best = max(fitting, key=lambda one: (one.version, -one.rank, one.file.name))
-        moment = (
-            best.file.uploaded
-            or datetime.datetime.fromtimestamp(0, datetime.timezone.utc).isoformat()
-        )
-        file = LockedFile(best.file.name, best.file.digest, moment)
+        file = LockedFile.of(best.file)
         found.append(LockedPackage(wanted.name, str(best.version), file, False, direct=True))
     return tuple(found)
 

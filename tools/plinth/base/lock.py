@@ -20,6 +20,7 @@ from plinth.store import atomic_write
 from plinth.workspace import Workspace
 
 if TYPE_CHECKING:
+    from plinth.debian.archive import Index
     from plinth.debian.resolve import Package
 
 FORMAT = 1
@@ -108,17 +109,31 @@ def lock_base(ws: Workspace, name: str, *, config: Config, progress: Progress) -
 def _debian(
     rootfs: DebianRootfs, architecture: str, config: Config, progress: Progress
 ) -> tuple[tuple[LockedDeb, ...], dict[str, str]]:
-    from plinth.debian.archive import keyring_of, read_index
     from plinth.debian.resolve import resolve
+
+    indexes = signed_indexes(rootfs, architecture, config, progress)
+    found = resolve(indexes, rootfs.packages, rootfs.omit)
+    return locked(found), {index.source.suite: index.in_release.hex for index in indexes}
+
+
+def signed_indexes(
+    rootfs: DebianRootfs, architecture: str, config: Config, progress: Progress
+) -> list[Index]:
+    """The indexes of the suites of `rootfs`, fetched and verified.
+
+    Raises:
+        FetchError: an archive is not configured or cannot be reached.
+        PackageError: a signature or an index is not right.
+    """
+    from plinth.debian.archive import keyring_of, read_index
     from plinth.debian.sources import find_sources
 
-    indexes = []
     keyring = keyring_of(rootfs.keyring, config)
+    indexes = []
     for source in find_sources(rootfs.distribution, rootfs.suites, config):
         progress(f"reading the signed index of {source.suite}")
         indexes.append(read_index(source, rootfs.components, architecture, keyring))
-    found = resolve(indexes, rootfs.packages, rootfs.omit)
-    return locked(found), {index.source.suite: index.in_release.hex for index in indexes}
+    return indexes
 
 
 def locked(packages: Iterable[Package]) -> tuple[LockedDeb, ...]:

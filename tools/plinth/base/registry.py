@@ -12,7 +12,7 @@ import requests
 
 from plinth.digest import Digest
 from plinth.errors import FetchError, IntegrityError
-from plinth.http import TIMEOUT, fetch_blob, retried
+from plinth.http import TIMEOUT, fetch_blob
 from plinth.oci.model import CONFIG, LAYER_GZIP, MANIFEST
 from plinth.spec.base import ImageRootfs
 from plinth.store import BlobStore
@@ -63,31 +63,6 @@ class Registry:
             return False
         # A challenge is an answer: the token is fetched when there is something to pull.
         return answer.status_code in (200, 401)
-
-    def manifest(self, digest: Digest) -> bytes:
-        """The manifest `digest` names, verified.
-
-        Raises:
-            FetchError: the registry cannot be reached or has no such manifest.
-            IntegrityError: what it sends is not what the digest names.
-        """
-
-        def ask() -> bytes:
-            url = f"{self._base}/manifests/{digest.oci}"
-            with self._get(url, {"Accept": MANIFEST}) as answer:
-                # One byte more than promised tells a lie from the truth.
-                return answer.raw.read(digest.size + 1, decode_content=True)
-
-        what = f"{self._repository}@{digest.oci}"
-        data = retried(ask, what, place="the registry", remedy=_REMEDY)
-        if Digest.of(data) != digest:
-            raise IntegrityError(
-                "the registry's manifest is another one",
-                where=what,
-                expected=f"{digest.oci}, {digest.size} bytes",
-                found=f"{Digest.of(data).oci}, {len(data)} bytes",
-            )
-        return data
 
     def pull_blob(self, digest: Digest, store: BlobStore) -> None:
         """Bring a blob into `store`, verified while it streams.

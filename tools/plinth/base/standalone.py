@@ -40,11 +40,7 @@ def fetch(python: StandalonePython, config: Config, store: BlobStore) -> None:
     if "://" not in place:
         for path in (Path(place) / python.asset, Path(place) / python.tag / python.asset):
             if path.is_file():
-                try:
-                    store.put_file(path, python.digest)
-                except IntegrityError as error:
-                    error.where = str(path)
-                    raise
+                store.put_file(path, python.digest)
                 return
         raise FetchError("the folder has no such file", where=f"{place}: {python.asset}")
 

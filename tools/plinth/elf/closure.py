@@ -148,12 +148,10 @@ def check(
     problems += checker.conflicts()
     gpu: dict[str, list[str]] = {}
     for path in sorted(tree.objects):
-        if _GPU.match(posixpath.basename(path)):
+        if not rules.gpu and _GPU.match(posixpath.basename(path)):
             gpu.setdefault(tree.layer_of[path], []).append(posixpath.basename(path))
     notes = []
     for layer, names in gpu.items():
-        if rules.gpu:
-            continue
         if layer in frameworks:
             notes.append(f"{layer} carries libraries of a GPU: {', '.join(names)}")
         else:

@@ -30,7 +30,7 @@ class ElfError(ValueError):
 class ElfFile:
     """One object: `needed` are DT_NEEDED names in order, `rpath` and `runpath` search folders as
     written, `requires` symbol versions wanted by the name of the library, `provides` symbol
-    versions defined."""
+    versions defined; `identity` tells its content from any other's (size and CRC-32)."""
 
     soname: str = ""
     needed: tuple[str, ...] = ()

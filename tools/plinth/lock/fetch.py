@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plinth.config import Config
-from plinth.errors import FetchError, IntegrityError
+from plinth.errors import FetchError
 from plinth.lock.pylock import LockedPackage, every_file
 from plinth.report import Progress, human_size
 from plinth.workspace import Workspace
@@ -87,11 +87,7 @@ def _fetch(
 
     local = folder / package.file.name if folder else None
     if local is not None and local.is_file():
-        try:
-            ws.cache.put_file(local, package.file.digest, admit=check)
-        except IntegrityError as error:
-            error.where = str(local)
-            raise
+        ws.cache.put_file(local, package.file.digest, admit=check)
         return
     for file in index.files(package.name, None):
         if file.digest == package.file.digest:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -66,15 +65,15 @@ def lock_images(
     Raises:
         PlinthError: a specification is invalid, requirements conflict, or the index fails.
     """
-    ids = list(ids)
+    specs = [load_image(ws.images, image_id) for image_id in ids]
     # What extends another image is locked on top of that one's lock, so after it.
-    later = [image_id for image_id in ids if load_image(ws.images, image_id).extends]
-    written = _lock_all(ws, [i for i in ids if i not in later], config, upgrade, progress)
-    written += _lock_all(ws, later, config, upgrade, progress)
-    for image_id in later:
-        spec = load_image(ws.images, image_id)
+    later = [spec for spec in specs if spec.extends]
+    first = [spec.id for spec in specs if not spec.extends]
+    written = _lock_all(ws, first, config, upgrade, progress)
+    written += _lock_all(ws, [spec.id for spec in later], config, upgrade, progress)
+    for spec in later:
         if lock_packages(ws, spec, config=config, progress=progress):
-            written.append(image_id)
+            written.append(spec.id)
     if not written:
         progress("locks are fresh: nothing to do")
     return list(dict.fromkeys(written))
@@ -253,11 +252,7 @@ def _chosen(request: _Request, pin: Pin) -> tuple[LockedFile, bool]:
             remedy="bound the version with [[python.constraints]]",
         )
     best = min(found, key=lambda candidate: (candidate.rank, candidate.file.name))
-    file = best.file
-    uploaded = (
-        file.uploaded or datetime.datetime.fromtimestamp(0, datetime.timezone.utc).isoformat()
-    )
-    return LockedFile(file.name, file.digest, uploaded), best.is_sdist
+    return LockedFile.of(best.file), best.is_sdist
 
 
 def _build_requires(

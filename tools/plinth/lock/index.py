@@ -21,7 +21,7 @@ from packaging.utils import canonicalize_name
 from plinth.config import Config
 from plinth.digest import Digest
 from plinth.errors import FetchError, IntegrityError, LockError
-from plinth.http import TIMEOUT, fetch_blob, retried
+from plinth.http import TIMEOUT, fetch_blob, opened, retried
 from plinth.lock import links
 from plinth.store import BlobStore, atomic_write
 
@@ -269,12 +269,7 @@ class Index:
         """
 
         def open_(headers: Mapping[str, str]) -> requests.Response:
-            answer = self._session.get(file.url, headers=headers, stream=True, timeout=TIMEOUT)
-            if not answer.ok:
-                # Its body stays unread, so nobody else would give the connection back.
-                answer.close()
-            answer.raise_for_status()
-            return answer
+            return opened(self._session.get, file.url, headers, what=file.name)
 
         fetch_blob(
             open_, file.digest, self._blobs, file.name, place=_PLACE, remedy=_REMEDY, admit=admit

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tomli_w
 
-from plinth.base.lock import LockedDeb, dump_debs, locked, parse_debs, read_lock
+from plinth.base.lock import LockedDeb, dump_debs, locked, parse_debs, read_lock, signed_indexes
 from plinth.config import Config
 from plinth.digest import Digest, Json, canonical_json
 from plinth.errors import (
@@ -75,18 +75,12 @@ def lock_packages(ws: Workspace, spec: ImageSpec, *, config: Config, progress: P
 def _resolved(
     ws: Workspace, spec: ImageSpec, base: BaseSpec, config: Config, progress: Progress
 ) -> tuple[LockedDeb, ...]:
-    from plinth.debian.archive import keyring_of, read_index
     from plinth.debian.resolve import resolve
-    from plinth.debian.sources import find_sources
 
     rootfs = base.rootfs
     assert isinstance(rootfs, DebianRootfs)  # noqa: S101 - the caller chose it for that
     held = {package.name: package for package in read_lock(ws, base).packages}
-    keyring = keyring_of(rootfs.keyring, config)
-    indexes = []
-    for source in find_sources(rootfs.distribution, rootfs.suites, config):
-        progress(f"reading the signed index of {source.suite}")
-        indexes.append(read_index(source, rootfs.components, base.architecture, keyring))
+    indexes = signed_indexes(rootfs, base.architecture, config, progress)
     wanted = [f"{name}={package.version}" for name, package in sorted(held.items())]
     wanted += [name for name in spec.os_packages if name not in held]
     try:

@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tomli
 import tomli_w
@@ -20,6 +20,9 @@ from packaging.utils import (
 
 from plinth.digest import Digest, Json
 from plinth.errors import IntegrityError, Problem, ProblemsError
+
+if TYPE_CHECKING:
+    from plinth.lock.index import IndexFile
 
 STORE = "../../build/cache/blobs/sha256"
 """The wheel store, relative to the lock's folder: files lie there under their digest."""
@@ -36,6 +39,12 @@ class LockedFile:
     name: str
     digest: Digest
     upload_time: str
+
+    @classmethod
+    def of(cls, file: IndexFile) -> LockedFile:
+        """The file of an index; where that tells no upload time, the epoch."""
+        epoch = datetime.datetime.fromtimestamp(0, datetime.timezone.utc).isoformat()
+        return cls(file.name, file.digest, file.uploaded or epoch)
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from packaging.utils import parse_wheel_filename
-
 from plinth.digest import Digest
 from plinth.errors import LockError, Problem, StaleLockError
 from plinth.lock.compiled import pins
 from plinth.lock.inputs import changes, checksum, inputs_of
 from plinth.lock.pylock import ImageLock, PylockError, load
-from plinth.lock.target import tags
+from plinth.lock.target import fits
 from plinth.spec.image import Target, load_image, load_target
 from plinth.workspace import Workspace
 
@@ -95,7 +93,6 @@ def _agrees(lock: ImageLock, requirements: str, image_id: str, shown: str) -> No
 
 def _fits(lock: ImageLock, target: Target, image_id: str, shown: str) -> None:
     """Refuse wheels that the image's Python or libc cannot load, whoever wrote the lock."""
-    ranks = tags(target.python, target.glibc, target.architecture)
     problems = [
         Problem(
             f"packages[{number}].wheels[0].name",
@@ -103,8 +100,7 @@ def _fits(lock: ImageLock, target: Target, image_id: str, shown: str) -> None:
             f"{target.python} and glibc up to {target.glibc[0]}.{target.glibc[1]}",
         )
         for number, package in enumerate(lock.packages)
-        if not package.is_sdist
-        and not any(tag in ranks for tag in parse_wheel_filename(package.file.name)[3])
+        if not package.is_sdist and not fits(package.file.name, target)
     ]
     if problems:
         raise PylockError(shown, problems, remedy=f"lock again: doit lock:{image_id}")
