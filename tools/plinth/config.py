@@ -23,6 +23,9 @@ _KEYS = {
     "files": dict,
     "keyrings": dict,
     "indexes": dict,
+    "trust": str,
+    "builder": str,
+    "policy": str,
 }
 
 
@@ -42,6 +45,11 @@ class Config:
     keyrings: files with public keys of archives, by the name a specification gives them.
     indexes: further package indexes, by the name a specification gives them for certain
         projects, `{"pytorch-cpu": "https://…"}`.
+    trust: whose signatures are made and believed: `public` (Sigstore's own), `embedded` (the
+        trust domain on this machine), or the path of a client trust config; empty means that
+        nobody chose yet.
+    builder: the URI of who builds here, for provenance; empty means somebody's own machine.
+    policy: the path of the policy file that `verify` applies where no other is named.
     """
 
     index_url: str = ""
@@ -51,6 +59,9 @@ class Config:
     files: Mapping[str, str] = field(default_factory=dict)
     keyrings: Mapping[str, str] = field(default_factory=dict)
     indexes: Mapping[str, str] = field(default_factory=dict)
+    trust: str = ""
+    builder: str = ""
+    policy: str = ""
 
     def registry_urls(self, name: str) -> tuple[str, ...]:
         """The base URLs of registry `name`, in order of preference; empty where none is set."""
@@ -97,6 +108,9 @@ def load(environment: Mapping[str, str] = os.environ) -> Config:
         files=document.get("files", {}),
         keyrings=document.get("keyrings", {}),
         indexes=document.get("indexes", {}),
+        trust=document.get("trust", ""),
+        builder=document.get("builder", ""),
+        policy=document.get("policy", ""),
     )
 
 

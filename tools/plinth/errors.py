@@ -130,3 +130,7 @@ class ClosureError(PlinthError):
 
 class EngineError(PlinthError):
     """A Docker Engine that is absent, or a container that did not behave."""
+
+
+class AttestationError(PlinthError):
+    """A statement, signature or trust configuration that cannot be made or used."""

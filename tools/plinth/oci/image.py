@@ -46,7 +46,29 @@ def assemble(
     `annotations` go into the manifest, and as labels into the config, where `docker inspect`
     shows them.
     """
-    config: Json = {
+    config = store.put(
+        canonical_json(config_json(layers, architecture, created, runtime, annotations))
+    )
+    manifest: Json = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": Descriptor(CONFIG, config).to_json(),
+        "layers": [layer.descriptor.to_json() for layer in layers],
+        "annotations": dict(annotations),
+    }
+    manifest_digest = store.put(canonical_json(manifest))
+    return Image(Descriptor(MANIFEST, manifest_digest), config, tuple(layers))
+
+
+def config_json(
+    layers: Sequence[Layer],
+    architecture: str,
+    created: str,
+    runtime: Runtime,
+    annotations: Mapping[str, str],
+) -> dict[str, Json]:
+    """The config of an image (OCI image-spec, config.md); the arguments are `assemble`'s."""
+    return {
         "architecture": architecture,
         "os": "linux",
         "created": created,
@@ -64,13 +86,3 @@ def assemble(
             {"created": created, "created_by": f"plinth: {layer.name}"} for layer in layers
         ],
     }
-    config_digest = store.put(canonical_json(config))
-    manifest: Json = {
-        "schemaVersion": 2,
-        "mediaType": MANIFEST,
-        "config": Descriptor(CONFIG, config_digest).to_json(),
-        "layers": [layer.descriptor.to_json() for layer in layers],
-        "annotations": dict(annotations),
-    }
-    manifest_digest = store.put(canonical_json(manifest))
-    return Image(Descriptor(MANIFEST, manifest_digest), config_digest, tuple(layers))

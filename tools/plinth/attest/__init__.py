@@ -1,0 +1,1 @@
+"""Attestations: what is said of an image (statements), signed, and attached to it."""

@@ -1,0 +1,1 @@
+"""Verification: everything an auditor who trusts nothing can check of an image."""
