@@ -145,6 +145,46 @@ def task_test() -> Iterator[Task]:
         }
 
 
+def task_sbom() -> Iterator[Task]:
+    """write the SBOM (CycloneDX) of images to build/sbom"""
+    for image in IMAGES:
+        yield {
+            "name": image,
+            "doc": f"write the SBOM of {image}",
+            "actions": [action(commands.sbom, WS, image)],
+            "task_dep": [f"build:{image}"],
+        }
+
+
+def task_sign() -> Iterator[Task]:
+    """sign images: signature, SLSA provenance and SBOM, attached in build/oci"""
+    for image in IMAGES:
+        yield {
+            "name": image,
+            "doc": f"sign {image}",
+            "actions": [action(commands.sign, WS, [image], trust=get_var("trust", ""))],
+            "task_dep": [f"build:{image}"],
+        }
+
+
+def task_verify() -> Iterator[Task]:
+    """verify signed images as an auditor would (rebuild=1: build them again, too)"""
+    for image in IMAGES:
+        yield {
+            "name": image,
+            "doc": f"verify {image}",
+            "actions": [
+                action(
+                    commands.verify,
+                    WS,
+                    image,
+                    trust=get_var("trust", ""),
+                    rebuild=get_var("rebuild", "") not in ("", "0"),
+                )
+            ],
+        }
+
+
 def task_catalog() -> Task:
     """write docs/catalog.md from specifications, locks and the images built"""
     check = {

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 from plinth import __version__, commands
 from plinth.errors import PlinthError
+from plinth.trust import cli as trust_cli
+from plinth.verify import cli as verify_cli
 from plinth.workspace import Workspace
 
 
@@ -50,6 +52,18 @@ def _parser() -> argparse.ArgumentParser:
     catalog = verbs.add_parser("catalog", help="write docs/catalog.md from the images built")
     catalog.add_argument("--check", action="store_true", help="only compare; fail on a difference")
     verbs.add_parser("validate", help="check the OCI layout")
+    sbom = verbs.add_parser("sbom", help="write the SBOM of built images to build/sbom")
+    sbom.add_argument("ids", nargs="+", metavar="ID")
+    sign = verbs.add_parser("sign", help="sign built images: signature, provenance, SBOM")
+    sign.add_argument("ids", nargs="+", metavar="ID")
+    sign.add_argument(
+        "--trust", default="", help="public, embedded, or the file of a client trust config"
+    )
+    sign.add_argument(
+        "--identity-token", default="", metavar="FILE", help="an OIDC token to sign with (-: stdin)"
+    )
+    verify_cli.add_parser(verbs)
+    trust_cli.add_parser(verbs)
     return parser
 
 
@@ -58,6 +72,8 @@ def _run(arguments: argparse.Namespace) -> None:
     verb = arguments.verb
     if verb == "validate":
         commands.validate(ws)
+    elif verb == "sign":
+        commands.sign(ws, arguments.ids, trust=arguments.trust, token=arguments.identity_token)
     elif verb == "catalog":
         commands.catalog(ws, check=arguments.check)
     elif verb == "lock":
@@ -90,14 +106,19 @@ def _run(arguments: argparse.Namespace) -> None:
                 commands.explain(ws, image, base=arguments.base, accelerator=arguments.accelerator)
             elif verb == "load":
                 commands.load(ws, image)
+            elif verb == "sbom":
+                commands.sbom(ws, image)
             else:
                 commands.test(ws, image)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code is 0, 1 for an error shown, 2 for wrong usage, 130 for ^C."""
+    """Run one command; the exit code is 0, 1 for an error shown, 2 for wrong usage, 130 for ^C,
+    or what the command itself documents."""
     arguments = _parser().parse_args(argv)
     try:
+        if hasattr(arguments, "run"):
+            return int(arguments.run(arguments) or 0)
         _run(arguments)
     except PlinthError as error:
         print(f"plinth: {error}", file=sys.stderr)

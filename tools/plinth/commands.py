@@ -185,3 +185,41 @@ def validate(ws: Workspace) -> None:
     if problems:
         raise ProblemsError(str(ws.layout.root), problems)
     print(f"{ws.layout.root}: valid, {len(references(ws.layout))} images")
+
+
+def sbom(ws: Workspace, image_id: str) -> None:
+    """Write the SBOM of a built image to build/sbom/<id>.cdx.json."""
+    from plinth.sbom.command import write_sbom
+
+    print(f"wrote {write_sbom(ws, image_id)}")
+
+
+def sign(ws: Workspace, ids: Sequence[str], *, trust: str = "", token: str = "") -> None:
+    """Sign built images; see `plinth.attest.sign.sign_images`."""
+    from plinth import config
+    from plinth.attest.sign import sign_images
+    from plinth.report import to_stderr
+
+    signed = sign_images(
+        ws, ids, trust=trust, token=token, config=config.load(), progress=to_stderr
+    )
+    for one in signed:
+        entries = ", ".join(map(str, one.log_indexes))
+        print(f"{one.id}: signed {one.image.manifest.oci}, log entries {entries}")
+
+
+def verify(ws: Workspace, image_id: str, *, trust: str = "", rebuild: bool = False) -> None:
+    """Verify a built image as an auditor would; see `plinth.verify.cli`.
+
+    Raises:
+        VerificationError: a check failed, or could not be made; what is said is printed already.
+    """
+    from plinth.cli import main
+    from plinth.errors import VerificationError
+
+    arguments = ["verify", f"oci:{ws.layout.root}:{image_id}", "--checkout", str(ws.root)]
+    arguments += ["--inputs", str(ws.cache.root)]
+    arguments += ["--trust", trust] if trust else []
+    code = main([*arguments, *(["--rebuild"] if rebuild else [])])
+    if code:
+        raise VerificationError(f"{image_id} is not verified", remedy="see above")

@@ -134,3 +134,7 @@ class EngineError(PlinthError):
 
 class AttestationError(PlinthError):
     """A statement, signature or trust configuration that cannot be made or used."""
+
+
+class VerificationError(PlinthError):
+    """An image that was verified, and rejected."""

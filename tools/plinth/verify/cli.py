@@ -1,0 +1,209 @@
+"""`plinth verify`: the command line of verification, usable without a checkout."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from plinth.errors import PlinthError
+
+if TYPE_CHECKING:
+    from plinth.verify.policy import Policy
+    from plinth.verify.statements import RawBundle
+    from plinth.verify.verdict import Verdict
+
+_EPILOG = """\
+exit codes: 0 every check passed; 1 a check failed; 2 wrong usage; 3 something could not be read
+(no such image, no trusted root, no network), so nothing was decided.
+"""
+
+
+def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `verify` to the commands."""
+    parser = verbs.add_parser(
+        "verify",
+        help="check signatures, provenance, SBOM and every byte of an image",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "references",
+        nargs="+",
+        metavar="REF",
+        help="oci:PATH:NAME, docker-archive:FILE, HOST/REPOSITORY[:TAG|@DIGEST], or in a checkout "
+        "an image id",
+    )
+    parser.add_argument("--policy", default="", metavar="FILE", help="what to insist on (TOML)")
+    parser.add_argument(
+        "--identity",
+        action="append",
+        default=[],
+        metavar="WHO",
+        help="who must have signed, as certificates have it (may be repeated: any of them)",
+    )
+    parser.add_argument("--issuer", default="", metavar="URL", help="who must vouch for them")
+    parser.add_argument("--trusted-root", default="", metavar="FILE", help="a trusted_root.json")
+    parser.add_argument(
+        "--trust", default="", metavar="TRUST", help="public, embedded, or a client trust config"
+    )
+    parser.add_argument(
+        "--bundle",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="a bundle, or a folder of *.sigstore.json, beside those attached to the image",
+    )
+    parser.add_argument(
+        "--checkout", default="", metavar="DIR", help="your own specifications and locks"
+    )
+    parser.add_argument("--image", default="", metavar="ID", help="the image it must be")
+    parser.add_argument("--rebuild", action="store_true", help="build it again and compare")
+    parser.add_argument(
+        "--inputs", default="", metavar="DIR", help="a store with inputs for --rebuild"
+    )
+    parser.add_argument(
+        "--fresh", action="store_true", help="remember nothing of layers looked into before"
+    )
+    parser.add_argument("--offline", action="store_true", help="ask nobody for the public root")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Verify what the arguments name; returns the exit code."""
+    from plinth.verify.verdict import UNREADABLE, table
+
+    verdicts, failures = [], []
+    try:
+        verifier = _Verifier(arguments)
+    except (PlinthError, OSError) as error:
+        print(f"plinth: {error}", file=sys.stderr)
+        return UNREADABLE
+    for reference in arguments.references:
+        try:
+            verdicts.append(verifier.verify(reference))
+        except (PlinthError, OSError) as error:
+            failures.append((reference, error))
+            continue
+        if not arguments.json:
+            print(table(verdicts[-1]), flush=True)
+    for reference, error in failures:
+        print(f"plinth: {reference}: {error}", file=sys.stderr)
+    if arguments.json:
+        print(json.dumps([verdict.to_json() for verdict in verdicts], indent=1))
+    codes = [verdict.exit_code for verdict in verdicts]
+    # Something that was found wrong says more than something that could not be looked at.
+    return max(codes, default=0) or (UNREADABLE if failures else 0)
+
+
+class _Verifier:
+    """The arguments, read once for all references."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        from plinth import config
+        from plinth.attest.trust import believed
+        from plinth.verify.bundle import BundleVerifier, Signers
+
+        self._arguments = arguments
+        self._config = config.load()
+        self._policy = self._read_policy()
+        policy = self._policy
+        root = believed(
+            policy.trust, trusted_root=policy.trusted_root, offline=arguments.offline
+        )
+        identities = policy.identities or ((root.identity,) if root.identity else ())
+        issuer = policy.issuer or (root.issuer if not policy.identities else "")
+        if not identities:
+            raise PlinthError(
+                "nobody said who must have signed",
+                where=root.shown,
+                remedy="--identity WHO --issuer URL, or `identity` and `issuer` in a --policy file",
+            )
+        if not arguments.json:
+            who = " or ".join(identities) + (f" ({issuer})" if issuer else "")
+            print(f"believing {who} by {root.shown}", file=sys.stderr)
+        self._bundles = tuple(_bundles(arguments.bundle))
+        self._verifier = BundleVerifier(root, Signers(identities, issuer))
+
+    def _read_policy(self) -> Policy:
+        from plinth.verify.policy import Policy, load_policy
+
+        arguments = self._arguments
+        said = Policy(
+            identities=tuple(arguments.identity),
+            issuer=arguments.issuer,
+            trusted_root=arguments.trusted_root,
+            trust=arguments.trust,
+        )
+        path = arguments.policy or self._config.policy
+        if path:
+            said = said.over(load_policy(Path(path)))
+        return said.over(Policy(trust=self._config.trust))
+
+    def verify(self, reference: str) -> Verdict:
+        from plinth.oci.source import open_source
+        from plinth.report import quiet, to_stderr
+        from plinth.store import BlobStore
+        from plinth.verify.image import Request, verify_image
+
+        arguments = self._arguments
+        reference, expected, checkout, inputs = _resolved(reference)
+        if arguments.checkout:
+            checkout = Path(arguments.checkout)
+        if arguments.inputs:
+            inputs = Path(arguments.inputs)
+        with open_source(reference, self._config) as source:
+            request = Request(
+                expected=arguments.image or expected or source.asked,
+                bundles=self._bundles,
+                checkout=checkout,
+                cache=None if arguments.fresh else _cache(),
+                rebuild=arguments.rebuild,
+                inputs=BlobStore(inputs) if inputs else None,
+                config=self._config,
+                progress=quiet if arguments.json else to_stderr,
+            )
+            return verify_image(source, self._verifier, self._policy, request)
+
+
+def _resolved(reference: str) -> tuple[str, str, Path | None, Path | None]:
+    """The reference behind an image id of the checkout around; its id, the checkout's root and
+    its store of inputs. Anything else stays as it is."""
+    from plinth.commands import all_images
+    from plinth.workspace import Workspace
+
+    try:
+        ws = Workspace.find()
+    except PlinthError:
+        return reference, "", None, None
+    if reference not in all_images(ws):
+        return reference, "", None, None
+    return f"oci:{ws.layout.root}:{reference}", reference, ws.root, ws.cache.root
+
+
+def _cache() -> object:
+    from plinth.contents.read import ContentsCache
+
+    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return ContentsCache(Path(home) / "plinth" / "contents")
+
+
+def _bundles(paths: list[str]) -> list[RawBundle]:
+    from plinth.verify.bundle import MAX_BYTES
+    from plinth.verify.statements import RawBundle
+
+    found = []
+    for text in paths:
+        path = Path(text)
+        files = sorted(path.glob("*.sigstore.json")) if path.is_dir() else [path]
+        if not files:
+            raise PlinthError("no bundle in it", where=text, expected="files *.sigstore.json")
+        for file in files:
+            if file.stat().st_size > MAX_BYTES:
+                raise PlinthError("too large for a bundle", where=str(file))
+            found.append(RawBundle(str(file), file.read_bytes()))
+    return found

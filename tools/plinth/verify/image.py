@@ -1,0 +1,208 @@
+"""Verifying one image from any source: every check, in an order in which each knows enough."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from plinth.attest.provenance import Provenance, ProvenanceError
+from plinth.attest.provenance import parse as parse_provenance
+from plinth.attest.sources import write_sources
+from plinth.attest.statement import PROVENANCE, SBOM
+from plinth.config import Config
+from plinth.contents.model import LayerContents
+from plinth.contents.read import ContentsCache, read_layers
+from plinth.digest import Digest, canonical_json
+from plinth.errors import PlinthError
+from plinth.oci.source import ImageSource
+from plinth.report import Progress, quiet
+from plinth.sbom.check import check_sbom
+from plinth.store import BlobStore
+from plinth.verify import statements as bundles_module
+from plinth.verify.blobs import MalformedError, check_blobs, read_config, read_manifest
+from plinth.verify.bundle import MEDIA_TYPE, BundleVerifier
+from plinth.verify.contract import check_contract, check_user
+from plinth.verify.policy import Policy
+from plinth.verify.provenance import check_checkout, check_inputs, check_origin
+from plinth.verify.rebuild import check_rebuild
+from plinth.verify.statements import Proven, RawBundle, Statements, authenticate
+from plinth.verify.verdict import Check, Verdict
+from plinth.workspace import Workspace
+
+_TITLE = "org.opencontainers.image.title"
+_IMAGE = "dev.plinth.image"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to verify beside the image itself.
+
+    expected: the image id or name it must be, empty where a digest was asked for. bundles: those
+    given by hand. checkout: a folder with the verifier's own specifications and locks. cache:
+    what is remembered of layers' contents. rebuild: build it again; inputs: blobs at hand for it.
+    """
+
+    expected: str = ""
+    bundles: tuple[RawBundle, ...] = ()
+    checkout: Path | None = None
+    cache: ContentsCache | None = None
+    rebuild: bool = False
+    inputs: BlobStore | None = None
+    config: Config = field(default_factory=Config)
+    progress: Progress = quiet
+
+
+def verify_image(
+    source: ImageSource, verifier: BundleVerifier, policy: Policy, request: Request
+) -> Verdict:
+    """Check everything there is to check of the image in `source`."""
+    statements = authenticate(
+        [*_attached(source), *request.bundles], verifier
+    )
+    manifest_bytes = source.manifest()
+    if manifest_bytes is None:
+        # A docker archive lost its manifest; the signed provenance has it.
+        manifest_bytes = _manifest_of(statements, Digest.of(source.config()).hex)
+    if manifest_bytes is None:
+        made, _ = bundles_module.checks(statements)
+        problem = "no provenance that can be believed has the manifest of this archive's config"
+        return Verdict(source.name, "", (Check("manifest", "", (problem,)), *made))
+    digest = Digest.of(manifest_bytes)
+    try:
+        manifest = read_manifest(manifest_bytes)
+        config_bytes = source.config()
+        config = read_config(config_bytes)
+    except (MalformedError, PlinthError) as error:
+        return Verdict(source.name, digest.oci, (Check("manifest", "", (str(error),)),))
+    return _Verification(
+        source, policy, request, statements, digest, manifest_bytes, manifest, config_bytes, config
+    ).verdict()
+
+
+def _attached(source: ImageSource) -> Iterator[RawBundle]:
+    for referrer in source.referrers(MEDIA_TYPE):
+        yield RawBundle(
+            referrer.where, referrer.data, referrer.predicate_type, tuple(referrer.problems)
+        )
+
+
+def _manifest_of(statements: Statements, config: str) -> bytes | None:
+    """The manifest, carried by an authentic provenance, whose config has the digest `config`."""
+    for proven in statements.proven.get(PROVENANCE, []):
+        try:
+            data = parse_provenance(proven.statement.predicate).manifest
+            if read_manifest(data)["config"]["digest"] == f"sha256:{config}":
+                return data
+        except (ProvenanceError, MalformedError):
+            continue
+    return None
+
+
+@dataclass(frozen=True)
+class _Verification:
+    source: ImageSource
+    policy: Policy
+    request: Request
+    statements: Statements
+    digest: Digest
+    manifest_bytes: bytes
+    manifest: dict[str, Any]
+    config_bytes: bytes
+    config: dict[str, Any]
+
+    def verdict(self) -> Verdict:
+        annotations = self.manifest.get("annotations", {})
+        about = bundles_module.about(
+            self.statements, self.digest.hex, str(annotations.get(_TITLE, ""))
+        )
+        signed, notes = bundles_module.checks(about)
+        contents = read_layers(self.source.layers(), self.request.cache)
+        checks = [
+            self.name(annotations),
+            *signed,
+            check_blobs(
+                self.manifest, self.config_bytes, self.config, contents, self.source.compressed
+            ),
+            check_user(self.config),
+        ]
+        checks += self.by_provenance(about.proven.get(PROVENANCE, []))
+        checks.append(self.by_sbom(about.proven.get(SBOM, []), contents))
+        return Verdict(self.source.name, self.digest.oci, tuple(checks), tuple(notes))
+
+    def name(self, annotations: dict[str, Any]) -> Check:
+        """The image is the one that was asked for, not another that is signed as well."""
+        known = [str(annotations.get(_IMAGE, "")), str(annotations.get(_TITLE, ""))]
+        known.append(known[1].rpartition("/")[2])
+        wanted = self.request.expected
+        if not wanted:
+            return Check("name", f"{known[0]}, asked for by digest")
+        if wanted in known:
+            return Check("name", f"{known[0]}, published as {known[1]}")
+        problem = (
+            f"asked for {wanted!r}, this is {known[0]!r}, published as {known[1]!r}; where that "
+            f"is the one you want, say so: --image {known[0]}"
+        )
+        return Check("name", "", (problem,))
+
+    def by_provenance(self, proven: Sequence[Proven]) -> list[Check]:
+        """All checks that need a provenance, of every one that is authentic."""
+        names = ["origin", "provenance", "contract"]
+        names += ["checkout"] if self.request.checkout else []
+        names += ["rebuild"] if self.request.rebuild else []
+        if not proven:
+            return [Check(n, "", ("there is no provenance that can be believed",)) for n in names]
+        checks: list[Check] = []
+        for one in proven:
+            try:
+                checks += self.provenance(parse_provenance(one.statement.predicate))
+            except PlinthError as error:
+                checks += [Check("provenance", "", (f"{one.where}: {error}",))]
+        return checks
+
+    def provenance(self, provenance: Provenance) -> Iterator[Check]:
+        yield check_origin(provenance, self.policy)
+        with _sources(provenance) as ws:
+            yield check_inputs(ws, provenance, self.manifest_bytes)
+            yield check_contract(ws, provenance, self.manifest, self.config)
+        if self.request.checkout is not None:
+            yield check_checkout(provenance, self.request.checkout)
+        if self.request.rebuild:
+            with tempfile.TemporaryDirectory(prefix="plinth-rebuild-") as folder:
+                yield check_rebuild(
+                    provenance,
+                    self.manifest_bytes,
+                    [layer.path() for layer in self.source.layers()],
+                    Path(folder),
+                    config=self.request.config,
+                    inputs=self.request.inputs,
+                    progress=self.request.progress,
+                )
+
+    def by_sbom(self, proven: Sequence[Proven], contents: Sequence[LayerContents | str]) -> Check:
+        """Every authentic SBOM against what the layers hold, and that against its own records."""
+        if not proven:
+            return Check("sbom", "", ("there is no SBOM that can be believed",))
+        held = [one for one in contents if isinstance(one, LayerContents)]
+        if len(held) != len(contents):
+            return Check("sbom", "", ("layers cannot be read, see blobs",))
+        problems = []
+        for one in proven:
+            document = canonical_json(one.statement.predicate)
+            problems += [
+                str(problem)
+                for problem in check_sbom(document, self.manifest, self.digest, held)
+            ]
+        files = sum(layer.files for layer in held)
+        packages = sum(len(layer.packages) for layer in held)
+        return Check("sbom", f"{packages} packages, {files} files, each accounted for", tuple(problems))
+
+
+@contextlib.contextmanager
+def _sources(provenance: Provenance) -> Iterator[Workspace]:
+    with tempfile.TemporaryDirectory(prefix="plinth-verify-") as folder:
+        yield write_sources(provenance.sources, Path(folder))

@@ -1,0 +1,102 @@
+"""Building an image again, in a clean store, from its provenance and verified inputs alone."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from plinth import __version__
+from plinth.attest.materials import materials
+from plinth.attest.provenance import Provenance
+from plinth.attest.sources import write_sources
+from plinth.build import build_image, default_jobs
+from plinth.config import Config
+from plinth.digest import parse_oci
+from plinth.errors import IntegrityError, PlinthError
+from plinth.oci.image import Image
+from plinth.report import Progress
+from plinth.store import BlobStore
+from plinth.verify.compare import differences
+from plinth.verify.verdict import Check
+from plinth.workspace import Workspace
+
+
+def check_rebuild(
+    provenance: Provenance,
+    manifest: bytes,
+    layers: Sequence[Path | None],
+    folder: Path,
+    *,
+    config: Config,
+    inputs: BlobStore | None,
+    progress: Progress,
+) -> Check:
+    """Build the image of `provenance` in the empty `folder`, and compare with its `manifest`.
+
+    `layers` are the image's own layers as gzip files, None where they are not files. `inputs` is
+    a store whose blobs are taken, verified, before any is asked for elsewhere.
+    """
+    try:
+        ws = write_sources(provenance.sources, folder)
+        if inputs is not None:
+            _take(ws, provenance, inputs)
+        built = build_image(
+            ws,
+            provenance.image,
+            config=config,
+            base=provenance.base,
+            accelerator=provenance.accelerator,
+            jobs=default_jobs(),
+            progress=progress,
+        )
+        image, made = built.image, ws.layout.get(built.image.manifest.digest)
+    except PlinthError as error:
+        return Check("rebuild", "", (f"it could not be built again: {error}",))
+    if made == manifest:
+        detail = f"built again, {len(image.layers)} layers, the same to the last bit"
+        return Check("rebuild", detail)
+    problems = [*_manifests(json.loads(manifest), json.loads(made))]
+    problems += _layers(ws, json.loads(manifest), image, layers)
+    if provenance.version != __version__:
+        problems.append(f"it was built by plinth {provenance.version}, this is {__version__}")
+    return Check("rebuild", "", tuple(problems))
+
+
+def _take(ws: Workspace, provenance: Provenance, inputs: BlobStore) -> None:
+    """Bring inputs that are at hand into the clean store; a damaged one is not taken."""
+    wanted = materials(ws, provenance.image, provenance.base, provenance.accelerator)
+    for material in wanted:
+        held = inputs.path(material.digest)
+        if inputs.has(material.digest):
+            # What is damaged is asked for elsewhere, like what is missing.
+            with contextlib.suppress(IntegrityError):
+                ws.cache.put_file(held, material.digest)
+
+
+def _manifests(image: Mapping[str, Any], made: Mapping[str, Any]) -> Iterator[str]:
+    for key in sorted({*image, *made} - {"layers"}):
+        if image.get(key) != made.get(key):
+            yield (
+                f"manifest.{key}: {json.dumps(image.get(key))} in the image, "
+                f"{json.dumps(made.get(key))} rebuilt"
+            )
+
+
+def _layers(
+    ws: Workspace, manifest: Mapping[str, Any], image: Image, paths: Sequence[Path | None]
+) -> Iterator[str]:
+    """Each layer that is another one, and what in it is."""
+    entries = manifest["layers"]
+    if len(entries) != len(image.layers):
+        yield f"{len(entries)} layers in the image, {len(image.layers)} rebuilt"
+    for number, (entry, layer, path) in enumerate(zip(entries, image.layers, paths, strict=False)):
+        if parse_oci(entry["digest"]) == layer.digest.hex:
+            continue
+        name = f"layer {number} ({layer.name})"
+        yield f"{name}: {entry['digest']} in the image, {layer.digest.oci} rebuilt"
+        if path is not None:
+            for line in differences(path, ws.layout.path(layer.digest)):
+                yield f"{name}: {line}"
