@@ -138,3 +138,11 @@ class AttestationError(PlinthError):
 
 class VerificationError(PlinthError):
     """An image that was verified, and rejected."""
+
+
+class TrustError(PlinthError):
+    """An embedded trust domain that is absent, damaged, locked or misused."""
+
+
+class ImageNameError(PlinthError):
+    """What somebody wrote to name an image, and names none."""
