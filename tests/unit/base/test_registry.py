@@ -10,9 +10,10 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from debs import Handler, Server, flipped, serving
-from plinth.base.registry import Registry, manifest_bytes, pull
+from plinth.base.registry import manifest_bytes, pull
 from plinth.digest import Digest
 from plinth.errors import FetchError, IntegrityError
+from plinth.oci.registry import Registry
 from plinth.spec.base import ImageRootfs, load_base
 from plinth.store import BlobStore
 

@@ -11,9 +11,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from debs import Handler, Server, serving
-from plinth.base.registry import Registry
 from plinth.digest import Digest
 from plinth.errors import FetchError
+from plinth.oci.registry import Registry
 from plinth.store import BlobStore
 
 REPOSITORY = "team/base"

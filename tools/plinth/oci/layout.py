@@ -17,10 +17,9 @@ from typing import Any
 from plinth.digest import Digest, parse_oci
 from plinth.errors import IntegrityError, LayoutError
 from plinth.oci.model import INDEX, MANIFEST, Descriptor
+from plinth.oci.select import IMAGE_NAME, REF_NAME, annotations_of, is_image
 from plinth.store import BlobStore, atomic_write
 
-REF_NAME = "org.opencontainers.image.ref.name"
-IMAGE_NAME = "io.containerd.image.name"
 _LAYOUT_FILE = b'{"imageLayoutVersion":"1.0.0"}'
 
 
@@ -52,7 +51,7 @@ def read_index(store: BlobStore) -> dict[str, Any]:
             where=str(store.root),
             remedy="build an image first: doit build:<id>",
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise LayoutError(f"not JSON: {error}", where=str(path)) from None
     if not isinstance(index, dict) or not isinstance(index.get("manifests"), list):
         raise LayoutError("not an OCI image index", where=str(path))
@@ -60,7 +59,8 @@ def read_index(store: BlobStore) -> dict[str, Any]:
 
 
 def references(store: BlobStore) -> dict[str, ImageReference]:
-    """Every named manifest of a layout, by name; empty where there is no layout yet.
+    """Every named image of a layout, by name; empty where there is no layout yet. Lists of what
+    is attached to images (`plinth.oci.referrers`) are none.
 
     Raises:
         LayoutError: the index is damaged.
@@ -70,8 +70,8 @@ def references(store: BlobStore) -> dict[str, ImageReference]:
     found = {}
     for number, entry in enumerate(read_index(store)["manifests"]):
         try:
-            annotations = entry.get("annotations", {})
-            name = annotations.get(REF_NAME)
+            noted = entry.get("annotations", {})
+            name = noted.get(REF_NAME)
             if not isinstance(name, str | None):
                 raise TypeError(f"{REF_NAME} is {name!r}")
             digest = Digest(parse_oci(entry["digest"]), entry["size"])
@@ -81,8 +81,8 @@ def references(store: BlobStore) -> dict[str, ImageReference]:
                 where=f"{_index_path(store)}: manifests[{number}]",
                 remedy="delete the build folder's oci/index.json and build again",
             ) from None
-        if name:
-            found[name] = ImageReference(name, digest, annotations.get(IMAGE_NAME, name))
+        if name and is_image(entry):
+            found[name] = ImageReference(name, digest, noted.get(IMAGE_NAME, name))
     return found
 
 
@@ -94,31 +94,46 @@ def _locked(store: BlobStore) -> Iterator[None]:
         yield
 
 
-def tag(
-    store: BlobStore, name: str, manifest: Descriptor, *, image_name: str, architecture: str
-) -> None:
-    """Let `name` stand for `manifest`; other names stay as they are, in sorted order."""
+@contextlib.contextmanager
+def editing(store: BlobStore) -> Iterator[list[dict[str, Any]]]:
+    """The entries of the index, to be changed in the block; then they are written, sorted by
+    name, and the layout is one if it was none. One writer at a time.
+
+    Raises:
+        LayoutError: the index is damaged.
+    """
     with _locked(store):
         marker = store.root / "oci-layout"
         if not marker.exists():
             with atomic_write(marker) as path:
                 path.write_bytes(_LAYOUT_FILE)
-        others = []
-        if _index_path(store).exists():
-            others = [
-                entry
-                for entry in read_index(store)["manifests"]
-                if entry.get("annotations", {}).get(REF_NAME) != name
-            ]
-        entry = {
-            **manifest.to_json(),
-            "platform": {"architecture": architecture, "os": "linux"},
-            "annotations": {IMAGE_NAME: image_name, REF_NAME: name},
+        entries = read_index(store)["manifests"] if _index_path(store).exists() else []
+        yield entries
+        index = {
+            "schemaVersion": 2,
+            "mediaType": INDEX,
+            "manifests": sorted(entries, key=lambda entry: entry_name(entry) or ""),
         }
-        manifests = sorted([*others, entry], key=lambda e: str(e["annotations"].get(REF_NAME)))
-        index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests}
         with atomic_write(_index_path(store)) as path:
             path.write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+
+
+def entry_name(entry: dict[str, Any]) -> str | None:
+    """The name of an entry of the index, if it has one."""
+    return annotations_of(entry).get(REF_NAME)
+
+
+def tag(
+    store: BlobStore, name: str, manifest: Descriptor, *, image_name: str, architecture: str
+) -> None:
+    """Let `name` stand for `manifest`; other names stay as they are, in sorted order."""
+    entry = {
+        **manifest.to_json(),
+        "platform": {"architecture": architecture, "os": "linux"},
+        "annotations": {IMAGE_NAME: image_name, REF_NAME: name},
+    }
+    with editing(store) as entries:
+        entries[:] = [*(other for other in entries if entry_name(other) != name), entry]
 
 
 def read_manifest(store: BlobStore, digest: Digest) -> dict[str, Any]:

@@ -16,17 +16,22 @@ from isal import igzip
 
 from plinth.digest import CHUNK, Digest
 from plinth.errors import IntegrityError, LayoutError, Problem
-from plinth.oci.layout import descriptor_digest, read_index
-from plinth.oci.model import CONFIG, LAYER_GZIP, MANIFEST
+from plinth.oci.layout import descriptor_digest, entry_name, read_index
+from plinth.oci.model import CONFIG, INDEX, LAYER_GZIP, MANIFEST
+from plinth.oci.referrers import BUNDLE, EMPTY, EMPTY_CONFIG
+from plinth.oci.select import annotations_of
 from plinth.store import BlobStore
+
+_REFERRERS = "sha256-"
 
 
 def validate(root: Path) -> list[Problem]:
     """Every problem of the layout in folder `root`; an empty list means it is valid.
 
     Checks the marker file, the index, each manifest and config it reaches, each blob's size and
-    digest, and that every layer decompresses to the diff_id its config names. Each blob is read
-    once, however many images share it.
+    digest, that every layer decompresses to the diff_id its config names, and that what is listed
+    as attached to an image is a Sigstore bundle that refers to it. Each layer is read once,
+    however many images share it.
     """
     return list(_Validator(BlobStore(root)).run())
 
@@ -50,7 +55,12 @@ class _Validator:
             yield Problem("index.json", error.what)
             return
         for number, entry in enumerate(entries):
-            yield from self.manifest(f"index.json: manifests[{number}]", entry)
+            where = f"index.json: manifests[{number}]"
+            name = entry_name(entry) or ""
+            if name.startswith(_REFERRERS):
+                yield from self.referrers(where, entry, name)
+            else:
+                yield from self.manifest(where, entry)
 
     def document(self, where: str, entry: object, kind: str) -> Iterator[Problem | dict[str, Any]]:
         """The JSON object behind a descriptor, or the problem with it."""
@@ -59,7 +69,14 @@ class _Validator:
                 yield Problem(where, f"expected a descriptor of {kind}")
                 return
             document = json.loads(self.store.get(descriptor_digest(entry)))
-        except (IntegrityError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (
+            IntegrityError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+        ) as error:
             yield Problem(where, str(error))
             return
         yield document if isinstance(document, dict) else Problem(where, "not a JSON object")
@@ -80,6 +97,73 @@ class _Validator:
                     yield config
                     return
                 yield from self.layers(where, layers, config)
+
+    def referrers(self, where: str, entry: object, name: str) -> Iterator[Problem]:
+        """What is attached to the image whose digest is in `name` (distribution-spec, "Referrers
+        Tag Schema")."""
+        for index in self.document(where, entry, INDEX):
+            if isinstance(index, Problem):
+                yield index
+                return
+            if index.get("schemaVersion") != 2:
+                yield Problem(where, "schemaVersion is not 2")
+            if index.get("mediaType") != INDEX:
+                yield Problem(where, f"mediaType is not {INDEX}")
+            listed = index.get("manifests")
+            if not isinstance(listed, list):
+                yield Problem(f"{where}.manifests", "expected a list")
+                return
+            subject = f"sha256:{name.removeprefix(_REFERRERS)}"
+            for number, artifact in enumerate(listed):
+                at = f"{where}.manifests[{number}]"
+                yield from self.artifact(at, artifact, subject)
+                if artifact in listed[:number]:
+                    yield Problem(at, "listed twice")
+
+    def artifact(self, where: str, entry: object, subject: str) -> Iterator[Problem]:
+        """A bundle's manifest (image-spec, manifest.md, "Guidelines for Artifact Usage")."""
+        for manifest in self.document(where, entry, MANIFEST):
+            if isinstance(manifest, Problem):
+                yield manifest
+                return
+            if manifest.get("schemaVersion") != 2:
+                yield Problem(where, "schemaVersion is not 2")
+            if manifest.get("artifactType") != BUNDLE:
+                yield Problem(where, f"artifactType is not {BUNDLE}")
+            # Older tools that copy a list leave fields out, which is no contradiction.
+            if isinstance(entry, dict) and entry.get("artifactType", BUNDLE) != BUNDLE:
+                yield Problem(where, "listed with another artifactType than its manifest has")
+            noted = annotations_of(manifest)
+            for key, value in annotations_of(entry).items():
+                if noted.get(key) != value:
+                    yield Problem(where, f"listed with another {key} than its manifest has")
+            yield from self.subject(f"{where}.subject", manifest.get("subject"), subject)
+            for problem in self.document(f"{where}.config", manifest.get("config"), EMPTY):
+                if isinstance(problem, Problem):
+                    yield problem
+                elif descriptor_digest(manifest["config"]) != Digest.of(EMPTY_CONFIG):
+                    yield Problem(f"{where}.config", "not the empty config")
+            layers = manifest.get("layers")
+            if not isinstance(layers, list) or len(layers) != 1:
+                yield Problem(f"{where}.layers", "expected one")
+                return
+            for bundle in self.document(f"{where}.layers[0]", layers[0], BUNDLE):
+                if isinstance(bundle, Problem):
+                    yield bundle
+
+    def subject(self, where: str, entry: object, digest: str) -> Iterator[Problem]:
+        """The image referred to, which may be gone: a rebuilt image leaves its signatures."""
+        try:
+            if not isinstance(entry, dict) or entry.get("mediaType") != MANIFEST:
+                yield Problem(where, f"expected a descriptor of {MANIFEST}")
+                return
+            found = descriptor_digest(entry)
+            if found.oci != digest:
+                yield Problem(where, f"it is {found.oci}, listed for {digest}")
+            elif self.store.path(found).exists():
+                self.store.get(found)
+        except (IntegrityError, KeyError, TypeError, AttributeError) as error:
+            yield Problem(where, str(error))
 
     def layers(self, where: str, layers: list[object], config: dict[str, Any]) -> Iterator[Problem]:
         rootfs = config.get("rootfs")

@@ -1,0 +1,104 @@
+"""An image in a tar archive: what `docker save` writes, or a layout in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from plinth.errors import LayoutError
+from plinth.oci.archive import Files, TarFiles, read
+from plinth.oci.reference import ArchiveReference
+from plinth.oci.referrers import Referrer
+from plinth.oci.select import MAX_MANIFEST, parsed, repository_name
+from plinth.oci.source import ImageSource, SourceLayer
+from plinth.oci.source_layout import MARKER, LayoutSource
+
+_DOCKER = "manifest.json"
+
+
+def open_archive(reference: str, wanted: ArchiveReference) -> ImageSource:
+    """The image `wanted`.
+
+    Raises:
+        LayoutError: there is no such archive, it is damaged, or it has no such image.
+    """
+    if not wanted.path.is_file():
+        raise LayoutError("there is no such file", where=str(wanted.path))
+    files = TarFiles(wanted.path)
+    docker = files.size(_DOCKER) is not None
+    if files.size(MARKER) is not None:
+        layout = LayoutSource(reference, files, wanted)
+        # An engine that keeps its layers unpacked makes a manifest of its own while saving.
+        if not (docker and layout.is_unpacked()):
+            return layout
+    if docker:
+        return DockerArchive(reference, files, wanted)
+    raise LayoutError(
+        "neither an OCI layout nor what docker save writes",
+        where=str(wanted.path),
+        expected=f"{MARKER} or {_DOCKER} in it",
+    )
+
+
+class DockerArchive:
+    """An image in what `docker save` writes: a config and layers, and no manifest."""
+
+    compressed = False
+
+    def __init__(self, reference: str, files: Files, wanted: ArchiveReference) -> None:
+        self.name = reference
+        self.asked = repository_name(wanted.name)
+        self._files = files
+        self._where = f"{files.where}: {_DOCKER}"
+        images = parsed(read(files, _DOCKER, MAX_MANIFEST + 1), self._where)
+        if not isinstance(images, list) or not all(isinstance(image, dict) for image in images):
+            raise LayoutError("not a list of images", where=self._where)
+        self._image = self._chosen(images, wanted)
+
+    def _chosen(self, images: list[dict[str, Any]], wanted: ArchiveReference) -> dict[str, Any]:
+        if wanted.digest:
+            raise LayoutError(
+                "a docker archive has no manifest, so no digest to ask for", where=self._where
+            )
+        known = [(tag, image) for image in images for tag in _texts(image.get("RepoTags"))]
+        found = [image for tag, image in known if tag == wanted.name] if wanted.name else images
+        if len(found) != 1:
+            raise LayoutError(
+                f"{len(found) or 'no'} images, of which one must be meant",
+                where=self._where,
+                found=", ".join(tag for tag, _ in known) or "none has a name",
+                remedy="name one behind a colon: docker-archive:FILE:NAME",
+            )
+        return found[0]
+
+    def manifest(self) -> None:
+        """See `ImageSource`."""
+
+    def config(self) -> bytes:
+        """See `ImageSource`."""
+        name = self._image.get("Config")
+        if not isinstance(name, str):
+            raise LayoutError("the image has no Config", where=self._where)
+        return read(self._files, name, MAX_MANIFEST + 1)
+
+    def layers(self) -> Sequence[SourceLayer]:
+        """See `ImageSource`."""
+        names = self._image.get("Layers")
+        if not isinstance(names, list) or _texts(names) != names:
+            raise LayoutError("the image has no Layers", where=self._where)
+        return [self._layer(name) for name in names]
+
+    def _layer(self, name: str) -> SourceLayer:
+        return SourceLayer(
+            None,
+            lambda: self._files.open(name, self._files.size(name) or 0),
+            lambda: self._files.path(name),
+        )
+
+    def referrers(self, artifact_type: str) -> Sequence[Referrer]:
+        """See `ImageSource`; there is no place for any."""
+        return ()
+
+
+def _texts(value: object) -> list[str]:
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []

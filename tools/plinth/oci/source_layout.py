@@ -1,0 +1,156 @@
+"""An image in an OCI layout, in a folder or in a tar archive (image-spec, image-layout.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from plinth.digest import Digest
+from plinth.errors import IntegrityError, LayoutError
+from plinth.oci.archive import Files, read
+from plinth.oci.reference import ArchiveReference, LayoutReference
+from plinth.oci.referrers import Referrer, find, referrers_name
+from plinth.oci.select import (
+    MAX_MANIFEST,
+    annotations_of,
+    descriptor,
+    document,
+    entries,
+    is_image,
+    is_index,
+    layer_digests,
+    named,
+    names,
+    only,
+    repository_name,
+)
+from plinth.oci.source import SourceLayer
+
+MARKER = "oci-layout"
+_INDEX = "index.json"
+
+
+def blob_name(digest: Digest) -> str:
+    """Where a layout keeps a blob (image-spec, image-layout.md)."""
+    return f"blobs/sha256/{digest.hex}"
+
+
+class LayoutSource:
+    """An image in an OCI layout (image-spec, image-layout.md)."""
+
+    compressed = True
+
+    def __init__(
+        self, reference: str, files: Files, wanted: LayoutReference | ArchiveReference
+    ) -> None:
+        self.name = reference
+        self.asked = repository_name(wanted.name)
+        self._files = files
+        if files.size(MARKER) is None:
+            raise LayoutError("there is no OCI image layout here", where=files.where)
+        self._index = self._entries(read(files, _INDEX, MAX_MANIFEST + 1), _INDEX)
+        self._entry = self._chosen(wanted)
+        self._digest = descriptor(self._entry, f"{files.where}: {_INDEX}")
+
+    def _entries(self, data: bytes, name: str) -> list[dict[str, Any]]:
+        where = f"{self._files.where}: {name}"
+        return entries(document(data, where), where)
+
+    def _chosen(self, wanted: LayoutReference | ArchiveReference) -> dict[str, Any]:
+        """The entry of the manifest, in `index.json` or an index it lists."""
+        where = self._files.where
+        known = ", ".join(names(self._index)) or "none has a name"
+        if wanted.digest:
+            return self._by_digest(wanted.digest)
+        listed = named(self._index, wanted.name) if wanted.name else self._index
+        if not listed:
+            raise LayoutError(f"no image is called {wanted.name!r} here", where=where, found=known)
+        if not wanted.name:
+            # Signatures are listed beside the images they are of.
+            listed = [e for e in listed if not _is_referrers(e)]
+        entry = only(listed, where, f"name one of: {known}")
+        if is_index(entry):
+            entry = only(self._nested(entry), where, "name one by its digest")
+        if not is_image(entry):
+            raise LayoutError("an index within an index", where=where)
+        return entry
+
+    def _by_digest(self, wanted: str) -> dict[str, Any]:
+        indexes = [entry for entry in self._index if is_index(entry) and not _is_referrers(entry)]
+        nested = [entry for index in indexes for entry in self._nested(index)]
+        for entry in [*self._index, *nested]:
+            if entry.get("digest") == f"sha256:{wanted}":
+                return entry
+        raise LayoutError(
+            "no image of this digest is here", where=self._files.where, found=f"sha256:{wanted}"
+        )
+
+    def _nested(self, entry: dict[str, Any]) -> list[dict[str, Any]]:
+        digest = descriptor(entry, f"{self._files.where}: {_INDEX}")
+        return self._entries(self._document(digest), blob_name(digest))
+
+    def _document(self, digest: Digest) -> bytes:
+        """A blob that must be the one named: what chose it is the only one to compare it with."""
+        data = read(self._files, blob_name(digest), min(digest.size, MAX_MANIFEST) + 1)
+        if Digest.of(data) != digest:
+            raise IntegrityError(
+                "it is not what the index names",
+                where=f"{self._files.where}: {blob_name(digest)}",
+                expected=f"{digest.oci}, {digest.size} bytes",
+                found=f"{Digest.of(data).oci}, {len(data)} bytes",
+            )
+        return data
+
+    def manifest(self) -> bytes:
+        """See `ImageSource`."""
+        return self._document(self._digest)
+
+    def _manifest(self) -> dict[str, Any]:
+        return document(self.manifest(), self._digest.oci)
+
+    def is_unpacked(self) -> bool:
+        """Whether the manifest is of uncompressed layers."""
+        layers = self._manifest().get("layers")
+        first = layers[0] if isinstance(layers, list) and layers else None
+        return isinstance(first, dict) and str(first.get("mediaType")).endswith(".tar")
+
+    def config(self) -> bytes:
+        """See `ImageSource`."""
+        digest = descriptor(self._manifest().get("config"), f"{self._digest.oci}: config")
+        return read(self._files, blob_name(digest), min(digest.size, MAX_MANIFEST) + 1)
+
+    def layers(self) -> Sequence[SourceLayer]:
+        """See `ImageSource`."""
+        return [self._layer(digest) for digest in layer_digests(self._manifest(), self._digest)]
+
+    def _layer(self, digest: Digest) -> SourceLayer:
+        name = blob_name(digest)
+
+        def locate() -> Path | None:
+            fits = self._files.size(name) == digest.size
+            return self._files.path(name) if fits else None
+
+        return SourceLayer(digest, lambda: self._files.open(name, digest.size + 1), locate)
+
+    def referrers(self, artifact_type: str) -> Sequence[Referrer]:
+        """See `ImageSource`; those that `index.json` lists itself count too."""
+        name = referrers_name(self._digest)
+        listed = [entry for entry in self._index if entry.get("artifactType") == artifact_type]
+        broken = []
+        for entry in named(self._index, name):
+            try:
+                listed += self._nested(entry)
+            except (IntegrityError, LayoutError) as error:
+                broken.append(Referrer(f"{self._files.where}: {name}", problems=(str(error),)))
+        found = find(listed, self._digest, artifact_type, self._blob, self._files.where)
+        return [*broken, *found]
+
+    def _blob(self, digest: Digest, kind: str) -> bytes:
+        return read(self._files, blob_name(digest), digest.size + 1)
+
+
+def _is_referrers(entry: dict[str, Any]) -> bool:
+    return is_index(entry) and any(
+        value.startswith("sha256-") for value in annotations_of(entry).values()
+    )
