@@ -97,12 +97,14 @@ def believed(choice: str, *, trusted_root: str = "", offline: bool = False) -> B
                 found=_told(error),
             ) from None
     if choice == EMBEDDED:
-        from plinth.trust.domain import default_folder, open_domain
+        from plinth.trust.domain import default_folder, read_state
+        from plinth.trust.roots import trusted_root as root_of
 
-        domain = open_domain(default_folder(), passphrase=None)
-        root = Model.from_json(domain.trusted_root())
+        # Believing takes no private key, so none is opened.
+        state = read_state(default_folder())
+        root = Model.from_json(root_of(state))
         shown = f"the embedded trust domain {default_folder()}"
-        return Believed(shown, root, domain.identity, domain.issuer)
+        return Believed(shown, root, state.identity, state.issuer)
     if choice == PUBLIC:
         try:
             # The library has no other way to what its TUF client holds.

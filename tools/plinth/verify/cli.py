@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plinth.errors import PlinthError
+from plinth.errors import IntegrityError, PlinthError
 
 if TYPE_CHECKING:
+    from plinth.contents.read import ContentsCache
     from plinth.verify.policy import Policy
     from plinth.verify.statements import RawBundle
     from plinth.verify.verdict import Verdict
@@ -75,9 +76,10 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 def run(arguments: argparse.Namespace) -> int:
     """Verify what the arguments name; returns the exit code."""
-    from plinth.verify.verdict import UNREADABLE, table
+    from plinth.verify.verdict import REJECTED, UNREADABLE, VERIFIED, table
 
-    verdicts, failures = [], []
+    verdicts: list[Verdict] = []
+    failures: list[tuple[str, Exception]] = []
     try:
         verifier = _Verifier(arguments)
     except (PlinthError, OSError) as error:
@@ -91,13 +93,16 @@ def run(arguments: argparse.Namespace) -> int:
             continue
         if not arguments.json:
             print(table(verdicts[-1]), flush=True)
-    for reference, error in failures:
-        print(f"plinth: {reference}: {error}", file=sys.stderr)
+    for reference, failure in failures:
+        print(f"plinth: {reference}: {failure}", file=sys.stderr)
     if arguments.json:
         print(json.dumps([verdict.to_json() for verdict in verdicts], indent=1))
-    codes = [verdict.exit_code for verdict in verdicts]
-    # Something that was found wrong says more than something that could not be looked at.
-    return max(codes, default=0) or (UNREADABLE if failures else 0)
+    if any(not verdict.passed for verdict in verdicts):
+        return REJECTED
+    # Bytes that are not what names them were looked at, and are wrong.
+    if any(isinstance(failure, IntegrityError) for _, failure in failures):
+        return REJECTED
+    return UNREADABLE if failures else VERIFIED
 
 
 class _Verifier:
@@ -112,9 +117,7 @@ class _Verifier:
         self._config = config.load()
         self._policy = self._read_policy()
         policy = self._policy
-        root = believed(
-            policy.trust, trusted_root=policy.trusted_root, offline=arguments.offline
-        )
+        root = believed(policy.trust, trusted_root=policy.trusted_root, offline=arguments.offline)
         identities = policy.identities or ((root.identity,) if root.identity else ())
         issuer = policy.issuer or (root.issuer if not policy.identities else "")
         if not identities:
@@ -185,7 +188,7 @@ def _resolved(reference: str) -> tuple[str, str, Path | None, Path | None]:
     return f"oci:{ws.layout.root}:{reference}", reference, ws.root, ws.cache.root
 
 
-def _cache() -> object:
+def _cache() -> ContentsCache:
     from plinth.contents.read import ContentsCache
 
     home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from plinth.config import Config
 from plinth.contents.model import LayerContents
 from plinth.contents.read import ContentsCache, read_layers
 from plinth.digest import Digest, canonical_json
-from plinth.errors import PlinthError
+from plinth.errors import IntegrityError, LayoutError, PlinthError
 from plinth.oci.source import ImageSource
 from plinth.report import Progress, quiet
 from plinth.sbom.check import check_sbom
@@ -61,24 +60,20 @@ def verify_image(
     source: ImageSource, verifier: BundleVerifier, policy: Policy, request: Request
 ) -> Verdict:
     """Check everything there is to check of the image in `source`."""
-    statements = authenticate(
-        [*_attached(source), *request.bundles], verifier
-    )
-    manifest_bytes = source.manifest()
-    if manifest_bytes is None:
-        # A docker archive lost its manifest; the signed provenance has it.
-        manifest_bytes = _manifest_of(statements, Digest.of(source.config()).hex)
-    if manifest_bytes is None:
-        made, _ = bundles_module.checks(statements)
-        problem = "no provenance that can be believed has the manifest of this archive's config"
-        return Verdict(source.name, "", (Check("manifest", "", (problem,)), *made))
-    digest = Digest.of(manifest_bytes)
+    statements = authenticate([*_attached(source), *request.bundles], verifier)
     try:
-        manifest = read_manifest(manifest_bytes)
-        config_bytes = source.config()
-        config = read_config(config_bytes)
-    except (MalformedError, PlinthError) as error:
-        return Verdict(source.name, digest.oci, (Check("manifest", "", (str(error),)),))
+        manifest_bytes, config_bytes = source.manifest(), source.config()
+        if manifest_bytes is None:
+            # A docker archive lost its manifest; the signed provenance has it.
+            manifest_bytes = _manifest_of(statements, Digest.of(config_bytes).hex)
+        if manifest_bytes is None:
+            signed, _ = bundles_module.checks(statements)
+            problem = "no provenance that can be believed has a manifest with this config"
+            return Verdict(source.name, "", (Check("manifest", "", (problem,)), *signed))
+        manifest, config = read_manifest(manifest_bytes), read_config(config_bytes)
+    except (MalformedError, IntegrityError, LayoutError) as error:
+        return Verdict(source.name, "", (Check("manifest", "", (str(error),)),))
+    digest = Digest.of(manifest_bytes)
     return _Verification(
         source, policy, request, statements, digest, manifest_bytes, manifest, config_bytes, config
     ).verdict()
@@ -194,12 +189,13 @@ class _Verification:
         for one in proven:
             document = canonical_json(one.statement.predicate)
             problems += [
-                str(problem)
-                for problem in check_sbom(document, self.manifest, self.digest, held)
+                str(problem) for problem in check_sbom(document, self.manifest, self.digest, held)
             ]
         files = sum(layer.files for layer in held)
         packages = sum(len(layer.packages) for layer in held)
-        return Check("sbom", f"{packages} packages, {files} files, each accounted for", tuple(problems))
+        return Check(
+            "sbom", f"{packages} packages, {files} files, each accounted for", tuple(problems)
+        )
 
 
 @contextlib.contextmanager
