@@ -146,3 +146,7 @@ class TrustError(PlinthError):
 
 class ImageNameError(PlinthError):
     """What somebody wrote to name an image, and names none."""
+
+
+class SbomError(ProblemsError):
+    """An image whose layers do not hold what its locks say, so that no SBOM can be made."""

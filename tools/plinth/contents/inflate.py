@@ -1,0 +1,145 @@
+"""A layer's bytes in one pass: the blob hashed, inflated, and its tar hashed, within bounds."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zlib
+from types import TracebackType
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from isal import isal_zlib
+
+from plinth.digest import CHUNK, Digest
+from plinth.errors import LayoutError
+from plinth.layer.stream import Hasher, Threads
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+
+MAX_PLAIN = 64 << 30
+"""Bytes a layer may unpack to, whatever its size."""
+
+MAX_RATIO, FREE = 200, 1 << 30
+"""Beyond `FREE` bytes a layer may unpack to this many times its blob: zeros give 1,030."""
+
+
+class _Blob(io.RawIOBase):
+    """The blob, hashed as it is read; ends behind `limit` bytes, so that nothing is endless."""
+
+    def __init__(self, stream: BinaryIO, limit: int | None) -> None:
+        self._stream = stream
+        self._limit = limit
+        self._sha256 = hashlib.sha256()
+        self.size = 0
+        self.head = stream.read(4)
+        self._count(self.head)
+        self._held = self.head
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        view = memoryview(buffer).cast("B")
+        if self._held:
+            size = min(len(self._held), len(view))
+            view[:size] = self._held[:size]
+            self._held = self._held[size:]
+            return size
+        data = self._stream.read(len(view))
+        self._count(data)
+        view[: len(data)] = data
+        return len(data)
+
+    def _count(self, data: bytes | memoryview) -> None:
+        self._sha256.update(data)
+        self.size += len(data)
+        if self._limit is not None and self.size > self._limit:
+            raise LayoutError(
+                "the layer is longer than its descriptor says", expected=f"{self._limit} bytes"
+            )
+
+    @property
+    def digest(self) -> Digest:
+        return Digest(self._sha256.hexdigest(), self.size)
+
+
+class Plain:
+    """The tar of a layer blob `stream` (gzip or plain), read once from beginning to end.
+
+    `limit` is how many bytes the blob may have (None: any). `threads` hashes the tar beside the
+    caller. Use it in a `with` block.
+
+    Raises (here and in all methods):
+        LayoutError: the blob is damaged, too long, or compressed otherwise.
+    """
+
+    def __init__(self, stream: BinaryIO, limit: int | None = None, *, threads: bool = False):
+        self._blob = _Blob(stream, limit)
+        if self._blob.head.startswith(ZSTD):
+            raise LayoutError("the layer is compressed by zstd", expected="gzip, or plain tar")
+        gzip = self._blob.head.startswith(GZIP)
+        self._reader: io.RawIOBase = self._blob
+        if gzip:
+            # What gzip.open of isal is made of; it takes any object that has readinto.
+            self._reader = isal_zlib._GzipReader(cast(BinaryIO, self._blob), CHUNK // 4)
+        self._threads = Threads(threads=threads)
+        self._hasher = Hasher(None, self._threads.inner)
+        self._chunk = memoryview(b"")
+        self._at = 0
+        self._taken = 0
+
+    def __enter__(self) -> Plain:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._threads.__exit__(kind, error, trace)
+
+    def piece(self, most: int) -> memoryview:
+        """The next bytes, at least one and at most `most`; none at the end of the tar."""
+        if self._at == len(self._chunk) and not self._fill():
+            return memoryview(b"")
+        found = self._chunk[self._at : self._at + most]
+        self._at += len(found)
+        return found
+
+    def exactly(self, size: int) -> bytes:
+        """The next `size` bytes; fewer at the end of the tar."""
+        found = self.piece(size)
+        if len(found) == size:
+            return bytes(found)
+        pieces = [found]
+        missing = size - len(found)
+        while missing and (found := self.piece(missing)):
+            pieces.append(found)
+            missing -= len(found)
+        return b"".join(pieces)
+
+    def _fill(self) -> bool:
+        # A new buffer each time: the hasher and the caller may still hold the last.
+        buffer = bytearray(CHUNK)
+        try:
+            size = self._reader.readinto(buffer)
+        except (OSError, EOFError, zlib.error, isal_zlib.error) as error:
+            raise LayoutError(f"the layer is damaged: {error}") from None
+        self._chunk = memoryview(buffer)[:size].toreadonly()
+        self._at = 0
+        self._taken += size
+        if self._taken > min(MAX_PLAIN, FREE + MAX_RATIO * self._blob.size):
+            raise LayoutError(
+                "the layer unpacks to too much",
+                found=f"{self._taken} bytes and more from {self._blob.size}",
+            )
+        self._hasher.add(self._chunk)
+        return bool(size)
+
+    def finish(self) -> tuple[Digest, str]:
+        """The digest of the blob and the SHA-256 (hex) of its tar; call it at the end."""
+        return self._blob.digest, self._hasher.finish()
