@@ -17,6 +17,8 @@ from plinth.layer.stream import Hasher, Threads
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
+# The stubs take the class for an instance.
+_DAMAGED = cast("type[Exception]", isal_zlib.error)
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 MAX_PLAIN = 64 << 30
@@ -81,10 +83,9 @@ class Plain:
         if self._blob.head.startswith(ZSTD):
             raise LayoutError("the layer is compressed by zstd", expected="gzip, or plain tar")
         gzip = self._blob.head.startswith(GZIP)
-        self._reader: io.RawIOBase = self._blob
-        if gzip:
-            # What gzip.open of isal is made of; it takes any object that has readinto.
-            self._reader = isal_zlib._GzipReader(cast(BinaryIO, self._blob), CHUNK // 4)
+        # What isal's own gzip.open reads through; it takes any object that has readinto.
+        blob = cast(BinaryIO, self._blob)
+        self._reader = isal_zlib._GzipReader(blob, CHUNK // 4) if gzip else self._blob
         self._threads = Threads(threads=threads)
         self._hasher = Hasher(None, self._threads.inner)
         self._chunk = memoryview(b"")
@@ -127,7 +128,7 @@ class Plain:
         buffer = bytearray(CHUNK)
         try:
             size = self._reader.readinto(buffer)
-        except (OSError, EOFError, zlib.error, isal_zlib.error) as error:
+        except (OSError, EOFError, zlib.error, _DAMAGED) as error:
             raise LayoutError(f"the layer is damaged: {error}") from None
         self._chunk = memoryview(buffer)[:size].toreadonly()
         self._at = 0

@@ -17,9 +17,12 @@ _PURL_TYPES = {WHEEL: "pypi", DEB: "deb", INTERPRETER: "generic"}
 
 @dataclass
 class Document:
-    """What an SBOM says: of the image (`name`, `version`, `purl` and its version, `sha256`), its
-    `properties`, time and serial number; its facts; `pulled` are layers (digests) that are another image's,
-    unmodified; and what is wrong with the document itself."""
+    """What an SBOM says, and what is wrong with the document itself.
+
+    image: name, version, sha256, purl and the purl's version of what it is of; `properties` its
+    properties. facts: its components. pulled: layers (digests) that are another image's,
+    unmodified.
+    """
 
     image: Mapping[str, str] = field(default_factory=dict)
     properties: Mapping[str, str] = field(default_factory=dict)
