@@ -36,11 +36,11 @@ class RegistryHandler(Handler):
     blobs: dict[str, bytes]
     manifests: dict[str, tuple[str, bytes]]
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802
         """Answer, see `answer`."""
         self.answer()
 
-    def do_PUT(self) -> None:
+    def do_PUT(self) -> None:  # noqa: N802
         """Answer, see `answer`."""
         self.answer()
 
@@ -83,10 +83,12 @@ class RegistryHandler(Handler):
     def _put(self, reference: str, body: bytes) -> None:
         document = json.loads(body)
         kind = self.headers["Content-Type"]
-        parts = [*document.get("layers", ()), *([document["config"]] * ("config" in document))]
+        parts = [*document.get("layers", ()), document.get("config")]
         sound = (
             kind == document["mediaType"]
-            and all(len(self.blobs.get(part["digest"], b"")) == part["size"] for part in parts)
+            and all(
+                len(self.blobs.get(part["digest"], b"")) == part["size"] for part in parts if part
+            )
             and all(entry["digest"] in self.manifests for entry in document.get("manifests", ()))
             and (not reference.startswith("sha256:") or reference == named(body))
         )

@@ -62,9 +62,10 @@ class _Window(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        wanted = min(len(buffer), self._end - self._at)
-        count = os.preadv(self._descriptor, [buffer[:wanted]], self._at) if wanted else 0
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        # A slice of a bytearray would be a copy, filled for nobody.
+        wanted = memoryview(buffer)[: self._end - self._at]
+        count = os.preadv(self._descriptor, [wanted], self._at) if len(wanted) else 0
         self._at += count
         return count
 
