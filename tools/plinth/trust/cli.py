@@ -129,9 +129,10 @@ def _serve(arguments: argparse.Namespace) -> None:
                 print(f"  tokens        {running.url}/.well-known/openid-configuration")
                 print(f"  trust config  {config}")
                 print("sign a file, and verify it:")
+                # In the environment, where other users cannot see it as they can in `ps`.
                 print(
-                    f"  sigstore --trust-config {config} sign"
-                    f' --identity-token "$(plinth trust token{option})" FILE'
+                    f'  SIGSTORE_IDENTITY_TOKEN="$(plinth trust token{option})"'
+                    f" sigstore --trust-config {config} sign FILE"
                 )
                 print(
                     f"  sigstore --trust-config {config} verify identity"
