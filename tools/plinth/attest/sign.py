@@ -12,6 +12,7 @@ from sigstore.models import Bundle
 from sigstore.sign import Signer, SigningContext
 
 from plinth import __version__
+from plinth.actions import Action, ActionResult
 from plinth.attest.git import git_state
 from plinth.attest.identity import identity_token
 from plinth.attest.materials import materials
@@ -20,7 +21,7 @@ from plinth.attest.sources import accelerator_of, source_files
 from plinth.attest.statement import COSIGN, PREDICATES, PROVENANCE, SBOM, statement
 from plinth.attest.trust import SigningTrust, signing_trust
 from plinth.config import Config
-from plinth.digest import Json
+from plinth.digest import Digest, Json
 from plinth.engine.load import find_reference
 from plinth.errors import AttestationError
 from plinth.oci.layout import ImageReference
@@ -32,6 +33,9 @@ from plinth.sbom.make import sbom_of
 from plinth.store import atomic_write
 from plinth.verify.bundle import log_index
 from plinth.workspace import Workspace
+
+SBOM_VERSION = 1
+"""Raised whenever another SBOM would be made of the same image."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ def prepare(ws: Workspace, image_id: str, config: Config) -> Prepared:
     predicates: dict[str, Json] = {
         COSIGN: {},
         PROVENANCE: provenance.to_json(),
-        SBOM: json.loads(sbom_of(ws, image_id)),
+        SBOM: json.loads(_sbom(ws, image_id, provenance)),
     }
     name = image.image_name.rpartition(":")[0]
     return Prepared(
@@ -89,6 +93,25 @@ def prepare(ws: Workspace, image_id: str, config: Config) -> Prepared:
             for kind, predicate in predicates.items()
         ),
     )
+
+
+def _sbom(ws: Workspace, image_id: str, provenance: Provenance) -> bytes:
+    """The image's SBOM, made once: it is a function of the manifest and the locks."""
+    action = Action(
+        "sbom",
+        SBOM_VERSION,
+        {
+            "manifest": Digest.of(provenance.manifest),
+            **{path: Digest.of(data) for path, data in provenance.sources.items()},
+        },
+        {"plinth": __version__},
+    )
+
+    def work() -> ActionResult:
+        return ActionResult({"sbom": ws.cache.put(sbom_of(ws, image_id))})
+
+    result, _ = ws.actions.run(action, ws.cache, work)
+    return ws.cache.get(result.outputs["sbom"])
 
 
 def _record(ws: Workspace, image_id: str, image: ImageReference) -> Record:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,23 +61,35 @@ def verify_image(
     source: ImageSource, verifier: BundleVerifier, policy: Policy, request: Request
 ) -> Verdict:
     """Check everything there is to check of the image in `source`."""
-    statements = authenticate([*_attached(source), *request.bundles], verifier)
-    try:
-        manifest_bytes, config_bytes = source.manifest(), source.config()
-        if manifest_bytes is None:
-            # A docker archive lost its manifest; the signed provenance has it.
-            manifest_bytes = _manifest_of(statements, Digest.of(config_bytes).hex)
-        if manifest_bytes is None:
-            signed, _ = bundles_module.checks(statements)
-            problem = "no provenance that can be believed has a manifest with this config"
-            return Verdict(source.name, "", (Check("manifest", "", (problem,)), *signed))
-        manifest, config = read_manifest(manifest_bytes), read_config(config_bytes)
-    except (MalformedError, IntegrityError, LayoutError) as error:
-        return Verdict(source.name, "", (Check("manifest", "", (str(error),)),))
-    digest = Digest.of(manifest_bytes)
-    return _Verification(
-        source, policy, request, statements, digest, manifest_bytes, manifest, config_bytes, config
-    ).verdict()
+    attached = [*_attached(source), *request.bundles]
+    with ThreadPoolExecutor(1, "layers") as pool:
+        # Layers are hashed while everything else is checked.
+        waiting = pool.submit(lambda: read_layers(source.layers(), request.cache))
+        statements = authenticate(attached, verifier)
+        try:
+            manifest_bytes, config_bytes = source.manifest(), source.config()
+            if manifest_bytes is None:
+                # A docker archive lost its manifest; the signed provenance has it.
+                manifest_bytes = _manifest_of(statements, Digest.of(config_bytes).hex)
+            if manifest_bytes is None:
+                signed, _ = bundles_module.checks(statements)
+                problem = "no provenance that can be believed has a manifest with this config"
+                return Verdict(source.name, "", (Check("manifest", "", (problem,)), *signed))
+            manifest, config = read_manifest(manifest_bytes), read_config(config_bytes)
+        except (MalformedError, IntegrityError, LayoutError) as error:
+            return Verdict(source.name, "", (Check("manifest", "", (str(error),)),))
+        verification = _Verification(
+            source,
+            policy,
+            request,
+            statements,
+            Digest.of(manifest_bytes),
+            manifest_bytes,
+            manifest,
+            config_bytes,
+            config,
+        )
+        return verification.verdict(waiting.result)
 
 
 def _attached(source: ImageSource) -> Iterator[RawBundle]:
@@ -110,22 +123,20 @@ class _Verification:
     config_bytes: bytes
     config: dict[str, Any]
 
-    def verdict(self) -> Verdict:
+    def verdict(self, contents_of_layers: Callable[[], list[LayerContents | str]]) -> Verdict:
         annotations = self.manifest.get("annotations", {})
         about = bundles_module.about(
             self.statements, self.digest.hex, str(annotations.get(_TITLE, ""))
         )
         signed, notes = bundles_module.checks(about)
-        contents = read_layers(self.source.layers(), self.request.cache)
-        checks = [
-            self.name(annotations),
-            *signed,
+        checks = [self.name(annotations), *signed, check_user(self.config)]
+        checks += self.by_provenance(about.proven.get(PROVENANCE, []))
+        contents = contents_of_layers()
+        checks.append(
             check_blobs(
                 self.manifest, self.config_bytes, self.config, contents, self.source.compressed
-            ),
-            check_user(self.config),
-        ]
-        checks += self.by_provenance(about.proven.get(PROVENANCE, []))
+            )
+        )
         checks.append(self.by_sbom(about.proven.get(SBOM, []), contents))
         return Verdict(self.source.name, self.digest.oci, tuple(checks), tuple(notes))
 
