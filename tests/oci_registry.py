@@ -25,16 +25,16 @@ class RegistryHandler(Handler):
     """Keeps blobs and manifests in memory; refuses wrong digests, manifests of unknown blobs,
     and media types that differ from the document's own.
 
-    api: whether it has the referrers API. page: how many referrers it lists at once. uploads: the
-    base URL where blobs are sent, empty for its own. filters: whether it sorts by type.
+    api: whether it has the referrers API. page: how many referrers it lists at once. filters:
+    whether it sorts them by type. partial: what was sent of blobs that are not whole yet.
     """
 
     api = True
     page = 1000
-    uploads = ""
     filters = True
     blobs: dict[str, bytes]
     manifests: dict[str, tuple[str, bytes]]
+    partial: dict[str, bytes]
 
     def do_POST(self) -> None:  # noqa: N802
         """Answer, see `answer`."""
@@ -44,11 +44,28 @@ class RegistryHandler(Handler):
         """Answer, see `answer`."""
         self.answer()
 
+    def do_PATCH(self) -> None:  # noqa: N802
+        """Answer, see `answer`."""
+        self.answer()
+
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = b""
+        while size := int(self.rfile.readline(), 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
+
     def answer(self) -> None:
         """Answer as the distribution specification has it."""
         parts = urlsplit(self.path)
         query = {key: values[0] for key, values in parse_qs(parts.query).items()}
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = self._body()
+        if parts.path == "/v2/":
+            self.reply(200)
+            return
         found = re.fullmatch(
             r"/v2/[a-z0-9/._-]+?/(blobs/uploads|blobs|manifests|referrers)/(.*)", parts.path
         )
@@ -73,12 +90,25 @@ class RegistryHandler(Handler):
 
     def _upload(self, query: dict[str, str], body: bytes) -> None:
         if self.command == "POST":
-            self.reply(202, headers={"Location": f"{self.uploads}/v2/x/blobs/uploads/1?state=a"})
-        elif query.get("state") != "a" or query.get("digest") != named(body):
+            state = str(len(self.partial))
+            self.partial[state] = b""
+            self.reply(202, headers=self._place(state))
+            return
+        state = query.get("state", "")
+        if state not in self.partial:
+            self.reply(404)
+            return
+        self.partial[state] += body
+        if self.command == "PATCH":
+            self.reply(202, headers=self._place(state))
+        elif query.get("digest") != named(self.partial[state]):
             self.reply(400)
         else:
-            self.blobs[named(body)] = body
+            self.blobs[query["digest"]] = self.partial[state]
             self.reply(201)
+
+    def _place(self, state: str) -> dict[str, str]:
+        return {"Location": f"/v2/x/blobs/uploads/1?state={state}"}
 
     def _put(self, reference: str, body: bytes) -> None:
         document = json.loads(body)
@@ -144,6 +174,8 @@ class RegistryHandler(Handler):
 def oci_registry(folder: Path, **settings: Any) -> Iterator[tuple[Server, type[RegistryHandler]]]:
     """A running registry and its class, whose attributes are its contents; `settings` are those of
     `RegistryHandler`."""
-    kind = type("Registry", (RegistryHandler,), {"blobs": {}, "manifests": {}, **settings})
+    kind = type(
+        "Registry", (RegistryHandler,), {"blobs": {}, "manifests": {}, "partial": {}, **settings}
+    )
     with serving(folder, kind) as server:
         yield server, kind

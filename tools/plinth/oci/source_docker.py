@@ -60,13 +60,19 @@ class DockerArchive:
             raise LayoutError(
                 "a docker archive has no manifest, so no digest to ask for", where=self._where
             )
-        known = [(tag, image) for image in images for tag in _texts(image.get("RepoTags"))]
-        found = [image for tag, image in known if tag == wanted.name] if wanted.name else images
+        # Some tools put a registry in front of the name they were given.
+        found = [
+            image
+            for image in images
+            if not wanted.name
+            or any(f"/{tag}".endswith(f"/{wanted.name}") for tag in _texts(image.get("RepoTags")))
+        ]
         if len(found) != 1:
             raise LayoutError(
                 f"{len(found) or 'no'} images, of which one must be meant",
                 where=self._where,
-                found=", ".join(tag for tag, _ in known) or "none has a name",
+                found=", ".join(tag for image in images for tag in _texts(image.get("RepoTags")))
+                or "none has a name",
                 remedy="name one behind a colon: docker-archive:FILE:NAME",
             )
         return found[0]
