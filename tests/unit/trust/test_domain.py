@@ -9,9 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 from sigstore.models import TrustedRoot
 
 from plinth.errors import TrustError
+from plinth.trust.ca import san
 from plinth.trust.domain import (
     Domain,
     default_folder,
@@ -82,6 +84,17 @@ def test_an_identity_no_certificate_can_hold_is_refused(tmp_path: Path, identity
     with pytest.raises(TrustError, match="cannot go into a certificate"):
         init_domain(tmp_path / "trust", identity)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_identities_are_told_apart() -> None:
+    for identity, kind in (
+        ("me@example.org", x509.RFC822Name),
+        ("first.last+tag@host", x509.RFC822Name),
+        ("https://example.org/ci", x509.UniformResourceIdentifier),
+        ("https://me@example.org", x509.UniformResourceIdentifier),
+        ("mailto:me@example.org", x509.UniformResourceIdentifier),
+    ):
+        assert san(identity) == kind(identity)
 
 
 def test_without_a_domain_the_error_says_how_to_make_one(tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ LEAF_LIFE = datetime.timedelta(minutes=10)
 _ISSUER_V1 = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.1")
 _ISSUER_V2 = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.8")
 
-_EMAIL = re.compile(r"[!-?A-Z^-~]+@[A-Za-z0-9._-]+", re.ASCII)
+# No colon, so that no URI with a user in it is taken for an address.
+_EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9._-]+", re.ASCII)
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]+", re.ASCII)
 
 

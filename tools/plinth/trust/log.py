@@ -188,7 +188,7 @@ class Log:
 
         Raises:
             TrustError: the log is damaged.
-            OSError: the disk is full or fails; nothing was added.
+            OSError: the disk is full or fails; the entry may have been added all the same.
         """
         with self._held(exclusive=True) as files:
             index = self._settle(files)
