@@ -80,9 +80,11 @@ class Domain:
         return self.oidc().token(self.identity, now())
 
     def oidc(self) -> Issuer:
+        """The token issuer."""
         return Issuer(self.issuer, self.keys["oidc"])
 
     def tsa(self) -> Tsa:
+        """The time stamp authority."""
         return Tsa(self.keys["tsa"], self.state.current("tsa").certificates)
 
     def notary(self, role: Role) -> Notary:
@@ -95,9 +97,11 @@ class Domain:
         return Log(self.folder / record.name)
 
     def ct(self) -> CtLog:
+        """The log of certificates."""
         return CtLog(self.log_of(self.state.current("ct")), self.notary("ct"))
 
     def rekor(self) -> Rekor:
+        """The transparency log, opened; every tree of it."""
         *closed, current = [
             Shard(one.tree_id, key_id(one.public), self.log_of(one)) for one in self.state.of("log")
         ]

@@ -45,6 +45,7 @@ class KeyRecord:
         return f"{self.role}-{self.number}"
 
     def to_json(self) -> dict[str, object]:
+        """Its part of `domain.json`."""
         return {
             "role": self.role,
             "number": self.number,
@@ -96,6 +97,7 @@ class State:
         return replace(self, records=(*records, record))
 
     def to_json(self) -> bytes:
+        """The file's bytes; equal for equal states."""
         document = {
             "format": FORMAT,
             "id": self.id,
