@@ -78,6 +78,7 @@ def test_a_layout_is_read_by_name_by_engine_name_by_digest_and_alone(
     root = store.root
     assert contents(f"oci:{root}:one") == expected(store, image, "one")
     assert contents(f"oci:{root}:team/one:latest") == expected(store, image, "one")
+    assert contents(f"oci:{root}:one:latest") == expected(store, image, "one")
     assert contents(f"oci:{root}") == contents(str(root)) == expected(store, image, "")
     assert contents(f"oci:{root}@{image.manifest.digest.oci}") == expected(store, image, "")
 

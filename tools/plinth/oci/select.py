@@ -98,12 +98,13 @@ def is_image(entry: dict[str, Any]) -> bool:
 
 
 def named(listed: Sequence[dict[str, Any]], name: str) -> list[dict[str, Any]]:
-    """Those entries of `index.json` that have the name, as a reference or as engines call it."""
-    for key in (REF_NAME, IMAGE_NAME):
-        found = [entry for entry in listed if annotations_of(entry).get(key) == name]
-        if found:
-            return found
-    return []
+    """Those entries of `index.json` that have the name, as a reference or as engines call the
+    image, which put a registry in front."""
+    return [entry for entry in listed if annotations_of(entry).get(REF_NAME) == name] or [
+        entry
+        for entry in listed
+        if f"/{annotations_of(entry).get(IMAGE_NAME)}".endswith(f"/{name}")
+    ]
 
 
 def names(listed: Sequence[dict[str, Any]]) -> Iterator[str]:
