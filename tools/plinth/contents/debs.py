@@ -86,7 +86,7 @@ def _packages(files: Files) -> Iterator[_Package]:
         sums: dict[str, str] = {}
         for record in own:
             if record.endswith(".list"):
-                listed += [line[1:] for line in _text(files, record).splitlines() if line[1:]]
+                listed += [line[1:] for line in _text(files, record).split("\n") if line[1:]]
             elif record.endswith(".md5sums"):
                 sums |= _sums(files, record)
         if not listed:
@@ -133,7 +133,8 @@ def _conffiles(fields: Mapping[str, str]) -> dict[str, str]:
 
 def _sums(files: Files, record: str) -> dict[str, str]:
     found: dict[str, str] = {}
-    for line in _text(files, record).splitlines():
+    # Not splitlines(): names may hold what Unicode takes for the end of a line.
+    for line in filter(None, _text(files, record).split("\n")):
         match = _ROW.fullmatch(line)
         if match is None:
             files.wrong(record, f"not a line of MD5 sums: {line[:80]!r}")

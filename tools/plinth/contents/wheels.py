@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import email.parser
+import io
 import posixpath
 import re
 from collections.abc import Iterator, Sequence
@@ -79,7 +80,9 @@ def _rows(files: Files, record: str) -> dict[str, tuple[str, str]]:
     rows: dict[str, tuple[str, str]] = {}
     try:
         text = files.kept[record].decode()
-        for number, row in enumerate(filter(None, csv.reader(text.splitlines())), 1):
+        for number, row in enumerate(
+            filter(None, csv.reader(io.StringIO(text, newline=""), strict=True)), 1
+        ):
             if len(row) != 3:
                 files.wrong(record, f"row {number} has {len(row)} fields, not 3")
             elif rows.setdefault(row[0], (row[1], row[2])) != (row[1], row[2]):

@@ -140,18 +140,19 @@ def workspace_cache(ws: Workspace) -> ContentsCache:
     return ContentsCache(ws.build / "cache", actions=ws.actions, blobs=ws.cache)
 
 
-def sbom_of(ws: Workspace, image_id: str) -> bytes:
-    """The SBOM of the built image `image_id`, from its layers and the locks in the tree.
+def sbom_of(ws: Workspace, image_id: str, cache: ContentsCache | None = None) -> bytes:
+    """The SBOM of the built image `image_id`, from its layers and the locks in the tree; what
+    layers hold is remembered in `cache` (None: the workspace's).
 
     Raises:
         LayoutError: it is not built, or a layer is damaged.
         LockError: a lock is missing or stale.
         SbomError: its layers do not hold what its locks name.
     """
-    return make_sbom(gather(ws, image_id))
+    return make_sbom(gather(ws, image_id, cache))
 
 
-def gather(ws: Workspace, image_id: str) -> SbomInputs:
+def gather(ws: Workspace, image_id: str, cache: ContentsCache | None = None) -> SbomInputs:
     """What the SBOM of the built image `image_id` is made from; raises as `sbom_of` does."""
     reference = references(ws.layout).get(image_id)
     if reference is None:
@@ -166,7 +167,8 @@ def gather(ws: Workspace, image_id: str) -> SbomInputs:
         accelerator, accelerator_lock = None, None
     layers = [StoredLayer(ws.layout, descriptor_digest(one)) for one in manifest["layers"]]
     contents = []
-    for layer, held in zip(layers, read_layers(layers, workspace_cache(ws)), strict=True):
+    read = read_layers(layers, cache or workspace_cache(ws))
+    for layer, held in zip(layers, read, strict=True):
         if isinstance(held, str) or held.digest != layer.digest:
             raise LayoutError(
                 "a layer of the image is damaged",
