@@ -86,7 +86,7 @@ def _answers(ws: Workspace, rootfs: ImageRootfs, urls: Sequence[str]) -> bool:
         known = {}
     if isinstance(known.get(key), bool):
         return bool(known[key])
-    from plinth.base.registry import Registry
+    from plinth.oci.registry import Registry
 
     answer = any(Registry(url, rootfs.repository).has(rootfs.manifest) for url in urls)
     with atomic_write(path) as temporary:

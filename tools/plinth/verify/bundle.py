@@ -20,6 +20,7 @@ from cryptography.x509 import (
     SubjectAlternativeName,
     load_der_x509_certificate,
 )
+from pydantic import ValidationError
 from rfc3161_client import (
     TimeStampResponse,
     VerificationError,
@@ -98,16 +99,17 @@ class BundleVerifier:
             bundle, model = Bundle.from_json(raw), _model(raw)
         # Parsers of JSON, base64, DER and RFC 3161 each have errors of their own.
         except (SigstoreError, ValueError, TypeError, KeyError, RecursionError) as error:
-            raise self._wrong(where, "not a Sigstore bundle that can be read", error) from None
+            what = "not a Sigstore bundle that can be read"
+            raise self._wrong(where, what, _told(error)) from None
         if model.media_type != MEDIA_TYPE:
             raise self._wrong(where, "another kind of bundle", model.media_type, MEDIA_TYPE)
+        self._check_log(model, where)
         try:
             kind, payload = self._verifier.verify_dsse(bundle, self._signers.policy)
         except (SigstoreError, ValueError, TypeError, KeyError) as error:
             raise self._refused(where, error, bundle.signing_certificate) from None
         if kind != PAYLOAD_TYPE:
             raise self._wrong(where, "the payload is no in-toto statement", kind, PAYLOAD_TYPE)
-        self._check_log(model, where)
         time = self._check_times(bundle, model, where)
         certificate = bundle.signing_certificate
         self._check_authority(certificate, time, where)
@@ -237,6 +239,14 @@ class BundleVerifier:
             time.isoformat(),
             f"{period.start.isoformat()} to {period.end.isoformat() if period.end else 'now'}",
         )
+
+
+def _told(error: Exception) -> str:
+    """What a parser's error says, without addresses and advice for programmers."""
+    if isinstance(error, ValidationError):
+        found = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
+        return "; ".join(found[:3])
+    return str(error)
 
 
 def _signer(certificate: Certificate) -> tuple[str, str]:

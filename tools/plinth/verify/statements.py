@@ -61,10 +61,12 @@ def authenticate(bundles: Iterable[RawBundle], verifier: BundleVerifier) -> Stat
             found.refuse(kind, str(error))
             continue
         if bundle.filed and bundle.filed != statement.predicate_type:
-            found.refuse(
-                bundle.filed,
-                f"{bundle.where}: filed as {bundle.filed}, it states {statement.predicate_type}",
-            )
+            for kind in (bundle.filed, statement.predicate_type):
+                found.refuse(
+                    kind,
+                    f"{bundle.where}: filed as {bundle.filed}, it states "
+                    f"{statement.predicate_type}",
+                )
             continue
         found.proven.setdefault(statement.predicate_type, []).append(
             Proven(bundle.where, statement, authentic)
