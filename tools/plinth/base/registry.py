@@ -12,8 +12,6 @@ from plinth.oci.registry import Registry
 from plinth.spec.base import ImageRootfs
 from plinth.store import BlobStore
 
-__all__ = ["Registry", "manifest_bytes", "pull"]
-
 
 def manifest_bytes(rootfs: ImageRootfs) -> bytes:
     """The image's manifest, rebuilt from the pinned facts: `json.dumps` with its default
