@@ -143,7 +143,15 @@ def test_what_is_malformed_is_named(
 
 @pytest.mark.parametrize(
     "path",
-    ["../x", "/etc/passwd", "images/../../x", "tools/plinth/x.py", "images/.x", "images//x", "base"],
+    [
+        "../x",
+        "/etc/passwd",
+        "images/../../x",
+        "tools/plinth/x.py",
+        "images/.x",
+        "images//x",
+        "base",
+    ],
 )
 def test_files_do_not_leave_their_folder(tmp_path: Path, path: str) -> None:
     with pytest.raises(ProblemsError, match="not a path of a specification"):

@@ -53,7 +53,7 @@ def test_one_identity_may_be_a_text(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str) -> None:
-    with pytest.raises(ProblemsError, match="policy.toml") as caught:
+    with pytest.raises(ProblemsError, match=r"policy\.toml") as caught:
         load_policy(written(tmp_path, text))
     assert message in str(caught.value)
 

@@ -1,0 +1,177 @@
+"""Which trust is used: the one that was chosen, said by name, and no other in its place."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import jwt
+import pytest
+from sigstore.models import ClientTrustConfig
+
+from plinth.attest.identity import VARIABLE, identity_token
+from plinth.attest.trust import SigningTrust, believed, signing_trust
+from plinth.errors import AttestationError, TrustError
+from plinth.report import quiet
+from plinth.trust.domain import Domain, init_domain
+from plinth.trust.server import serving
+
+
+@pytest.fixture(autouse=True)
+def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No ambient identity and no trust domain, whatever the machine has."""
+    for name in ("GITHUB_ACTIONS", "GITLAB_CI", "CIRCLECI", "BUILDKITE", "SIGSTORE_ID_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PLINTH_TRUST", str(tmp_path / "trust"))
+
+
+@pytest.fixture
+def domain(tmp_path: Path) -> Domain:
+    return init_domain(tmp_path / "trust", "me@example.org")
+
+
+@pytest.fixture
+def config(domain: Domain) -> Iterator[str]:
+    with serving(domain) as running:
+        yield running.trust_config
+
+
+def test_nothing_chosen_is_an_error_that_tells_the_choices() -> None:
+    for verb, remedy in (("make", "one of trust=public"), ("believe", "--trusted-root FILE")):
+        with pytest.raises(AttestationError, match=verb) as caught:
+            if verb == "make":
+                with signing_trust(""):
+                    pass
+            else:
+                believed("")
+        assert remedy in caught.value.remedy
+        assert "trust=embedded" in caught.value.remedy
+
+
+def test_embedded_without_a_domain_says_how_to_make_one() -> None:
+    with (
+        pytest.raises(TrustError, match="no trust domain here") as caught,
+        signing_trust("embedded"),
+    ):
+        pass
+    assert "plinth trust init" in caught.value.remedy
+    with pytest.raises(TrustError, match="no trust domain here"):
+        believed("embedded")
+
+
+def test_embedded_brings_its_own_identity(domain: Domain) -> None:
+    with signing_trust("embedded") as where:
+        assert where.shown == f"the embedded trust domain {domain.folder}"
+        told: list[str] = []
+        token = identity_token(where, "", progress=told.append, environment={})
+        assert token.identity == "me@example.org"
+        assert told == [f"signing as me@example.org ({domain.issuer}), told by {where.shown}"]
+
+
+def test_embedded_is_believed_for_its_own_identity(domain: Domain) -> None:
+    found = believed("embedded")
+    assert (found.identity, found.issuer) == ("me@example.org", domain.issuer)
+    assert str(domain.folder) in found.shown
+
+
+def test_an_encrypted_domain_is_believed_without_its_passphrase(tmp_path: Path) -> None:
+    domain = init_domain(tmp_path / "trust", "me@example.org", "secret")
+    assert believed("embedded").issuer == domain.issuer
+
+
+def test_a_private_instance_by_its_file(config: str, tmp_path: Path) -> None:
+    path = tmp_path / "private.json"
+    path.write_text(config, encoding="utf-8")
+    with signing_trust(str(path)) as where:
+        assert where.shown == f"the instance of {path}"
+        assert where.token == ""
+    assert believed(str(path)).identity == ""
+
+
+def test_a_trusted_root_comes_before_the_choice(domain: Domain, tmp_path: Path) -> None:
+    path = tmp_path / "trusted_root.json"
+    path.write_text(domain.trusted_root(), encoding="utf-8")
+    found = believed("embedded", trusted_root=str(path))
+    assert found.shown == f"the trusted root {path}"
+    # A root alone says nothing of whose signatures are wanted.
+    assert found.identity == ""
+
+
+@pytest.mark.parametrize("text", ["", "{}", "null", "[]", "\x00", '{"mediaType": "x"}'])
+def test_what_is_no_root_and_no_config(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "file.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(AttestationError, match="not a trusted root") as caught:
+        believed("", trusted_root=str(path))
+    assert caught.value.where == str(path)
+    with pytest.raises(AttestationError, match="not a client trust config"):
+        believed(str(path))
+
+
+def test_a_choice_that_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(AttestationError, match="no such trust") as caught:
+        believed(str(tmp_path / "nothing.json"))
+    assert "trust=public" in caught.value.remedy
+    with pytest.raises(AttestationError, match="not a trusted root"):
+        believed("", trusted_root=str(tmp_path / "nothing.json"))
+
+
+def raw_token(**claims: object) -> str:
+    now = int(time.time())
+    whole = {
+        "iss": "https://issuer.example.org",
+        "sub": "someone",
+        "aud": "sigstore",
+        "iat": now,
+        "exp": now + 60,
+        **claims,
+    }
+    return jwt.encode(whole, "k" * 32, algorithm="HS256")
+
+
+@pytest.fixture
+def where(config: str) -> SigningTrust:
+    return SigningTrust("a test", ClientTrustConfig.from_json(config))
+
+
+def test_a_token_in_a_file_comes_first(where: SigningTrust, tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text(raw_token(sub="file") + "\n", encoding="utf-8")
+    environment = {VARIABLE: raw_token(sub="environment")}
+    found = identity_token(where, str(path), progress=quiet, environment=environment)
+    assert found.identity == "file"
+    assert identity_token(where, "", progress=quiet, environment=environment).identity == (
+        "environment"
+    )
+
+
+def test_a_token_of_standard_input(where: SigningTrust, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(raw_token(sub="stdin")))
+    assert identity_token(where, "-", progress=quiet, environment={}).identity == "stdin"
+
+
+def test_no_identity_anywhere(where: SigningTrust, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    with pytest.raises(AttestationError, match="no identity to sign with") as caught:
+        identity_token(where, "", progress=quiet, environment={})
+    assert "--identity-token" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    "raw", ["x", "a.b.c", raw_token(aud="other"), raw_token(exp=1), json.dumps({})]
+)
+def test_a_token_that_cannot_be_used(where: SigningTrust, raw: str) -> None:
+    with pytest.raises(AttestationError, match="identity token cannot be used") as caught:
+        identity_token(where, "", progress=quiet, environment={VARIABLE: raw})
+    assert caught.value.where == f"${VARIABLE}"
+    # Tokens are secrets, also those that are none.
+    assert raw not in str(caught.value) or len(raw) < 3
+
+
+def test_a_token_file_that_is_not_there(where: SigningTrust, tmp_path: Path) -> None:
+    with pytest.raises(AttestationError, match="cannot be read"):
+        identity_token(where, str(tmp_path / "x"), progress=quiet, environment={})

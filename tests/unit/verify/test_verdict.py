@@ -1,0 +1,51 @@
+"""Verdicts: nothing passes for being skipped, and people and programs are told the same."""
+
+from __future__ import annotations
+
+import json
+
+from plinth.verify.verdict import REJECTED, VERIFIED, Check, Verdict, table
+
+GOOD, BAD = Check("blobs", "3 layers"), Check("user", "", ("it runs as root",))
+
+
+def test_every_check_must_pass() -> None:
+    assert Verdict("x", "sha256:0", (GOOD,)).exit_code == VERIFIED
+    assert Verdict("x", "sha256:0", (GOOD, BAD)).exit_code == REJECTED
+
+
+def test_no_check_is_no_verification() -> None:
+    assert not Verdict("x", "sha256:0", ()).passed
+
+
+def test_for_people() -> None:
+    assert table(Verdict("x:y", "sha256:0", (GOOD, BAD), ("worth knowing",))) == (
+        "x:y\n"
+        "  sha256:0\n"
+        "  ok    blobs  3 layers\n"
+        "  FAIL  user\n"
+        "        - it runs as root\n"
+        "  note: worth knowing\n"
+        "REJECTED: user"
+    )
+    assert table(Verdict("x", "sha256:0", (GOOD,))).endswith("\nverified: 1 checks")
+
+
+def test_a_flood_of_problems_is_cut_for_people_only() -> None:
+    flood = Check("sbom", "", tuple(f"problem {n}" for n in range(100)))
+    verdict = Verdict("x", "sha256:0", (flood,))
+    assert "and 88 more; --json shows all" in table(verdict)
+    assert "problem 99" in json.dumps(verdict.to_json())
+
+
+def test_for_programs() -> None:
+    assert Verdict("x", "sha256:0", (GOOD, BAD)).to_json() == {
+        "reference": "x",
+        "digest": "sha256:0",
+        "verified": False,
+        "checks": [
+            {"name": "blobs", "passed": True, "detail": "3 layers", "problems": []},
+            {"name": "user", "passed": False, "detail": "", "problems": ["it runs as root"]},
+        ],
+        "notes": [],
+    }
