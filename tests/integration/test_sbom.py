@@ -7,6 +7,7 @@ import csv
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -169,5 +170,5 @@ def _configuration(given: SbomInputs, built: Checkout) -> int:
     for held in _hashed_layers(built, str(given.manifest["annotations"]["dev.plinth.image"])):
         if "var/lib/dpkg/status" in held:
             status = held["var/lib/dpkg/status"][0].decode()
-            return sum(line.startswith(" /") for line in status.splitlines())
+            return len(re.findall(r"^ /\S+ [0-9a-f]{32}$", status, re.MULTILINE))
     return 0
