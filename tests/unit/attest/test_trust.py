@@ -41,7 +41,7 @@ def config(domain: Domain) -> Iterator[str]:
 
 
 def test_nothing_chosen_is_an_error_that_tells_the_choices() -> None:
-    for verb, remedy in (("make", "one of trust=public"), ("believe", "--trusted-root FILE")):
+    for verb, remedy in (("make", "--trust TRUST"), ("believe", "--trusted-root FILE")):
         with pytest.raises(AttestationError, match=verb) as caught:
             if verb == "make":
                 with signing_trust(""):
@@ -49,7 +49,7 @@ def test_nothing_chosen_is_an_error_that_tells_the_choices() -> None:
             else:
                 believed("")
         assert remedy in caught.value.remedy
-        assert "trust=embedded" in caught.value.remedy
+        assert "embedded: a trust domain on this machine" in caught.value.remedy
 
 
 def test_embedded_without_a_domain_says_how_to_make_one() -> None:
@@ -115,7 +115,7 @@ def test_what_is_no_root_and_no_config(tmp_path: Path, text: str) -> None:
 def test_a_choice_that_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(AttestationError, match="no such trust") as caught:
         believed(str(tmp_path / "nothing.json"))
-    assert "trust=public" in caught.value.remedy
+    assert "public: Sigstore's own" in caught.value.remedy
     with pytest.raises(AttestationError, match="not a trusted root"):
         believed("", trusted_root=str(tmp_path / "nothing.json"))
 

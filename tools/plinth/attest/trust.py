@@ -16,9 +16,10 @@ from plinth.errors import AttestationError
 
 PUBLIC, EMBEDDED = "public", "embedded"
 _CHOICES = (
-    "trust=public (Sigstore's own), trust=embedded (a trust domain on this machine, made by "
-    "plinth trust init), or trust=FILE (the client trust config of a private instance); "
-    "the same as `trust` in the settings"
+    "--trust TRUST (with doit: trust=TRUST), or `trust` in the settings, where TRUST is one of\n"
+    "public: Sigstore's own\n"
+    "embedded: a trust domain on this machine; plinth trust init makes one\n"
+    "FILE: the client trust config of a private instance"
 )
 
 
@@ -70,7 +71,7 @@ def signing_trust(choice: str) -> Iterator[SigningTrust]:
             raise AttestationError(
                 "the public Sigstore's trusted root cannot be had",
                 found=_told(error),
-                remedy="check the network, or choose another trust: " + _CHOICES,
+                remedy="check the network, or choose another: " + _CHOICES,
             ) from None
     else:
         path = _file(choice, "sign")
@@ -124,11 +125,11 @@ def _file(choice: str, verb: str) -> Path:
     if not choice:
         raise AttestationError(
             f"nobody said whose signatures to {'make' if verb == 'sign' else 'believe'}",
-            remedy=("one of --trusted-root FILE, " if verb == "verify" else "one of ") + _CHOICES,
+            remedy=("--trusted-root FILE, or " if verb == "verify" else "") + _CHOICES,
         )
     path = Path(choice)
     if not path.is_file():
-        raise AttestationError("no such trust", where=choice, remedy="one of " + _CHOICES)
+        raise AttestationError("no such trust", where=choice, remedy=_CHOICES)
     return path
 
 

@@ -145,7 +145,8 @@ class BundleVerifier:
         log = next((log for log in self._believed.model.tlogs if log.log_id.key_id == key_id), None)
         if log is None:
             known = ", ".join(log.log_id.key_id.hex()[:16] for log in self._believed.model.tlogs)
-            raise self._wrong(where, "a log that the root does not know", key_id.hex(), known)
+            what = f"signed elsewhere: in a log that the root does not know, {self._believed.shown}"
+            raise self._wrong(where, what, f"log {key_id.hex()[:16]}", f"log {known}")
         if entry.kind_version.version == "0.0.1" and not entry.inclusion_promise:
             raise self._wrong(
                 where, "the log's promise is missing", "none", "a signed entry timestamp"

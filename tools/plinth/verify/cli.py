@@ -94,7 +94,9 @@ def run(arguments: argparse.Namespace) -> int:
         if not arguments.json:
             print(table(verdicts[-1]), flush=True)
     for reference, failure in failures:
-        print(f"plinth: {reference}: {failure}", file=sys.stderr)
+        text = str(failure)
+        named = text if text.startswith(reference) else f"{reference}: {text}"
+        print(f"plinth: {named}", file=sys.stderr)
     if arguments.json:
         print(json.dumps([verdict.to_json() for verdict in verdicts], indent=1))
     if any(not verdict.passed for verdict in verdicts):
