@@ -25,6 +25,8 @@ from plinth.store import BlobStore
 VERSION = 1
 """Raised whenever the code here would tell other facts about the same layer."""
 
+# Read at once to be hashed (bytes): between two pieces a thread waits for those that compute.
+_HASHED = 8 << 20
 # Above this a layer's tar is hashed by a thread of its own (bytes of the blob).
 _THREADED = 4 << 20
 
@@ -124,7 +126,7 @@ def contents_of(
 def _hashed(stream: BinaryIO, limit: int) -> Digest | None:
     """The digest of a stream, None where it is longer than `limit`."""
     state, size = hashlib.sha256(), 0
-    while chunk := stream.read(CHUNK):
+    while chunk := stream.read(_HASHED):
         state.update(chunk)
         size += len(chunk)
         if size > limit:
