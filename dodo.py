@@ -30,11 +30,13 @@ DOIT_CONFIG = {
 IMAGES = commands.all_images(WS)
 BASES = commands.all_bases(WS)
 SETS = commands.all_accelerators(WS)
+# Packages that have no say in an image's bytes.
+OTHERS = {"attest", "contents", "engine", "sbom", "trust", "verify"}
 COMMON = [
     str(path)
     for pattern in ("base/*.toml", "base/rootfs/**/*", "locks/base/*", "tools/plinth/**/*.py")
     for path in sorted(ROOT.glob(pattern))
-    if path.is_file()
+    if path.is_file() and OTHERS.isdisjoint(path.parts[len(ROOT.parts) :])
 ]
 
 Task = dict[str, Any]
