@@ -18,7 +18,7 @@ from plinth.contents.inflate import Plain
 from plinth.contents.interpreter import find_interpreter, versions_in
 from plinth.contents.model import DIRECTORY, FILE, Entry, FoundSystem, LayerContents, files_digest
 from plinth.contents.wheels import find_wheels
-from plinth.digest import CHUNK, Digest
+from plinth.digest import Digest
 from plinth.errors import IntegrityError, LayoutError, PlinthError
 from plinth.store import BlobStore
 
