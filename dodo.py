@@ -30,8 +30,9 @@ DOIT_CONFIG = {
 IMAGES = commands.all_images(WS)
 BASES = commands.all_bases(WS)
 SETS = commands.all_accelerators(WS)
-# Packages that have no say in an image's bytes.
+# Packages and modules that have no say in an image's bytes.
 OTHERS = {"attest", "contents", "engine", "sbom", "trust", "verify"}
+OTHERS |= {"cli.py", "diff.py", "diff_cli.py", "named.py"}
 COMMON = [
     str(path)
     for pattern in ("base/*.toml", "base/rootfs/**/*", "locks/base/*", "tools/plinth/**/*.py")

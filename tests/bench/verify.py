@@ -68,9 +68,7 @@ def main() -> None:
         for copy, one in zip(copies, prepared, strict=True):
             copy.attach({kind: forger.sign(data) for kind, data in one.statements})
         known = Judge(forger.believed, forger.domain.issuer, ContentsCache(Path(name) / "known"))
-        print(
-            "| image | hash once | verify, layers known | ratio | verify, first time | ratio |"
-        )
+        print("| image | hash once | verify, layers known | ratio | verify, first time | ratio |")
         print("|---|---|---|---|---|---|")
         totals = [0.0, 0.0, 0.0]
         for copy in copies:

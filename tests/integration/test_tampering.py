@@ -956,7 +956,12 @@ LAYERS: list[tuple[str, str, Edit, str]] = [
     ("users", "debian12-py37 system", _changed("etc/passwd"), "etc/passwd"),
     ("a setuid program", "contract", _added("usr/bin/evil", mode=0o4755), "usr/bin/evil"),
     ("the supervisor", "contract", _changed("usr/local/bin/runsvdir"), "runsvdir"),
-    ("the interpreter", "debian12-py37 python", _changed("lib/python3.7/os.py"), "debian12-py37 python"),
+    (
+        "the interpreter",
+        "debian12-py37 python",
+        _changed("lib/python3.7/os.py"),
+        "debian12-py37 python",
+    ),
 ]
 
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from plinth import __version__, commands
+from plinth import __version__, commands, diff_cli
 from plinth.errors import PlinthError
 from plinth.trust import cli as trust_cli
 from plinth.verify import cli as verify_cli
@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         "--identity-token", default="", metavar="FILE", help="an OIDC token to sign with (-: stdin)"
     )
     verify_cli.add_parser(verbs)
+    diff_cli.add_parser(verbs)
     trust_cli.add_parser(verbs)
     return parser
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -16,6 +17,8 @@ from plinth.sbom.facts import ENTRY, SYSTEM, facts_of, held_layers
 SHOWN = 20
 """Files that the text for people names; JSON has them all."""
 
+# People tell digests apart by their first dozen digits.
+_DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
 _T = TypeVar("_T")
 
 
@@ -87,7 +90,8 @@ class Diff:
             ("files", self.files),
         ):
             lines += _section(title, changes)
-        return "\n".join(lines) if self else "no difference"
+        text = "\n".join(lines) if self else "no difference"
+        return _DIGEST.sub(r"\1", text)
 
 
 def _section(title: str, changes: Sequence[Change]) -> Iterator[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING
 from plinth.errors import IntegrityError, PlinthError
 
 if TYPE_CHECKING:
-    from plinth.contents.read import ContentsCache
     from plinth.verify.policy import Policy
     from plinth.verify.statements import RawBundle
     from plinth.verify.verdict import Verdict
@@ -131,7 +129,7 @@ class _Verifier:
         if not arguments.json:
             who = " or ".join(identities) + (f" ({issuer})" if issuer else "")
             print(f"believing {who} by {root.shown}", file=sys.stderr)
-        self._bundles = tuple(_bundles(arguments.bundle))
+        self._bundles = tuple(read_bundles(arguments.bundle))
         self._verifier = BundleVerifier(root, Signers(identities, issuer))
 
     def _read_policy(self) -> Policy:
@@ -150,23 +148,22 @@ class _Verifier:
         return said.over(Policy(trust=self._config.trust))
 
     def verify(self, reference: str) -> Verdict:
+        from plinth.named import contents_cache, named
         from plinth.oci.source import open_source
         from plinth.report import quiet, to_stderr
         from plinth.store import BlobStore
         from plinth.verify.image import Request, verify_image
 
         arguments = self._arguments
-        reference, expected, checkout, inputs = _resolved(reference)
-        if arguments.checkout:
-            checkout = Path(arguments.checkout)
-        if arguments.inputs:
-            inputs = Path(arguments.inputs)
-        with open_source(reference, self._config) as source:
+        image = named(reference)
+        checkout = Path(arguments.checkout) if arguments.checkout else image.checkout
+        inputs = Path(arguments.inputs) if arguments.inputs else image.inputs
+        with open_source(image.reference, self._config) as source:
             request = Request(
-                expected=arguments.image or expected or source.asked,
+                expected=arguments.image or image.id or source.asked,
                 bundles=self._bundles,
                 checkout=checkout,
-                cache=None if arguments.fresh else _cache(),
+                cache=None if arguments.fresh else contents_cache(),
                 rebuild=arguments.rebuild,
                 inputs=BlobStore(inputs) if inputs else None,
                 config=self._config,
@@ -175,29 +172,7 @@ class _Verifier:
             return verify_image(source, self._verifier, self._policy, request)
 
 
-def _resolved(reference: str) -> tuple[str, str, Path | None, Path | None]:
-    """The reference behind an image id of the checkout around; its id, the checkout's root and
-    its store of inputs. Anything else stays as it is."""
-    from plinth.commands import all_images
-    from plinth.workspace import Workspace
-
-    try:
-        ws = Workspace.find()
-    except PlinthError:
-        return reference, "", None, None
-    if reference not in all_images(ws):
-        return reference, "", None, None
-    return f"oci:{ws.layout.root}:{reference}", reference, ws.root, ws.cache.root
-
-
-def _cache() -> ContentsCache:
-    from plinth.contents.read import ContentsCache
-
-    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return ContentsCache(Path(home) / "plinth" / "contents")
-
-
-def _bundles(paths: list[str]) -> list[RawBundle]:
+def read_bundles(paths: list[str]) -> list[RawBundle]:
     from plinth.verify.bundle import MAX_BYTES
     from plinth.verify.statements import RawBundle
 
