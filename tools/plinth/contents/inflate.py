@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import zlib
+from concurrent.futures import Future
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -26,6 +27,10 @@ MAX_PLAIN = 64 << 30
 
 MAX_RATIO, FREE = 200, 1 << 30
 """Beyond `FREE` bytes a layer may unpack to this many times its blob: zeros give 1,030."""
+
+
+# Chunks inflated before they are asked for.
+_AHEAD = 3
 
 
 class _Blob(io.RawIOBase):
@@ -71,8 +76,8 @@ class _Blob(io.RawIOBase):
 class Plain:
     """The tar of a layer blob `stream` (gzip or plain), read once from beginning to end.
 
-    `limit` is how many bytes the blob may have (None: any). `threads` hashes the tar beside the
-    caller. Use it in a `with` block.
+    `limit` is how many bytes the blob may have (None: any). `threads` inflates and hashes the tar
+    beside the caller. Use it in a `with` block.
 
     Raises (here and in all methods):
         LayoutError: the blob is damaged, too long, or compressed otherwise.
@@ -91,6 +96,7 @@ class Plain:
         self._chunk = memoryview(b"")
         self._at = 0
         self._taken = 0
+        self._ahead: list[Future[memoryview]] = []
 
     def __enter__(self) -> Plain:
         return self
@@ -124,22 +130,32 @@ class Plain:
         return b"".join(pieces)
 
     def _fill(self) -> bool:
+        if self._threads.outer is None:
+            self._chunk = self._read()
+        else:
+            # One thread keeps the order; a short queue bounds the memory.
+            while len(self._ahead) < _AHEAD:
+                self._ahead.append(self._threads.outer.submit(self._read))
+            self._chunk = self._ahead.pop(0).result()
+        self._at = 0
+        self._hasher.add(self._chunk)
+        return bool(self._chunk)
+
+    def _read(self) -> memoryview:
+        """The next chunk of the tar, empty at its end."""
         # A new buffer each time: the hasher and the caller may still hold the last.
         buffer = bytearray(CHUNK)
         try:
             size = self._reader.readinto(buffer)
         except (OSError, EOFError, zlib.error, _DAMAGED) as error:
             raise LayoutError(f"the layer is damaged: {error}") from None
-        self._chunk = memoryview(buffer)[:size].toreadonly()
-        self._at = 0
         self._taken += size
         if self._taken > min(MAX_PLAIN, FREE + MAX_RATIO * self._blob.size):
             raise LayoutError(
                 "the layer unpacks to too much",
                 found=f"{self._taken} bytes and more from {self._blob.size}",
             )
-        self._hasher.add(self._chunk)
-        return bool(size)
+        return memoryview(buffer)[:size].toreadonly()
 
     def finish(self) -> tuple[Digest, str]:
         """The digest of the blob and the SHA-256 (hex) of its tar; call it at the end."""
