@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from plinth import __version__, commands, diff_cli
+from plinth.attest import cli as attest_cli
 from plinth.errors import PlinthError
 from plinth.trust import cli as trust_cli
 from plinth.verify import cli as verify_cli
@@ -62,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     sign.add_argument(
         "--identity-token", default="", metavar="FILE", help="an OIDC token to sign with (-: stdin)"
     )
+    attest_cli.add_parser(verbs)
     verify_cli.add_parser(verbs)
     diff_cli.add_parser(verbs)
     trust_cli.add_parser(verbs)

@@ -173,6 +173,11 @@ class _Verifier:
 
 
 def read_bundles(paths: list[str]) -> list[RawBundle]:
+    """The bundles in files and folders that somebody named.
+
+    Raises:
+        PlinthError: a folder has none, or one is too large.
+    """
     from plinth.verify.bundle import MAX_BYTES
     from plinth.verify.statements import RawBundle
 
