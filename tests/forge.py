@@ -205,13 +205,21 @@ class Judge:
     identities: Sequence[str] = (IDENTITY,)
     policy: Policy = field(default_factory=Policy)
     checkout: Path | None = None
+    rebuild: bool = False
+    inputs: BlobStore | None = None
 
     def verdict(self, copy: Copy) -> Verdict:
         """What verification makes of the image."""
         reference = f"oci:{copy.root}:{copy.name}"
         verifier = BundleVerifier(self.believed, Signers(tuple(self.identities), self.issuer))
         with open_source(reference, Config()) as source:
-            request = Request(expected=copy.name, cache=self.cache, checkout=self.checkout)
+            request = Request(
+                expected=copy.name,
+                cache=self.cache,
+                checkout=self.checkout,
+                rebuild=self.rebuild,
+                inputs=self.inputs,
+            )
             return verify_image(source, verifier, self.policy, request)
 
     def problems(self, copy: Copy) -> list[str]:

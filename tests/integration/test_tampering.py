@@ -12,6 +12,7 @@ import gzip
 import io
 import json
 import tarfile
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -940,6 +941,29 @@ def _added(name: str, data: bytes = b"x", **fields: Any) -> Edit:
     return edit
 
 
+def repack(copy: Copy, forger: Forger, title: str, edit: Edit) -> None:
+    """Change one layer, and sign everything again: true in all but what the layer holds."""
+    manifest = copy.manifest()
+    titles = [
+        entry["annotations"]["org.opencontainers.image.title"] for entry in manifest["layers"]
+    ]
+    number = next(n for n, one in enumerate(titles) if one.lower().startswith(title))
+    old = manifest["layers"][number]["digest"]
+    old_diff_id = copy.config()["rootfs"]["diff_ids"][number]
+    data, diff_id = _repacked(copy.blob(old), edit)
+    predicates = {kind: payload(b)["predicate"] for kind, b in copy.bundles().items()}
+    copy.become_layer(number, data, diff_id)
+    entry = predicates[PROVENANCE]["runDetails"]["byproducts"][0]
+    manifest_bytes = copy.blob(copy.digest.oci)
+    entry["content"] = base64.b64encode(manifest_bytes).decode()
+    entry["digest"]["sha256"] = Digest.of(manifest_bytes).hex
+    text = json.dumps(predicates[SBOM])
+    text = text.replace(old.removeprefix("sha256:"), Digest.of(data).hex)
+    text = text.replace(old_diff_id.removeprefix("sha256:"), diff_id)
+    predicates[SBOM] = json.loads(text.replace(payload_digest(predicates[SBOM]), copy.digest.hex))
+    copy.attach({kind: forger.state(copy, kind, p) for kind, p in predicates.items()})
+
+
 SITE = "opt/python/lib/python3.7/site-packages"
 LAYERS: list[tuple[str, str, Edit, str]] = [
     ("a module changed", "flask ", _changed("flask/app.py"), "flask/app.py"),
@@ -971,26 +995,7 @@ LAYERS: list[tuple[str, str, Edit, str]] = [
 def test_a_layer_that_holds_something_else(
     judge: Judge, copy: Copy, forger: Forger, title: str, edit: Edit, message: str
 ) -> None:
-    manifest = copy.manifest()
-    titles = [
-        entry["annotations"]["org.opencontainers.image.title"] for entry in manifest["layers"]
-    ]
-    number = next(n for n, one in enumerate(titles) if one.lower().startswith(title))
-    old = manifest["layers"][number]["digest"]
-    old_diff_id = copy.config()["rootfs"]["diff_ids"][number]
-    data, diff_id = _repacked(copy.blob(old), edit)
-    predicates = {kind: payload(b)["predicate"] for kind, b in copy.bundles().items()}
-    copy.become_layer(number, data, diff_id)
-    # Everything signed again, and true in all but what the layer holds.
-    entry = predicates[PROVENANCE]["runDetails"]["byproducts"][0]
-    manifest_bytes = copy.blob(copy.digest.oci)
-    entry["content"] = base64.b64encode(manifest_bytes).decode()
-    entry["digest"]["sha256"] = Digest.of(manifest_bytes).hex
-    text = json.dumps(predicates[SBOM])
-    text = text.replace(old.removeprefix("sha256:"), Digest.of(data).hex)
-    text = text.replace(old_diff_id.removeprefix("sha256:"), diff_id)
-    predicates[SBOM] = json.loads(text.replace(payload_digest(predicates[SBOM]), copy.digest.hex))
-    copy.attach({kind: forger.state(copy, kind, p) for kind, p in predicates.items()})
+    repack(copy, forger, title, edit)
     said = judge.problems(copy)
     assert any(message in problem for problem in said), said
     # The forgery was good: signatures and provenance have nothing to say against it.
@@ -1010,3 +1015,27 @@ def test_a_config_the_builder_changed(judge: Judge, copy: Copy, forger: Forger) 
     copy.become(copy.manifest(), config)
     copy.attach({kind: forger.state(copy, kind, p) for kind, p in predicates.items()})
     rejected(judge, copy, "contract: config.config.Env")
+
+
+def test_what_only_building_again_can_tell(
+    judge: Judge, copy: Copy, forger: Forger, built: Checkout
+) -> None:
+    """A layer that is what the builder says it is, and not what the locks give."""
+    evil = b"#!/bin/sh\nevil\n"
+    repack(copy, forger, "contract", _changed("usr/local/bin/runsvdir", evil))
+    path = built.root / "base" / "rootfs" / "usr" / "local" / "bin" / "runsvdir"
+    good = path.read_bytes()
+    text = json.dumps(payload(copy.bundles()[SBOM])["predicate"])
+    text = text.replace(Digest.of(good).hex, Digest.of(evil).hex)
+    bom = json.loads(text.replace(f'"{len(good)}"', f'"{len(evil)}"'))
+    bom["serialNumber"] = uuid.uuid5(uuid.NAMESPACE_URL, copy.digest.oci).urn
+    copy.attach({**copy.bundles(), SBOM: forger.state(copy, SBOM, bom)})
+    assert judge.problems(copy) == []
+    said = replace(judge, rebuild=True, inputs=built.ws.cache).problems(copy)
+    assert all(problem.startswith("rebuild: ") for problem in said), said
+    layer = "rebuild: layer 2 (contract): "
+    assert f"{layer}/usr/local/bin/runsvdir: size is 15, rebuilt {len(good)}" in said
+    assert any(
+        one.startswith(f"{layer}/usr/local/bin/runsvdir: differs from byte 3 on: 62696e2f73680a65")
+        for one in said
+    )
