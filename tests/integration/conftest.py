@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import docker
 import pytest
@@ -17,6 +18,9 @@ from containers import connected
 from plinth.engine.load import load
 from plinth.oci.layout import references
 from plinth.workspace import Workspace
+
+if TYPE_CHECKING:
+    from published import Published
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = ("minimal", "sklearn-0.24.1")
@@ -101,6 +105,14 @@ def share_inputs(built: Checkout, path: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     for blob in built.ws.cache.blobs.iterdir():
         os.link(blob, target / blob.name)
+
+
+@pytest.fixture(scope="session")
+def published(built: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Published:
+    """Two signed images."""
+    from published import publish
+
+    return publish(built.ws, tmp_path_factory.mktemp("published"))
 
 
 @pytest.fixture(scope="session")
