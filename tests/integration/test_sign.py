@@ -162,6 +162,21 @@ def test_a_policy_file(run: Run, signed: str, tmp_path: Path) -> None:
     assert "identity: expected a text" in done.stderr
 
 
+def test_an_exported_root_and_policy_is_all_it_takes(run: Run, signed: str, tmp_path: Path) -> None:
+    assert run("plinth", "trust", "export", "--out", str(tmp_path)).returncode == 0
+    done = run("plinth", "verify", signed, "--policy", str(tmp_path / "policy.toml"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"by the trusted root {tmp_path / 'trusted_root.json'}" in done.stderr
+
+
+def test_an_identity_without_an_issuer_is_anybodys(run: Run, signed: str, tmp_path: Path) -> None:
+    assert run("plinth", "trust", "export", "--out", str(tmp_path)).returncode == 0
+    root = ["--trusted-root", str(tmp_path / "trusted_root.json")]
+    done = run("plinth", "verify", signed, *root, "--identity", "me@example.org")
+    assert done.returncode == 3
+    assert "who must vouch for them" in done.stderr
+
+
 def test_an_image_built_from_other_files_is_not_signed(
     run: Run, signed: str, built: Checkout, clone: Callable[..., Checkout], tmp_path: Path
 ) -> None:

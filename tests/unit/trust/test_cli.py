@@ -18,6 +18,7 @@ from plinth.errors import TrustError
 from plinth.trust.cli import add_parser, passphrase_from_environment
 from plinth.trust.domain import init_domain, open_domain
 from plinth.trust.server import serving
+from plinth.verify.policy import Policy, load_policy
 from unit.trust.conftest import IDENTITY, Sign
 
 MAIN = """
@@ -124,9 +125,12 @@ def test_export_writes_what_it_says(
         "ct-1.pub.pem",
         "log-1.pub.pem",
         "oidc-1.pub.pem",
+        "policy.toml",
         "trusted_root.json",
         "tsa-1.crt.pem",
     ]
+    policy = load_policy(out / "policy.toml")
+    assert policy == Policy((IDENTITY,), domain.issuer, str(out / "trusted_root.json"))
     assert (out / "trusted_root.json").read_text() == domain.trusted_root()
     TrustedRoot.from_file(str(out / "trusted_root.json"))
     config = ClientTrustConfig.from_json((out / "client_trust_config.json").read_text())

@@ -6,6 +6,7 @@ import base64
 from dataclasses import dataclass
 from pathlib import Path
 
+import tomli_w
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from plinth.errors import TrustError
@@ -22,7 +23,15 @@ def exported(state: State, url: str) -> dict[str, bytes]:
     Args:
         url: where the domain will be served, for a client trust config; empty: none is made.
     """
-    files = {"trusted_root.json": roots.trusted_root(state).encode()}
+    policy = {
+        "identity": state.identity,
+        "issuer": state.issuer,
+        "trusted-root": "trusted_root.json",
+    }
+    files = {
+        "trusted_root.json": roots.trusted_root(state).encode(),
+        "policy.toml": ("# For plinth verify --policy.\n" + tomli_w.dumps(policy)).encode(),
+    }
     if url:
         files["client_trust_config.json"] = roots.client_trust_config(state, url).encode()
     for record in state.records:

@@ -119,10 +119,11 @@ class _Verifier:
         policy = self._policy
         root = believed(policy.trust, trusted_root=policy.trusted_root, offline=arguments.offline)
         identities = policy.identities or ((root.identity,) if root.identity else ())
-        issuer = policy.issuer or (root.issuer if not policy.identities else "")
-        if not identities:
+        issuer = policy.issuer or root.issuer
+        if not identities or not issuer:
+            # One without the other is anybody who calls themselves so somewhere.
             raise PlinthError(
-                "nobody said who must have signed",
+                "nobody said who must have signed, and who must vouch for them",
                 where=root.shown,
                 remedy="--identity WHO --issuer URL, or `identity` and `issuer` in a --policy file",
             )
