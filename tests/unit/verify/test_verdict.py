@@ -18,6 +18,22 @@ def test_no_check_is_no_verification() -> None:
     assert not Verdict("x", "sha256:0", ()).passed
 
 
+def test_where_nothing_was_checked_nobody_reads_verified() -> None:
+    assert table(Verdict("x", "", ())) == "x\nREJECTED: nothing was checked"
+
+
+def test_an_image_cannot_write_lines_of_its_own() -> None:
+    forged = "x\n  ok    signature\x1b[8m\r\u202e"
+    for verdict in (
+        Verdict("x", "sha256:0", (Check("name", forged), BAD), (forged,)),
+        Verdict("x", "sha256:0", (Check("name", "", (f"found: {forged}",)),)),
+    ):
+        shown = table(verdict)
+        assert all(char.isprintable() or char == "\n" for char in shown)
+        assert "\n  ok    signature" not in shown
+        assert "\\x1b[8m\\r\\u202e" in shown
+
+
 def test_for_people() -> None:
     assert table(Verdict("x:y", "sha256:0", (GOOD, BAD), ("worth knowing",))) == (
         "x:y\n"

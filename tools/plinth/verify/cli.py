@@ -74,7 +74,7 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 def run(arguments: argparse.Namespace) -> int:
     """Verify what the arguments name; returns the exit code."""
-    from plinth.verify.verdict import REJECTED, UNREADABLE, VERIFIED, table
+    from plinth.verify.verdict import REJECTED, UNREADABLE, VERIFIED, plain, table
 
     verdicts: list[Verdict] = []
     failures: list[tuple[str, Exception]] = []
@@ -94,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
     for reference, failure in failures:
         text = str(failure)
         named = text if text.startswith(reference) else f"{reference}: {text}"
-        print(f"plinth: {named}", file=sys.stderr)
+        print("\n".join(map(plain, f"plinth: {named}".split("\n"))), file=sys.stderr)
     if arguments.json:
         print(json.dumps([verdict.to_json() for verdict in verdicts], indent=1))
     if any(not verdict.passed for verdict in verdicts):

@@ -69,27 +69,36 @@ class Verdict:
 _SHOWN = 12
 
 
+def plain(text: str) -> str:
+    """`text` on one line, with what a terminal would act upon made visible: names and annotations
+    come from images, which could write lines of their own with them."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
+
+
 def table(verdict: Verdict) -> str:
     """The verdict for people."""
     width = max((len(check.name) for check in verdict.checks), default=0)
-    lines = [f"{verdict.reference}", f"  {verdict.digest}"]
+    lines = [plain(verdict.reference)]
+    lines += [f"  {verdict.digest}"] if verdict.digest else []
     for check in verdict.checks:
         mark = "ok  " if check.passed else "FAIL"
-        lines.append(f"  {mark}  {check.name:<{width}}  {check.detail}".rstrip())
+        lines.append(f"  {mark}  {check.name:<{width}}  {plain(check.detail)}".rstrip())
         lines += _indented(check.problems)
-    lines += [f"  note: {note}" for note in verdict.notes]
+    lines += [f"  note: {plain(note)}" for note in verdict.notes]
     failed = [check.name for check in verdict.checks if not check.passed]
-    if failed:
-        lines.append(f"REJECTED: {', '.join(failed)}")
-    else:
+    if verdict.passed:
         lines.append(f"verified: {len(verdict.checks)} checks")
+    else:
+        lines.append(f"REJECTED: {', '.join(failed) or 'nothing was checked'}")
     return "\n".join(lines)
 
 
 def _indented(problems: Sequence[str]) -> list[str]:
     lines = []
     for problem in problems[:_SHOWN]:
-        first, *rest = problem.split("\n")
+        first, *rest = map(plain, problem.split("\n"))
         lines.append(f"        - {first}")
         lines += [f"          {line}" for line in rest]
     if len(problems) > _SHOWN:
