@@ -113,16 +113,14 @@ def _kind(bundle: RawBundle, subject: Digest) -> str:
 
 def _compare(registry: Registry, wanted: RegistryReference, subject: Digest, name: str) -> None:
     found = registry.manifest(wanted.place)
-    at = "@" if wanted.digest else ":"
+    where = f"{registry}{'@' if wanted.digest else ':'}{wanted.place}"
     remedy = f"copy it there first: skopeo copy {name} docker://{registry}:TAG"
     if found is None:
-        raise FetchError(
-            f"the registry has no {wanted.place} of it", where=str(registry), remedy=remedy
-        )
+        raise FetchError("there is no such image", where=where, remedy=remedy)
     if Digest.of(found.data) != subject:
         raise IntegrityError(
             "another image is there, to which these bundles say nothing",
-            where=f"{registry}{at}{wanted.place}",
+            where=where,
             expected=f"{subject.oci}, as {name} has it",
             found=Digest.of(found.data).oci,
             remedy=f"{remedy} (docker push makes another manifest)",
