@@ -5,9 +5,13 @@ from __future__ import annotations
 import io
 import json
 import sys
+import threading
 import time
+import webbrowser
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import jwt
 import pytest
@@ -175,3 +179,89 @@ def test_a_token_that_cannot_be_used(where: SigningTrust, raw: str) -> None:
 def test_a_token_file_that_is_not_there(where: SigningTrust, tmp_path: Path) -> None:
     with pytest.raises(AttestationError, match="cannot be read"):
         identity_token(where, str(tmp_path / "x"), progress=quiet, environment={})
+
+
+class _Provider(BaseHTTPRequestHandler):
+    """Hands out one token: as GitHub's runners do, and as an OIDC provider after a login."""
+
+    def _send(self, document: object) -> None:
+        body = json.dumps(document).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self) -> None:
+        host = f"http://{self.headers['Host']}"
+        if self.path == "/.well-known/openid-configuration":
+            self._send(
+                {"authorization_endpoint": f"{host}/auth", "token_endpoint": f"{host}/token"}
+            )
+        else:
+            assert self.headers["Authorization"] == "bearer of the runner"
+            self._send({"value": raw_token(sub="a workflow")})
+
+    def do_POST(self) -> None:
+        form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+        assert form["code"] == ["the code"]
+        self._send({"access_token": raw_token(sub="somebody")})
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
+        pass
+
+
+@pytest.fixture
+def provider() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Provider) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+def test_the_ambient_token_of_a_ci_system(
+    where: SigningTrust, provider: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "of the runner")
+    monkeypatch.setenv("ACTIONS_ID_TOKEN_REQUEST_URL", f"{provider}/token?api=1")
+    told: list[str] = []
+    found = identity_token(where, "", progress=told.append, environment={})
+    assert found.identity == "a workflow"
+    assert told == [
+        "signing as a workflow (https://issuer.example.org), told by the CI system's ambient token"
+    ]
+
+
+def test_a_ci_system_without_permission_for_tokens(
+    where: SigningTrust, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    for name in ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "ACTIONS_ID_TOKEN_REQUEST_URL"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(AttestationError, match="identity token cannot be used") as caught:
+        identity_token(where, "", progress=quiet, environment={})
+    assert "ACTIONS_ID_TOKEN_REQUEST_TOKEN" in caught.value.found
+
+
+# The library leaves its redirect server open.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_login_in_the_browser(
+    config: str, provider: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole flow of the library, with somebody who types the code."""
+    document = json.loads(config)
+    document["signingConfig"]["oidcUrls"] = [
+        {**document["signingConfig"]["caUrls"][0], "url": provider}
+    ]
+    where = SigningTrust("a test", ClientTrustConfig.from_json(json.dumps(document)))
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(webbrowser, "open", lambda url: False)
+    monkeypatch.setattr("builtins.input", lambda prompt: "the code")
+    told: list[str] = []
+    found = identity_token(where, "", progress=told.append, environment={})
+    assert found.identity == "somebody"
+    assert told[0].endswith("told by the browser")
