@@ -15,6 +15,7 @@ from plinth.digest import Digest, Json
 from plinth.errors import IntegrityError, Problem, ProblemsError
 from plinth.layer.gzip import COMPRESSOR
 from plinth.oci.model import MANIFEST
+from plinth.spec.base import NAME
 
 BUILD_TYPE = "https://plinth.dev/build-types/image/v1"
 """What the parameters mean: docs/provenance.md."""
@@ -143,6 +144,10 @@ class _Reader:
         image, base, accelerator = (
             self.text(parameters, key, path) for key in ("image", "base", "accelerator")
         )
+        for key, name in (("image", image), ("base", base), ("accelerator", accelerator)):
+            # They become parts of paths.
+            if not NAME.fullmatch(name) and (name or key != "accelerator"):
+                self.wrong(f"{path}.{key}", f"{name!r} cannot be the name of one")
         for key in sorted(parameters.keys() - {"image", "base", "accelerator"}):
             self.wrong(f"{path}.{key}", "not a parameter of this build type")
         git: GitState | None = None
