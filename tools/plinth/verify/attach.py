@@ -65,7 +65,7 @@ def attach(
             remedy="sign it first (plinth sign), or name bundles with --bundle",
         )
     urls = config.registry_urls(wanted.host) or (wanted.url,)
-    registry = Registry(urls[0], wanted.repository)
+    registry = Registry(urls[0], wanted.repository, tls=config.tls)
     _compare(registry, wanted, subject, source.name)
     made = attach_to_registry(registry, Descriptor(MANIFEST, subject), bundles)
     listed = {entry.get("digest") for entry in registry.referrers(subject, BUNDLE)}

@@ -123,19 +123,16 @@ class BundleVerifier:
     def _refused(self, where: str, error: Exception, certificate: Certificate) -> AttestationError:
         """The library's refusal; where it is about who signed, both sides are named."""
         identity, issuer = _signer(certificate)
-        expected = ""
-        text = str(error)
-        if "identity" in text.lower() or "issuer" in text.lower() or "policies" in text.lower():
-            expected = " or ".join(self._signers.identities) or "an identity"
-            if self._signers.issuer:
-                expected += f", vouched for by {self._signers.issuer}"
-            text += f"\nsigned by {identity}, vouched for by {issuer}"
-        return AttestationError(
-            f"does not verify against {self._believed.shown}",
-            where=where,
-            expected=expected,
-            found=text[:1000],
-        )
+        signers = self._signers
+        if identity not in signers.identities or signers.issuer not in ("", issuer):
+            wanted = " or ".join(signers.identities) or "an identity"
+            return AttestationError(
+                "signed by somebody else",
+                where=where,
+                expected=wanted + (f", vouched for by {signers.issuer}" if signers.issuer else ""),
+                found=f"signed by {identity}, vouched for by {issuer}",
+            )
+        return self._wrong(where, f"does not verify against {self._believed.shown}", error)
 
     def _check_log(self, model: Model, where: str) -> None:
         """The log: one we know, in office when it took the entry, with its promise, and with a

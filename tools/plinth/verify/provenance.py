@@ -31,7 +31,7 @@ def check_origin(provenance: Provenance, policy: Policy) -> Check:
         problems.append("built from a tree that no commit describes")
     commit = "no commit known"
     if git is not None:
-        commit = f"commit {git.commit[:12]}, {'clean' if git.clean else 'changed since'}"
+        commit = f"commit {git.commit[:12]}, {'clean' if git.clean else 'with uncommitted changes'}"
     builder = "a machine of its own" if provenance.builder == LOCAL_BUILDER else provenance.builder
     detail = f"plinth {provenance.version} on {builder}, {commit}"
     return Check("origin", detail, tuple(problems))

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from plinth import __version__
-from plinth.attest.materials import materials
+from plinth.attest.materials import TREE, materials
 from plinth.attest.provenance import Provenance
 from plinth.attest.sources import write_sources
+from plinth.base.stored_tree import take_tree
 from plinth.build import build_image, default_jobs
 from plinth.config import Config
 from plinth.digest import parse_oci
@@ -74,6 +75,8 @@ def _take(ws: Workspace, provenance: Provenance, inputs: BlobStore) -> None:
             # What is damaged is asked for elsewhere, like what is missing.
             with contextlib.suppress(IntegrityError):
                 ws.cache.put_file(held, material.digest)
+                if material.annotations.get("kind") == TREE:
+                    take_tree(inputs, ws.cache, material.digest)
 
 
 def _manifests(image: Mapping[str, Any], made: Mapping[str, Any]) -> Iterator[str]:
