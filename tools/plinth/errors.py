@@ -150,3 +150,7 @@ class ImageNameError(PlinthError):
 
 class SbomError(ProblemsError):
     """An image whose layers do not hold what its locks say, so that no SBOM can be made."""
+
+
+class AirgapError(PlinthError):
+    """An archive for an air gap that cannot be made, or that is damaged or hostile."""

@@ -19,6 +19,9 @@ from plinth.spec.base import BaseSpec, DebianRootfs, ImageRootfs, StandalonePyth
 from plinth.spec.image import load_image
 from plinth.workspace import Workspace
 
+TREE = "plinth-tree"
+"""Marks the one input that is a folder: its digest is `plinth.base.python_tree.tree_digest`."""
+
 
 @dataclass(frozen=True, order=True)
 class Material:
@@ -90,7 +93,7 @@ def _base(ws: Workspace, spec: BaseSpec) -> Iterator[Material]:
         yield Material(uri, python.asset, python.digest)
     elif lock.tree is not None:
         uri = PackageURL("generic", None, "cpython", python.version).to_string()
-        yield Material(uri, "interpreter tree", lock.tree, {"kind": "plinth-tree"})
+        yield Material(uri, "interpreter tree", lock.tree, {"kind": TREE})
 
 
 def _debs(packages: Iterable[LockedDeb], distribution: str) -> Iterator[Material]:
