@@ -26,7 +26,10 @@ _KEYS = {
     "trust": str,
     "builder": str,
     "policy": str,
+    "publish": str,
+    "tls": dict,
 }
+_TLS_KEYS = {"ca", "cert", "key"}
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,9 @@ class Config:
         nobody chose yet.
     builder: the URI of who builds here, for provenance; empty means somebody's own machine.
     policy: the path of the policy file that `verify` applies where no other is named.
+    publish: where `push` puts images, `HOST[:PORT][/PREFIX]`.
+    tls: by `HOST[:PORT]` of a registry, files (PEM) of the authority that vouches for it and of
+        the certificate and key it is shown: `{"registry.example": {"ca": …, "cert": …, "key": …}}`.
     """
 
     index_url: str = ""
@@ -62,6 +68,8 @@ class Config:
     trust: str = ""
     builder: str = ""
     policy: str = ""
+    publish: str = ""
+    tls: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def registry_urls(self, name: str) -> tuple[str, ...]:
         """The base URLs of registry `name`, in order of preference; empty where none is set."""
@@ -92,6 +100,12 @@ def load(environment: Mapping[str, str] = os.environ) -> Config:
             problems.append(Problem(key, f"unknown setting; known are {known}"))
         elif not isinstance(value, kind):
             problems.append(Problem(key, f"expected {kind.__name__}, found {value!r}"))
+        elif key == "tls":
+            problems += [
+                Problem(f"tls.{name}", f"expected a table of ca, cert and key, found {item!r}")
+                for name, item in value.items()
+                if not _is_tls(item)
+            ]
         elif kind is dict:
             problems += [
                 Problem(f"{key}.{name}", f"expected a string, found {item!r}")
@@ -111,6 +125,16 @@ def load(environment: Mapping[str, str] = os.environ) -> Config:
         trust=document.get("trust", ""),
         builder=document.get("builder", ""),
         policy=document.get("policy", ""),
+        publish=document.get("publish", ""),
+        tls=document.get("tls", {}),
+    )
+
+
+def _is_tls(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and value.keys() <= _TLS_KEYS
+        and all(isinstance(item, str) for item in value.values())
     )
 
 

@@ -5,15 +5,42 @@ from __future__ import annotations
 import json
 import re
 import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+from requests.adapters import HTTPAdapter
 
 from plinth.errors import FetchError
 from plinth.http import TIMEOUT
 
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
 _MAX_TOKEN = 1 << 20
+
+
+class _Trusting(HTTPAdapter):
+    """Speaks TLS as the settings have it for one host."""
+
+    def __init__(self, files: Mapping[str, str]) -> None:
+        super().__init__()
+        self._files = files
+
+    def send(self, *args: Any, **kwargs: Any) -> requests.Response:
+        """Send a request, see `HTTPAdapter`; what the environment says of CAs comes second."""
+        files = self._files
+        kwargs["verify"] = files.get("ca") or kwargs.get("verify", True)
+        if "cert" in files:
+            kwargs["cert"] = (files["cert"], files.get("key", files["cert"]))
+        return super().send(*args, **kwargs)
+
+
+def new_session(tls: Mapping[str, Mapping[str, str]]) -> requests.Session:
+    """A session that knows the files of `tls`, see `plinth.config.Config`."""
+    session = requests.Session()
+    for host, files in tls.items():
+        session.mount(f"https://{host}/", _Trusting(files))
+    return session
 
 
 def first_bytes(answer: requests.Response, limit: int) -> bytes:
@@ -26,9 +53,16 @@ def first_bytes(answer: requests.Response, limit: int) -> bytes:
     return bytes(data[:limit])
 
 
-def authorization(session: requests.Session, url: str, repository: str, challenge: str) -> None:
+def authorization(
+    session: requests.Session,
+    url: str,
+    repository: str,
+    challenge: str,
+    scopes: Sequence[str] = (),
+) -> None:
     """Answer a `challenge` of the registry at base URL `url` (distribution, token authentication;
-    RFC 7617 for Basic): from now on `session` says who asks.
+    RFC 7617 for Basic): from now on `session` says who asks. `scopes` are wanted of a token beside
+    those the challenge names, so that one serves for all that is still to be done.
 
     Raises:
         FetchError: it wants credentials, and there are none that can be used.
@@ -50,7 +84,10 @@ def authorization(session: requests.Session, url: str, repository: str, challeng
     session.headers.pop("Authorization", None)
     with session.get(
         fields["realm"],
-        params={k: fields[k] for k in ("service", "scope") if k in fields},
+        params=[
+            *((key, fields[key]) for key in ("service",) if key in fields),
+            *(("scope", scope) for scope in _merged(fields.get("scope", "").split(), scopes)),
+        ],
         auth=credentials,
         stream=True,
         timeout=TIMEOUT,
@@ -58,6 +95,16 @@ def authorization(session: requests.Session, url: str, repository: str, challeng
         answer.raise_for_status()
         data = first_bytes(answer, _MAX_TOKEN)
     session.headers["Authorization"] = f"Bearer {_token(data, repository)}"
+
+
+def _merged(asked: Sequence[str], more: Sequence[str]) -> list[str]:
+    """Both lists of scopes, `TYPE:NAME:ACTION,…` each, every resource once."""
+    actions: dict[str, list[str]] = {}
+    for scope in (*asked, *more):
+        resource, colon, listed = scope.rpartition(":")
+        known = actions.setdefault(resource + colon, [])
+        known += [action for action in listed.split(",") if action not in known]
+    return [resource + ",".join(known) for resource, known in actions.items()]
 
 
 def _token(data: bytes, repository: str) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urljoin, urlsplit
@@ -13,7 +14,7 @@ import requests
 from plinth.digest import Digest
 from plinth.errors import FetchError, IntegrityError, LayoutError
 from plinth.http import TIMEOUT, fetch_blob, retried
-from plinth.oci.login import authorization, first_bytes
+from plinth.oci.login import authorization, first_bytes, new_session
 from plinth.oci.model import INDEX, MANIFEST
 from plinth.oci.select import (
     DOCKER_INDEX,
@@ -48,14 +49,26 @@ class Manifest:
 class Registry:
     """One repository of a registry at base URL `url`.
 
-    Credentials are those `docker login` left for that host, helpers included.
+    Credentials are those `docker login` left for that host, helpers included. `tls` is as in
+    `plinth.config.Config`; `scopes` are what tokens must be good for beside what is asked for
+    first (distribution, "Token Scope").
     """
 
-    def __init__(self, url: str, repository: str) -> None:
+    def __init__(
+        self,
+        url: str,
+        repository: str,
+        *,
+        tls: Mapping[str, Mapping[str, str]] | None = None,
+        scopes: Sequence[str] = (),
+    ) -> None:
         self._url = url.rstrip("/")
         self._base = f"{self._url}/v2/{repository}"
         self._repository = repository
-        self._session = requests.Session()
+        self._tls = tls or {}
+        self._scopes = scopes
+        self._session = new_session(self._tls)
+        self._logging_in = threading.Lock()
 
     def __str__(self) -> str:
         return f"{urlsplit(self._url).netloc}/{self._repository}"
@@ -133,28 +146,37 @@ class Registry:
             FetchError: the registry cannot be reached, or its list goes on elsewhere or for ever.
             LayoutError: what it sends is no list.
         """
-        start = f"{self._base}/referrers/{subject.oci}"
-        url = f"{start}?artifactType={quote(artifact_type, safe='')}"
-        found: list[dict[str, Any]] = []
-        for _ in range(_MAX_PAGES):
-            answer = self._document(url, f"referrers of {subject.oci}")
+        wanted = quote(artifact_type, safe="")
+        url = f"{self._base}/referrers/{subject.oci}?artifactType={wanted}"
+        pages = list(self._pages(url, "referrers"))
+        if not pages:
+            # The API came with version 1.1; before, there is an index with a name.
+            return self._listed(subject)
+        at = f"{self}: referrers"
+        return [entry for data in pages for entry in entries(document(data, at), at)]
+
+    def _pages(self, url: str, what: str) -> Iterator[bytes]:
+        """The pages of a list; nothing where the registry does not know it."""
+        for number in range(_MAX_PAGES):
+            answer = self._document(url, what)
             if answer is None:
-                # The API came with version 1.1; before, there is an index with a name.
-                return self._listed(subject)
+                if number:
+                    raise FetchError(f"the registry lost its list of {what}", where=str(self))
+                return
             headers, data = answer
-            found += entries(document(data, f"{self}: referrers"), f"{self}: referrers")
+            yield data
             following = _NEXT.search(headers.get("Link", ""))
             if following is None:
-                return found
+                return
             url = urljoin(url, following[1])
             if not self._is_ours(url):
                 raise FetchError(
-                    "the registry's list of referrers goes on at another place",
+                    f"the registry's list of {what} goes on at another place",
                     where=str(self),
                     expected=self._url,
                     found=urlsplit(url).netloc,
                 )
-        raise FetchError("the registry's list of referrers does not end", where=str(self))
+        raise FetchError(f"the registry's list of {what} does not end", where=str(self))
 
     def push_blob(self, data: bytes) -> None:
         """Put a blob into the repository, unless it is there (distribution-spec, "Pushing blobs",
@@ -172,19 +194,100 @@ class Registry:
             with self._ask("POST", f"{self._base}/blobs/uploads/") as answer:
                 self._check(answer, 202)
                 place = urljoin(answer.url, answer.headers.get("Location", ""))
-            parts = urlsplit(place)
-            query = f"{parts.query}&digest={digest.oci}".lstrip("&")
-            # Some registries take uploads at another host, which gets no credentials.
-            send = self._ask if self._is_ours(place) else _ask_anyone
-            with send(
-                "PUT",
-                parts._replace(query=query).geturl(),
-                {"Content-Type": "application/octet-stream"},
-                data,
-            ) as answer:
-                self._check(answer, 201)
+            self.finish_upload(place, digest, data)
 
         self._retried(ask, digest.oci)
+
+    def has_blob(self, digest: Digest) -> bool:
+        """Whether the repository has the blob, whole.
+
+        Raises:
+            FetchError: the registry cannot be reached, or wants other credentials.
+        """
+
+        def ask() -> bool:
+            with self._ask("HEAD", f"{self._base}/blobs/{digest.oci}") as answer:
+                if answer.status_code == 404:
+                    return False
+                self._check(answer, 200)
+                # Of compressed or chunked answers there is no length; the digest names it then.
+                return answer.headers.get("Content-Length", str(digest.size)) == str(digest.size)
+
+        return self._retried(ask, digest.oci)
+
+    def start_upload(self, digest: Digest, source: str = "") -> tuple[str, int]:
+        """Begin to upload a blob, or have it mounted from the repository `source`
+        (distribution-spec, "Mounting a blob from another repository"). Returns where it goes on,
+        empty where it was mounted, and the least length in bytes of what is sent at once.
+
+        Raises:
+            FetchError: the registry refuses.
+            requests.RequestException: it cannot be reached.
+        """
+        query = f"?mount={digest.oci}&from={quote(source, safe='')}" if source else ""
+        with self._ask("POST", f"{self._base}/blobs/uploads/{query}") as answer:
+            if source and answer.status_code == 201:
+                return "", 0
+            self._check(answer, 202)
+            least = answer.headers.get("OCI-Chunk-Min-Length", "")
+            place = urljoin(answer.url, answer.headers.get("Location", ""))
+            return place, int(least) if least.isdecimal() else 0
+
+    def send_chunk(self, place: str, start: int, data: bytes) -> tuple[str, int]:
+        """Send the bytes from `start` on; returns where the upload goes on and how much the
+        registry has (distribution-spec, "Pushing a blob in chunks"). Without data it is only
+        asked. Empty and 0: it knows nothing of that upload, or not as much.
+
+        Raises:
+            FetchError: the registry refuses.
+            requests.RequestException: it cannot be reached.
+        """
+        headers = {"Content-Type": "application/octet-stream"}
+        if data:
+            headers["Content-Range"] = f"{start}-{start + len(data) - 1}"
+        send = self._sender(place)
+        with send("PATCH" if data else "GET", place, headers if data else None, data) as answer:
+            # What is unknown or out of step is begun anew.
+            if answer.status_code in (400, 404, 416):
+                return "", 0
+            self._check(answer, 202, 204)
+            found = re.fullmatch(r"(?:bytes=)?0-(\d+)", answer.headers.get("Range", ""))
+            end = int(found[1]) + 1 if found else start + len(data)
+            # "0-0" is one byte, and what registries say of none.
+            end = 0 if end == 1 and not data else end
+            return urljoin(answer.url, answer.headers.get("Location", place)), end
+
+    def finish_upload(self, place: str, digest: Digest, data: bytes = b"") -> None:
+        """End the upload at `place` with the last bytes of it.
+
+        Raises:
+            FetchError: the registry refuses.
+            requests.RequestException: it cannot be reached.
+        """
+        parts = urlsplit(place)
+        query = f"{parts.query}&digest={digest.oci}".lstrip("&")
+        with self._sender(place)(
+            "PUT",
+            parts._replace(query=query).geturl(),
+            {"Content-Type": "application/octet-stream"},
+            data,
+        ) as answer:
+            self._check(answer, 201)
+
+    def tags(self) -> list[str]:
+        """The repository's tags (distribution-spec, "Listing Tags"); none where there is none.
+
+        Raises:
+            FetchError: the registry cannot be reached, or its list goes on elsewhere or for ever.
+            LayoutError: what it sends is no list.
+        """
+        found: list[str] = []
+        for data in self._pages(f"{self._base}/tags/list?n=1000", "tags"):
+            listed = document(data, f"{self}: tags").get("tags") or []
+            if not isinstance(listed, list) or not all(isinstance(tag, str) for tag in listed):
+                raise LayoutError("not a list of tags", where=str(self))
+            found += listed
+        return found
 
     def put_manifest(self, reference: str, media_type: str, data: bytes) -> bool:
         """Put a manifest or index under a tag or its digest; says whether the registry noted what
@@ -247,7 +350,20 @@ class Registry:
         return self._retried(ask, what)
 
     def _retried(self, ask: Callable[[], T], what: str) -> T:
-        return retried(ask, f"{self}: {what}", place="the registry", remedy=_REMEDY)
+        def sure() -> T:
+            try:
+                return ask()
+            except requests.exceptions.SSLError as error:
+                # Asking again changes no certificate.
+                raise FetchError(
+                    "there is no secure connection to the registry",
+                    where=str(self),
+                    found=str(error),
+                    remedy="name its authority (ca), or your certificate (cert, key), under "
+                    f'[tls."{urlsplit(self._url).netloc}"] in the settings',
+                ) from None
+
+        return retried(sure, f"{self}: {what}", place="the registry", remedy=_REMEDY)
 
     def _get(self, url: str, headers: Mapping[str, str]) -> requests.Response:
         answer = self._ask("GET", url, headers)
@@ -283,17 +399,22 @@ class Registry:
         if answer.status_code == 401:
             answer.close()
             challenge = answer.headers.get("WWW-Authenticate", "")
-            authorization(self._session, self._url, self._repository, challenge)
+            with self._logging_in:
+                authorization(self._session, self._url, self._repository, challenge, self._scopes)
             answer = send()
         return answer
+
+    def _sender(self, url: str) -> Callable[..., requests.Response]:
+        # Some registries take uploads at another host, which gets no credentials.
+        return self._ask if self._is_ours(url) else self._ask_anyone
+
+    def _ask_anyone(
+        self, method: str, url: str, headers: Mapping[str, str] | None, data: bytes
+    ) -> requests.Response:
+        with new_session(self._tls) as session:
+            return session.request(method, url, headers=headers, data=data, timeout=TIMEOUT)
 
     def _is_ours(self, url: str) -> bool:
         """Whether a URL is of the registry itself, and so may have its credentials."""
         ours, other = urlsplit(self._url), urlsplit(url)
         return (ours.scheme, ours.netloc) == (other.scheme, other.netloc)
-
-
-def _ask_anyone(
-    method: str, url: str, headers: Mapping[str, str], data: bytes
-) -> requests.Response:
-    return requests.request(method, url, headers=headers, data=data, timeout=TIMEOUT)

@@ -31,15 +31,18 @@ from plinth.store import BlobStore
 
 
 @contextlib.contextmanager
-def open_remote(reference: str, wanted: RegistryReference, config: Config) -> Iterator[ImageSource]:
+def open_remote(
+    reference: str, wanted: RegistryReference, config: Config, *, store: BlobStore | None = None
+) -> Iterator[ImageSource]:
     """The image `wanted`, while the block runs; asked for at the URLs that `registries` in the
-    settings has for the host, else at the host.
+    settings has for the host, else at the host. Blobs come into `store`, where one is given, and
+    those it has are not asked for.
 
     Raises:
         FetchError: no registry can be asked, or none has such an image.
         LayoutError: what the registry sends is not an image.
     """
-    registry, found = _first(wanted, config.registry_urls(wanted.host) or (wanted.url,))
+    registry, found = _first(wanted, config.registry_urls(wanted.host) or (wanted.url,), config)
     place, data = wanted.place, found.data
     listed = document(data, f"{registry}: {place}")
     if is_index({"mediaType": found.media_type}) or is_index(listed):
@@ -49,15 +52,20 @@ def open_remote(reference: str, wanted: RegistryReference, config: Config) -> It
         if nested is None:
             raise FetchError("the registry lacks a manifest it lists", where=f"{registry}@{place}")
         data = nested.data
+    if store is not None:
+        yield RemoteSource(reference, wanted, registry, data, store)
+        return
     with tempfile.TemporaryDirectory(prefix="plinth-pull-") as folder:
         yield RemoteSource(reference, wanted, registry, data, BlobStore(Path(folder)))
 
 
-def _first(wanted: RegistryReference, urls: Sequence[str]) -> tuple[Registry, Manifest]:
+def _first(
+    wanted: RegistryReference, urls: Sequence[str], config: Config
+) -> tuple[Registry, Manifest]:
     """The first registry that has the image, and what it has."""
     last: FetchError | None = None
     for url in urls:
-        registry = Registry(url, wanted.repository)
+        registry = Registry(url, wanted.repository, tls=config.tls)
         try:
             found = registry.manifest(wanted.place)
         except FetchError as error:
@@ -90,6 +98,7 @@ class RemoteSource:
         self._digest = Digest.of(manifest)
         self._store = store
         self._guard = threading.Lock()
+        self._pulling: dict[Digest, threading.Lock] = {}
 
     def manifest(self) -> bytes:
         """See `ImageSource`."""
@@ -99,8 +108,10 @@ class RemoteSource:
         return document(self._manifest, self._digest.oci)
 
     def _pulled(self, digest: Digest) -> Path:
-        # One at a time: readers of layers come from several threads.
+        # Readers of layers come from several threads; no blob is pulled twice.
         with self._guard:
+            alone = self._pulling.setdefault(digest, threading.Lock())
+        with alone:
             self._registry.pull_blob(digest, self._store)
         return self._store.path(digest)
 
