@@ -31,7 +31,7 @@ IMAGES = commands.all_images(WS)
 BASES = commands.all_bases(WS)
 SETS = commands.all_accelerators(WS)
 # Packages and modules that have no say in an image's bytes.
-OTHERS = {"attest", "contents", "engine", "sbom", "trust", "verify"}
+OTHERS = {"attest", "contents", "engine", "publish", "sbom", "trust", "verify"}
 OTHERS |= {"cli.py", "diff.py", "diff_cli.py", "named.py"}
 COMMON = [
     str(path)
@@ -185,6 +185,18 @@ def task_verify() -> Iterator[Task]:
                     rebuild=get_var("rebuild", "") not in ("", "0"),
                 )
             ],
+        }
+
+
+def task_push() -> Iterator[Task]:
+    """push images and their signatures to a registry (to=HOST/PREFIX), and tag them"""
+    to, trust = get_var("to", ""), get_var("trust", "")
+    for image in IMAGES:
+        yield {
+            "name": image,
+            "doc": f"push {image} to a registry",
+            "actions": [action(commands.push, WS, [image], to=to, trust=trust)],
+            "task_dep": [f"build:{image}"],
         }
 
 

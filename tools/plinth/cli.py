@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from plinth import __version__, commands, diff_cli
 from plinth.attest import cli as attest_cli
 from plinth.errors import PlinthError
+from plinth.publish import cli as publish_cli
 from plinth.trust import cli as trust_cli
 from plinth.verify import cli as verify_cli
 from plinth.workspace import Workspace
@@ -67,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     verify_cli.add_parser(verbs)
     diff_cli.add_parser(verbs)
     trust_cli.add_parser(verbs)
+    publish_cli.add_parser(verbs)
     return parser
 
 

@@ -223,3 +223,22 @@ def verify(ws: Workspace, image_id: str, *, trust: str = "", rebuild: bool = Fal
     code = main([*arguments, *(["--rebuild"] if rebuild else [])])
     if code:
         raise VerificationError(f"{image_id} is not verified", remedy="see above")
+
+
+def push(
+    ws: Workspace,
+    ids: Sequence[str],
+    *,
+    to: str = "",
+    policy: str = "",
+    trust: str = "",
+    mounts: Sequence[str] = (),
+    jobs: int = 4,
+) -> None:
+    """Push built images to a registry; see `plinth.publish.command.push_images`."""
+    from plinth.publish.command import push_images
+    from plinth.report import to_stderr
+
+    push_images(
+        ws, ids, to=to, policy=policy, trust=trust, mounts=mounts, jobs=jobs, progress=to_stderr
+    )

@@ -1,0 +1,1 @@
+"""Images in registries: pushed, tagged, listed, pulled."""
