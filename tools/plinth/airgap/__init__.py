@@ -1,0 +1,1 @@
+"""Images over an air gap: one archive with all that verifying and rebuilding them takes."""

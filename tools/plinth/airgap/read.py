@@ -1,0 +1,234 @@
+"""Reading an archive that anybody may have made: what it holds, before a byte of it is kept."""
+
+from __future__ import annotations
+
+import re
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from plinth.airgap.form import (
+    INPUTS,
+    INTERPRETER,
+    MAX_TRUST,
+    POLICY_FILE,
+    ROOT_FILE,
+    TITLE,
+    TRUST,
+    Trust,
+    blob_path,
+)
+from plinth.digest import Digest
+from plinth.errors import AirgapError, IntegrityError, LayoutError
+from plinth.oci.archive import TarFiles
+from plinth.oci.archive import read as read_file
+from plinth.oci.model import INDEX, MANIFEST, Descriptor
+from plinth.oci.select import (
+    IMAGE_NAME,
+    MAX_MANIFEST,
+    REF_NAME,
+    annotations_of,
+    descriptor,
+    document,
+    entries,
+    is_image,
+    is_index,
+    layer_digests,
+)
+
+_MEMBER = re.compile(r"oci-layout|index\.json|blobs/sha256/[0-9a-f]{64}")
+_FOLDERS = {".", "blobs", "blobs/sha256"}
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
+_ARTIFACTS = (INPUTS, INTERPRETER, TRUST)
+
+
+class ArchiveFiles(TarFiles):
+    """The files of an archive, which has no business holding anything but a layout's."""
+
+    def __init__(self, path: Path) -> None:
+        self.blobs: set[str] = set()
+        super().__init__(path)
+
+    def _add(self, member: tarfile.TarInfo, length: int) -> None:
+        name = member.name.removeprefix("./")
+        if member.isdir() and name in _FOLDERS:
+            return
+        if not member.isreg() or member.issparse() or not _MEMBER.fullmatch(name):
+            raise LayoutError(
+                f"it holds {member.name[:200]!r}, which is no file of an OCI layout",
+                where=self.where,
+            )
+        super()._add(member, length)
+        if name.startswith("blobs/"):
+            self.blobs.add(name)
+
+
+@dataclass
+class Manifest:
+    """What an archive holds and was found sound, so far as it can be told from its documents.
+
+    images: entries of its images by name. lists: entries of each list of bundles, by the list's
+    name. layout, cache: the blobs for the layout, and for the store of inputs.
+    """
+
+    images: dict[str, dict[str, Any]] = field(default_factory=dict)
+    lists: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    layout: set[Digest] = field(default_factory=set)
+    cache: set[Digest] = field(default_factory=set)
+    trust: Trust | None = None
+    inputs: bool = False
+
+
+def read_manifest(files: ArchiveFiles) -> Manifest:
+    """What the archive holds: every document in it is read and verified, other blobs are not.
+
+    Raises:
+        AirgapError: it is not an archive of this form, lacks a blob that it names, or holds one
+            that it does not.
+        IntegrityError: a document in it is not what its name says.
+        LayoutError: a document in it is malformed.
+    """
+    reader = _Reader(files)
+    if files.size("oci-layout") is None or files.size("index.json") is None:
+        reader.refuse("it holds no OCI layout, or it is cut short")
+    index = document(read_file(files, "index.json", MAX_MANIFEST + 1), f"{files.where}: index.json")
+    listed = entries(index, f"{files.where}: index.json")
+    for entry in listed:
+        if is_image(entry):
+            reader.image(entry)
+    for entry in listed:
+        kind = entry.get("artifactType")
+        if kind in _ARTIFACTS:
+            reader.artifact(str(kind), entry)
+        elif is_index(entry):
+            reader.list_of_bundles(entry)
+        elif not is_image(entry):
+            reader.refuse(f"its index lists something of an unknown type: {entry!r:.200}")
+    reader.check_blobs()
+    return reader.found
+
+
+class _Reader:
+    def __init__(self, files: ArchiveFiles) -> None:
+        self.files = files
+        self.found = Manifest()
+        self.documents: set[Digest] = set()
+
+    def refuse(self, what: str) -> NoReturn:
+        raise AirgapError(what, where=self.files.where, remedy="export it again, and copy it whole")
+
+    def digest(self, entry: object) -> Digest:
+        return descriptor(entry, self.files.where)
+
+    def data(self, digest: Digest, limit: int) -> bytes:
+        """A blob small enough to be held in memory, verified."""
+        where = f"{self.files.where}: {blob_path(digest)}"
+        if digest.size > limit:
+            raise LayoutError(f"{digest.size} bytes are too many", where=where)
+        if self.files.size(blob_path(digest)) is None:
+            self.refuse(f"it lacks {digest.oci}")
+        data = read_file(self.files, blob_path(digest), digest.size + 1)
+        if Digest.of(data) != digest:
+            raise IntegrityError(
+                "it is not what its name says",
+                where=where,
+                expected=f"{digest.oci}, {digest.size} bytes",
+                found=f"{Digest.of(data).oci}, {len(data)} bytes",
+            )
+        self.documents.add(digest)
+        return data
+
+    def document(self, entry: object) -> tuple[Digest, dict[str, Any]]:
+        digest = self.digest(entry)
+        return digest, document(self.data(digest, MAX_MANIFEST), digest.oci)
+
+    def blobs_of(self, digest: Digest, manifest: dict[str, Any]) -> list[Digest]:
+        """A manifest's config and layers."""
+        if manifest.get("mediaType") != MANIFEST:
+            self.refuse(f"{digest.oci} is no manifest")
+        return [self.digest(manifest.get("config")), *layer_digests(manifest, digest)]
+
+    def image(self, entry: dict[str, Any]) -> None:
+        name, called = (annotations_of(entry).get(key, "") for key in (REF_NAME, IMAGE_NAME))
+        if not _NAME.fullmatch(name) or name.startswith("sha256-") or name in self.found.images:
+            self.refuse(f"an image in it has no name of its own, but {name[:200]!r}")
+        digest, manifest = self.document(entry)
+        title = annotations_of(manifest).get(TITLE, "")
+        # By this name engines will know it; the manifest's is the one that is signed.
+        if called != f"{title}:latest":
+            self.refuse(f"its index calls {name} {called[:200]!r}, its manifest {title[:200]!r}")
+        self.found.layout |= {digest, *self.blobs_of(digest, manifest)}
+        kept: dict[str, Any] = Descriptor(MANIFEST, digest).to_json()
+        platform = entry.get("platform")
+        if isinstance(platform, dict):
+            kept["platform"] = {
+                key: str(platform[key]) for key in ("architecture", "os") if key in platform
+            }
+        self.found.images[name] = {**kept, "annotations": {IMAGE_NAME: called, REF_NAME: name}}
+
+    def is_ours(self, subject: object) -> bool:
+        """Whether a descriptor, or a hexadecimal digest, is of an image in the archive."""
+        digests = {entry["digest"] for entry in self.found.images.values()}
+        text = subject.get("digest") if isinstance(subject, Mapping) else f"sha256:{subject}"
+        return text in digests
+
+    def list_of_bundles(self, entry: dict[str, Any]) -> None:
+        name = annotations_of(entry).get(REF_NAME, "")
+        if entry.get("mediaType") != INDEX or not self.is_ours(name.removeprefix("sha256-")):
+            self.refuse(f"it lists what is attached to an image it does not hold: {name[:200]!r}")
+        if name in self.found.lists:
+            self.refuse(f"it holds {name} twice")
+        digest, index = self.document(entry)
+        listed = entries(index, digest.oci)
+        self.found.layout.add(digest)
+        for one in listed:
+            at, manifest = self.document(one)
+            if not self.is_ours(manifest.get("subject")):
+                self.refuse(f"{at.oci} refers to an image it does not hold")
+            self.found.layout |= {at, *self.blobs_of(at, manifest)}
+        self.found.lists[name] = listed
+
+    def artifact(self, kind: str, entry: dict[str, Any]) -> None:
+        digest, manifest = self.document(entry)
+        blobs = self.blobs_of(digest, manifest)
+        if manifest.get("artifactType") != kind:
+            self.refuse(f"{digest.oci} is not of the type its index says")
+        if kind == TRUST:
+            self.trust(manifest["layers"])
+            self.documents.add(blobs[0])
+        elif kind == INPUTS:
+            if not self.is_ours(manifest.get("subject")):
+                self.refuse(f"{digest.oci} is about an image it does not hold")
+            self.documents.add(blobs[0])
+            self.found.cache |= set(blobs[1:])
+            self.found.inputs = True
+        else:
+            self.found.cache |= set(blobs)
+
+    def trust(self, layers: list[dict[str, Any]]) -> None:
+        held = {
+            annotations_of(layer).get(TITLE, ""): self.data(self.digest(layer), MAX_TRUST)
+            for layer in layers
+        }
+        if self.found.trust or len(held) != len(layers) or not held.get(ROOT_FILE):
+            self.refuse("it says more than once, or not at all, which root to believe")
+        if held.keys() - {ROOT_FILE, POLICY_FILE}:
+            self.refuse(f"it holds, beside a trusted root, {', '.join(sorted(held))[:200]!r}")
+        self.found.trust = Trust(held[ROOT_FILE], held.get(POLICY_FILE, b""))
+
+    def check_blobs(self) -> None:
+        """Every blob that is named is there, in its size, and nothing else is."""
+        wanted = self.found.layout | self.found.cache | self.documents
+        for digest in sorted(wanted):
+            size = self.files.size(blob_path(digest))
+            if size is None:
+                self.refuse(f"it lacks {digest.oci}")
+            if size != digest.size:
+                self.refuse(f"{digest.oci} has {size} bytes in it, and must have {digest.size}")
+        extra = sorted(self.files.blobs - {blob_path(digest) for digest in wanted})
+        if extra:
+            self.refuse(f"it holds {len(extra)} blobs that nothing names, such as {extra[0]}")
+        if not self.found.images:
+            self.refuse("it holds no image")
