@@ -31,7 +31,7 @@ IMAGES = commands.all_images(WS)
 BASES = commands.all_bases(WS)
 SETS = commands.all_accelerators(WS)
 # Packages and modules that have no say in an image's bytes.
-OTHERS = {"attest", "contents", "engine", "publish", "sbom", "trust", "verify"}
+OTHERS = {"airgap", "attest", "contents", "engine", "publish", "sbom", "trust", "verify"}
 OTHERS |= {"cli.py", "diff.py", "diff_cli.py", "named.py"}
 COMMON = [
     str(path)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from plinth import __version__, commands, diff_cli
+from plinth.airgap import cli as airgap_cli
 from plinth.attest import cli as attest_cli
 from plinth.errors import PlinthError
 from plinth.publish import cli as publish_cli
