@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     sign.add_argument(
         "--identity-token", default="", metavar="FILE", help="an OIDC token to sign with (-: stdin)"
     )
+    airgap_cli.add_parser(verbs)
     attest_cli.add_parser(verbs)
     verify_cli.add_parser(verbs)
     diff_cli.add_parser(verbs)
