@@ -80,10 +80,10 @@ def authorization(
             where=repository,
             remedy=f"log in: docker login {urlsplit(url).netloc}",
         )
-    # An earlier token is for the registry, not for who gives tokens.
-    session.headers.pop("Authorization", None)
     with session.get(
         fields["realm"],
+        # An earlier token is for the registry, not for who gives tokens.
+        headers={"Authorization": None},
         params=[
             *((key, fields[key]) for key in ("service",) if key in fields),
             *(("scope", scope) for scope in _merged(fields.get("scope", "").split(), scopes)),
