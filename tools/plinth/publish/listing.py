@@ -109,7 +109,7 @@ def table(place: RegistryReference, tags: list[Tagged]) -> str:
             if before:
                 lines.append(f"      {_otherwise(packages, before)}")
             else:
-                lines.append(f"      {len(packages)} packages: {', '.join(one.packages)}")
+                lines.append(f"      {len(one.packages)} packages: {', '.join(one.packages)}")
             before = packages
             shown[one.digest] = one.tag
     return "\n".join(map(plain, lines))

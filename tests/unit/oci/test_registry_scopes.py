@@ -1,0 +1,158 @@
+"""One token for all that a push needs, and TLS as the settings have it."""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import json
+import ssl
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from debs import Handler, serving
+from plinth.digest import Digest
+from plinth.errors import FetchError
+from plinth.oci.registry import Registry
+
+BLOB = Digest.of(b"hello")
+SCOPES = ("repository:team/a:pull,push", "repository:team/b:pull")
+
+
+class Scoped(Handler):
+    """Wants a token that is good for everything; its service gives those asked for."""
+
+    tokens: list[list[str]]
+
+    def answer(self) -> None:
+        parts = urlsplit(self.path)
+        if parts.path == "/token":
+            assert self.headers["Authorization"] is None
+            self.tokens.append(parse_qs(parts.query)["scope"])
+            text = ";".join(self.tokens[-1])
+            self.reply(200, json.dumps({"token": text}).encode())
+        elif self.headers["Authorization"] == f"Bearer {';'.join(SCOPES)}":
+            self.reply(200, b"hello")
+        else:
+            challenge = (
+                f'Bearer realm="http://{self.headers["Host"]}/token",service="s",'
+                'scope="repository:team/a:pull"'
+            )
+            self.reply(401, headers={"WWW-Authenticate": challenge})
+
+
+def test_one_token_is_good_for_pushing_and_mounting(tmp_path: Path) -> None:
+    tokens: list[list[str]] = []
+    kind = type("Kind", (Scoped,), {"tokens": tokens})
+    with serving(tmp_path, kind) as server:
+        registry = Registry(server.url, "team/a", scopes=SCOPES)
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(lambda _: registry.has_blob(BLOB), range(40)))
+    assert all(found)
+    assert len(found) == 40
+    # Each resource once, with all that is done to it; and threads do not ask each for their own.
+    assert tokens == [list(SCOPES)]
+
+
+@dataclass(frozen=True)
+class Files:
+    ca: Path
+    cert: Path
+    key: Path
+
+
+def make_files(folder: Path) -> Files:
+    """A certificate for 127.0.0.1 that vouches for itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "plinth test")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
+            critical=False,
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    files = Files(folder / "ca.pem", folder / "cert.pem", folder / "key.pem")
+    pem = certificate.public_bytes(serialization.Encoding.PEM)
+    files.ca.write_bytes(pem)
+    files.cert.write_bytes(pem)
+    files.key.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return files
+
+
+class Held(Handler):
+    """Has every blob."""
+
+    def answer(self) -> None:
+        self.reply(200, b"hello")
+
+
+@pytest.fixture(params=[False, True], ids=["any client", "known clients"])
+def secure(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, Files, bool]]:
+    """The host of a registry that speaks TLS, its files, and whether it wants a certificate."""
+    files = make_files(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files.cert, files.key)
+    if request.param:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(files.ca)
+
+    class Quiet(ThreadingHTTPServer):
+        def handle_error(self, *_: object) -> None:
+            """Clients that are refused are the point."""
+
+    kind = type("Kind", (Held,), {"asked": []})
+    with Quiet(("127.0.0.1", 0), kind) as server:
+        server.socket = context.wrap_socket(
+            server.socket, server_side=True, do_handshake_on_connect=False
+        )
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"127.0.0.1:{server.server_address[1]}", files, bool(request.param)
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_the_settings_say_who_vouches_for_a_registry(secure: tuple[str, Files, bool]) -> None:
+    host, files, wants = secure
+    own = {"cert": str(files.cert), "key": str(files.key)} if wants else {}
+    registry = Registry(f"https://{host}", "team/a", tls={host: {"ca": str(files.ca), **own}})
+    assert registry.has_blob(BLOB)
+
+
+def test_who_is_vouched_for_by_nobody_is_refused_with_what_to_do(
+    secure: tuple[str, Files, bool],
+) -> None:
+    host, files, _ = secure
+    other = {"registry.example": {"ca": str(files.ca)}}
+    with pytest.raises(FetchError) as raised:
+        Registry(f"https://{host}", "team/a", tls=other).has_blob(BLOB)
+    assert raised.value.what == "there is no secure connection to the registry"
+    assert f'[tls."{host}"]' in raised.value.remedy
