@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -10,13 +11,15 @@ from plinth import __version__, commands, diff_cli
 from plinth.airgap import cli as airgap_cli
 from plinth.attest import cli as attest_cli
 from plinth.errors import PlinthError
+from plinth.look import cli as look_cli
 from plinth.publish import cli as publish_cli
 from plinth.trust import cli as trust_cli
 from plinth.verify import cli as verify_cli
 from plinth.workspace import Workspace
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line() -> argparse.ArgumentParser:
+    """The parser of all commands, which docs and shells learn them from, too."""
     parser = argparse.ArgumentParser(
         prog="plinth", description="A reproducible build graph for ML inference images."
     )
@@ -70,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     verify_cli.add_parser(verbs)
     diff_cli.add_parser(verbs)
     trust_cli.add_parser(verbs)
+    look_cli.add_parser(verbs)
     publish_cli.add_parser(verbs)
     return parser
 
@@ -122,7 +126,7 @@ def _run(arguments: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0, 1 for an error shown, 2 for wrong usage, 130 for ^C,
     or what the command itself documents."""
-    arguments = _parser().parse_args(argv)
+    arguments = command_line().parse_args(argv)
     try:
         if hasattr(arguments, "run"):
             return int(arguments.run(arguments) or 0)
@@ -130,6 +134,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except PlinthError as error:
         print(f"plinth: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        # Whoever read the output (head, less) has seen enough; as shells report SIGPIPE.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except OSError as error:
         # A full disk, a folder that cannot be written: the system's own words say it best.
         print(f"plinth: {error}", file=sys.stderr)

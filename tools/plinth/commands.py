@@ -99,20 +99,22 @@ def build(
     """Build one image and show its layers; see `plinth.build.build_image`."""
     from plinth import config
     from plinth.build import build_image, default_jobs
-    from plinth.report import human_size, layer_table, to_stderr
+    from plinth.lease import adding
+    from plinth.report import human_size, show_layers, working
 
-    built = build_image(
-        ws,
-        image_id,
-        config=config.load(),
-        base=base,
-        accelerator=accelerator,
-        jobs=jobs or default_jobs(),
-        progress=to_stderr,
-    )
+    with adding(ws), working(f"building {image_id}") as progress:
+        built = build_image(
+            ws,
+            image_id,
+            config=config.load(),
+            base=base,
+            accelerator=accelerator,
+            jobs=jobs or default_jobs(),
+            progress=progress,
+        )
     layers = built.image.layers
     new = sum(layer.built for layer in layers)
-    print(layer_table(layers))
+    show_layers(layers)
     print(
         f"{image_id}: {len(layers)} layers, {new} built, "
         f"{human_size(sum(layer.digest.size for layer in layers))}, on {built.base}\n"
@@ -173,6 +175,14 @@ def catalog(ws: Workspace, *, check: bool = False) -> None:
 
     changed = write_catalog(ws, check=check)
     print(f"docs/catalog.md: {'written' if changed else 'up to date'}")
+
+
+def handbook(ws: Workspace) -> None:
+    """Write docs/commands.md."""
+    from plinth.look.handbook import write_handbook
+
+    changed = write_handbook(ws.root)
+    print(f"docs/commands.md: {'written' if changed else 'up to date'}")
 
 
 def validate(ws: Workspace) -> None:

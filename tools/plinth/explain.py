@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 
 from plinth.accelerator.lock import choose
 from plinth.base.build import choose_base, planned_base
 from plinth.base.lock import LockedDeb
+from plinth.base.model import Base
 from plinth.build import layer_order
 from plinth.config import Config
 from plinth.debian.layers import lacking
 from plinth.lock import stale
 from plinth.lock.packages import read_packages
-from plinth.record import inputs_of, read_record
+from plinth.lock.pylock import LockedPackage
+from plinth.oci.model import Layer
+from plinth.record import Record, inputs_of, read_record
 from plinth.report import human_size
 from plinth.spec.base import load_base
 from plinth.spec.image import load_image
@@ -24,7 +28,8 @@ from plinth.workspace import Workspace
 def explain_image(
     ws: Workspace, image_id: str, *, config: Config, base: str = "", accelerator: str = ""
 ) -> str:
-    """A text for people: inputs changed, packages changed, layers to build. Builds nothing.
+    """A text for people: inputs changed, packages changed, layers to build, bytes that a push to
+    where plinth pushed before would send. Builds nothing and asks nobody.
 
     Raises:
         PlinthError: as a build would: the lock is stale, a specification is invalid.
@@ -71,7 +76,7 @@ def explain_image(
     size = human_size(sum(layer.digest.size for layer in held))
     lines.append(f"layers held: {len(held)} of {len(lock.packages) + len(wheels)} packages, {size}")
     if missing:
-        lines.append(f"layers to build: {len(missing)}")
+        lines.append(f"layers to build: {len(missing)}, from {_inputs(ws, missing)}")
         lines += [
             f"  {package.name} {package.version}  "
             f"({human_size(package.file.digest.size)} {'sdist' if package.is_sdist else 'wheel'}"
@@ -82,7 +87,39 @@ def explain_image(
         lines.append("layers to build: none")
     lines += _os_packages(ws, "OS packages", read_packages(ws, spec, base_name))
     lines += _os_packages(ws, "accelerator packages", extra_lock.packages if extra_lock else ())
+    lines += _push(ws, held, known_base, record, to_build=bool(missing))
     return "\n".join(lines)
+
+
+def _inputs(ws: Workspace, packages: Sequence[LockedPackage]) -> str:
+    """How much there is to build from, and how much of it to fetch."""
+    files = {package.file.digest for package in packages}
+    absent = sum(digest.size for digest in ws.cache.missing(files))
+    total = human_size(sum(digest.size for digest in files))
+    return f"{total} of inputs" + (f", {human_size(absent)} to be fetched" if absent else "")
+
+
+def _push(
+    ws: Workspace, held: Sequence[Layer], base: Base, record: Record | None, *, to_build: bool
+) -> Iterator[str]:
+    """What a push would send to each registry that was pushed to, as this build folder notes it
+    (`plinth.publish.known`)."""
+    sizes = {layer.digest.hex: layer.digest.size for layer in (*held, *base.layers)}
+    if record is not None:
+        # Layers that are no package's: small, and seldom other ones.
+        wheels = {f"{name} {version}" for name, version in record.packages.items()}
+        for digest, name in record.layers.items():
+            path = ws.layout.blobs / digest
+            if name not in wheels and digest not in sizes and path.exists():
+                sizes[digest] = path.stat().st_size
+    for path in sorted((ws.build / "publish").glob("*.json")):
+        try:
+            known = {str(one) for blobs in json.loads(path.read_bytes()).values() for one in blobs}
+        except (OSError, ValueError, AttributeError, TypeError):
+            continue
+        new = [size for digest, size in sizes.items() if digest not in known]
+        more = ", and what is to be built" if to_build else ""
+        yield f"a push to {path.stem} sends {len(new)} layers, {human_size(sum(new))}{more}"
 
 
 def _os_packages(ws: Workspace, what: str, packages: Sequence[LockedDeb]) -> Iterator[str]:

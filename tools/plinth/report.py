@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TextIO
 
 from plinth.oci.model import Layer
 
@@ -14,17 +17,56 @@ Progress = Callable[[str], None]
 _told: set[str] = set()
 
 
-def to_stderr(line: str) -> None:
-    """Show a line of progress; a note that holds for several images once."""
+def on_terminal(stream: TextIO) -> bool:
+    """Whether `stream` is a terminal that can do more than print lines."""
+    return stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def _is_new(line: str) -> bool:
+    """Whether a line of progress is to be shown; a note that holds for several images once."""
     if line.startswith("note:"):
         if line in _told:
-            return
+            return False
         _told.add(line)
-    print(line, file=sys.stderr, flush=True)
+    return True
+
+
+def to_stderr(line: str) -> None:
+    """Show a line of progress; a note that holds for several images once."""
+    if _is_new(line):
+        print(line, file=sys.stderr, flush=True)
 
 
 def quiet(line: str) -> None:
     """Show nothing."""
+
+
+@contextlib.contextmanager
+def working(what: str) -> Iterator[Progress]:
+    """Where progress goes during the block: lines on standard error; on a terminal also a last
+    line with `what` and the time it takes so far, which is gone afterwards."""
+    if not on_terminal(sys.stderr):
+        yield to_stderr
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import Progress as Bar
+    from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+    with Bar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(escape(what))
+
+        def show(line: str) -> None:
+            if line.startswith("note:"):
+                if _is_new(line):
+                    console.print(line, style="yellow", markup=False, highlight=False)
+                return
+            console.print(line, markup=False, highlight=False)
+            bar.update(task, description=escape(f"{what}: {line}"[: console.width - 20]))
+
+        yield show
 
 
 def human_size(size: int) -> str:
@@ -47,3 +89,17 @@ def layer_table(layers: Sequence[Layer]) -> str:
         f"{'built' if layer.built else 'hit'}"
         for layer in layers
     )
+
+
+def show_layers(layers: Sequence[Layer]) -> None:
+    """Print `layer_table`; on a terminal what was built stands out."""
+    text = layer_table(layers)
+    if not on_terminal(sys.stdout):
+        print(text)
+        return
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    for line, layer in zip(text.splitlines(), layers, strict=True):
+        style = "green" if layer.built else "dim"
+        console.print(line, style=style, markup=False, soft_wrap=True)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from plinth.digest import Digest
 from plinth.oci.model import Layer
-from plinth.report import human_size, layer_table, quiet, to_stderr
+from plinth.report import human_size, layer_table, quiet, show_layers, to_stderr, working
 
 
 @pytest.mark.parametrize(
@@ -63,3 +63,14 @@ def test_progress_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> 
     quiet("nothing")
     out, err = capsys.readouterr()
     assert (out, err) == ("", "building\n")
+
+
+def test_off_a_terminal_layers_and_progress_are_plain_lines(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    layers = [layer("pip [x]", 2_100, built=True), layer("contract", 999, built=False)]
+    with working("building a") as progress:
+        progress("fetching")
+        show_layers(layers)
+    out, err = capsys.readouterr()
+    assert (out, err) == (layer_table(layers) + "\n", "fetching\n")

@@ -1,0 +1,38 @@
+"""Who works in a build folder: many at once may add to it, and one alone may take away."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+from collections.abc import Callable, Iterator
+
+from plinth.workspace import Workspace
+
+
+@contextlib.contextmanager
+def adding(ws: Workspace) -> Iterator[None]:
+    """Held by whoever makes images, from the first look into the cache to the name in the index:
+    what it found there stays there meanwhile."""
+    with _held(ws, fcntl.LOCK_SH, None):
+        yield
+
+
+@contextlib.contextmanager
+def removing(ws: Workspace, waiting: Callable[[], None]) -> Iterator[None]:
+    """Held by whoever deletes; `waiting` is called once if others work there and have to end."""
+    with _held(ws, fcntl.LOCK_EX, waiting):
+        yield
+
+
+@contextlib.contextmanager
+def _held(ws: Workspace, kind: int, waiting: Callable[[], None] | None) -> Iterator[None]:
+    path = ws.build / "cache" / "lease.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as stream:
+        try:
+            fcntl.flock(stream, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if waiting is not None:
+                waiting()
+            fcntl.flock(stream, kind)
+        yield

@@ -1,0 +1,1 @@
+"""Looking at what is there: why a package is in, what takes space, what this machine can do."""
