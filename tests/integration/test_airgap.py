@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import docker
@@ -21,11 +21,20 @@ import pytest
 from containers import SCORE, application, serving
 from forge import IDENTITY
 from integration.conftest import ROOT, Checkout
+from integration.test_canonical_base import BASE, REPOSITORY, rewrite, standalone
+from plinth.attest.sign import sign_images
+from plinth.base.build import planned_base
 from plinth.base.interpreter import find_python
+from plinth.base.python_tree import read_tree
+from plinth.base.registry import manifest_bytes
+from plinth.config import Config
 from plinth.config import load as load_config
 from plinth.digest import Digest
 from plinth.oci.layout import references
+from plinth.report import quiet
+from plinth.spec.base import ImageRootfs
 from plinth.store import BlobStore
+from plinth.trust.domain import init_domain
 from published import IMAGE, OTHER, Published
 
 
@@ -188,3 +197,50 @@ def test_loaded_and_run_from_a_checkout_behind_the_gap(
     assert references(checkout.ws.layout)[IMAGE].manifest == published.image().digest
     with serving(engine, name, application(tmp_path / "app", {"score.py": SCORE})) as server:
         assert server.answer({"data": [1, 2]})["sum"] == 3
+
+
+@pytest.mark.network
+def test_the_canonical_base_needs_neither_registry_nor_interpreter(
+    far: Far, built: Checkout, clone: Callable[..., Checkout], tmp_path: Path
+) -> None:
+    """Its one layer and its pinned interpreter travel like any input."""
+    checkout = clone(tmp_path / "checkout")
+    base = planned_base(built.ws, "debian12-py37")
+    assert base is not None
+    layer = base.layers[0]
+    empty = Digest.of(b"")
+    rootfs = ImageRootfs(
+        "default", REPOSITORY, empty.hex, empty, empty, layer.digest, layer.diff_id
+    )
+    rootfs = replace(rootfs, manifest=Digest.of(manifest_bytes(rootfs)))
+    asset = "cpython-3.7-x86_64-unknown-linux-gnu-pgo.tar.zst"
+    pinned = standalone(read_tree(find_python("3.7", load_config()), "3.7"), tmp_path / asset)
+    rewrite(checkout, rootfs, asset, pinned)
+    checkout.ws.layout.put_file(built.ws.layout.path(layer.digest), layer.digest)
+    checkout.ws.cache.put_file(tmp_path / asset, pinned)
+    for task in ("lock:base", f"build:{IMAGE}"):
+        done = checkout.doit(task, env={"PLINTH_CONFIG": str(tmp_path / "none.toml")})
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert BASE in references(checkout.ws.layout)[IMAGE].image_name
+    domain = tmp_path / "domain"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PLINTH_TRUST", str(domain))
+        sender = Published(checkout.ws, init_domain(domain, IDENTITY), tmp_path / "trust")
+        sign_images(checkout.ws, [IMAGE], trust="embedded", config=Config(), progress=quiet)
+        command = [sys.executable, "-m", "plinth", "export", IMAGE, "--trust", "embedded"]
+        done = subprocess.run(
+            [*command, "--out", str(tmp_path / "a.tar")],
+            cwd=checkout.root,
+            check=False,
+            text=True,
+            capture_output=True,
+        )
+    assert done.returncode == 0, done.stderr
+    assert "note" not in done.stdout
+    behind = Far(far.folder, (*far.hidden, checkout.root, domain))
+    done = behind.plinth("import", "a.tar", "--into", "there")
+    assert done.returncode == 0, done.stderr
+    assert sender.issuer in done.stdout
+    verified = behind.plinth(*done.stdout.splitlines()[-1].split()[1:])
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    assert "the same to the last bit" in verified.stdout

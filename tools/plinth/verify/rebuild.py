@@ -74,7 +74,9 @@ def _take(ws: Workspace, provenance: Provenance, inputs: BlobStore) -> None:
         if inputs.has(material.digest):
             # What is damaged is asked for elsewhere, like what is missing.
             with contextlib.suppress(IntegrityError):
-                ws.cache.put_file(held, material.digest)
+                # The layer of a base image is looked for where it is going to be.
+                store = ws.layout if material.uri.startswith("pkg:oci/") else ws.cache
+                store.put_file(held, material.digest)
                 if material.annotations.get("kind") == TREE:
                     take_tree(inputs, ws.cache, material.digest)
 
