@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
 import json
 import ssl
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from debs import Handler, serving
 from plinth.digest import Digest
 from plinth.errors import FetchError
 from plinth.oci.registry import Registry
+from registries import Files, make_files
 
 BLOB = Digest.of(b"hello")
 SCOPES = ("repository:team/a:pull,push", "repository:team/b:pull")
@@ -62,47 +56,6 @@ def test_one_token_is_good_for_pushing_and_mounting(tmp_path: Path) -> None:
     assert len(found) == 40
     # Each resource once, with all that is done to it; and threads do not ask each for their own.
     assert tokens == [list(SCOPES)]
-
-
-@dataclass(frozen=True)
-class Files:
-    ca: Path
-    cert: Path
-    key: Path
-
-
-def make_files(folder: Path) -> Files:
-    """A certificate for 127.0.0.1 that vouches for itself, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "plinth test")])
-    now = datetime.datetime.now(datetime.timezone.utc)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
-            critical=False,
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    files = Files(folder / "ca.pem", folder / "cert.pem", folder / "key.pem")
-    pem = certificate.public_bytes(serialization.Encoding.PEM)
-    files.ca.write_bytes(pem)
-    files.cert.write_bytes(pem)
-    files.key.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return files
 
 
 class Held(Handler):

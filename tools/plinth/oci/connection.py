@@ -41,7 +41,9 @@ class Connection:
         tls: Mapping[str, Mapping[str, str]] | None = None,
         scopes: Sequence[str] = (),
     ) -> None:
-        self._url = url.rstrip("/")
+        host = urlsplit(url).netloc
+        # Who has files for TLS with a host means TLS, on the machine itself too.
+        self._url = f"https://{host}" if host in (tls or {}) else url.rstrip("/")
         self._base = f"{self._url}/v2/{repository}"
         self._repository = repository
         self._tls = tls or {}

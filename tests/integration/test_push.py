@@ -1,0 +1,316 @@
+"""Real images in Debian's registry: read by others, pushed once, and whole however often cut."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+
+from plinth.config import Config
+from plinth.digest import Digest, canonical_json
+from plinth.oci.layout import references, tag
+from plinth.oci.model import CONFIG, MANIFEST, Descriptor
+from plinth.oci.referrers import referrers_name
+from plinth.publish.gate import Gate, open_gate
+from plinth.publish.push import push_image
+from plinth.report import quiet
+from plinth.workspace import Workspace
+from published import IMAGE, OTHER, Published
+from push_registry import push_registry
+from registries import PASSWORD, USER, Running, docker_registry, logged_in, make_files, proxy
+
+DAY = datetime.date(2026, 3, 4)
+CUTS = 10
+Json = dict[str, Any]
+
+
+@pytest.fixture
+def settings(published: Published, tmp_path: Path) -> dict[str, str]:
+    """The environment of a `plinth push` that verifies by the signer's policy."""
+    path = tmp_path / "config.toml"
+    path.write_text(f'policy = "{published.trust / "policy.toml"}"\n')
+    return {**published.environment, "PLINTH_CONFIG": str(path), "XDG_CACHE_HOME": str(tmp_path)}
+
+
+def plinth(environment: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "plinth", *arguments],
+        env=environment,
+        check=False,
+        text=True,
+        capture_output=True,
+    )
+
+
+def repository(published: Published, image: str) -> str:
+    return references(published.ws.layout)[image].image_name.partition(":")[0]
+
+
+def digest(published: Published, image: str) -> str:
+    return references(published.ws.layout)[image].manifest.oci
+
+
+def test_pushed_with_tls_and_password_and_read_by_others(
+    published: Published, settings: dict[str, str], tmp_path: Path
+) -> None:
+    files = make_files(tmp_path)
+    with docker_registry(
+        tmp_path / "registry", cert=str(files.cert), key=str(files.key)
+    ) as registry:
+        environment = {**settings, **logged_in(tmp_path / "docker", registry.host)}
+        with Path(settings["PLINTH_CONFIG"]).open("a") as config:
+            config.write(f'publish = "{registry.host}/team"\n')
+            config.write(f'[registries]\n"{registry.host}" = "https://{registry.host}"\n')
+        refused = plinth(environment, "push", IMAGE)
+        assert refused.returncode == 1
+        assert f'[tls."{registry.host}"]' in refused.stderr
+        with Path(settings["PLINTH_CONFIG"]).open("a") as config:
+            config.write(f'[tls."{registry.host}"]\nca = "{files.ca}"\n')
+        done = plinth(environment, "push", IMAGE)
+        assert done.returncode == 0, done.stderr
+        name = f"team/{repository(published, IMAGE)}"
+        where = f"{registry.host}/{name}"
+        tags = registry.tags(name)
+        (dated,) = set(tags) - {"latest", f"sha256-{digest(published, IMAGE)[7:]}"}
+        assert tags["latest"] == tags[dated] == digest(published, IMAGE)
+
+        listed = plinth(environment, "tags", where, "--json")
+        assert [tag["tag"] for tag in json.loads(listed.stdout)] == ["latest", dated]
+        pulled = plinth(environment, "pull", f"{where}:{dated}", "--layout", str(tmp_path / "oci"))
+        assert pulled.returncode == 0, pulled.stderr
+        verified = plinth(environment, "verify", f"oci:{tmp_path / 'oci'}:{IMAGE}")
+        assert verified.returncode == 0, verified.stdout + verified.stderr
+        read_by_skopeo_and_umoci(f"{where}:latest", tmp_path, digest(published, IMAGE))
+
+
+def read_by_skopeo_and_umoci(where: str, folder: Path, digest: str) -> None:
+    """Copy the image with skopeo, unpack it with umoci, where they are."""
+    skopeo, umoci = shutil.which("skopeo"), shutil.which("umoci")
+    if not skopeo or not umoci:
+        return
+    certificates = folder / "certificates"
+    certificates.mkdir()
+    shutil.copy(folder / "ca.pem", certificates / "ca.crt")
+    layout = folder / "skopeo"
+    copy = [skopeo, "copy", "-q", "--src-cert-dir", str(certificates)]
+    copy += ["--src-creds", f"{USER}:{PASSWORD}", f"docker://{where}", f"oci:{layout}:x"]
+    subprocess.run(copy, check=True)
+    entry = json.loads((layout / "index.json").read_bytes())["manifests"][0]
+    assert entry["digest"] == digest
+    unpack = [umoci, "unpack", "--rootless", "--image", f"{layout}:x", str(folder / "bundle")]
+    subprocess.run(unpack, check=True, capture_output=True)
+    assert (folder / "bundle/rootfs/opt/python/bin/python3.7").exists()
+
+
+@pytest.mark.engine
+def test_an_engine_pulls_and_runs_it(
+    published: Published,
+    settings: dict[str, str],
+    tmp_path: Path,
+    engine: docker.DockerClient,
+) -> None:
+    with docker_registry(tmp_path / "registry") as registry:
+        done = plinth(settings, "push", IMAGE, "--to", registry.host)
+        assert done.returncode == 0, done.stderr
+        where = f"{registry.host}/{repository(published, IMAGE)}"
+        image = engine.images.pull(where, tag="latest")
+        try:
+            assert f"{where}@{digest(published, IMAGE)}" in image.attrs["RepoDigests"]
+            said = engine.containers.run(image, ["python", "-c", "print(6 * 7)"], remove=True)
+            assert said == b"42\n"
+        finally:
+            engine.images.remove(f"{where}:latest")
+
+
+def bumped(published: Published, folder: Path, package: str) -> tuple[Workspace, int]:
+    """A build folder with the image `OTHER` whose layer of `package` is another of the same size,
+    as one more version of it would make it; and that size."""
+    ws = Workspace(published.ws.root, folder)
+    ws.layout.prepare()
+    for blob in published.ws.layout.blobs.iterdir():
+        os.link(blob, ws.layout.blobs / blob.name)
+    old = references(published.ws.layout)[OTHER]
+    manifest: Json = json.loads(ws.layout.get(old.manifest))
+    config: Json = json.loads((ws.layout.blobs / manifest["config"]["digest"][7:]).read_bytes())
+    number = next(
+        number
+        for number, layer in enumerate(manifest["layers"])
+        if layer["annotations"]["org.opencontainers.image.title"].startswith(f"{package} ")
+    )
+    size = manifest["layers"][number]["size"]
+    data = random.Random(package).randbytes(size)  # noqa: S311
+    manifest["layers"][number]["digest"] = ws.layout.put(data).oci
+    config["rootfs"]["diff_ids"][number] = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    written = ws.layout.put(canonical_json(config))
+    manifest["config"] = Descriptor(CONFIG, written).to_json()
+    made = Descriptor(MANIFEST, ws.layout.put(canonical_json(manifest)))
+    tag(ws.layout, OTHER, made, image_name=old.image_name, architecture="amd64")
+    return ws, size
+
+
+@pytest.mark.parametrize("package", ["threadpoolctl", "joblib", "numpy"])
+def test_one_package_more_costs_its_layer(
+    published: Published, tmp_path: Path, package: str
+) -> None:
+    ws, size = bumped(published, tmp_path / "build", package)
+    with docker_registry(tmp_path / "registry") as registry, proxy(registry.host) as traffic:
+
+        def push(which: Workspace) -> int:
+            before = traffic.sent
+            push_image(
+                which,
+                OTHER,
+                traffic.host,
+                config=Config(),
+                gate=lambda: open_gate(Config()),
+                today=DAY,
+                progress=quiet,
+            )
+            return traffic.sent - before
+
+        push(published.ws)
+        # Every byte counts, headers and questions too. What is bumped here has no signatures.
+        assert push(ws) <= 1.1 * size + 100_000
+
+
+def wanted_state(
+    settings: Mapping[str, str], folder: Path, images: tuple[str, ...]
+) -> tuple[dict[str, dict[str, str]], dict[str, set[str]], set[str]]:
+    """What pushing without any mishap leads to."""
+    with docker_registry(folder) as registry:
+        for image in images:
+            done = plinth(settings, "push", image, "--to", registry.host)
+            assert done.returncode == 0, done.stderr
+        return registry.state()
+
+
+def check_latest(registry: Running) -> None:
+    """`latest` of every repository names an image that is all there and signed."""
+    for name in registry.repositories():
+        tags = registry.tags(name)
+        for given in set(tags) - {one for one in tags if one.startswith("sha256-")}:
+            manifest = registry.get(f"{name}/manifests/{given}").json()
+            blobs = {part["digest"] for part in [manifest["config"], *manifest["layers"]]}
+            assert blobs <= registry.held(name)
+            if given == "latest":
+                subject = Digest(tags["latest"].removeprefix("sha256:"), 0)
+                listed = registry.get(f"{name}/manifests/{referrers_name(subject)}").json()
+                assert len(listed["manifests"]) == 3
+                for entry in listed["manifests"]:
+                    bundle = registry.get(f"{name}/manifests/{entry['digest']}").json()
+                    assert bundle["layers"][0]["digest"] in registry.held(name)
+
+
+def test_ten_kills_end_in_the_same_state(
+    published: Published, settings: dict[str, str], tmp_path: Path
+) -> None:
+    # The moments are drawn anew on every run; the seed is printed, to try the same ones again.
+    seed = random.randrange(2**32)  # noqa: S311
+    print("seed", seed)
+    moments = random.Random(seed)  # noqa: S311
+    started = time.monotonic()
+    wanted = wanted_state(settings, tmp_path / "whole", (IMAGE,))
+    whole = time.monotonic() - started
+    shutil.rmtree(published.ws.build / "publish")
+    with docker_registry(tmp_path / "registry") as registry:
+        for _ in range(CUTS):
+            process = subprocess.Popen(
+                [sys.executable, "-m", "plinth", "push", IMAGE, "--to", registry.host],
+                env=settings,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            time.sleep(moments.uniform(0.2, whole))
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            check_latest(registry)
+        done = plinth(settings, "push", IMAGE, "--to", registry.host)
+        assert done.returncode == 0, done.stderr
+        assert registry.state() == wanted
+        check_latest(registry)
+
+
+def test_ten_dropped_connections_end_in_the_same_state(
+    published: Published, settings: dict[str, str], tmp_path: Path
+) -> None:
+    seed = random.randrange(2**32)  # noqa: S311
+    print("seed", seed)
+    wanted = wanted_state(settings, tmp_path / "whole", (IMAGE, OTHER))
+    total = sum(
+        layer["size"]
+        for image in (IMAGE, OTHER)
+        for layer in json.loads(
+            published.ws.layout.get(references(published.ws.layout)[image].manifest)
+        )["layers"]
+    )
+    with docker_registry(tmp_path / "registry") as registry, proxy(registry.host) as traffic:
+        # Much of the second image is mounted, so not all bytes are sent.
+        chance = random.Random(seed)  # noqa: S311
+        traffic.cuts = sorted(chance.randrange(1, total * 2 // 3) for _ in range(CUTS))
+        for _ in range(CUTS + 1):
+            done = [
+                plinth(settings, "push", image, "--to", traffic.host) for image in (IMAGE, OTHER)
+            ]
+            check_latest(registry)
+            if not any(one.returncode for one in done):
+                break
+        assert len(traffic.cuts) <= CUTS // 2
+        assert registry.state() == wanted
+
+
+def test_no_moment_has_a_latest_that_is_not_whole_and_signed(
+    published: Published, tmp_path: Path
+) -> None:
+    policy = Config(policy=str(published.trust / "policy.toml"))
+    with push_registry(tmp_path) as (server, state, kind):
+        host = server.url.removeprefix("http://")
+        name = repository(published, IMAGE)
+        moments = []
+
+        def watch() -> None:
+            named = state.tags[name].get("latest")
+            moments.append(named)
+            if named:
+                about = [json.loads(data) for _, data in kind.manifests.values()]
+                signed = [one for one in about if one.get("subject", {}).get("digest") == named]
+                assert len(signed) == 3
+                assert any(key.startswith("2026") for key in state.tags[name])
+
+        def push(gate: Config) -> bool:
+            def opened() -> Gate:
+                return open_gate(gate)
+
+            return push_image(
+                published.ws,
+                IMAGE,
+                host,
+                config=Config(),
+                gate=opened,
+                today=DAY,
+                progress=quiet,
+            ).latest
+
+        state.watch = watch
+        # Signed, and nobody here believes the signer: then it is not latest.
+        assert not push(Config())
+        assert set(state.tags[name]) == {"20260304.v1"}
+        assert push(policy)
+        assert state.tags[name] == dict.fromkeys(
+            ["20260304.v1", "latest"], digest(published, IMAGE)
+        )
+        # Manifest, bundles and dated tag came before it.
+        assert moments[:5] == [None] * 5
+        assert moments[-1] == digest(published, IMAGE)

@@ -1,0 +1,227 @@
+"""Debian's docker-registry as a process of a test, certificates, a proxy that counts and cuts."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import datetime
+import ipaddress
+import json
+import shutil
+import socket
+import socketserver
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import requests
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+USER, PASSWORD = "plinth", "plinth-test"
+# What `htpasswd -B` writes for them.
+_HTPASSWD = "plinth:$2b$05$DcRS8pDJvYCZnBQlpyOZ6uQVVF52yVGRvs99OJgsJrFe8R1G8nGPC\n"
+_DEADLINE = 30
+_MANIFESTS = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json"
+
+
+@dataclass(frozen=True)
+class Running:
+    """A running registry: `HOST:PORT`, and the folder it keeps everything in."""
+
+    host: str
+    root: Path
+
+    def repositories(self) -> list[str]:
+        """Its repositories, as its storage has them."""
+        base = self.root / "docker/registry/v2/repositories"
+        return sorted(str(path.parent.relative_to(base)) for path in base.rglob("_manifests"))
+
+    def tags(self, repository: str) -> dict[str, str]:
+        """The tags of a repository and the digests they name, as its storage has them."""
+        base = self.root / f"docker/registry/v2/repositories/{repository}/_manifests/tags"
+        links = sorted(base.glob("*/current/link"))
+        return {link.parent.parent.name: link.read_text() for link in links}
+
+    def blobs(self) -> set[str]:
+        """The blobs of all repositories."""
+        base = self.root / "docker/registry/v2/blobs/sha256"
+        return {path.parent.name for path in base.glob("*/*/data")}
+
+    def held(self, repository: str) -> set[str]:
+        """The digests of the blobs that a repository has."""
+        base = self.root / f"docker/registry/v2/repositories/{repository}/_layers/sha256"
+        return {f"sha256:{link.parent.name}" for link in base.glob("*/link")}
+
+    def state(self) -> tuple[dict[str, dict[str, str]], dict[str, set[str]], set[str]]:
+        """Everything that a client could notice."""
+        names = self.repositories()
+        return (
+            {name: self.tags(name) for name in names},
+            {name: self.held(name) for name in names},
+            self.blobs(),
+        )
+
+    def get(self, path: str) -> requests.Response:
+        """What a registry without TLS answers to anybody."""
+        headers = {"Accept": _MANIFESTS}
+        return requests.get(f"http://{self.host}/v2/{path}", headers=headers, timeout=30)
+
+
+@dataclass(frozen=True)
+class Files:
+    ca: Path
+    cert: Path
+    key: Path
+
+
+def make_files(folder: Path) -> Files:
+    """A certificate for 127.0.0.1 that vouches for itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "plinth test")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
+            critical=False,
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    files = Files(folder / "ca.pem", folder / "cert.pem", folder / "key.pem")
+    pem = certificate.public_bytes(serialization.Encoding.PEM)
+    files.ca.write_bytes(pem)
+    files.cert.write_bytes(pem)
+    files.key.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return files
+
+
+@contextlib.contextmanager
+def docker_registry(folder: Path, *, cert: str = "", key: str = "") -> Iterator[Running]:
+    """Debian's registry on a free port of 127.0.0.1; with a certificate it speaks TLS and wants
+    the password. Without the program the test is skipped."""
+    program = shutil.which("docker-registry")
+    if program is None:
+        pytest.skip("docker-registry is not installed")
+    folder.mkdir(parents=True, exist_ok=True)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    http: dict[str, object] = {"addr": f"127.0.0.1:{port}", "secret": "of this test"}
+    settings: dict[str, object] = {
+        "version": "0.1",
+        "log": {"level": "error", "accesslog": {"disabled": True}},
+        "storage": {"filesystem": {"rootdirectory": str(folder / "data")}},
+        "http": http,
+    }
+    if cert:
+        http["tls"] = {"certificate": cert, "key": key}
+        (folder / "htpasswd").write_text(_HTPASSWD)
+        settings["auth"] = {"htpasswd": {"realm": "test", "path": str(folder / "htpasswd")}}
+    # JSON is YAML.
+    (folder / "registry.yml").write_text(json.dumps(settings))
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            [program, "serve", str(folder / "registry.yml")], stdout=log, stderr=log
+        )
+    try:
+        deadline = time.monotonic() + _DEADLINE
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            assert process.poll() is None, (folder / "log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield Running(f"127.0.0.1:{port}", folder / "data")
+    finally:
+        process.kill()
+        process.wait()
+
+
+def logged_in(folder: Path, host: str) -> Mapping[str, str]:
+    """What the environment needs for docker's settings to have the password for `host`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    secret = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+    (folder / "config.json").write_text(json.dumps({"auths": {host: {"auth": secret}}}))
+    return {"DOCKER_CONFIG": str(folder)}
+
+
+@dataclass
+class Traffic:
+    """What goes through a proxy: bytes sent to the server so far, and at how many of them every
+    connection is dropped, once each."""
+
+    host: str = ""
+    sent: int = 0
+    cuts: list[int] = field(default_factory=list)
+    guard: threading.Lock = field(default_factory=threading.Lock)
+
+
+@contextlib.contextmanager
+def proxy(target: str) -> Iterator[Traffic]:
+    """A proxy on a free port before the server at `target`, `HOST:PORT`."""
+    traffic = Traffic()
+    address = (target.rpartition(":")[0], int(target.rpartition(":")[2]))
+
+    class Pass(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with socket.create_connection(address) as server:
+                back = threading.Thread(target=_pass, args=(server, self.request), daemon=True)
+                back.start()
+                _pass(self.request, server, traffic)
+                back.join()
+
+    class Threads(socketserver.ThreadingTCPServer):
+        allow_reuse_address = True
+        daemon_threads = True
+
+    with Threads(("127.0.0.1", 0), Pass) as server:
+        traffic.host = f"127.0.0.1:{server.server_address[1]}"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield traffic
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def _pass(source: socket.socket, target: socket.socket, traffic: Traffic | None = None) -> None:
+    """Pass on bytes until one side ends or `traffic` says to drop both."""
+    with contextlib.suppress(OSError):
+        while data := source.recv(1 << 16):
+            if traffic is not None and _is_cut(traffic, len(data)):
+                target.sendall(data[: len(data) // 2])
+                break
+            target.sendall(data)
+    for end in (source, target):
+        with contextlib.suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
+
+
+def _is_cut(traffic: Traffic, size: int) -> bool:
+    with traffic.guard:
+        traffic.sent += size
+        if traffic.cuts and traffic.sent >= traffic.cuts[0]:
+            traffic.cuts.pop(0)
+            return True
+        return False
