@@ -31,7 +31,7 @@ IMAGES = commands.all_images(WS)
 BASES = commands.all_bases(WS)
 SETS = commands.all_accelerators(WS)
 # Packages and modules that have no say in an image's bytes.
-OTHERS = {"airgap", "attest", "contents", "engine", "publish", "sbom", "trust", "verify"}
+OTHERS = {"airgap", "attest", "contents", "engine", "publish", "sbom", "site", "trust", "verify"}
 OTHERS |= {"cli.py", "diff.py", "diff_cli.py", "named.py"}
 OTHERS |= {"look", "explain.py", "lease.py"}
 COMMON = [
@@ -213,6 +213,14 @@ def task_catalog() -> Task:
     return {
         "actions": [action(commands.catalog, WS)],
         "params": [check],
+        "task_dep": ["build"],
+    }
+
+
+def task_site() -> Task:
+    """make the catalogue site in build/site from all images built"""
+    return {
+        "actions": [action(commands.site, WS, trust=get_var("trust", ""))],
         "task_dep": ["build"],
     }
 

@@ -13,6 +13,7 @@ from plinth.attest import cli as attest_cli
 from plinth.errors import PlinthError
 from plinth.look import cli as look_cli
 from plinth.publish import cli as publish_cli
+from plinth.site import cli as site_cli
 from plinth.trust import cli as trust_cli
 from plinth.verify import cli as verify_cli
 from plinth.workspace import Workspace
@@ -73,8 +74,9 @@ def command_line() -> argparse.ArgumentParser:
     verify_cli.add_parser(verbs)
     diff_cli.add_parser(verbs)
     trust_cli.add_parser(verbs)
-    look_cli.add_parser(verbs)
     publish_cli.add_parser(verbs)
+    look_cli.add_parser(verbs)
+    site_cli.add_parser(verbs)
     return parser
 
 

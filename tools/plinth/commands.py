@@ -177,6 +177,16 @@ def catalog(ws: Workspace, *, check: bool = False) -> None:
     print(f"docs/catalog.md: {'written' if changed else 'up to date'}")
 
 
+def site(ws: Workspace, *, out: str = "", policy: str = "", trust: str = "") -> None:
+    """Make the catalogue site in the folder `out` (default: build/site)."""
+    from plinth.report import to_stderr
+    from plinth.site.command import make_site
+
+    folder = Path(out) if out else ws.build / "site"
+    count = make_site(ws, folder, policy=policy, trust=trust, progress=to_stderr)
+    print(f"{folder}: {count} files; open {folder / 'index.html'}")
+
+
 def handbook(ws: Workspace) -> None:
     """Write docs/commands.md."""
     from plinth.look.handbook import write_handbook
