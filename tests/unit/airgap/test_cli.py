@@ -33,7 +33,8 @@ def test_there_and_back(
 ) -> None:
     domain = init_domain(tmp_path / "domain", IDENTITY)
     trust = exported(domain.state, "")
-    fingerprint = Trust(trust["trusted_root.json"]).fingerprint
+    both = Trust(trust["trusted_root.json"], trust["policy.toml"])
+    fingerprint = both.fingerprint
     archive = str(tmp_path / "a.tar")
     assert main(["export", IMAGE, "--out", archive, "--trust", "embedded"]) == 0
     out = capsys.readouterr().out
@@ -50,7 +51,7 @@ def test_there_and_back(
     command = out.splitlines()[-1]
     assert command.startswith(f"  plinth verify 'oci:{there}/oci:{IMAGE}' --policy '")
     assert command.endswith(f"--rebuild --inputs '{there}/cache'")
-    assert (there / "trust" / fingerprint / "policy.toml").read_bytes() == trust["policy.toml"]
+    assert (there / "trust" / both.folder / "policy.toml").read_bytes() == trust["policy.toml"]
 
 
 def test_a_root_from_a_file_goes_along_as_it_is(

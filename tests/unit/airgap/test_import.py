@@ -86,7 +86,8 @@ def test_what_was_exported_is_there(checkout: Checkout, archive: Path, tmp_path:
             found = source.referrers(BUNDLE)
             assert len(found) == 2
             assert not any(one.problems for one in found)
-    assert taken.trust_folder == there / "trust" / Digest.of(TRUST.root).hex
+    assert taken.trust_folder is not None
+    assert taken.trust_folder.parent == there / "trust"
     assert (taken.trust_folder / "trusted_root.json").read_bytes() == TRUST.root
     assert (taken.trust_folder / "policy.toml").read_bytes() == TRUST.policy
     modes = {path.stat().st_mode & 0o777 for path in there.rglob("*") if path.is_file()}
@@ -133,6 +134,18 @@ def test_another_image_of_the_name_gives_way_only_when_told(
     assert references(layout)[IMAGE].manifest == checkout.image()
     names = [annotations_of(entry) for entry in read_index(layout)["manifests"]]
     assert len(names) == len({json.dumps(name) for name in names}) == 2
+
+
+def test_a_policy_never_takes_the_place_of_another(checkout: Checkout, tmp_path: Path) -> None:
+    """Somebody looked at the first and believes it; the root is the same."""
+    folders = []
+    for number, policy in enumerate((TRUST.policy, b'identity = "another"\n', b"")):
+        archive = tmp_path / f"{number}.tar"
+        write_archive(checkout.collect(trust=Trust(TRUST.root, policy)), archive)
+        folders.append(imported(archive, tmp_path / "there").trust_folder)
+    assert len(set(folders)) == 3
+    assert folders[0] is not None
+    assert (folders[0] / "policy.toml").read_bytes() == TRUST.policy
 
 
 def test_an_import_cut_off_goes_on_where_it_was(

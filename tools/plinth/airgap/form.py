@@ -86,6 +86,11 @@ class Trust:
         """The SHA-256 of the root's file, as `sha256sum` has it."""
         return Digest.of(self.root).hex
 
+    @property
+    def folder(self) -> str:
+        """Where it is left: no other root or policy is ever put over it."""
+        return Digest.of(canonical_json([self.fingerprint, Digest.of(self.policy).hex])).hex
+
     def files(self) -> dict[str, bytes]:
         """The files by name."""
         return {ROOT_FILE: self.root, **({POLICY_FILE: self.policy} if self.policy else {})}

@@ -34,7 +34,8 @@ class Taken:
 
 def take(archive: Path, build: Path, *, replace: bool, progress: Progress) -> Taken:
     """Take the archive into the folder `build`: images into the layout `build/oci`, inputs into
-    the store `build/cache`, a trusted root into `build/trust/<its SHA-256>`.
+    the store `build/cache`, a trusted root and its policy into a folder of their own in
+    `build/trust`.
 
     Blobs that are there are not written again, so an import that was cut off goes on where it
     was. With `replace`, names that stand for other images there stand for these.
@@ -119,7 +120,7 @@ def _keep_trust(build: Path, trust: Trust | None) -> Path | None:
     """Leave the root that came along in a folder of its own, for somebody to decide about."""
     if trust is None:
         return None
-    folder = build / "trust" / trust.fingerprint
+    folder = build / "trust" / trust.folder
     for name, data in trust.files().items():
         with atomic_write(folder / name) as path:
             path.write_bytes(data)
