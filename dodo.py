@@ -25,6 +25,8 @@ DOIT_CONFIG = {
     "dep_file": str(WS.build / "doit.db"),
     "default_tasks": ["build"],
     "verbosity": 2,
+    # doit list: in the order of work.
+    "sort": "definition",
 }
 
 IMAGES = commands.all_images(WS)
@@ -60,7 +62,7 @@ def action(function: Callable[..., None], *args: object, **kwargs: object) -> An
 
 
 def task_lock() -> Iterator[Task]:
-    """compile hash-pinned lockfiles with pip-tools"""
+    """compile hash-pinned lockfiles with pip-tools (--upgrade-package NAME lets one move)"""
     upgrade = {
         "name": "upgrade",
         "long": "upgrade-package",
@@ -110,7 +112,7 @@ def task_build() -> Iterator[Task]:
 
 
 def task_explain() -> Iterator[Task]:
-    """say what changed and which layers a build would make"""
+    """say what changed, which layers a build would make, what a push would send"""
     for image in IMAGES:
         yield {
             "name": image,
@@ -223,6 +225,11 @@ def task_site() -> Task:
         "actions": [action(commands.site, WS, trust=get_var("trust", ""))],
         "task_dep": ["build"],
     }
+
+
+def task_doctor() -> Task:
+    """say what this machine can do, what it lacks, and what to do about it"""
+    return {"actions": [action(commands.doctor, WS)]}
 
 
 def task_commands() -> Task:

@@ -187,6 +187,19 @@ def site(ws: Workspace, *, out: str = "", policy: str = "", trust: str = "") -> 
     print(f"{folder}: {count} files; open {folder / 'index.html'}")
 
 
+def doctor(ws: Workspace) -> None:
+    """Say what this machine can do; see `plinth.look.doctor`.
+
+    Raises:
+        PlinthError: images cannot be built here; what is said is printed already.
+    """
+    from plinth.errors import PlinthError
+    from plinth.look.cli import show_findings
+
+    if show_findings(ws):
+        raise PlinthError("images cannot be built here", remedy="see above")
+
+
 def handbook(ws: Workspace) -> None:
     """Write docs/commands.md."""
     from plinth.look.handbook import write_handbook
@@ -218,11 +231,13 @@ def sign(ws: Workspace, ids: Sequence[str], *, trust: str = "", token: str = "")
     """Sign built images; see `plinth.attest.sign.sign_images`."""
     from plinth import config
     from plinth.attest.sign import sign_images
+    from plinth.lease import adding
     from plinth.report import to_stderr
 
-    signed = sign_images(
-        ws, ids, trust=trust, token=token, config=config.load(), progress=to_stderr
-    )
+    with adding(ws):
+        signed = sign_images(
+            ws, ids, trust=trust, token=token, config=config.load(), progress=to_stderr
+        )
     for one in signed:
         entries = ", ".join(map(str, one.log_indexes))
         print(f"{one.id}: signed {one.image.manifest.oci}, log entries {entries}")

@@ -87,7 +87,7 @@ def explain_image(
         lines.append("layers to build: none")
     lines += _os_packages(ws, "OS packages", read_packages(ws, spec, base_name))
     lines += _os_packages(ws, "accelerator packages", extra_lock.packages if extra_lock else ())
-    lines += _push(ws, held, known_base, record, to_build=bool(missing))
+    lines += push_lines(ws, held, known_base, record, to_build=bool(missing))
     return "\n".join(lines)
 
 
@@ -99,7 +99,7 @@ def _inputs(ws: Workspace, packages: Sequence[LockedPackage]) -> str:
     return f"{total} of inputs" + (f", {human_size(absent)} to be fetched" if absent else "")
 
 
-def _push(
+def push_lines(
     ws: Workspace, held: Sequence[Layer], base: Base, record: Record | None, *, to_build: bool
 ) -> Iterator[str]:
     """What a push would send to each registry that was pushed to, as this build folder notes it

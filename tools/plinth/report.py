@@ -61,9 +61,11 @@ def working(what: str) -> Iterator[Progress]:
         def show(line: str) -> None:
             if line.startswith("note:"):
                 if _is_new(line):
-                    console.print(line, style="yellow", markup=False, highlight=False)
+                    console.print(
+                        line, style="yellow", markup=False, highlight=False, soft_wrap=True
+                    )
                 return
-            console.print(line, markup=False, highlight=False)
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
             bar.update(task, description=escape(f"{what}: {line}"[: console.width - 20]))
 
         yield show

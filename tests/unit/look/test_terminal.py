@@ -82,6 +82,11 @@ def test_a_terminal_gets_colours_unless_it_says_no() -> None:
     assert "\x1b" not in on_terminal(SHOW, {"TERM": "dumb"})
 
 
+def test_on_a_narrow_terminal_no_figure_is_cut_off() -> None:
+    seen = on_terminal(SHOW, {"TERM": "xterm-256color", "COLUMNS": "20"})
+    assert seen.replace("\r\n", "\n") == plain(COLUMNS, ROWS) + "\n"
+
+
 def test_progress_is_lines_and_on_a_terminal_a_clock_too() -> None:
     done = subprocess.run([sys.executable, "-c", WORK], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "fetching 3 files\nnote: once\n")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from plinth.look.usage import LayerUse, PackageUse, Usage
     from plinth.look.why import Reason
+    from plinth.workspace import Workspace
 
 
 def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -242,20 +243,27 @@ def _gc(arguments: argparse.Namespace) -> int:
 
 def _doctor(arguments: argparse.Namespace) -> int:
     from plinth.errors import PlinthError
-    from plinth.look.check import OK
-    from plinth.look.doctor import examine, exit_code
-    from plinth.look.table import Column, show
     from plinth.workspace import Workspace
 
     try:
         ws = Workspace.find()
     except PlinthError:
         ws = None
-    found = examine(ws)
-    code = exit_code(found)
-    if arguments.json:
+    return show_findings(ws, as_json=arguments.json)
+
+
+def show_findings(ws: Workspace | None, *, as_json: bool = False) -> int:
+    """Print what `plinth.look.doctor` finds; returns the exit code."""
+    from plinth.look.check import OK
+    from plinth.look.doctor import examine, exit_code
+    from plinth.look.table import Column, show
+    from plinth.report import working
+
+    with working("looking at this machine and asking around"):
+        found = examine(ws)
+    if as_json:
         print(json.dumps([finding.to_json() for finding in found], indent=1))
-        return code
+        return exit_code(found)
     rows = [[finding.subject, finding.state, finding.found] for finding in found]
     show([Column("WHAT"), Column("STATE"), Column("FOUND")], rows)
     wanting = [finding for finding in found if finding.state != OK and finding.remedy]
@@ -264,7 +272,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
     for finding in wanting:
         indented = finding.remedy.replace("\n", "\n    ")
         print(f"  {finding.subject}: {indented}")
-    return code
+    return exit_code(found)
 
 
 def _completion(arguments: argparse.Namespace) -> int:

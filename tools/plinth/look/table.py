@@ -5,11 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from shutil import get_terminal_size
 
 from plinth.report import on_terminal
 
 COLOURS: Mapping[str, str] = {"ok": "green", "warn": "yellow", "fail": "red"}
 """How cells that hold one of these words are shown on a terminal."""
+
+# Texts are broken into lines of at least this width.
+_FOLDED = 20
 
 
 @dataclass(frozen=True)
@@ -33,9 +37,26 @@ def plain(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
+def _whole(number: int, column: Column) -> bool:
+    """Whether cells of the column stay in one line: names, which come first, and figures."""
+    return column.number or number == 0
+
+
+def _needed(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> int:
+    """How wide a terminal must be: rich would cut figures off, and 847.0 is not 847.0 MB."""
+    widths = [
+        max(map(len, (column.heading, *(row[number] for row in rows))))
+        for number, column in enumerate(columns)
+    ]
+    return 2 * len(columns) + sum(
+        width if _whole(number, column) else min(width, _FOLDED)
+        for number, (column, width) in enumerate(zip(columns, widths, strict=True))
+    )
+
+
 def show(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
     """Print the table; NO_COLOR (no-color.org) is respected."""
-    if not on_terminal(sys.stdout):
+    if not on_terminal(sys.stdout) or _needed(columns, rows) > get_terminal_size().columns:
         print(plain(columns, rows))
         return
     from rich.console import Console
@@ -47,8 +68,7 @@ def show(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
         table.add_column(
             column.heading,
             justify="right" if column.number else "left",
-            # Figures stay whole; on a narrow terminal texts are broken, and none is cut off.
-            no_wrap=column.number or number == 0,
+            no_wrap=_whole(number, column),
             overflow="fold",
         )
     for row in rows:
