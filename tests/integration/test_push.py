@@ -122,11 +122,18 @@ def test_an_engine_pulls_and_runs_it(
     tmp_path: Path,
     engine: docker.DockerClient,
 ) -> None:
-    with docker_registry(tmp_path / "registry") as registry:
-        done = plinth(settings, "push", IMAGE, "--to", registry.host)
+    files = make_files(tmp_path)
+    with docker_registry(
+        tmp_path / "registry", cert=str(files.cert), key=str(files.key)
+    ) as registry:
+        environment = {**settings, **logged_in(tmp_path / "docker", registry.host)}
+        with Path(settings["PLINTH_CONFIG"]).open("a") as config:
+            config.write(f'[tls."{registry.host}"]\nca = "{files.ca}"\n')
+        done = plinth(environment, "push", IMAGE, "--to", registry.host)
         assert done.returncode == 0, done.stderr
         where = f"{registry.host}/{repository(published, IMAGE)}"
-        image = engine.images.pull(where, tag="latest")
+        login = {"username": USER, "password": PASSWORD}
+        image = engine.images.pull(where, tag="latest", auth_config=login)
         try:
             assert f"{where}@{digest(published, IMAGE)}" in image.attrs["RepoDigests"]
             said = engine.containers.run(image, ["python", "-c", "print(6 * 7)"], remove=True)
