@@ -308,6 +308,19 @@ def test_headers_that_promise_more_than_there_is(archive: Path, tmp_path: Path) 
         refused(path, tmp_path / "there")
 
 
+def test_headers_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Extended headers, each for the next; and more folders than anybody has blobs."""
+    extended = tarfile.TarInfo("x")
+    extended.type, extended.size = tarfile.XHDTYPE, 512
+    record = b"12 path=abc\n".ljust(512, b"\0")
+    path = tmp_path / "b.tar"
+    path.write_bytes((extended.tobuf(tarfile.USTAR_FORMAT) + record) * 5000)
+    refused(path, tmp_path / "there", "no end of headers")
+    monkeypatch.setattr("plinth.airgap.read._MAX_MEMBERS", 100)
+    path.write_bytes(_folder("blobs").tobuf(tarfile.USTAR_FORMAT) * 101)
+    refused(path, tmp_path / "there", "more than 100 files")
+
+
 def edited(archive: Path, path: Path, edit: Callable[[Json], object]) -> Path:
     files = unpacked(archive)
     index = json.loads(files["index.json"])

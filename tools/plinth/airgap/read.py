@@ -41,6 +41,8 @@ from plinth.oci.select import (
 _MEMBER = re.compile(r"oci-layout|index\.json|blobs/sha256/[0-9a-f]{64}")
 _FOLDERS = {".", "blobs", "blobs/sha256"}
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
+# An image with all its inputs has about a thousand.
+_MAX_MEMBERS = 100_000
 _ARTIFACTS = (INPUTS, INTERPRETER, TRUST)
 
 
@@ -49,9 +51,17 @@ class ArchiveFiles(TarFiles):
 
     def __init__(self, path: Path) -> None:
         self.blobs: set[str] = set()
-        super().__init__(path)
+        self._members = 0
+        try:
+            super().__init__(path)
+        except RecursionError:
+            # Extended headers for extended headers, and so on.
+            raise LayoutError("not a tar archive: no end of headers", where=str(path)) from None
 
     def _add(self, member: tarfile.TarInfo, length: int) -> None:
+        self._members += 1
+        if self._members > _MAX_MEMBERS:
+            raise LayoutError(f"it holds more than {_MAX_MEMBERS} files", where=self.where)
         name = member.name.removeprefix("./")
         if member.isdir() and name in _FOLDERS:
             return
