@@ -94,6 +94,20 @@ def test_a_broken_connection_costs_less_than_a_chunk(place: Place, blobs: list[B
     assert SIZES[-1] <= place[1].received < SIZES[-1] + 3 * CHUNK
 
 
+def test_large_blobs_say_how_far_they_are(
+    place: Place, blobs: list[Blob], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upload, "STEP", 300_000)
+    lines: list[str] = []
+    push_blobs(Registry(place[0].url, "team/a"), blobs[-1:], progress=lines.append)
+    assert lines == [
+        "  300.0 kB of 1.0 MB  blob-1000000",
+        "  600.0 kB of 1.0 MB  blob-1000000",
+        "  900.0 kB of 1.0 MB  blob-1000000",
+        "  sent    1.0 MB  blob-1000000 (1 of 1)",
+    ]
+
+
 def test_an_upload_the_registry_forgot_is_begun_anew(place: Place, blobs: list[Blob]) -> None:
     place[1].forgets = True
     place[1].cuts = [650_000]

@@ -19,6 +19,9 @@ from plinth.report import Progress, human_size
 CHUNK = 8 << 20
 """Bytes sent at once: what is lost, at most, where a connection breaks."""
 
+STEP = 64 << 20
+"""Bytes of one blob between lines of progress."""
+
 _TRIES = 5
 _PAUSE = 0.5
 _MOUNTS = 3
@@ -75,19 +78,22 @@ def push_blobs(
     waiting = sorted(distinct.values(), key=lambda blob: (-blob.digest.size, blob.digest.hex))
     tally, stop, telling = Tally(), threading.Event(), threading.Lock()
 
+    def tell(line: str) -> None:
+        with telling:
+            progress(line)
+
     def push(blob: Blob) -> None:
         if stop.is_set():
             return
         try:
-            how = _push(registry, blob, sources(blob.digest)[:_MOUNTS], stop)
+            how = _push(registry, blob, sources(blob.digest)[:_MOUNTS], stop, tell)
         except BaseException:
             stop.set()
             raise
         done = tally.count(how, blob.digest.size)
         if how == "sent":
             size = human_size(blob.digest.size)
-            with telling:
-                progress(f"  sent {size:>9}  {blob.name} ({done} of {len(waiting)})")
+            tell(f"  sent {size:>9}  {blob.name} ({done} of {len(waiting)})")
 
     with ThreadPoolExecutor(max(1, jobs), "push") as pool:
         futures = [pool.submit(push, blob) for blob in waiting]
@@ -100,7 +106,9 @@ def push_blobs(
     return tally
 
 
-def _push(registry: Registry, blob: Blob, sources: Sequence[str], stop: threading.Event) -> str:
+def _push(
+    registry: Registry, blob: Blob, sources: Sequence[str], stop: threading.Event, tell: Progress
+) -> str:
     if registry.has_blob(blob.digest):
         return "there"
     place, least = "", 0
@@ -112,7 +120,7 @@ def _push(registry: Registry, blob: Blob, sources: Sequence[str], stop: threadin
             continue
         if not place:
             return "mounted"
-    _Upload(registry, blob, stop, place, max(CHUNK, least)).run()
+    _Upload(registry, blob, stop, tell, place, max(CHUNK, least)).run()
     return "sent"
 
 
@@ -120,9 +128,15 @@ class _Upload:
     """One blob on its way."""
 
     def __init__(
-        self, registry: Registry, blob: Blob, stop: threading.Event, place: str, chunk: int
+        self,
+        registry: Registry,
+        blob: Blob,
+        stop: threading.Event,
+        tell: Progress,
+        place: str,
+        chunk: int,
     ) -> None:
-        self._registry, self._blob, self._stop = registry, blob, stop
+        self._registry, self._blob, self._stop, self._tell = registry, blob, stop, tell
         self._place, self._chunk, self._start = place, chunk, 0
 
     def run(self) -> None:
@@ -163,9 +177,13 @@ class _Upload:
                 data = stream.read(self._chunk)
                 if not data:
                     raise IntegrityError("the file is too short", where=str(self._blob.path))
-                self._place, self._start = self._registry.send_chunk(self._place, self._start, data)
+                before = self._start
+                self._place, self._start = self._registry.send_chunk(self._place, before, data)
                 if not self._place:
                     raise requests.ConnectionError("the registry lost the upload")
+                if self._start // STEP > before // STEP and self._start < digest.size:
+                    part = f"{human_size(self._start)} of {human_size(digest.size)}"
+                    self._tell(f"  {part}  {self._blob.name}")
             self._registry.finish_upload(self._place, digest, stream.read() if small else b"")
 
     def _explained(self, error: Exception) -> Exception:
