@@ -102,7 +102,7 @@ def build(
     from plinth.lease import adding
     from plinth.report import human_size, show_layers, working
 
-    with adding(ws), working(f"building {image_id}") as progress:
+    with adding(ws.build), working(f"building {image_id}") as progress:
         built = build_image(
             ws,
             image_id,
@@ -234,7 +234,7 @@ def sign(ws: Workspace, ids: Sequence[str], *, trust: str = "", token: str = "")
     from plinth.lease import adding
     from plinth.report import to_stderr
 
-    with adding(ws):
+    with adding(ws.build):
         signed = sign_images(
             ws, ids, trust=trust, token=token, config=config.load(), progress=to_stderr
         )

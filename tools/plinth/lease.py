@@ -5,28 +5,27 @@ from __future__ import annotations
 import contextlib
 import fcntl
 from collections.abc import Callable, Iterator
-
-from plinth.workspace import Workspace
+from pathlib import Path
 
 
 @contextlib.contextmanager
-def adding(ws: Workspace) -> Iterator[None]:
+def adding(build: Path) -> Iterator[None]:
     """Held by whoever makes images, from the first look into the cache to the name in the index:
     what it found there stays there meanwhile."""
-    with _held(ws, fcntl.LOCK_SH, None):
+    with _held(build, fcntl.LOCK_SH, None):
         yield
 
 
 @contextlib.contextmanager
-def removing(ws: Workspace, waiting: Callable[[], None]) -> Iterator[None]:
+def removing(build: Path, waiting: Callable[[], None]) -> Iterator[None]:
     """Held by whoever deletes; `waiting` is called once if others work there and have to end."""
-    with _held(ws, fcntl.LOCK_EX, waiting):
+    with _held(build, fcntl.LOCK_EX, waiting):
         yield
 
 
 @contextlib.contextmanager
-def _held(ws: Workspace, kind: int, waiting: Callable[[], None] | None) -> Iterator[None]:
-    path = ws.build / "cache" / "lease.lock"
+def _held(build: Path, kind: int, waiting: Callable[[], None] | None) -> Iterator[None]:
+    path = build / "cache" / "lease.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as stream:
         try:

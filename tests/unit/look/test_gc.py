@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from plinth.actions import Action, ActionResult
+from plinth.base.python_tree import TreeFile
+from plinth.base.stored_tree import keep_tree, read_stored
 from plinth.cli import main
 from plinth.digest import Digest
 from plinth.elf.scan import scan
@@ -165,6 +168,31 @@ def test_what_a_lock_names_stays_in_the_cache(ws: Workspace) -> None:
     assert ws.cache.has(wheel)
 
 
+def test_the_files_of_a_locked_interpreter_stay(ws: Workspace) -> None:
+    image(ws, "a", "one")
+    files = [TreeFile("bin/python", 0o755, b"python", ""), TreeFile("lib/os.py", 0o644, b"os", "")]
+    tree, other = keep_tree(ws.cache, files), ws.cache.put(b"[[other")
+    (ws.locks / "base").mkdir()
+    (ws.locks / "base" / "tiny.toml").write_text(f'tree = "{tree.hex}"\n')
+    age(ws)
+    (found,) = collect(ws, delete=True, waiting=never)
+    assert found.path.name == other.hex
+    assert read_stored(ws.cache, tree) == files
+
+
+def test_what_a_statement_about_an_image_names_stays_for_building_it_again(ws: Workspace) -> None:
+    made = image(ws, "a", "one")
+    wheel, other = ws.cache.put(b"an imported wheel"), ws.cache.put(b"another")
+    statement = json.dumps({"resolvedDependencies": [{"digest": {"sha256": wheel.hex}}]})
+    payload = base64.b64encode(statement.encode()).decode()
+    bundle = json.dumps({"dsseEnvelope": {"payload": payload}}).encode()
+    attach_to_layout(ws.layout, made.manifest, [("https://example.org/p", bundle)])
+    age(ws)
+    (found,) = collect(ws, delete=True, waiting=never)
+    assert found.path.name == other.hex
+    assert ws.cache.has(wheel)
+
+
 def test_wheels_built_from_sdists_stay_while_a_lock_has_the_sdist(ws: Workspace) -> None:
     image(ws, "a", "one")
     results = {}
@@ -222,7 +250,7 @@ def test_whoever_builds_is_waited_for(ws: Workspace) -> None:
     waiting, built = threading.Event(), threading.Event()
 
     def build() -> None:
-        with adding(ws):
+        with adding(ws.build):
             # A hit: the layer is old and nobody's; only the lease keeps it until it is named.
             assert not layer(ws, "two").built
             assert waiting.wait(20)
@@ -230,7 +258,7 @@ def test_whoever_builds_is_waited_for(ws: Workspace) -> None:
             built.set()
 
     thread = threading.Thread(target=build)
-    with adding(ws):
+    with adding(ws.build):
         thread.start()
         other = threading.Thread(target=lambda: collect(ws, delete=True, waiting=waiting.set))
         other.start()
@@ -243,16 +271,16 @@ def test_whoever_builds_is_waited_for(ws: Workspace) -> None:
 
 
 def test_builds_do_not_wait_for_each_other_and_deleting_is_for_one_alone(ws: Workspace) -> None:
-    with adding(ws), adding(ws):
+    with adding(ws.build), adding(ws.build):
         pass
     told: list[str] = []
 
     def enter() -> None:
-        with removing(ws, lambda: told.append("waiting")):
+        with removing(ws.build, lambda: told.append("waiting")):
             told.append("in")
 
     thread = threading.Thread(target=enter)
-    with removing(ws, never):
+    with removing(ws.build, never):
         thread.start()
         while not told:
             time.sleep(0.01)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import fcntl
 import json
@@ -24,6 +25,7 @@ from plinth.lease import removing
 from plinth.lock.pylock import load
 from plinth.oci.layout import editing, read_index
 from plinth.oci.model import INDEX, MANIFEST
+from plinth.oci.referrers import BUNDLE, MAX_BUNDLE
 from plinth.oci.select import MAX_MANIFEST, descriptor, document
 from plinth.workspace import Workspace
 
@@ -66,9 +68,9 @@ def collect(
     """What nothing refers to and is `min_age` seconds old; with `delete`, deleted.
 
     Live is what index.json reaches: manifests, their configs, layers and subjects, lists of what
-    is attached; in the cache, what any lock of the tree names and results of actions about live
-    layers. Whoever is building is waited for (`waiting` is called first), and the index stays as
-    it is meanwhile.
+    is attached; in the cache, what any lock of the tree or any statement about a live image names,
+    and results of actions about live layers. Whoever is building is waited for (`waiting` is
+    called first), and the index stays as it is meanwhile.
 
     Raises:
         LayoutError, IntegrityError: the layout is damaged, so that what it needs is not known;
@@ -82,7 +84,7 @@ def collect(
         )
     if not delete:
         return list(_dead(ws, _live(ws), min_age))
-    with removing(ws, waiting), editing(ws.layout):
+    with removing(ws.build, waiting), editing(ws.layout):
         found = list(_dead(ws, _live(ws), min_age))
         for one in found:
             if one.path.is_dir():
@@ -116,6 +118,9 @@ def _live(ws: Workspace) -> Live:
             live.layout.add(descriptor(found["config"], digest.oci).hex)
         live.layers.update(layers)
         _roots(ws, found, live)
+        if found.get("artifactType") == BUNDLE:
+            for layer in layers:
+                live.cache.update(_attested(ws, layer))
     live.actions = {
         Action(kind, version, {"layer": layer}).digest.hex
         for kind, version in _OF_LAYER.items()
@@ -123,6 +128,17 @@ def _live(ws: Workspace) -> Live:
     }
     _locked(ws, live)
     return live
+
+
+def _attested(ws: Workspace, bundle: Digest) -> list[str]:
+    """Every digest in the statement of a bundle: inputs that building its image again takes,
+    which may have come from a checkout whose locks are not here."""
+    try:
+        content = json.loads(ws.layout.get(bundle)) if bundle.size <= MAX_BUNDLE else {}
+        statement = base64.b64decode(content["dsseEnvelope"]["payload"])
+    except (IntegrityError, ValueError, KeyError, TypeError):
+        return []
+    return _HEX.findall(statement.decode("utf-8", "replace"))
 
 
 def _document(ws: Workspace, digest: Digest, kind: str) -> dict[str, Any]:
@@ -150,10 +166,20 @@ def _locked(ws: Workspace, live: Live) -> None:
             if path.is_file():
                 text = path.read_text(encoding="utf-8", errors="replace")
                 live.cache.update(_HEX.findall(text))
+    live.cache.update([one for name in [*live.cache] for one in _tree(ws, name)])
     for path in ws.locks.glob("*/pylock.toml"):
         for package in load(path).packages:
             if package.is_sdist:
                 live.sdists.add((package.name, package.version))
+
+
+def _tree(ws: Workspace, name: str) -> list[str]:
+    """The files of an interpreter's tree, where the blob `name` lists one
+    (`plinth.base.stored_tree`)."""
+    with contextlib.suppress(FileNotFoundError), (ws.cache.blobs / name).open("rb") as stream:
+        if stream.read(2) == b"[[":
+            return _HEX.findall(stream.read().decode("utf-8", "replace"))
+    return []
 
 
 def _dead(ws: Workspace, live: Live, min_age: float) -> Iterator[Dead]:
