@@ -128,6 +128,9 @@ class TarFiles:
                 with tarfile.open(fileobj=stream, mode="r:") as tar:
                     for member in tar:
                         self._add(member, length)
+        except RecursionError:
+            # Extended headers for extended headers, and so on.
+            raise LayoutError("not a tar archive: no end of headers", where=self.where) from None
         # Hostile headers raise more than the library's own error.
         except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
             raise LayoutError(f"not a tar archive: {error}", where=self.where) from None
