@@ -15,7 +15,7 @@ import pytest
 from integration.conftest import ROOT, Checkout
 from plinth.look.gc import collect
 from plinth.look.usage import packages, usage
-from plinth.look.why import why
+from plinth.look.why import chains, python_needs
 from plinth.oci.layout import references
 from plinth.oci.validate import validate
 from plinth.workspace import Workspace
@@ -50,10 +50,16 @@ def test_every_locked_package_of_every_image_has_a_reason(built: Checkout) -> No
     from plinth.look.parts import parts_of
 
     for image in all_images(built.ws):
-        for package in parts_of(built.ws, image).wheels:
-            reasons = why(built.ws, image, package.name, limit=1)
-            (reason,) = [one for one in reasons if one.kind == "Python"]
-            assert reason.chains, f"{image}: {package.name}"
+        parts = parts_of(built.ws, image)
+        needs = python_needs(built.ws, parts)
+        assert needs.versions == {package.name: package.version for package in parts.wheels}
+        for name in needs.versions:
+            assert next(chains(needs, name, 1), None), f"{image}: {name}"
+        # Words of requirements are missing only where an sdist would have them.
+        sdists = {package.name for package in parts.wheels if package.is_sdist}
+        for child, parents in needs.edges.items():
+            for parent, words in parents.items():
+                assert words or parent in sdists, f"{image}: {parent} needs {child}"
 
 
 def test_packages_of_the_layers_are_those_of_the_locks(copy: Workspace) -> None:

@@ -76,7 +76,7 @@ def why(ws: Workspace, image_id: str, package: str, *, limit: int = MAX_CHAINS) 
         PlinthError: the locks cannot be used, or no package of the image is called so.
     """
     parts = parts_of(ws, image_id)
-    graphs = [_python(ws, parts), _system(ws, parts)]
+    graphs = [python_needs(ws, parts), _system(ws, parts)]
     found = []
     for needs in graphs:
         name = canonicalize_name(package) if needs.kind == "Python" else package
@@ -137,7 +137,8 @@ def _steps(needs: Needs, path: tuple[str, ...], asked: str) -> tuple[Step, ...]:
     )
 
 
-def _python(ws: Workspace, parts: Parts) -> Needs:
+def python_needs(ws: Workspace, parts: Parts) -> Needs:
+    """The Python packages of an image; words are known of wheels in the store."""
     needs = Needs("Python")
     sources: list[tuple[str, Sequence[str]]] = [
         (f"images/{parts.spec.id}.toml", parts.spec.requirements),
@@ -155,7 +156,8 @@ def _python(ws: Workspace, parts: Parts) -> Needs:
         words = wheel_requires(ws, package, parts.base.python.version)
         if words is None and package.dependencies:
             unread.append(package.name)
-        for child in package.dependencies:
+        # With extras pip-tools says of a package that it needs itself.
+        for child in {*package.dependencies} - {package.name}:
             needs.edges.setdefault(child, {})[package.name] = (words or {}).get(child, "")
     if unread:
         needs.notes.append(
