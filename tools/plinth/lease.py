@@ -17,6 +17,14 @@ def adding(build: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def adding_from_outside(build: Path) -> Iterator[None]:
+    """As `adding`, for whoever brings blobs to a folder that may be no build folder: where there
+    is no cache, nobody deletes, and nothing is made there for the lease's sake."""
+    with adding(build) if (build / "cache").is_dir() else contextlib.nullcontext():
+        yield
+
+
+@contextlib.contextmanager
 def removing(build: Path, waiting: Callable[[], None]) -> Iterator[None]:
     """Held by whoever deletes; `waiting` is called once if others work there and have to end."""
     with _held(build, fcntl.LOCK_EX, waiting):

@@ -106,10 +106,12 @@ def run_import(arguments: argparse.Namespace) -> None:
         PlinthError: as `plinth.airgap.take.take`.
     """
     from plinth.airgap.take import take
+    from plinth.lease import adding_from_outside
     from plinth.report import to_stderr
 
     build = _build(arguments.into)
-    taken = take(Path(arguments.archive), build, replace=arguments.replace, progress=to_stderr)
+    with adding_from_outside(build):
+        taken = take(Path(arguments.archive), build, replace=arguments.replace, progress=to_stderr)
     print(
         f"imported {', '.join(taken.images)} into {build}: {taken.written} blobs written, "
         f"{taken.there} were there"

@@ -89,6 +89,7 @@ def run_tags(arguments: argparse.Namespace) -> int:
 def run_pull(arguments: argparse.Namespace) -> int:
     """Pull an image."""
     from plinth import config
+    from plinth.lease import adding_from_outside
     from plinth.publish.gate import Gate, open_gate
     from plinth.publish.pull import pull_image
     from plinth.report import to_stderr
@@ -98,15 +99,18 @@ def run_pull(arguments: argparse.Namespace) -> int:
     def gate() -> Gate:
         return open_gate(settings, policy=arguments.policy, trust=arguments.trust)
 
-    pulled = pull_image(
-        arguments.reference,
-        Path(arguments.layout),
-        config=settings,
-        gate=None if arguments.no_verify else gate,
-        name=arguments.name,
-        jobs=arguments.jobs,
-        progress=to_stderr,
-    )
+    layout = Path(arguments.layout)
+    # A checkout's layout lies in its build folder.
+    with adding_from_outside(layout.absolute().parent):
+        pulled = pull_image(
+            arguments.reference,
+            layout,
+            config=settings,
+            gate=None if arguments.no_verify else gate,
+            name=arguments.name,
+            jobs=arguments.jobs,
+            progress=to_stderr,
+        )
     state = "not verified" if arguments.no_verify else "verified"
     print(
         f"oci:{arguments.layout}:{pulled.name}: {pulled.digest.oci}, {pulled.bundles} bundles, "
