@@ -23,7 +23,7 @@ from plinth.lock.packages import read_packages
 from plinth.lock.pylock import ImageLock, LockedPackage
 from plinth.oci.image import Image, assemble
 from plinth.oci.layout import tag
-from plinth.oci.model import Layer
+from plinth.oci.model import TITLE, Layer
 from plinth.record import Record, inputs_of, write_record
 from plinth.report import Progress
 from plinth.spec.accelerator import CPU
@@ -194,7 +194,7 @@ def labels(spec: ImageSpec, base: str, name: str, lock: ImageLock) -> dict[str, 
         "org.opencontainers.image.base.name": base,
         "org.opencontainers.image.created": created(spec),
         "org.opencontainers.image.description": spec.summary,
-        "org.opencontainers.image.title": name,
+        TITLE: name,
         **({"org.opencontainers.image.version": spec.version} if spec.version else {}),
     }
 

@@ -163,8 +163,6 @@ def sign_images(
             context = SigningContext.from_trust_config(where.config)
             with context.signer(identity) as signer:
                 signed = [_signed(one, signer, where) for one in prepared]
-        except AttestationError:
-            raise
         # The library lets what its transport raises through.
         except (SigstoreError, OSError, ValueError, RuntimeError) as error:
             raise AttestationError(

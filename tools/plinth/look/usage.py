@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from plinth.digest import CHUNK, Digest
 from plinth.errors import LayoutError, PlinthError
 from plinth.oci.layout import descriptor_digest, read_manifest, references
+from plinth.oci.model import TITLE
 from plinth.store import BlobStore
 from plinth.workspace import Workspace
 
 if TYPE_CHECKING:
     from plinth.contents.model import LayerContents
-
-_TITLE = "org.opencontainers.image.title"
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ def usage(ws: Workspace, ids: Sequence[str] = ()) -> Usage:
             )
     lists = {
         name: [
-            (descriptor_digest(entry), str(entry.get("annotations", {}).get(_TITLE, "?")))
+            (descriptor_digest(entry), str(entry.get("annotations", {}).get(TITLE, "?")))
             for entry in read_manifest(ws.layout, reference.manifest)["layers"]
         ]
         for name, reference in found.items()

@@ -13,6 +13,8 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER_GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
 INDEX = "application/vnd.oci.image.index.v1+json"
+TITLE = "org.opencontainers.image.title"
+"""The annotation with what a person calls a thing (OCI image-spec, annotations.md)."""
 
 
 @dataclass(frozen=True)
@@ -71,4 +73,4 @@ class Layer:
     @property
     def descriptor(self) -> Descriptor:
         """The layer's descriptor; its name travels as the title annotation."""
-        return Descriptor(LAYER_GZIP, self.digest, {"org.opencontainers.image.title": self.name})
+        return Descriptor(LAYER_GZIP, self.digest, {TITLE: self.name})

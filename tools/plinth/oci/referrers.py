@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from plinth.digest import Digest, Json, canonical_json
 from plinth.errors import IntegrityError, LayoutError
 from plinth.oci.layout import editing
-from plinth.oci.model import INDEX, MANIFEST, Descriptor
+from plinth.oci.model import INDEX, MANIFEST, TITLE, Descriptor
 from plinth.oci.select import (
     MAX_MANIFEST,
     REF_NAME,
@@ -40,7 +40,6 @@ MAX_BUNDLE = 64 << 20
 """The largest bundle that is read (bytes)."""
 
 _MAX_REFERRERS = 1000
-_TITLE = "org.opencontainers.image.title"
 
 Bundles = Sequence[tuple[str, bytes]]
 """Bundles, each behind the predicate type of the statement in it."""
@@ -93,7 +92,7 @@ def artifact(subject: Descriptor, predicate_type: str, bundle: bytes) -> Artifac
             "artifactType": BUNDLE,
             "config": Descriptor(EMPTY, Digest.of(EMPTY_CONFIG)).to_json(),
             "layers": [
-                Descriptor(BUNDLE, layer, {_TITLE: f"sha256-{layer.hex}.sigstore.json"}).to_json()
+                Descriptor(BUNDLE, layer, {TITLE: f"sha256-{layer.hex}.sigstore.json"}).to_json()
             ],
             "subject": Descriptor(subject.media_type, subject.digest).to_json(),
             "annotations": noted,

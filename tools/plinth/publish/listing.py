@@ -10,13 +10,13 @@ from typing import Any
 from plinth.config import Config
 from plinth.digest import Digest, Json
 from plinth.errors import FetchError, PlinthError
+from plinth.oci.model import TITLE
 from plinth.oci.reference import RegistryReference
 from plinth.oci.registry import Registry
 from plinth.oci.select import annotations_of, document
 from plinth.publish.dated import date_of
 from plinth.verify.verdict import plain
 
-_TITLE = "org.opencontainers.image.title"
 _CREATED = "org.opencontainers.image.created"
 _LIST = re.compile(r"sha256-[0-9a-f]{64}")
 _PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]* [0-9][A-Za-z0-9.!+~:_-]*")
@@ -88,7 +88,7 @@ def _tagged(registry: Registry, tag: str) -> Tagged:
 def _packages(layers: object) -> Iterable[str]:
     for layer in layers if isinstance(layers, list) else ():
         # Where small wheels share a layer, its title names each of them.
-        for name in annotations_of(layer).get(_TITLE, "").split(", "):
+        for name in annotations_of(layer).get(TITLE, "").split(", "):
             if _PACKAGE.fullmatch(name):
                 yield name
 

@@ -12,7 +12,7 @@ from plinth.config import Config
 from plinth.digest import Digest
 from plinth.errors import ImageNameError, IntegrityError, VerificationError
 from plinth.oci.layout import tag
-from plinth.oci.model import MANIFEST, Descriptor
+from plinth.oci.model import MANIFEST, TITLE, Descriptor
 from plinth.oci.reference import RegistryReference, parse
 from plinth.oci.referrers import BUNDLE, attach_to_layout
 from plinth.oci.select import (
@@ -27,7 +27,6 @@ from plinth.publish.gate import Gate, failures
 from plinth.report import Progress
 from plinth.store import BlobStore
 
-_TITLE = "org.opencontainers.image.title"
 _IMAGE = "dev.plinth.image"
 
 
@@ -109,7 +108,7 @@ def pull_image(
     subject = Descriptor(MANIFEST, digest)
     if bundles:
         attach_to_layout(store, subject, bundles)
-    image_name = f"{noted.get(_TITLE) or wanted.repository}:latest"
+    image_name = f"{noted.get(TITLE) or wanted.repository}:latest"
     tag(store, called, subject, image_name=image_name, architecture=architecture)
     return Pulled(called, digest, len(bundles))
 

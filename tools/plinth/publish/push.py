@@ -10,7 +10,7 @@ from plinth.config import Config
 from plinth.digest import Digest
 from plinth.errors import ImageNameError, LayoutError, PlinthError
 from plinth.oci.layout import references
-from plinth.oci.model import MANIFEST
+from plinth.oci.model import MANIFEST, TITLE
 from plinth.oci.reference import RegistryReference, parse
 from plinth.oci.referrers import BUNDLE
 from plinth.oci.registry import Registry
@@ -24,8 +24,6 @@ from plinth.publish.upload import Blob, Tally, push_blobs
 from plinth.report import Progress
 from plinth.verify.attach import attach
 from plinth.workspace import Workspace
-
-_TITLE = "org.opencontainers.image.title"
 
 
 @dataclass(frozen=True)
@@ -136,7 +134,7 @@ def _blobs(ws: Workspace, manifest: bytes, digest: Digest) -> list[Blob]:
     config = descriptor(read.get("config"), f"{digest.oci}: config")
     found = [Blob("config", config, ws.layout.path(config))]
     for entry, layer in zip(read["layers"], layer_digests(read, digest), strict=True):
-        name = annotations_of(entry).get(_TITLE, layer.hex[:12])
+        name = annotations_of(entry).get(TITLE, layer.hex[:12])
         found.append(Blob(name, layer, ws.layout.path(layer)))
     for blob in found:
         if not ws.layout.has(blob.digest):

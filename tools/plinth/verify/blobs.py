@@ -9,7 +9,8 @@ from typing import Any
 from plinth.contents.model import LayerContents
 from plinth.digest import Digest, parse_oci
 from plinth.errors import IntegrityError
-from plinth.oci.model import CONFIG, LAYER_GZIP, MANIFEST
+from plinth.oci.layout import descriptor_digest
+from plinth.oci.model import CONFIG, LAYER_GZIP, MANIFEST, TITLE
 from plinth.report import human_size
 from plinth.verify.verdict import Check
 
@@ -83,7 +84,7 @@ def check_blobs(
     not `compressed` as the manifest has them (a docker archive), their diff_ids alone tell.
     """
     problems = []
-    named = _digest(manifest["config"])
+    named = descriptor_digest(manifest["config"])
     found = Digest.of(config_bytes)
     if found != named:
         problems.append(f"config: it is {_shown(found)}, the manifest names {_shown(named)}")
@@ -101,7 +102,7 @@ def check_blobs(
         if isinstance(held, str):
             problems.append(f"{title}: {held}")
             continue
-        wanted = _digest(entry)
+        wanted = descriptor_digest(entry)
         if compressed and held.digest != wanted:
             problems.append(
                 f"{title}: it is {_shown(held.digest)}, the manifest names {_shown(wanted)}"
@@ -115,17 +116,11 @@ def check_blobs(
     return Check("blobs", detail, tuple(problems))
 
 
-def _digest(entry: Mapping[str, Any]) -> Digest:
-    return Digest(parse_oci(entry["digest"]), entry["size"])
-
-
 def _shown(digest: Digest) -> str:
     return f"{digest.oci} of {digest.size} bytes"
 
 
 def _title(entry: Mapping[str, Any]) -> str:
     annotations = entry.get("annotations")
-    title = (
-        annotations.get("org.opencontainers.image.title") if isinstance(annotations, dict) else ""
-    )
+    title = annotations.get(TITLE) if isinstance(annotations, dict) else ""
     return str(title or entry["digest"])

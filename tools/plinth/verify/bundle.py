@@ -37,12 +37,10 @@ from sigstore_models.trustroot.v1 import CertificateAuthority
 
 from plinth.attest.trust import Believed
 from plinth.errors import AttestationError
+from plinth.oci.referrers import BUNDLE
 
-MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 _ISSUER = ObjectIdentifier("1.3.6.1.4.1.57264.1.8")
-MAX_BYTES = 64 << 20
-"""The largest bundle that is read (bytes)."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +99,8 @@ class BundleVerifier:
         except (SigstoreError, ValueError, TypeError, KeyError, RecursionError) as error:
             what = "not a Sigstore bundle that can be read"
             raise self._wrong(where, what, _told(error)) from None
-        if model.media_type != MEDIA_TYPE:
-            raise self._wrong(where, "another kind of bundle", model.media_type, MEDIA_TYPE)
+        if model.media_type != BUNDLE:
+            raise self._wrong(where, "another kind of bundle", model.media_type, BUNDLE)
         self._check_log(model, where)
         try:
             kind, payload = self._verifier.verify_dsse(bundle, self._signers.policy)

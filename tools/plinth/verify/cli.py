@@ -179,7 +179,7 @@ def read_bundles(paths: list[str]) -> list[RawBundle]:
     Raises:
         PlinthError: a folder has none, or one is too large.
     """
-    from plinth.verify.bundle import MAX_BYTES
+    from plinth.oci.referrers import MAX_BUNDLE
     from plinth.verify.statements import RawBundle
 
     found = []
@@ -189,7 +189,7 @@ def read_bundles(paths: list[str]) -> list[RawBundle]:
         if not files:
             raise PlinthError("no bundle in it", where=text, expected="files *.sigstore.json")
         for file in files:
-            if file.stat().st_size > MAX_BYTES:
+            if file.stat().st_size > MAX_BUNDLE:
                 raise PlinthError("too large for a bundle", where=str(file))
             found.append(RawBundle(str(file), file.read_bytes()))
     return found

@@ -13,7 +13,7 @@ from plinth.build import created
 from plinth.digest import Digest
 from plinth.errors import PlinthError
 from plinth.oci.image import config_json
-from plinth.oci.model import Layer
+from plinth.oci.model import TITLE, Layer
 from plinth.spec.accelerator import load_accelerator
 from plinth.spec.base import load_base
 from plinth.spec.image import load_image
@@ -21,7 +21,6 @@ from plinth.verify.verdict import Check
 from plinth.workspace import Workspace
 
 _ROOTS = ("", "0", "root")
-_TITLE = "org.opencontainers.image.title"
 
 
 def check_user(config: Mapping[str, Any]) -> Check:
@@ -59,7 +58,7 @@ def _expected(
         extra = load_accelerator(ws.bases, provenance.accelerator).environment
         runtime = replace(runtime, environment={**runtime.environment, **extra})
     layers = [
-        Layer(str(entry["annotations"][_TITLE]), Digest(_hex(entry["digest"]), 0), _hex(diff_id), 0)
+        Layer(str(entry["annotations"][TITLE]), Digest(_hex(entry["digest"]), 0), _hex(diff_id), 0)
         for entry, diff_id in zip(manifest["layers"], config["rootfs"]["diff_ids"], strict=True)
     ]
     made = config_json(

@@ -19,13 +19,15 @@ from plinth.contents.model import LayerContents
 from plinth.contents.read import ContentsCache, read_layers
 from plinth.digest import Digest, canonical_json
 from plinth.errors import IntegrityError, LayoutError, PlinthError
+from plinth.oci.model import TITLE
+from plinth.oci.referrers import BUNDLE
 from plinth.oci.source import ImageSource
 from plinth.report import Progress, quiet
 from plinth.sbom.check import check_sbom
 from plinth.store import BlobStore
 from plinth.verify import statements as bundles_module
 from plinth.verify.blobs import MalformedError, check_blobs, read_config, read_manifest
-from plinth.verify.bundle import MEDIA_TYPE, BundleVerifier
+from plinth.verify.bundle import BundleVerifier
 from plinth.verify.contract import check_contract, check_user
 from plinth.verify.policy import Policy
 from plinth.verify.provenance import check_checkout, check_inputs, check_origin
@@ -34,7 +36,6 @@ from plinth.verify.statements import Proven, RawBundle, Statements, authenticate
 from plinth.verify.verdict import Check, Verdict
 from plinth.workspace import Workspace
 
-_TITLE = "org.opencontainers.image.title"
 _IMAGE = "dev.plinth.image"
 
 
@@ -93,7 +94,7 @@ def verify_image(
 
 
 def _attached(source: ImageSource) -> Iterator[RawBundle]:
-    for referrer in source.referrers(MEDIA_TYPE):
+    for referrer in source.referrers(BUNDLE):
         yield RawBundle(
             referrer.where, referrer.data, referrer.predicate_type, tuple(referrer.problems)
         )
@@ -126,7 +127,7 @@ class _Verification:
     def verdict(self, contents_of_layers: Callable[[], list[LayerContents | str]]) -> Verdict:
         annotations = self.manifest.get("annotations", {})
         about = bundles_module.about(
-            self.statements, self.digest.hex, str(annotations.get(_TITLE, ""))
+            self.statements, self.digest.hex, str(annotations.get(TITLE, ""))
         )
         signed, notes = bundles_module.checks(about)
         checks = [self.name(annotations), *signed, check_user(self.config)]
@@ -142,7 +143,7 @@ class _Verification:
 
     def name(self, annotations: dict[str, Any]) -> Check:
         """The image is the one that was asked for, not another that is signed as well."""
-        known = [str(annotations.get(_IMAGE, "")), str(annotations.get(_TITLE, ""))]
+        known = [str(annotations.get(_IMAGE, "")), str(annotations.get(TITLE, ""))]
         known.append(known[1].rpartition("/")[2])
         wanted = self.request.expected
         if not wanted:
