@@ -209,6 +209,7 @@ def test_two_images_are_compared(seen: Seen) -> None:
     assert compare["command"] == "plinth diff xgboost-0.9 sklearn-0.24.1"
     same = {"rows": [], "status": "Every package and every layer is the same."}
     assert compare["same"] == same
+    assert compare["skipped"] == ["sklearn-0.24.1", "sklearn-0.24.1"]
 
 
 @pytest.mark.network
@@ -218,6 +219,7 @@ def test_the_keyboard_reaches_the_search(seen: Seen) -> None:
     assert keyboard["main"] == "main"
     assert keyboard["field"] == {"id": "q", "outline": "solid"}
     assert keyboard["rows"] == [["scikit-learn", "0.24.1", "sklearn-0.24.1"]]
+    assert keyboard["skipped"] == "scikit-learn 0.24"
 
 
 @pytest.mark.network

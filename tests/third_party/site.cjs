@@ -129,7 +129,16 @@ async function compare(page) {
   seen.compare.command = await page.textContent("#command");
   await page.selectOption("#a", "sklearn-0.24.1");
   seen.compare.same = { rows: await rows(page), status: await page.textContent("#status") };
+  await skip(page);
+  seen.compare.skipped = [await page.inputValue("#a"), await page.inputValue("#b")];
 }
+
+// What the link that skips to the content does, seen to its end.
+const skip = (page) =>
+  page.evaluate(() => new Promise((done) => {
+    addEventListener("hashchange", done, { once: true });
+    location.hash = "main";
+  }));
 
 // Tab, tab: the way to the content, to each link and field; focus can be seen.
 async function keyboard(page) {
@@ -146,6 +155,8 @@ async function keyboard(page) {
   await page.keyboard.type("scikit-learn 0.24");
   await page.keyboard.press("Enter");
   seen.keyboard = { first, main, field, rows: await rows(page) };
+  await skip(page);
+  seen.keyboard.skipped = await page.inputValue("#q");
 }
 
 async function accessible(page, at, called) {

@@ -81,7 +81,8 @@
       form.elements.q.value = remembered().get("q") || "";
       run();
     };
-    addEventListener("hashchange", restore);
+    // The link that skips to the content changes the hash too, and asks for nothing.
+    addEventListener("hashchange", () => { if (remembered().has("q")) restore(); });
     restore();
   };
 
@@ -142,7 +143,7 @@
       run();
       remember({ a: a.value, b: b.value });
     });
-    addEventListener("hashchange", restore);
+    addEventListener("hashchange", () => { if (remembered().has("a")) restore(); });
     restore();
   };
 
