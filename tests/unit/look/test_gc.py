@@ -101,7 +101,7 @@ def files(ws: Workspace) -> set[str]:
     return {
         path.relative_to(ws.build).as_posix()
         for path in ws.build.rglob("*")
-        if path.is_file() and "lock" not in path.as_posix()
+        if path.is_file() and "lock" not in path.relative_to(ws.build).as_posix()
     }
 
 
@@ -115,7 +115,9 @@ def test_what_the_index_reaches_stays_and_the_rest_goes(ws: Workspace) -> None:
     found = collect(ws, delete=False, waiting=never)
     # Manifest, config and a layer; the results of making and of scanning it. What the scan found
     # is the same nothing as in the other layers.
-    assert sorted(one.kind for one in found) == ["action result"] * 2 + ["layout blob"] * 3
+    assert sorted(one.kind for one in found) == (
+        ["action result"] * 2 + ["layout blob"] * 3 + ["lock file"] * 2
+    )
     assert kept < files(ws)
     assert collect(ws, delete=True, waiting=never) == found
     assert files(ws) == kept
@@ -208,6 +210,54 @@ def test_wheels_built_from_sdists_stay_while_a_lock_has_the_sdist(ws: Workspace)
     collect(ws, delete=True, waiting=never)
     assert ws.cache.has(results["fire-0.1-py3-none-any.whl"])
     assert not ws.cache.has(results["rust-1.0-py3-none-any.whl"])
+
+
+def test_an_sbom_stays_while_its_image_does(ws: Workspace) -> None:
+    made = image(ws, "a", "one")
+    results = {}
+    for name, digest in (("live", made.manifest.digest.hex), ("dead", "0" * 64), ("gone", "")):
+        about = {"metadata": {"component": {"hashes": [{"alg": "SHA-256", "content": digest}]}}}
+        blob = ws.cache.put(json.dumps(about).encode())
+        results[name] = Action("sbom", 1, {}, {"x": name})
+        ws.actions.store(results[name], ActionResult({"sbom": blob}))
+        if not digest:
+            ws.cache.path(blob).unlink()
+    age(ws)
+    found = collect(ws, delete=True, waiting=never)
+    assert sorted(one.kind for one in found) == ["action result"] * 2 + ["cache blob"]
+    there = {name: ws.actions.lookup(action, ws.cache) for name, action in results.items()}
+    assert there["live"] is not None
+    assert there["dead"] is None
+
+
+def test_of_results_that_cannot_be_told_apart_the_newest_stay(ws: Workspace) -> None:
+    image(ws, "a", "one")
+    age(ws)
+    then = time.time() - 3 * HOUR
+    for number in range(40):
+        action = Action("elf-closure", 1, {}, {"number": number})
+        ws.actions.store(action, ActionResult({}, {"notes": []}))
+        path = ws.actions.root / f"{action.digest.hex}.json"
+        os.utime(path, (then + number, then + number))
+    found = collect(ws, delete=True, waiting=never)
+    assert len(found) == 24
+    for number in range(40):
+        action = Action("elf-closure", 1, {}, {"number": number})
+        assert (ws.actions.lookup(action, ws.cache) is None) == (number < 24)
+
+
+def test_what_atomic_writes_left_goes_and_other_hidden_files_stay(ws: Workspace) -> None:
+    image(ws, "a", "one")
+    root = ws.build / "cache" / "roots" / "part-x"
+    begun = [ws.build / "oci" / ".index.json.ab_3xyz9", ws.actions.root / ".0f.json.abcdefgh"]
+    others = [root / "etc" / ".skel.conf.abcdefgh", ws.build / "site" / ".nojekyll"]
+    for path in (*begun, *others):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    age(ws)
+    found = {one.path for one in collect(ws, delete=False, waiting=never)}
+    assert set(begun) <= found
+    assert not set(others) & found
 
 
 @pytest.mark.parametrize("damage", ["gone", "other", "index", "lock"])

@@ -2,41 +2,36 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import fcntl
 import json
+import os
 import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
-from plinth.actions import Action
-from plinth.contents.read import VERSION as CONTENTS_VERSION
-from plinth.digest import Digest
-from plinth.elf.scan import VERSION as SCAN_VERSION
-from plinth.errors import IntegrityError, LayoutError
+from plinth.errors import LayoutError
 from plinth.lease import removing
-from plinth.lock.pylock import load
-from plinth.oci.layout import editing, read_index
-from plinth.oci.model import INDEX, MANIFEST
-from plinth.oci.referrers import BUNDLE, MAX_BUNDLE
-from plinth.oci.select import MAX_MANIFEST, descriptor, document
+from plinth.look.live import OF_LAYER, Live, live_of
+from plinth.oci.layout import editing
 from plinth.workspace import Workspace
 
 HOUR = 3600.0
 """What is younger (seconds) is never deleted: somebody may be about to name it."""
 
-_HEX = re.compile(r"[0-9a-f]{64}")
-# Kinds of actions that belong to one layer, found by it alone.
-_OF_LAYER = {"elf-scan": SCAN_VERSION, "layer-contents": CONTENTS_VERSION}
-_DOCKER = "application/vnd.docker.distribution.manifest"
-_REFERRING = (MANIFEST, INDEX, f"{_DOCKER}.v2+json", f"{_DOCKER}.list.v2+json")
+# Results of which cannot be told what they are about are small and soon made again: of each kind
+# the newest stay, so many for an image, and so many at least.
+_FOR_IMAGE, _AT_LEAST = 4, 16
+# As `plinth.store.atomic_write` names what it has begun.
+_BEGUN = re.compile(r"\..+\.[a-z0-9_]{8}")
+# Folders with no such files, or with other people's.
+_ELSEWHERE = {"blobs", "roots", "locks"}
 
 
 @dataclass(frozen=True)
@@ -46,20 +41,6 @@ class Dead:
     kind: str
     path: Path
     size: int
-
-
-@dataclass
-class Live:
-    """What is referred to: blobs of the layout and of the cache by hex digest, sdists that locks
-    name (name and version), layers, keys of actions about them, names of folders they are unpacked
-    to."""
-
-    layout: set[str] = field(default_factory=set)
-    cache: set[str] = field(default_factory=set)
-    sdists: set[tuple[str, str]] = field(default_factory=set)
-    layers: set[Digest] = field(default_factory=set)
-    actions: set[str] = field(default_factory=set)
-    roots: set[str] = field(default_factory=set)
 
 
 def collect(
@@ -83,103 +64,15 @@ def collect(
             remedy="build an image first: doit build:<id>",
         )
     if not delete:
-        return list(_dead(ws, _live(ws), min_age))
+        return list(_dead(ws, live_of(ws), min_age))
     with removing(ws.build, waiting), editing(ws.layout):
-        found = list(_dead(ws, _live(ws), min_age))
+        found = list(_dead(ws, live_of(ws), min_age))
         for one in found:
             if one.path.is_dir():
                 shutil.rmtree(one.path, ignore_errors=True)
             else:
                 one.path.unlink(missing_ok=True)
     return found
-
-
-def _live(ws: Workspace) -> Live:
-    live = Live()
-    waiting: list[tuple[Any, bool]] = [
-        (entry, True) for entry in read_index(ws.layout)["manifests"]
-    ]
-    while waiting:
-        entry, needed = waiting.pop()
-        digest = descriptor(entry, "the layout")
-        if digest.hex in live.layout:
-            continue
-        live.layout.add(digest.hex)
-        # Platforms of an index and subjects may be elsewhere; what index.json names may not:
-        # what a lost manifest needs is not known, and must not be taken for dead.
-        if not needed and not ws.layout.has(digest):
-            continue
-        found = _document(ws, digest, str(entry.get("mediaType")))
-        layers = [descriptor(one, digest.oci) for one in found.get("layers", ())]
-        waiting += [(one, False) for one in found.get("manifests", ())]
-        waiting += [(found["subject"], False)] if found.get("subject") else []
-        live.layout.update(layer.hex for layer in layers)
-        if found.get("config"):
-            live.layout.add(descriptor(found["config"], digest.oci).hex)
-        live.layers.update(layers)
-        _roots(ws, found, live)
-        if found.get("artifactType") == BUNDLE:
-            for layer in layers:
-                live.cache.update(_attested(ws, layer))
-    live.actions = {
-        Action(kind, version, {"layer": layer}).digest.hex
-        for kind, version in _OF_LAYER.items()
-        for layer in live.layers
-    }
-    _locked(ws, live)
-    return live
-
-
-def _attested(ws: Workspace, bundle: Digest) -> list[str]:
-    """Every digest in the statement of a bundle: inputs that building its image again takes,
-    which may have come from a checkout whose locks are not here."""
-    try:
-        content = json.loads(ws.layout.get(bundle)) if bundle.size <= MAX_BUNDLE else {}
-        statement = base64.b64decode(content["dsseEnvelope"]["payload"])
-    except (IntegrityError, ValueError, KeyError, TypeError):
-        return []
-    return _HEX.findall(statement.decode("utf-8", "replace"))
-
-
-def _document(ws: Workspace, digest: Digest, kind: str) -> dict[str, Any]:
-    """The manifest or index `digest` names."""
-    if kind not in _REFERRING or digest.size > MAX_MANIFEST:
-        raise LayoutError(f"neither a manifest nor an index: {kind}", where=digest.oci)
-    return document(ws.layout.get(digest), digest.oci)
-
-
-def _roots(ws: Workspace, manifest: dict[str, Any], live: Live) -> None:
-    """Names of folders that layers of the image may be unpacked to (`plinth.base.unpack`)."""
-    if "layers" not in manifest or "config" not in manifest:
-        return
-    with contextlib.suppress(IntegrityError, ValueError, KeyError, TypeError, AttributeError):
-        config = json.loads(ws.layout.get(descriptor(manifest["config"], "")))
-        ids = [str(one).removeprefix("sha256:") for one in config["rootfs"]["diff_ids"]]
-        for group in [*([one] for one in ids), ids[:2]]:
-            live.roots.add(Digest.of("\n".join(group).encode()).hex)
-
-
-def _locked(ws: Workspace, live: Live) -> None:
-    """Every digest that a lock or a specification of the tree names, and the sdists."""
-    for folder in (ws.locks, ws.bases, ws.images):
-        for path in folder.rglob("*"):
-            if path.is_file():
-                text = path.read_text(encoding="utf-8", errors="replace")
-                live.cache.update(_HEX.findall(text))
-    live.cache.update([one for name in [*live.cache] for one in _tree(ws, name)])
-    for path in ws.locks.glob("*/pylock.toml"):
-        for package in load(path).packages:
-            if package.is_sdist:
-                live.sdists.add((package.name, package.version))
-
-
-def _tree(ws: Workspace, name: str) -> list[str]:
-    """The files of an interpreter's tree, where the blob `name` lists one
-    (`plinth.base.stored_tree`)."""
-    with contextlib.suppress(FileNotFoundError), (ws.cache.blobs / name).open("rb") as stream:
-        if stream.read(2) == b"[[":
-            return _HEX.findall(stream.read().decode("utf-8", "replace"))
-    return []
 
 
 def _dead(ws: Workspace, live: Live, min_age: float) -> Iterator[Dead]:
@@ -191,12 +84,17 @@ def _dead(ws: Workspace, live: Live, min_age: float) -> Iterator[Dead]:
             if now - newest >= min_age:
                 yield Dead(kind, path, size)
 
-    for path in sorted(ws.actions.root.glob("*.json")):
-        outputs = _kept(ws, path, live)
+    kept = set()
+    for path, outputs in _results(ws, live):
         if outputs is None:
             yield from dead("action result", path)
         else:
             live.cache |= outputs
+            kept.add(path.stem)
+    for path in sorted((ws.actions.root / "locks").glob("*")):
+        # Whoever opens it anew while another holds it does the same work twice, and no harm.
+        if path.name not in kept:
+            yield from dead("lock file", path)
     for path in sorted(ws.layout.blobs.iterdir()):
         if path.name not in live.layout:
             yield from dead("layout blob", path)
@@ -215,32 +113,69 @@ def _dead(ws: Workspace, live: Live, min_age: float) -> Iterator[Dead]:
         for path in sorted(store.temporary.glob("part-*")):
             if _abandoned(path):
                 yield from dead("half-written file", path)
+    for folder, folders, names in os.walk(ws.build):
+        folders[:] = sorted(set(folders) - _ELSEWHERE)
+        for name in sorted(filter(_BEGUN.fullmatch, names)):
+            yield from dead("half-written file", Path(folder) / name)
 
 
-def _kept(ws: Workspace, path: Path, live: Live) -> set[str] | None:
-    """The outputs of an action result that stays, as hex digests; None for one that goes."""
-    try:
-        result = json.loads(path.read_bytes())
-        kind = str(result["mnemonic"])
-        outputs = {key: str(value[0]) for key, value in result["outputs"].items()}
-        info = result["info"]
-    except FileNotFoundError:
-        return set()
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
-        # Damaged: nobody can use it.
-        return None
+def _results(ws: Workspace, live: Live) -> Iterator[tuple[Path, set[str] | None]]:
+    """Every action result with its outputs as hex digests; None for one that goes."""
+    others: dict[str, list[tuple[float, Path, set[str]]]] = {}
+    for path in sorted(ws.actions.root.glob("*.json")):
+        try:
+            changed = path.stat().st_mtime
+            result = json.loads(path.read_bytes())
+            kind = str(result["mnemonic"])
+            outputs = {key: str(value[0]) for key, value in result["outputs"].items()}
+            stays = _stays(ws, path, kind, outputs, result["info"], live)
+        except FileNotFoundError:
+            continue
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+            # Damaged: nobody can use it.
+            yield path, None
+            continue
+        if stays is None:
+            others.setdefault(kind, []).append((changed, path, set(outputs.values())))
+        else:
+            # Layers are the layout's; whether they stay is not decided by who made them.
+            yield path, (set(outputs.values()) - live.layout if stays else None)
+    room = max(_AT_LEAST, _FOR_IMAGE * live.images)
+    for found in others.values():
+        for number, (_, path, made) in enumerate(sorted(found, reverse=True, key=_age_and_path)):
+            yield path, (made if number < room else None)
+
+
+def _age_and_path(one: tuple[float, Path, set[str]]) -> tuple[float, Path]:
+    return one[:2]
+
+
+def _stays(
+    ws: Workspace, path: Path, kind: str, outputs: dict[str, str], info: Any, live: Live
+) -> bool | None:
+    """Whether an action result is about what is live; None where it cannot be told from it.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: it is damaged.
+    """
     if "layer" in outputs:
-        return set() if set(outputs.values()) <= live.layout else None
-    if kind in _OF_LAYER:
-        return set(outputs.values()) if path.stem in live.actions else None
+        return set(outputs.values()) <= live.layout
+    if kind in OF_LAYER:
+        return path.stem in live.actions
     if kind == "sdist-wheel":
         try:
             name, version, _, _ = parse_wheel_filename(str(info["filename"]))
-        except (InvalidWheelFilename, KeyError, TypeError):
-            return None
-        return set(outputs.values()) if (name, str(version)) in live.sdists else None
-    # What it is about cannot be told from it: it stays, with what it made.
-    return set(outputs.values())
+        except InvalidWheelFilename:
+            return False
+        return (name, str(version)) in live.sdists
+    if kind == "sbom":
+        try:
+            document = json.loads((ws.cache.blobs / outputs["sbom"]).read_bytes())
+        except FileNotFoundError:
+            return False
+        about = document["metadata"]["component"]["hashes"]
+        return any(one["content"] in live.layout for one in about)
+    return None
 
 
 def _measured(path: Path) -> tuple[int, float]:
