@@ -19,10 +19,9 @@ from plinth.errors import PlinthError  # noqa: E402
 from plinth.workspace import Workspace  # noqa: E402
 
 WS = Workspace.find(ROOT)
-WS.build.mkdir(parents=True, exist_ok=True)
 DOIT_CONFIG = {
     "backend": "sqlite3",
-    "dep_file": str(WS.build / "doit.db"),
+    "dep_file": commands.task_database(WS),
     "default_tasks": ["build"],
     "verbosity": 2,
     # doit list: in the order of work.

@@ -67,6 +67,10 @@ class SmallCheckout:
         """The command line of plinth; run it in `root`, with `PLINTH_CONFIG` naming `settings`."""
         return [sys.executable, "-m", "plinth", *arguments]
 
+    def doit(self, *arguments: str) -> list[str]:
+        """The command line of doit, likewise."""
+        return [sys.executable, "-m", "doit", *arguments]
+
     def write_settings(self, archive: str = "") -> None:
         """Let wheels come from the folder, .debs from the URL `archive`, and the interpreter from
         nowhere but the store."""
@@ -146,6 +150,8 @@ def make(
     for folder in (checkout.wheels, checkout.archive, root / "images", root / "locks" / "base"):
         folder.mkdir(parents=True)
     shutil.copytree(ROOT / "base" / "rootfs", root / "base" / "rootfs")
+    shutil.copyfile(ROOT / "dodo.py", root / "dodo.py")
+    (root / "tools").symlink_to(ROOT / "tools")
     for image in images:
         (root / "images" / f"{image}.toml").write_text(
             f'framework = "{image}"\naccelerator = "cpu"\nbase = "{BASE}"\nsummary = "a test"\n'

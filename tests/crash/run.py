@@ -132,15 +132,18 @@ def completed(checkout: SmallCheckout, work: Work = build) -> float:
 
 
 def told(
-    checkout: SmallCheckout, *arguments: str, env: Mapping[str, str] | None = None
+    checkout: SmallCheckout,
+    *arguments: str,
+    env: Mapping[str, str] | None = None,
+    doit: bool = False,
 ) -> subprocess.CompletedProcess[str]:
-    """What plinth says, started as a person would.
+    """What plinth says, or doit, started as a person would.
 
     Raises:
         WrongError: it shows a traceback, or ends otherwise than the handbook says.
     """
     done = subprocess.run(
-        checkout.command(*arguments),
+        (checkout.doit if doit else checkout.command)(*arguments),
         cwd=checkout.root,
         env={**environment(checkout), **(env or {})},
         check=False,

@@ -12,6 +12,9 @@ from pathlib import Path
 
 from plinth.workspace import Workspace
 
+_DATABASE = 1 << 18
+"""Room that doit's memory may take (bytes)."""
+
 _LOCKS = ("pylock.toml", "requirements.txt", "os.toml")
 
 
@@ -45,6 +48,35 @@ def files_of(ws: Workspace, image_id: str) -> list[Path]:
     if extended and extended[1] != image_id:
         files += files_of(ws, extended[1]) if (ws.images / f"{extended[1]}.toml").exists() else []
     return [file for file in files if file.exists()]
+
+
+def task_database(ws: Workspace) -> str:
+    """Where doit remembers what was up to date: a file of the build folder, or memory where that
+    cannot be written, for what only reads works there, and the rest says itself what is wrong.
+
+    A damaged file is deleted: all it costs is looking at everything once more.
+    """
+    import json
+    import sqlite3
+    import tempfile
+    from contextlib import closing
+
+    path = ws.build / "doit.db"
+    try:
+        ws.build.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=ws.build) as room:
+            room.write(bytes(_DATABASE))
+        if path.exists():
+            with closing(sqlite3.connect(path)) as connection:
+                for (data,) in connection.execute("select task_data from doit"):
+                    json.loads(data)
+    except OSError:
+        return ":memory:"
+    except (sqlite3.DatabaseError, ValueError, TypeError) as error:
+        # Locked by another doit, which is no damage.
+        if not isinstance(error, sqlite3.OperationalError) or "no such" in str(error):
+            path.unlink(missing_ok=True)
+    return str(path)
 
 
 def is_built(ws: Workspace, image_id: str, base: str = "") -> bool:
