@@ -186,6 +186,8 @@ def run(
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 pass_fds=(status_write,),
+                # bubblewrap is process 1 inside: whoever reads /proc/1/environ reads its own.
+                env={"PATH": os.environ.get("PATH", os.defpath)},
             )
         finally:
             os.close(status_write)

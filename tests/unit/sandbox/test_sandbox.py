@@ -228,3 +228,18 @@ def test_denied_namespaces_are_explained(
     with pytest.raises(SandboxError, match="could not be set up") as caught:
         run(root, ["/true"], writable=tmp_path, what="the probe")
     assert "user namespaces" in caught.value.remedy
+
+
+def test_no_process_inside_has_the_callers_environment(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even process 1, which is bubblewrap itself."""
+    monkeypatch.setenv("PLINTH_TEST_SECRET", "secret")
+    program = """
+        import pathlib
+        for path in sorted(pathlib.Path("/proc").glob("[0-9]*/environ")):
+            print(path, path.read_bytes())
+    """
+    output = python(root, tmp_path, program)
+    assert b"/proc/1/environ" in output
+    assert b"PLINTH" not in output
