@@ -2,6 +2,8 @@
 
 Standard input is a JSON list of jobs, `{"arguments": [...], "folder": ..., "command": ...}`;
 standard output gets a JSON list, `null` for success, else the error's text.
+
+Nothing foreign runs or is unpacked here: the index has the metadata of every file.
 """
 
 from __future__ import annotations
@@ -10,10 +12,31 @@ import contextlib
 import io
 import json
 import os
+import subprocess
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
+from pip._internal.operations.prepare import RequirementPreparer
 from piptools.scripts.compile import cli
+
+
+def no_program(*arguments: object, **options: object) -> NoReturn:
+    # What pip asks of the machine for its own name (uname, lsb_release) may be absent.
+    raise OSError("a resolver starts no program")
+
+
+def not_unpacked(self: object, requirement: Any, parallel_builds: bool) -> NoReturn:
+    raise OSError(f"the index has no metadata of {requirement.link.filename}")
+
+
+def no_more(self: object, requirements: object, parallel_builds: bool = False) -> None:
+    """What was chosen is not fetched: metadata is all a lock needs."""
+
+
+subprocess.Popen = no_program  # type: ignore[misc,assignment]
+preparer: Any = RequirementPreparer
+preparer._prepare_linked_requirement = not_unpacked
+preparer.prepare_linked_requirements_more = no_more
 
 
 def run(job: dict[str, Any]) -> str | None:

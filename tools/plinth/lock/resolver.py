@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 from plinth.base.interpreter import find_python
@@ -85,8 +85,17 @@ class Resolver:
                 answers[number::count] = found
         return answers
 
+    @cached_property
+    def python(self) -> Path:
+        """The target Python of this machine.
+
+        Raises:
+            InterpreterError: there is none.
+        """
+        return find_python(self._version, self._config)
+
     def _environment(self, progress: Progress) -> Path:
-        python = find_python(self._version, self._config)
+        python = self.python
         key = Digest.of(_PINS.read_bytes() + str(python).encode()).hex[:16]
         folder = self._tools / f"pip-tools-{PIP_TOOLS}-{key}"
         ready = folder / "ready"
@@ -144,4 +153,11 @@ def _clean_environment() -> dict[str, str]:
     """The environment without pip's settings: extra indexes and local folders must not decide
     what a lock holds."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PIP_", "PYTHON"))}
-    return {**kept, "PIP_CONFIG_FILE": os.devnull, "PIP_NO_CACHE_DIR": "1", "LC_ALL": "C.UTF-8"}
+    return {
+        **kept,
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_NO_CACHE_DIR": "1",
+        # An answer may have to wait for an sdist's code.
+        "PIP_DEFAULT_TIMEOUT": "900",
+        "LC_ALL": "C.UTF-8",
+    }

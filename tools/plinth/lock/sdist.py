@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import tarfile
 import zipfile
 import zlib
@@ -16,7 +17,23 @@ from plinth.errors import WheelError
 DEFAULT = ("setuptools>=40.8.0", "wheel")
 """What PEP 518 has a frontend assume where an sdist says nothing."""
 
+# RuntimeError: an encrypted entry, a compression method that is not known, headers for headers
+# without end. ValueError, OverflowError: a NUL in a path, numbers no file system can hold.
+_UNREADABLE = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    RuntimeError,
+    ValueError,
+    OverflowError,
+    MemoryError,
+)
 _MAX = 1 << 20
+_MAX_BYTES = 2 << 30
+_MAX_ENTRIES = 50_000
 
 
 def build_requirements(path: Path, filename: str) -> tuple[str, ...]:
@@ -51,6 +68,45 @@ def build_backend(path: Path, filename: str) -> tuple[str, tuple[str, ...]]:
     return backend, paths or ((".",) if "build-backend" not in table else ())
 
 
+def unpack(path: Path, filename: str, folder: Path) -> str:
+    """Unpack the sdist at `path` into the empty `folder`; returns the name of its one top folder.
+
+    Raises:
+        WheelError: it is malformed, holds links or devices, or unpacks to too much.
+    """
+    if not filename.endswith(".tar.gz"):
+        raise WheelError("an sdist is a .tar.gz (PEP 625)", where=filename)
+    tops: set[str] = set()
+    names: set[str] = set()
+    total = 0
+    try:
+        with tarfile.open(path, "r:gz") as tar:
+            for number, member in enumerate(tar):
+                total += member.size
+                if number > _MAX_ENTRIES or total > _MAX_BYTES:
+                    raise WheelError("unpacks to too much", where=filename)
+                name = member.name.removeprefix("./").rstrip("/")
+                if not (member.isfile() or member.isdir()):
+                    raise WheelError("a link or special file", where=f"{filename}: {name}")
+                if name.startswith("/") or ".." in name.split("/"):
+                    raise WheelError("path escapes", where=f"{filename}: {name}")
+                if name in names and member.isfile():
+                    raise WheelError("an entry is there twice", where=f"{filename}: {name}")
+                names.add(name)
+                tops.add(name.split("/")[0])
+                tar.extract(member, folder, filter="data")
+    except _UNREADABLE as error:
+        raise WheelError(f"not a readable sdist: {error}", where=filename) from None
+    top, *more = sorted(tops) or [""]
+    if more or top in ("", ".") or not (folder / top).is_dir():
+        raise WheelError(
+            "an sdist has one top folder, called after the project",
+            where=filename,
+            found=", ".join(sorted(tops)) or "nothing",
+        )
+    return top
+
+
 def _check(text: str, filename: str) -> None:
     """Refuse what is no plain requirement: pip-compile would take a line `-e …` or `--index-url …`
     for an option, and would run what a URL names."""
@@ -80,7 +136,8 @@ def _build_system(path: Path, filename: str) -> dict[str, Any] | None:
         return None
     try:
         table = tomli.loads(text.decode()).get("build-system")
-    except (UnicodeDecodeError, tomli.TOMLDecodeError) as error:
+    # Not all that tomli raises is its own error: of a number with too many digits it is int's.
+    except (ValueError, RecursionError) as error:
         raise WheelError(f"not TOML: {error}", where=f"{filename}: pyproject.toml") from None
     if table is not None and not isinstance(table, dict):
         raise WheelError("build-system is not a table", where=f"{filename}: pyproject.toml")
@@ -102,14 +159,6 @@ def _member(path: Path, filename: str, name: str) -> bytes | None:
                 if member.isfile() and member.name.removeprefix("./").split("/")[1:] == [name]:
                     stream = tar.extractfile(member)
                     return stream.read(_MAX) if stream else None
-    # RuntimeError: an encrypted entry, or a compression method that is not known.
-    except (
-        tarfile.TarError,
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        OSError,
-        RuntimeError,
-    ) as error:
+    except _UNREADABLE as error:
         raise WheelError(f"not a readable sdist: {error}", where=filename) from None
     return None

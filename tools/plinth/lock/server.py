@@ -9,8 +9,9 @@ from __future__ import annotations
 import datetime
 import email.parser
 import json
+import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
-from plinth.errors import PlinthError
+from plinth.errors import LockError, PlinthError
 from plinth.lock.index import JSON, Index, IndexFile
 from plinth.lock.target import Candidate, candidates
 from plinth.spec.image import Target
@@ -35,7 +36,9 @@ class LoopbackIndex:
 
     `pinned` names versions that stay visible although yanked, by project: those of the
     previous lock. `others` are indexes that certain projects come from instead, by project.
-    `failures` collects what went wrong upstream, for the caller to raise.
+    `failures` collects what went wrong upstream, for the caller to raise. `prepare` says how the
+    metadata of an sdist is had, which only its own code can tell. `wheels_url` is the same index
+    without sdists; `only_sources` are projects that were asked for there and have nothing else.
     """
 
     def __init__(
@@ -55,10 +58,12 @@ class LoopbackIndex:
         self._seen: set[str] = set()
         self._by_digest: dict[str, IndexFile] = {}
         self.failures: list[PlinthError] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
+        self.prepare: Callable[[IndexFile], bytes] = _unprepared
+        self.only_sources: set[str] = set()
+        self._server = _Server(("127.0.0.1", 0), _handler(self))
         self.origin = f"http://127.0.0.1:{self._server.server_address[1]}"
         self.url = f"{self.origin}/simple"
+        self.wheels_url = f"{self.origin}/wheels/simple"
 
     def __enter__(self) -> LoopbackIndex:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -82,9 +87,14 @@ class LoopbackIndex:
             for candidate in candidates(self._of(name).files(name, self._as_of), self._target)
             if not candidate.file.yanked or self._pinned.get(name) == str(candidate.version)
         ]
-        # A source distribution is of use only where no wheel of its version serves.
+        # A source distribution is of use only where no wheel of its version serves. The older
+        # form of it, a zip, is not built (PEP 625).
         wheels = {candidate.version for candidate in found if not candidate.is_sdist}
-        return [c for c in found if not c.is_sdist or c.version not in wheels]
+        return [
+            c
+            for c in found
+            if not c.is_sdist or (c.version not in wheels and c.file.name.endswith(".tar.gz"))
+        ]
 
     def _of(self, name: str) -> Index:
         return self._others.get(name, self._index)
@@ -119,10 +129,18 @@ class LoopbackIndex:
             # Only a head start was lost: the resolver asks again and gets the error.
             return
 
-    def page(self, project: str) -> dict[str, Any] | None:
-        """The JSON simple page of `project`; None where nothing of it can be installed."""
-        self.prefetch(project)
+    def _shown(self, project: str, *, sources: bool) -> list[Candidate]:
         found = self.visible(project)
+        shown = [candidate for candidate in found if sources or not candidate.is_sdist]
+        if found and not shown:
+            self.only_sources.add(canonicalize_name(project))
+        return shown
+
+    def page(self, project: str, *, sources: bool = True) -> dict[str, Any] | None:
+        """The JSON simple page of `project`, without sdists unless `sources`; None where nothing
+        of it can be installed."""
+        self.prefetch(project)
+        found = self._shown(project, sources=sources)
         files = []
         for candidate in found:
             file = candidate.file
@@ -132,10 +150,9 @@ class LoopbackIndex:
                     "filename": file.name,
                     "url": self._link(file),
                     "hashes": {"sha256": file.digest.hex},
-                    # Where the index has none, we take it out of the wheel ourselves (PEP 714).
-                    "core-metadata": {"sha256": file.metadata}
-                    if file.metadata
-                    else not candidate.is_sdist,
+                    # Where the index has none, we take it out of the wheel ourselves, or have the
+                    # sdist tell it in a sandbox (PEP 714).
+                    "core-metadata": {"sha256": file.metadata} if file.metadata else True,
                     "yanked": False,
                 }
             )
@@ -147,10 +164,10 @@ class LoopbackIndex:
     def _link(self, file: IndexFile) -> str:
         return f"{self.origin}/files/{file.digest.hex}/{file.name}"
 
-    def project(self, project: str) -> dict[str, Any]:
+    def project(self, project: str, *, sources: bool = True) -> dict[str, Any]:
         """The older JSON document pip-tools reads hashes from."""
         releases: dict[str, list[dict[str, Any]]] = {}
-        for candidate in self.visible(project):
+        for candidate in self._shown(project, sources=sources):
             releases.setdefault(str(candidate.version), []).append(
                 {
                     "url": self._link(candidate.file),
@@ -184,8 +201,23 @@ class LoopbackIndex:
         return self.download(file).read_bytes()
 
     def _extracted(self, file: IndexFile) -> bytes:
+        if not file.name.endswith(".whl"):
+            return self.prepare(file)
         with WheelArchive(self.download(file), file.name) as wheel:
             return wheel.read(wheel.find(f"{wheel.dist_info}/METADATA"))
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of a resolver that hung up."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
+
+def _unprepared(file: IndexFile) -> bytes:
+    raise LockError("nothing here reads the metadata of an sdist", where=file.name)
 
 
 def _handler(owner: LoopbackIndex) -> type[BaseHTTPRequestHandler]:
@@ -211,10 +243,12 @@ def _handler(owner: LoopbackIndex) -> type[BaseHTTPRequestHandler]:
 
         def _answer(self, parts: list[str]) -> tuple[bytes | None, str]:
             document: dict[str, Any] | None = None
+            sources = parts[0] != "wheels"
+            parts = parts if sources else parts[1:]
             if len(parts) == 2 and parts[0] == "simple":
-                document = owner.page(parts[1])
+                document = owner.page(parts[1], sources=sources)
             elif len(parts) == 3 and parts[0] == "pypi" and parts[2] == "json":
-                document = owner.project(parts[1])
+                document = owner.project(parts[1], sources=sources)
                 return json.dumps(document).encode(), "application/json"
             elif len(parts) == 3 and parts[0] == "files":
                 return owner.content(parts[1], parts[2]), "application/octet-stream"

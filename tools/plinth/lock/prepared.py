@@ -1,0 +1,105 @@
+"""The metadata of an sdist: its own build code tells it, in a sandbox that has nothing else.
+
+The only foreign code that locking runs. It sees its own source, what it is built with, the
+target's Python and the machine's programs, all read-only but its own folder; no network, no
+home, no variable of ours (`plinth.sandbox`).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from email.parser import BytesHeaderParser
+from pathlib import Path
+
+from packaging.utils import canonicalize_name, canonicalize_version, parse_sdist_filename
+
+from plinth import sandbox
+from plinth.errors import WheelError
+from plinth.lock.sdist import build_backend, unpack
+
+_DRIVER = Path(__file__).with_name("_metadata_driver.py")
+_LIMITS = sandbox.Limits(seconds=300.0, file=1 << 30)
+_MAX = 4 << 20
+# What programs of the machine need to run; nothing of people's.
+_SYSTEM = ("usr", "bin", "sbin", "lib", "lib64", "etc/alternatives")
+
+
+def prepared_metadata(sdist: Path, filename: str, wheels: Sequence[Path], python: Path) -> bytes:
+    """The core metadata of the sdist at `sdist`, called `filename`, built with `wheels`, which
+    were admitted, under the interpreter `python`.
+
+    Raises:
+        SandboxError: there is no sandbox, its code failed or took too long.
+        WheelError: the sdist is malformed or hostile, or what it tells is of another project.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="plinth-told-") as name,
+        tempfile.TemporaryDirectory(prefix="plinth-root-") as root,
+    ):
+        folder = Path(name)
+        for part in ("source", "requirements", "out"):
+            (folder / part).mkdir()
+        top = unpack(sdist, filename, folder / "source")
+        for wheel in wheels:
+            with zipfile.ZipFile(wheel) as archive:
+                archive.extractall(folder / "requirements")
+        shutil.copyfile(_DRIVER, folder / "driver.py")
+        backend, paths = build_backend(sdist, filename)
+        inside = {path: f"{sandbox.WORK}/{path}" for path in ("requirements", "out", "METADATA")}
+        sandbox.run(
+            Path(root),
+            [
+                *(str(python), "-s", "-S", f"{sandbox.WORK}/driver.py", inside["requirements"]),
+                *(f"{sandbox.WORK}/source/{top}", inside["out"], inside["METADATA"]),
+                *(backend, *paths),
+            ],
+            writable=folder,
+            what=f"reading the metadata of {filename}",
+            binds=_binds(python),
+            limits=_LIMITS,
+        )
+        metadata = _read(folder / "METADATA", filename)
+    _check(metadata, filename)
+    return metadata
+
+
+def _binds(python: Path) -> dict[str, Path]:
+    found = {f"/{name}": Path("/", name) for name in _SYSTEM}
+    prefix = python.parent.parent
+    if not prefix.is_relative_to("/usr"):
+        found[str(prefix)] = prefix
+    return {inside: outside for inside, outside in found.items() if outside.is_dir()}
+
+
+def _read(path: Path, filename: str) -> bytes:
+    """What the build left, which may be a link to anything, a pipe, or without end."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise WheelError(f"its build told no metadata: {error.strerror}", where=filename) from None
+    with os.fdopen(descriptor, "rb") as stream:
+        about = os.fstat(descriptor)
+        if not stat.S_ISREG(about.st_mode) or about.st_size > _MAX:
+            raise WheelError(f"its metadata is no file of up to {_MAX} bytes", where=filename)
+        return stream.read(_MAX)
+
+
+def _check(metadata: bytes, filename: str) -> None:
+    name, version = parse_sdist_filename(filename)
+    fields = BytesHeaderParser().parsebytes(metadata)
+    found = (
+        canonicalize_name(str(fields.get("Name", ""))),
+        canonicalize_version(str(fields.get("Version", ""))),
+    )
+    if found != (name, canonicalize_version(version)):
+        raise WheelError(
+            "its metadata is of another package",
+            where=filename,
+            expected=f"{name} {version}",
+            found=f"{fields.get('Name')} {fields.get('Version')}",
+        )

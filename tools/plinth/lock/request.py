@@ -1,0 +1,113 @@
+"""One image on its way to a lock: what it asks for, and the resolver's answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from plinth.errors import LockError
+from plinth.lock.compiled import Pin
+from plinth.lock.pylock import LockedFile
+from plinth.lock.resolver import Job, Resolver
+from plinth.lock.server import LoopbackIndex
+from plinth.report import Progress
+from plinth.spec.image import ImageSpec, Target
+
+
+@dataclass(frozen=True)
+class Request:
+    """One image on its way to a lock."""
+
+    spec: ImageSpec
+    target: Target
+    folder: Path
+    index: LoopbackIndex
+    sources: tuple[str, ...]
+    extended: str
+    held: Mapping[str, str]
+    places: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Work:
+    """One compilation for a request; see `plinth.lock.resolver.Job`. `wheels_only` hides sdists
+    from the resolver."""
+
+    request: Request
+    folder: Path
+    sources: tuple[str, ...]
+    command: str
+    upgrade: tuple[str, ...] = ()
+    wheels_only: bool = False
+
+    def job(self) -> Job:
+        """The job of the resolver."""
+        index = self.request.index
+        url = index.wheels_url if self.wheels_only else index.url
+        return Job(self.folder, self.sources, url, self.command, self.upgrade)
+
+
+def compile_requests(resolver: Resolver, work: Sequence[Work], progress: Progress) -> None:
+    """Compile each piece of work in place.
+
+    Raises:
+        LockError: requirements conflict, or the resolver cannot be run.
+        PlinthError: the index failed, or an sdist does not tell its metadata.
+    """
+    answers = resolver.compile([one.job() for one in work], progress)
+    for one, failure in zip(work, answers, strict=True):
+        request = one.request
+        if request.index.failures:
+            raise request.index.failures[0]
+        if failure is not None:
+            raise LockError(
+                "the requirements cannot be met",
+                where=f"images/{request.spec.id}.toml",
+                expected=f"versions that agree, for Python {request.target.python} and glibc "
+                f"{request.target.glibc[0]}.{request.target.glibc[1]}",
+                found=_readable(failure, request),
+                remedy="loosen a requirement, or add [[python.constraints]] with the reason",
+            )
+
+
+def _readable(failure: str, request: Request) -> str:
+    """pip-compile's words without this machine's addresses and folders; of what they name, what
+    the extended image holds, which they leave out."""
+    text = failure.replace(request.index.wheels_url, "the index")
+    text = text.replace(request.index.url, "the index").replace(f"{request.folder}/", "")
+    lines = [line for line in text.strip().splitlines() if line.strip()]
+    # A list of all versions there ever were says less than its beginning.
+    shown = [line if len(line) < 300 else f"{line[:300]} …" for line in lines[-25:]]
+    named = {canonicalize_name(n) for n in re.findall(r"(?:asked for:|needs) ([\w.-]+)", text)}
+    held = sorted(named & request.held.keys())
+    return "\n".join(
+        [*shown, *(f"{request.spec.extends} holds {name} {request.held[name]}" for name in held)]
+    )
+
+
+def chosen(request: Request, pin: Pin) -> tuple[LockedFile, bool]:
+    """The best file of a pinned version for the target, and whether it is an sdist.
+
+    Raises:
+        LockError: there is none.
+    """
+    found = [
+        candidate
+        for candidate in request.index.visible(pin.name)
+        if candidate.version == Version(pin.version) and candidate.file.digest.hex in pin.hashes
+    ]
+    if not found:
+        raise LockError(
+            f"{pin.name} {pin.version} has no file the target can use",
+            where=f"images/{request.spec.id}.toml",
+            expected=f"a wheel for Python {request.target.python} and glibc up to "
+            f"{request.target.glibc[0]}.{request.target.glibc[1]}, or an sdist",
+            remedy="bound the version with [[python.constraints]]",
+        )
+    best = min(found, key=lambda candidate: (candidate.rank, candidate.file.name))
+    return LockedFile.of(best.file), best.is_sdist
