@@ -14,6 +14,8 @@ from pathlib import Path
 import tomli
 
 from plinth.errors import Problem, ProblemsError
+from plinth.remote import settings as remote_settings
+from plinth.remote.settings import RemoteSettings
 
 _KEYS = {
     "index-url": str,
@@ -28,6 +30,7 @@ _KEYS = {
     "policy": str,
     "publish": str,
     "tls": dict,
+    "remote": dict,
 }
 _TLS_KEYS = {"ca", "cert", "key"}
 
@@ -56,6 +59,7 @@ class Config:
     publish: where `push` puts images, `HOST[:PORT][/PREFIX]`.
     tls: by `HOST[:PORT]` of a registry, files (PEM) of the authority that vouches for it and of
         the certificate and key it is shown: `{"registry.example": {"ca": …, "cert": …, "key": …}}`.
+    remote: the remote cache and executor, if any; see `plinth.remote.settings`.
     """
 
     index_url: str = ""
@@ -70,6 +74,7 @@ class Config:
     policy: str = ""
     publish: str = ""
     tls: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    remote: RemoteSettings | None = None
 
     def registry_urls(self, name: str) -> tuple[str, ...]:
         """The base URLs of registry `name`, in order of preference; empty where none is set."""
@@ -93,6 +98,7 @@ def load(environment: Mapping[str, str] = os.environ) -> Config:
     except (tomli.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise ProblemsError(str(path), [Problem("", str(error))]) from None
     problems = []
+    remote = None
     for key, value in document.items():
         kind = _KEYS.get(key)
         if kind is None:
@@ -106,6 +112,9 @@ def load(environment: Mapping[str, str] = os.environ) -> Config:
                 for name, item in value.items()
                 if not _is_tls(item)
             ]
+        elif key == "remote":
+            remote, found = remote_settings.parse(value)
+            problems += found
         elif kind is dict:
             problems += [
                 Problem(f"{key}.{name}", f"expected a string, found {item!r}")
@@ -127,6 +136,7 @@ def load(environment: Mapping[str, str] = os.environ) -> Config:
         policy=document.get("policy", ""),
         publish=document.get("publish", ""),
         tls=document.get("tls", {}),
+        remote=remote,
     )
 
 

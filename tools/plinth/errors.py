@@ -154,3 +154,33 @@ class SbomError(ProblemsError):
 
 class AirgapError(PlinthError):
     """An archive for an air gap that cannot be made, or that is damaged or hostile."""
+
+
+class RemoteError(PlinthError):
+    """A remote cache or executor that could not do what was asked.
+
+    Args:
+        unavailable: it cannot be reached, or is too slow or too busy; otherwise it refused, or
+            what it said was wrong.
+        code: the name of the gRPC status it gave, if any; `NOT_FOUND` is no fault of it.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        unavailable: bool = False,
+        code: str = "",
+        where: str = "",
+        expected: str = "",
+        found: str = "",
+        remedy: str = "",
+    ) -> None:
+        super().__init__(what, where=where, expected=expected, found=found, remedy=remedy)
+        self.unavailable = unavailable
+        self.code = code
+
+    @property
+    def absent(self) -> bool:
+        """Whether the server merely does not hold what was asked for."""
+        return self.code == "NOT_FOUND"

@@ -1,0 +1,1 @@
+"""Remote caches and executors that speak the Remote Execution API v2."""
