@@ -79,7 +79,7 @@ def test_every_problem_is_reported_at_once_with_its_field(tmp_path: Path) -> Non
         "index-url: expected str, found 3",
         "apt: expected dict, found 'https://debian.example'",
         "index: unknown setting; known are index-url, python, apt, registries, files, keyrings, "
-        "indexes, trust, builder, policy, publish, tls",
+        "indexes, trust, builder, policy, publish, tls, remote",
         "python.3.7: expected a string, found 7",
         "files.c: expected a string, found ['d']",
     ]
