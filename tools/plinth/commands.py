@@ -69,7 +69,8 @@ def task_database(ws: Workspace) -> str:
         if path.exists():
             with closing(sqlite3.connect(path)) as connection:
                 for (data,) in connection.execute("select task_data from doit"):
-                    json.loads(data)
+                    if not isinstance(json.loads(data), dict):
+                        raise ValueError("not of a task")
     except OSError:
         return ":memory:"
     except (sqlite3.DatabaseError, ValueError, TypeError) as error:

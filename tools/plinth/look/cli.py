@@ -58,7 +58,16 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     parser = verbs.add_parser(
         "doctor",
         help="what this machine can do, what it lacks, and what to do about it",
-        epilog="exit codes: 0 images can be built here; 1 they cannot; 2 wrong usage",
+        epilog="exit codes: 0 images can be built here, nothing is damaged; 1 they cannot, or "
+        "something is; 2 wrong usage",
+    )
+    parser.add_argument(
+        "--store",
+        action="store_true",
+        help="instead, read every file of the build folder and name what is damaged",
+    )
+    parser.add_argument(
+        "--mend", action="store_true", help="delete what is damaged, too; builds make it again"
     )
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.set_defaults(run=_doctor)
@@ -248,8 +257,36 @@ def _doctor(arguments: argparse.Namespace) -> int:
     try:
         ws = Workspace.find()
     except PlinthError:
+        if arguments.store or arguments.mend:
+            raise
         ws = None
+    if ws is not None and (arguments.store or arguments.mend):
+        return _store(ws, mend=arguments.mend, as_json=arguments.json)
     return show_findings(ws, as_json=arguments.json)
+
+
+def _store(ws: Workspace, *, mend: bool, as_json: bool) -> int:
+    """Read the whole build folder, and say what of it is damaged."""
+    import os
+
+    from plinth.look import rot
+    from plinth.report import working
+
+    jobs = len(os.sched_getaffinity(0))
+    with working(f"reading {ws.build}") as progress:
+        if mend:
+            found = rot.mend(ws, jobs, lambda: progress("waiting for builds to end"))
+        else:
+            found = rot.damaged(ws, jobs)
+    if as_json:
+        listed = [{"what": d.what, "path": str(d.path), "problem": d.problem} for d in found]
+        print(json.dumps({"deleted": mend, "damaged": listed}, indent=1))
+    else:
+        for one in found:
+            print(f"{one.what}  {one.path}: {one.problem}")
+        advice = "deleted; build again" if mend else "to delete them: plinth doctor --mend"
+        print(f"{len(found)} damaged, {advice}" if found else f"{ws.build}: nothing is damaged")
+    return int(bool(found) and not mend)
 
 
 def show_findings(ws: Workspace | None, *, as_json: bool = False) -> int:

@@ -1,0 +1,97 @@
+"""Are unpacked roots still what their layers hold? They have no digest of their own."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from isal import igzip
+
+from plinth.digest import CHUNK, Digest
+from plinth.errors import PlinthError
+from plinth.oci.layout import read_manifest, references
+from plinth.oci.select import descriptor, layer_digests
+from plinth.workspace import Workspace
+
+
+def changed_roots(ws: Workspace, *, doubtful: bool) -> Iterator[tuple[Path, str]]:
+    """Each folder that `plinth.base.unpack` made and that differs from its layers, and in what.
+
+    Layers are those of the images in the index. Roots of others cannot be compared; `doubtful`
+    says whether they count as changed.
+    """
+    folder = ws.build / "cache" / "roots"
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    known = _known(ws)
+    for path in sorted(folder.iterdir()):
+        layers = known.get(path.name)
+        if layers is not None:
+            problem = _difference(ws, path, layers)
+        else:
+            problem = "its layers are no image's" if doubtful else ""
+        if problem:
+            yield path, problem
+
+
+def _known(ws: Workspace) -> dict[str, list[Digest]]:
+    """Layers by the name of the folder they are unpacked to."""
+    found: dict[str, list[Digest]] = {}
+    try:
+        images = references(ws.layout).values()
+    except PlinthError:
+        return found
+    for image in images:
+        try:
+            manifest = read_manifest(ws.layout, image.manifest)
+            layers = layer_digests(manifest, image.manifest)
+            config = json.loads(ws.layout.get(descriptor(manifest.get("config"), image.name)))
+            ids = [str(one).removeprefix("sha256:") for one in config["rootfs"]["diff_ids"]]
+        except (PlinthError, ValueError, KeyError, TypeError):
+            continue
+        pairs = list(zip(ids, layers, strict=False))
+        for group in [*([one] for one in pairs), pairs[:2]]:
+            key = Digest.of("\n".join(one for one, _ in group).encode()).hex
+            found.setdefault(key, [layer for _, layer in group])
+    return found
+
+
+def _difference(ws: Workspace, root: Path, layers: Sequence[Digest]) -> str:
+    """The first file of `root` that is not as the topmost of `layers` has it; empty for none."""
+    seen: set[str] = set()
+    try:
+        for layer in reversed(layers):
+            with (
+                igzip.open(ws.layout.path(layer), "rb") as stream,
+                tarfile.open(fileobj=stream, mode="r|") as tar,
+            ):
+                for member in tar:
+                    name = member.name.removeprefix("./")
+                    if name in seen:
+                        continue
+                    seen.add(name)
+                    path = root / name
+                    if member.issym():
+                        if not path.is_symlink() or str(path.readlink()) != member.linkname:
+                            return f"/{name} leads elsewhere"
+                    elif member.isreg() and not _same(path, tar, member):
+                        return f"/{name} is another"
+    except (OSError, EOFError, zlib.error, tarfile.TarError):
+        return "its layer cannot be read"
+    return ""
+
+
+def _same(path: Path, tar: tarfile.TarFile, member: tarfile.TarInfo) -> bool:
+    content = tar.extractfile(member)
+    if content is None or path.is_symlink() or not path.is_file():
+        return False
+    if path.stat().st_size != member.size:
+        return False
+    with path.open("rb") as stream:
+        while chunk := content.read(CHUNK):
+            if stream.read(len(chunk)) != chunk:
+                return False
+    return True
