@@ -6,6 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 
+def plain(text: str, kept: str = "") -> str:
+    """`text` with what a terminal would act upon made visible, line ends too unless `kept` has
+    them: names come from files that anybody may have made, and could write lines of their own, or
+    in the other direction. What cannot be encoded is made visible, too."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() or char in kept else char.encode("unicode_escape").decode()
+        for char in text
+    )
+
+
 class PlinthError(Exception):
     """Base of every error a user may see; the command line prints it and exits non-zero.
 
@@ -39,7 +51,8 @@ class PlinthError(Exception):
         return (_rebuild, (type(self), self.args, self.__dict__))
 
     def __str__(self) -> str:
-        head = f"{self.where}: {self.what}" if self.where else self.what
+        what = plain(self.what, "\n\t")
+        head = f"{plain(self.where)}: {what}" if self.where else what
         lines = [head]
         for label, text in (
             ("expected", self.expected),
@@ -47,7 +60,7 @@ class PlinthError(Exception):
             ("next", self.remedy),
         ):
             if text:
-                indented = text.replace("\n", "\n" + " " * 12)
+                indented = plain(text, "\n\t").replace("\n", "\n" + " " * 12)
                 lines.append(f"  {label + ':':<9} {indented}")
         return "\n".join(lines)
 

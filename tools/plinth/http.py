@@ -76,6 +76,28 @@ def opened(
     return answer
 
 
+def first_bytes(answer: requests.Response, limit: int) -> bytes:
+    """The first `limit` bytes of a streaming answer's body."""
+    data = bytearray()
+    for chunk in answer.iter_content(1 << 16):
+        data += chunk
+        if len(data) >= limit:
+            break
+    return bytes(data[:limit])
+
+
+def whole(answer: requests.Response, limit: int, what: str) -> bytes:
+    """A streaming answer's body, called `what`.
+
+    Raises:
+        FetchError: it has more than `limit` bytes, unpacked where the server compressed it.
+    """
+    data = first_bytes(answer, limit + 1)
+    if len(data) > limit:
+        raise FetchError(f"the answer has more than {limit} bytes", where=what)
+    return data
+
+
 def fetch_blob(
     open_: Open,
     digest: Digest,

@@ -198,7 +198,7 @@ def test_a_damaged_tar_is_refused(tmp_path: Path) -> None:
 
 def test_a_tar_that_ends_early_is_refused(tmp_path: Path) -> None:
     tar = tarred([Entry("./x", bytes(2000))])[:1024]
-    refused(tmp_path, ar([BINARY, CONTROL, ("data.tar", tar)]), "damaged tar")
+    refused(tmp_path, ar([BINARY, CONTROL, ("data.tar", tar)]), "damaged tar", f"{NAME}: x")
 
 
 @pytest.mark.parametrize(

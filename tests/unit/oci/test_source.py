@@ -338,9 +338,7 @@ def test_a_layer_that_is_no_file_is_not_there(store: BlobStore, image: Image, da
             layer.open()
 
 
-@pytest.mark.parametrize(
-    "name", ["../secret", "/etc/hostname", "a/../../secret", "", ".", "x\0y", "\ud800"]
-)
+@pytest.mark.parametrize("name", ["../secret", "/etc/hostname", "a/../../secret", "", ".", "x\0y"])
 def test_paths_from_documents_do_not_leave_an_archive(
     store: BlobStore, image: Image, tmp_path: Path, name: str
 ) -> None:

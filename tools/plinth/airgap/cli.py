@@ -136,7 +136,7 @@ def _build(into: str) -> Path:
 
 def next_steps(taken: Taken, build: Path) -> list[str]:
     """What a person should know and do after an import, as lines."""
-    from plinth.verify.verdict import plain
+    from plinth.errors import plain
 
     lines, believing = [], "--trusted-root FILE --identity WHO --issuer URL"
     if taken.trust is not None and taken.trust_folder is not None:

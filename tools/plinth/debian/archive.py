@@ -6,22 +6,23 @@ Debian repository format (wiki.debian.org/DebianRepository/Format).
 from __future__ import annotations
 
 import gzip
+import io
 import lzma
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar, cast
 
 import pysequoia
 import requests
-from debian.deb822 import Release
+from debian import deb822
 
 from plinth.config import Config
 from plinth.debian.sources import Source
 from plinth.digest import Digest
-from plinth.errors import FetchError, IntegrityError, PackageError
-from plinth.http import TIMEOUT, fetch_blob, opened, retried
+from plinth.errors import IntegrityError, PackageError
+from plinth.http import fetch_blob, first_bytes, opened, retried
 from plinth.store import BlobStore
 
 KEYRINGS = Path("/usr/share/keyrings")
@@ -46,12 +47,26 @@ def keyring_of(name: str, config: Config, fingerprint: str = "") -> Keyring:
     return Keyring(name, Path(own) if own else None, fingerprint.lower())
 
 
-# In order of preference.
-_OPEN: dict[str, Callable[[bytes], bytes]] = {
-    ".xz": lzma.decompress,
-    ".gz": gzip.decompress,
-    "": bytes,
+MAX_RELEASE = 16 << 20
+"""The largest InRelease that is read (bytes); Debian's have 150 kB."""
+
+MAX_PACKAGES = 512 << 20
+"""The largest Packages that is read, compressed or not (bytes); Debian's main has 60 MB."""
+
+_OPEN: dict[str, Callable[[BinaryIO], BinaryIO]] = {
+    ".xz": lambda stream: cast(BinaryIO, lzma.LZMAFile(stream)),  # noqa: SIM115
+    ".gz": lambda stream: cast(BinaryIO, gzip.GzipFile(fileobj=stream)),
+    "": lambda stream: stream,
 }
+"""How each form is unpacked, in order of preference."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """What an InRelease says: its files by name, and whether they are also found by digest."""
+
+    files: Mapping[str, Digest]
+    by_hash: bool
 
 
 @dataclass(frozen=True)
@@ -67,15 +82,18 @@ def _retried(ask: Callable[[], T], what: str) -> T:
     return retried(ask, what, place=_PLACE, remedy=_REMEDY)
 
 
-def get(url: str, what: str) -> bytes:
-    """The bytes at `url`, called `what` in messages."""
+def get(url: str, what: str, limit: int) -> bytes:
+    """The bytes at `url`, called `what` in messages; of more than `limit`, one more than that.
+
+    Raises:
+        FetchError: there are none.
+    """
+    headers = {"Accept-Encoding": "identity"}
 
     def ask() -> bytes:
-        answer = requests.get(url, timeout=TIMEOUT)
-        if answer.status_code == 404:
-            raise FetchError("the archive has no such file", where=what)
-        answer.raise_for_status()
-        return answer.content
+        missing = "the archive has no such file"
+        with opened(requests.get, url, headers, what=what, missing=missing) as answer:
+            return first_bytes(answer, limit + 1)
 
     return _retried(ask, what)
 
@@ -111,27 +129,26 @@ def read_index(
         PackageError: no valid signature of the keyring, or the index does not match it.
     """
     shown = f"InRelease of {source.name}"
-    text = _verified(get(f"{source.base}/InRelease", shown), keyring, shown)
-    release = Release(text.decode("utf-8", "replace"))
-    hashes = {entry["name"].removeprefix("./"): entry for entry in release.get("SHA256", [])}
+    signed = get(f"{source.base}/InRelease", shown, MAX_RELEASE)
+    if len(signed) > MAX_RELEASE:
+        raise PackageError(f"larger than {MAX_RELEASE} bytes", where=shown)
+    text = verified(signed, keyring, shown)
+    release = listed(text, shown)
     folders = [f"{component}/binary-{architecture}/" for component in components] or [""]
     if source.is_flat:
         folders = [""]
     packages = []
     for folder in folders:
-        entry = next(
-            (hashes[n] for n in (f"{folder}Packages{s}" for s in _OPEN) if n in hashes), None
-        )
-        if entry is None:
+        names = (f"{folder}Packages{suffix}" for suffix in _OPEN)
+        name = next((name for name in names if name in release.files), "")
+        if not name:
             raise PackageError(f"the suite has no {folder}Packages", where=shown)
-        name = entry["name"].removeprefix("./")
-        try:
-            digest = Digest(entry["sha256"], int(entry["size"]))
-        except (ValueError, IntegrityError) as error:
-            raise PackageError(f"malformed entry of {name}: {error}", where=shown) from None
+        digest = release.files[name]
+        if digest.size > MAX_PACKAGES:
+            raise PackageError(f"{name} is larger than {MAX_PACKAGES} bytes", where=shown)
         by_hash = f"{source.base}/{folder}by-hash/SHA256/{digest.hex}"
-        wanted = by_hash if release.get("Acquire-By-Hash") == "yes" else f"{source.base}/{name}"
-        data = get(wanted, f"{name} of {source.name}")
+        wanted = by_hash if release.by_hash else f"{source.base}/{name}"
+        data = get(wanted, f"{name} of {source.name}", digest.size)
         if Digest.of(data) != digest:
             raise IntegrityError(
                 "the index does not match the signed hash",
@@ -139,18 +156,51 @@ def read_index(
                 expected=digest.oci,
                 found=Digest.of(data).oci,
             )
-        try:
-            plain = _OPEN[name.rpartition("Packages")[2]](data)
-        except (lzma.LZMAError, zlib.error, OSError, EOFError) as error:
-            raise PackageError(
-                f"damaged index: {error}", where=f"{name} of {source.name}"
-            ) from None
-        packages.append(plain.decode("utf-8", "replace"))
+        packages.append(unpacked(data, name, f"{name} of {source.name}"))
     return Index(source, Digest.of(text), "\n\n".join(packages))
 
 
-def _verified(signed: bytes, keyring: Keyring, shown: str) -> bytes:
-    """The bytes an inline signature covers, and only those."""
+def unpacked(data: bytes, name: str, shown: str) -> str:
+    """The text of the index file `name`, called `shown` in messages.
+
+    Raises:
+        PackageError: it is damaged, or unpacks to too much.
+    """
+    try:
+        with _OPEN[name.rpartition("Packages")[2]](io.BytesIO(data)) as stream:
+            plain = stream.read(MAX_PACKAGES + 1)
+    except (lzma.LZMAError, zlib.error, OSError, EOFError) as error:
+        raise PackageError(f"damaged index: {error}", where=shown) from None
+    if len(plain) > MAX_PACKAGES:
+        raise PackageError(f"it unpacks to more than {MAX_PACKAGES} bytes", where=shown)
+    return plain.decode("utf-8", "replace")
+
+
+def listed(text: bytes, shown: str) -> Release:
+    """What the signed `text` of an InRelease, called `shown`, says.
+
+    Raises:
+        PackageError: it is malformed, or lists a file twice.
+    """
+    release = deb822.Release(text.decode("utf-8", "replace"))
+    found: dict[str, Digest] = {}
+    for entry in release.get("SHA256", []):
+        name = str(entry.get("name", "")).removeprefix("./")
+        try:
+            digest = Digest(str(entry.get("sha256")), int(entry.get("size", "")))
+        except (ValueError, IntegrityError) as error:
+            raise PackageError(f"malformed entry of {name}: {error}", where=shown) from None
+        if found.setdefault(name, digest) != digest:
+            raise PackageError(f"two entries of {name}", where=shown)
+    return Release(found, release.get("Acquire-By-Hash") == "yes")
+
+
+def verified(signed: bytes, keyring: Keyring, shown: str) -> bytes:
+    """The bytes that the inline signature of `signed`, called `shown`, covers, and only those.
+
+    Raises:
+        PackageError: there is no keyring, or no valid signature by a key of it.
+    """
     path = keyring.path or next((p for p in sorted(KEYRINGS.glob(f"{keyring.name}.*"))), None)
     if path is None or not path.is_file():
         raise PackageError(

@@ -17,7 +17,16 @@ from plinth.layer.owner import Owner
 
 MAX_ENTRIES = 200_000
 MAX_BYTES = 8 << 30
+MAX_RATIO = 200
+"""Above 256 MiB, what unpacks to more than so many times its size is a bomb: text comes to 30."""
+
+_FREE = 256 << 20
+# What a decompressor may take: xz -9 wants 65 MiB, zstd's largest common window is 128 MiB.
+_MEMORY = 256 << 20
+_WINDOW = 128 << 20
 _STEP = 1 << 12
+# A tar's own records: headers, and the extended ones with long names in them.
+_MAX_RECORD = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -103,23 +112,25 @@ def _ar(data: bytes, name: str) -> Iterator[tuple[str, bytes]]:
 
 def _unpacked(member: str, content: bytes, name: str) -> bytes:
     suffix = member.partition(".tar")[2]
+    limit = min(MAX_BYTES, max(_FREE, MAX_RATIO * len(content)))
     try:
         if suffix == ".xz":
-            xz = lzma.LZMADecompressor()
-            data = xz.decompress(content, MAX_BYTES)
-            return _whole(data, member, name, ended=xz.eof)
+            xz = lzma.LZMADecompressor(memlimit=_MEMORY)
+            data = xz.decompress(content, limit)
+            return _whole(data, member, name, limit, ended=xz.eof, rest=xz.unused_data)
         if suffix == ".zst":
-            zst = zstandard.ZstdDecompressor().decompressobj()
+            zst = zstandard.ZstdDecompressor(max_window_size=_WINDOW).decompressobj()
             plain, at = bytearray(), 0
             # In small steps, since it cannot be told how much to unpack at most.
-            while at < len(content) and len(plain) < MAX_BYTES and not zst.eof:
+            while at < len(content) and len(plain) < limit and not zst.eof:
                 plain += zst.decompress(content[at : at + _STEP])
                 at += _STEP
-            return _whole(bytes(plain), member, name, ended=zst.eof)
+            rest = zst.unused_data or content[at:]
+            return _whole(bytes(plain), member, name, limit, ended=zst.eof, rest=rest)
         if suffix == ".gz":
             gz = zlib.decompressobj(31)
-            data = gz.decompress(content, MAX_BYTES)
-            return _whole(data, member, name, ended=gz.eof)
+            data = gz.decompress(content, limit)
+            return _whole(data, member, name, limit, ended=gz.eof, rest=gz.unused_data)
         if suffix == "":
             return content
     except (lzma.LZMAError, zstandard.ZstdError, zlib.error) as error:
@@ -127,31 +138,46 @@ def _unpacked(member: str, content: bytes, name: str) -> bytes:
     raise PackageError(f"unknown compression of {member}", where=name)
 
 
-def _whole(data: bytes, member: str, name: str, *, ended: bool) -> bytes:
-    if len(data) >= MAX_BYTES:
-        raise PackageError(f"unpacks to more than {MAX_BYTES} bytes", where=name)
+def _whole(data: bytes, member: str, name: str, limit: int, *, ended: bool, rest: bytes) -> bytes:
+    if len(data) >= limit:
+        raise PackageError(f"{member} unpacks to more than {limit} bytes", where=name)
     if not ended:
         raise PackageError(f"damaged {member}: it ends early", where=name)
+    if rest.strip(b"\0"):
+        # Readers differ in whether they go on there.
+        raise PackageError(f"damaged {member}: there is data behind its end", where=name)
     return data
 
 
 def _entries(data: bytes, name: str) -> Iterator[File]:
     seen: dict[str, File] = {}
     try:
-        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
+        with tarfile.open(fileobj=_Headers(data), mode="r:") as tar:
             for number, member in enumerate(tar):
                 if number >= MAX_ENTRIES:
                     raise PackageError(f"more than {MAX_ENTRIES} entries", where=name)
                 path = _normal(member.name, name)
                 if not path:
                     continue
-                file = _file(tar, member, path, seen, name)
+                file = _file(data, member, path, seen, name)
                 if path in seen and not (seen[path].kind == file.kind == "directory"):
                     raise PackageError("an entry is there twice", where=f"{name}: {path}")
                 seen[path] = file
                 yield file
-    except (tarfile.TarError, EOFError) as error:
+    except RecursionError:
+        raise PackageError("damaged tar: no end of headers", where=name) from None
+    # Hostile headers raise more than the library's own error.
+    except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
         raise PackageError(f"damaged tar: {error}", where=name) from None
+
+
+class _Headers(io.BytesIO):
+    """A tar for `tarfile` to find members in: it reads no more at once than headers need."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or not 0 <= size <= _MAX_RECORD:
+            raise tarfile.ReadError(f"a header of {size} bytes")
+        return super().read(size)
 
 
 def _normal(path: str, name: str) -> str:
@@ -174,7 +200,7 @@ def _encodable(text: str, where: str) -> str:
 
 
 def _file(
-    tar: tarfile.TarFile, member: tarfile.TarInfo, path: str, seen: dict[str, File], name: str
+    data: bytes, member: tarfile.TarInfo, path: str, seen: dict[str, File], name: str
 ) -> File:
     owner, mode = Owner(member.uid, member.gid), member.mode & 0o7777
     if member.isdir():
@@ -188,9 +214,8 @@ def _file(
             raise PackageError("hard link to nothing", where=f"{name}: {path}")
         return File(path, "file", other.mode, other.owner, other.data)
     if member.isfile() and not member.issparse():
-        stream = tar.extractfile(member)
-        content = stream.read() if stream is not None else b""
+        content = data[member.offset_data : member.offset_data + member.size]
         if len(content) != member.size:
-            raise PackageError("file ends early", where=f"{name}: {path}")
+            raise PackageError("damaged tar: a file ends early", where=f"{name}: {path}")
         return File(path, "file", mode, owner, content)
     raise PackageError("device or special file", where=f"{name}: {path}")

@@ -27,6 +27,10 @@ from plinth.errors import IntegrityError, PackageError, PlinthError
 
 _NAME = re.compile(r"^Package: (\S+)$", re.MULTILINE)
 _PROVIDES = re.compile(r"^Provides: (.*(?:\n .*)*)$", re.MULTILINE)
+# Debian policy 5.6.1, 5.6.8, 5.6.12.
+_PACKAGE_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+")
+_ARCHITECTURE = re.compile(r"[a-z0-9][a-z0-9-]*")
+_VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+~:-]*")
 _RELATION = re.compile(
     r"^([a-z0-9][a-z0-9+.-]+)(?::[a-z0-9-]+)?(?:\s*\((<<|<=|=|>=|>>)\s*([^)\s]+)\s*\))?$"
 )
@@ -116,6 +120,10 @@ class Universe:
                     self._providers.setdefault(group[0].name, set()).add(name[1])
         self._parsed: dict[str, list[Package]] = {}
 
+    def names(self) -> Iterator[str]:
+        """The names of all packages."""
+        yield from self._stanzas
+
     def versions(self, name: str) -> list[Package]:
         """The packages called `name`, newest first; equal versions in order of suites."""
         if name not in self._parsed:
@@ -149,9 +157,9 @@ def _package(suite: str, stanza: str) -> Package:
             filter(None, (fields.get("Pre-Depends", ""), fields.get("Depends", "")))
         )
         return Package(
-            fields["Package"],
-            str(Version(fields["Version"])),
-            fields["Architecture"],
+            _valid(_PACKAGE_NAME, fields["Package"]),
+            _valid(_VERSION, str(Version(fields["Version"]))),
+            _valid(_ARCHITECTURE, fields["Architecture"]),
             _safe(fields["Filename"]),
             Digest(fields["SHA256"], int(fields["Size"])),
             suite,
@@ -165,6 +173,13 @@ def _package(suite: str, stanza: str) -> Package:
 def _malformed(error: Exception, suite: str, name: str) -> PackageError:
     what = error.what if isinstance(error, PlinthError) else str(error)
     return PackageError(f"malformed entry: {what}", where=f"Packages of {suite}: {name}")
+
+
+def _valid(form: re.Pattern[str], text: str) -> str:
+    """Refuse what could be more than a name in the paths, lines and commands it becomes part of."""
+    if not form.fullmatch(text):
+        raise PackageError(f"not a name or version: {text!r}")
+    return text
 
 
 def _safe(path: str) -> str:

@@ -37,8 +37,8 @@ def read_document(
     except FileNotFoundError:
         raise missing from None
     except (
-        tomli.TOMLDecodeError,
-        UnicodeDecodeError,
+        ValueError,
+        RecursionError,
         IntegrityError,
         KeyError,
         TypeError,

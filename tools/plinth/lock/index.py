@@ -21,11 +21,17 @@ from packaging.utils import canonicalize_name
 from plinth.config import Config
 from plinth.digest import Digest
 from plinth.errors import FetchError, IntegrityError, LockError
-from plinth.http import TIMEOUT, fetch_blob, opened, retried
+from plinth.http import TIMEOUT, fetch_blob, opened, retried, whole
 from plinth.lock import links
 from plinth.store import BlobStore, atomic_write
 
 JSON = "application/vnd.pypi.simple.v1+json"
+MAX_PAGE = 256 << 20
+"""The largest page of a project that is read (bytes, unpacked)."""
+
+MAX_METADATA = 16 << 20
+"""The largest metadata file that is read (bytes)."""
+
 T = TypeVar("T")
 _UPLOADED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 _PLACE = "the package index"
@@ -139,7 +145,7 @@ class Index:
         name = canonicalize_name(project)
         with self._once(name):
             if name not in self._pages:
-                self._pages[name] = list(_parse(name, self._page(name, as_of)))
+                self._pages[name] = page_files(name, self._page(name, as_of))
         if as_of is None:
             return self._pages[name]
         limit = as_of.strftime("%Y-%m-%dT%H:%M:%S")
@@ -168,10 +174,15 @@ class Index:
         if kept.get("etag"):
             headers["If-None-Match"] = kept["etag"]
 
+        body: list[bytes] = []
+
         def ask() -> requests.Response:
             answer = self._session.get(
-                f"{self._settings[0]}/{name}/", headers=headers, timeout=TIMEOUT
+                f"{self._settings[0]}/{name}/", headers=headers, stream=True, timeout=TIMEOUT
             )
+            # Read here, so that a connection that breaks off is tried again.
+            with answer:
+                body.append(whole(answer, MAX_PAGE, name))
             if answer.status_code >= 500:
                 answer.raise_for_status()
             kind = answer.headers.get("Content-Type", "")
@@ -194,15 +205,10 @@ class Index:
             return {"files": []}
         if status != 200:
             raise FetchError(f"the package index answered {status}", where=name)
-        try:
-            page = self._document(answer)
-        except ValueError as error:
-            raise LockError(f"the index's answer is not JSON: {error}", where=name) from None
-        if not isinstance(page, dict):
-            raise LockError("the index's answer is not a JSON object", where=name)
+        page = self._document(answer, body[-1], name)
         _make_absolute(page, answer.url)
         # Before it is kept: a malformed page would outlive the index's repair.
-        list(_parse(name, page))
+        page_files(name, page)
         if JSON not in answer.headers.get("Content-Type", ""):
             # Made of HTML for one purpose, it lists what fits that purpose.
             return page
@@ -211,9 +217,9 @@ class Index:
             temporary.write_text(json.dumps({"etag": etag, "page": page}), encoding="utf-8")
         return page
 
-    def _document(self, answer: requests.Response) -> Any:
+    def _document(self, answer: requests.Response, body: bytes, name: str) -> dict[str, Any]:
         if self._fits is None or JSON in answer.headers.get("Content-Type", ""):
-            return json.loads(answer.content)
+            return json_page(body, name)
 
         def head(url: str) -> requests.Response:
             def ask() -> requests.Response:
@@ -223,7 +229,7 @@ class Index:
 
             return self._retried(ask, url.rsplit("/", 1)[-1])
 
-        return links.page(answer.text, answer.url, self._fits, head)
+        return links.page(body.decode("utf-8", "replace"), answer.url, self._fits, head)
 
     def _retried(self, ask: Callable[[], T], what: str) -> T:
         return retried(ask, what, place=_PLACE, remedy=_REMEDY)
@@ -242,9 +248,9 @@ class Index:
                 return data
 
         def ask() -> bytes:
-            answer = self._session.get(f"{file.url}.metadata", timeout=TIMEOUT)
-            answer.raise_for_status()
-            return answer.content
+            url = f"{file.url}.metadata"
+            with opened(self._session.get, url, {}, what=file.name) as answer:
+                return whole(answer, MAX_METADATA, f"{file.name}.metadata")
 
         data = self._retried(ask, f"{file.name}.metadata")
         if Digest.of(data).hex != file.metadata:
@@ -283,6 +289,30 @@ def _make_absolute(page: dict[str, Any], url: str) -> None:
     for entry in files if isinstance(files, list) else ():
         if isinstance(entry, dict) and isinstance(entry.get("url"), str):
             entry["url"] = urljoin(url, entry["url"])
+
+
+def json_page(body: bytes, project: str) -> dict[str, Any]:
+    """The page of `project` in the JSON `body`.
+
+    Raises:
+        LockError: it is no JSON object.
+    """
+    try:
+        page = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise LockError(f"the index's answer is not JSON: {error}", where=project) from None
+    if not isinstance(page, dict):
+        raise LockError("the index's answer is not a JSON object", where=project)
+    return page
+
+
+def page_files(project: str, page: dict[str, Any]) -> list[IndexFile]:
+    """The files that the page of `project` lists (PEP 691, PEP 700).
+
+    Raises:
+        LockError: it is malformed.
+    """
+    return list(_parse(project, page))
 
 
 def _parse(project: str, page: dict[str, Any]) -> Iterator[IndexFile]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import email.utils
+import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from typing import Any
@@ -48,7 +49,7 @@ def page(text: str, url: str, fits: Callable[[str], bool], head: Head) -> dict[s
                 "filename": name,
                 "url": address,
                 "hashes": {"sha256": value},
-                "size": int(answer.headers.get("Content-Length") or 0),
+                "size": _size(answer.headers.get("Content-Length", "")),
                 "upload-time": _moment(answer.headers.get("Last-Modified", "")),
                 "requires-python": link.get("data-requires-python", ""),
                 "yanked": "data-yanked" in link,
@@ -58,6 +59,10 @@ def page(text: str, url: str, fits: Callable[[str], bool], head: Head) -> dict[s
             }
         )
     return {"files": files}
+
+
+def _size(text: str) -> int:
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else 0
 
 
 def _moment(text: str) -> str:

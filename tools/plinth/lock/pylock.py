@@ -149,7 +149,8 @@ def load(path: Path, shown: str = "") -> ImageLock:
         raise PylockError(
             shown, [Problem("", "there is no lock")], remedy="make it: doit lock"
         ) from None
-    except (tomli.TOMLDecodeError, UnicodeDecodeError) as error:
+    # Not all that tomli raises is its own error: of a number with too many digits it is int's.
+    except (ValueError, RecursionError) as error:
         raise PylockError(
             shown, [Problem("", f"not TOML: {error}")], remedy="make it anew: doit lock"
         ) from None

@@ -11,8 +11,8 @@ from urllib.parse import urljoin, urlsplit
 import requests
 
 from plinth.errors import FetchError, LayoutError
-from plinth.http import TIMEOUT, retried
-from plinth.oci.login import authorization, first_bytes, new_session
+from plinth.http import TIMEOUT, first_bytes, retried
+from plinth.oci.login import authorization, new_session
 from plinth.oci.model import INDEX, MANIFEST
 from plinth.oci.select import DOCKER_INDEX, DOCKER_MANIFEST, MAX_MANIFEST
 

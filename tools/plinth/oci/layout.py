@@ -21,6 +21,7 @@ from plinth.oci.select import IMAGE_NAME, REF_NAME, annotations_of, is_image
 from plinth.store import BlobStore, atomic_write
 
 _LAYOUT_FILE = b'{"imageLayoutVersion":"1.0.0"}'
+_DAMAGED = "where it is your build folder's: plinth doctor --mend, and build again"
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,9 @@ def read_index(store: BlobStore) -> dict[str, Any]:
             remedy="build an image first: doit build:<id>",
         ) from None
     except (ValueError, RecursionError) as error:
-        raise LayoutError(f"not JSON: {error}", where=str(path)) from None
+        raise LayoutError(f"not JSON: {error}", where=str(path), remedy=_DAMAGED) from None
     if not isinstance(index, dict) or not isinstance(index.get("manifests"), list):
-        raise LayoutError("not an OCI image index", where=str(path))
+        raise LayoutError("not an OCI image index", where=str(path), remedy=_DAMAGED)
     return index
 
 
@@ -94,6 +95,18 @@ def _locked(store: BlobStore) -> Iterator[None]:
         yield
 
 
+def write_marker(store: BlobStore) -> None:
+    """Write the file `oci-layout`, unless it is there and sound."""
+    marker = store.root / "oci-layout"
+    try:
+        sound = json.loads(marker.read_bytes()) == json.loads(_LAYOUT_FILE)
+    except (FileNotFoundError, ValueError, RecursionError):
+        sound = False
+    if not sound:
+        with atomic_write(marker) as path:
+            path.write_bytes(_LAYOUT_FILE)
+
+
 @contextlib.contextmanager
 def editing(store: BlobStore) -> Iterator[list[dict[str, Any]]]:
     """The entries of the index, to be changed in the block; then they are written, sorted by
@@ -103,10 +116,7 @@ def editing(store: BlobStore) -> Iterator[list[dict[str, Any]]]:
         LayoutError: the index is damaged.
     """
     with _locked(store):
-        marker = store.root / "oci-layout"
-        if not marker.exists():
-            with atomic_write(marker) as path:
-                path.write_bytes(_LAYOUT_FILE)
+        write_marker(store)
         entries = read_index(store)["manifests"] if _index_path(store).exists() else []
         yield entries
         index = {
@@ -143,7 +153,10 @@ def read_manifest(store: BlobStore, digest: Digest) -> dict[str, Any]:
         IntegrityError: it is not in the store, or damaged.
         LayoutError: it is not an image manifest.
     """
-    manifest = json.loads(store.get(digest))
+    try:
+        manifest = json.loads(store.get(digest))
+    except (ValueError, RecursionError) as error:
+        raise LayoutError(f"not JSON: {error}", where=digest.oci) from None
     if not isinstance(manifest, dict) or manifest.get("mediaType") != MANIFEST:
         raise LayoutError("not an OCI image manifest", where=digest.oci)
     return manifest

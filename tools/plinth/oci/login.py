@@ -13,7 +13,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from plinth.errors import FetchError
-from plinth.http import TIMEOUT
+from plinth.http import TIMEOUT, first_bytes
 
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
 _MAX_TOKEN = 1 << 20
@@ -43,16 +43,6 @@ def new_session(tls: Mapping[str, Mapping[str, str]]) -> requests.Session:
     return session
 
 
-def first_bytes(answer: requests.Response, limit: int) -> bytes:
-    """The first `limit` bytes of a streaming answer's body."""
-    data = bytearray()
-    for chunk in answer.iter_content(1 << 16):
-        data += chunk
-        if len(data) >= limit:
-            break
-    return bytes(data[:limit])
-
-
 def authorization(
     session: requests.Session,
     url: str,
@@ -80,6 +70,7 @@ def authorization(
             where=repository,
             remedy=f"log in: docker login {urlsplit(url).netloc}",
         )
+    _check_realm(fields["realm"], url, repository)
     with session.get(
         fields["realm"],
         # An earlier token is for the registry, not for who gives tokens.
@@ -95,6 +86,21 @@ def authorization(
         answer.raise_for_status()
         data = first_bytes(answer, _MAX_TOKEN)
     session.headers["Authorization"] = f"Bearer {_token(data, repository)}"
+
+
+def _check_realm(realm: str, url: str, repository: str) -> None:
+    """Refuse to send credentials, or to believe a token, in the clear: only a registry that is
+    spoken to in the clear itself may have its tokens given so, and at the same host."""
+    ours, other = urlsplit(url), urlsplit(realm)
+    if other.scheme == "https" and other.hostname:
+        return
+    if (other.scheme, ours.scheme, other.hostname) != ("http", "http", ours.hostname):
+        raise FetchError(
+            "the registry's token service is not at a place for credentials",
+            where=repository,
+            expected="an https URL",
+            found=realm,
+        )
 
 
 def _merged(asked: Sequence[str], more: Sequence[str]) -> list[str]:

@@ -12,9 +12,8 @@ import requests
 
 from plinth.digest import Digest
 from plinth.errors import FetchError, IntegrityError, LayoutError
-from plinth.http import fetch_blob
+from plinth.http import fetch_blob, first_bytes
 from plinth.oci.connection import REMEDY, Connection
-from plinth.oci.login import first_bytes
 from plinth.oci.model import INDEX, MANIFEST
 from plinth.oci.select import document, entries
 from plinth.store import BlobStore
@@ -172,7 +171,7 @@ class Registry(Connection):
             self._check(answer, 202)
             least = answer.headers.get("OCI-Chunk-Min-Length", "")
             place = urljoin(answer.url, answer.headers.get("Location", ""))
-            return place, int(least) if least.isdecimal() else 0
+            return place, int(least) if re.fullmatch(r"[0-9]{1,18}", least) else 0
 
     def send_chunk(self, place: str, start: int, data: bytes) -> tuple[str, int]:
         """Send the bytes from `start` on; returns where the upload goes on and how much the
@@ -192,7 +191,7 @@ class Registry(Connection):
             if answer.status_code in (400, 404, 416):
                 return "", 0
             self._check(answer, 202, 204)
-            found = re.fullmatch(r"(?:bytes=)?0-(\d+)", answer.headers.get("Range", ""))
+            found = re.fullmatch(r"(?:bytes=)?0-([0-9]{1,18})", answer.headers.get("Range", ""))
             end = int(found[1]) + 1 if found else start + len(data)
             # "0-0" is one byte, and what registries say of none.
             end = 0 if end == 1 and not data else end

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from plinth.digest import Digest, parse_oci
 from plinth.errors import IntegrityError, LayoutError
@@ -22,18 +23,39 @@ _MANIFESTS = (MANIFEST, DOCKER_MANIFEST)
 _INDEXES = (INDEX, DOCKER_INDEX)
 
 
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
 def parsed(data: bytes, where: str) -> Any:
     """The JSON value in `data`.
 
     Raises:
-        LayoutError: it is not JSON, or too large for a document.
+        LayoutError: it is not JSON in UTF-8 (RFC 8259), too large for a document, or readers
+            would differ about it: a key that is there twice, half of a surrogate pair.
     """
     if len(data) > MAX_MANIFEST:
         raise LayoutError(f"larger than {MAX_MANIFEST} bytes", where=where)
     try:
-        return json.loads(data)
+        text = data.decode("utf-8")
+        value = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
+        if _SURROGATE.search(text):
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
     except (ValueError, RecursionError) as error:
         raise LayoutError(f"not JSON: {error}", where=where) from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice[:100]!r} is there twice")
+    return found
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no number")
 
 
 def document(data: bytes, where: str) -> dict[str, Any]:

@@ -9,13 +9,12 @@ from typing import Any
 
 from plinth.config import Config
 from plinth.digest import Digest, Json
-from plinth.errors import FetchError, PlinthError
+from plinth.errors import FetchError, PlinthError, plain
 from plinth.oci.model import TITLE
 from plinth.oci.reference import RegistryReference
 from plinth.oci.registry import Registry
 from plinth.oci.select import annotations_of, document
 from plinth.publish.dated import date_of
-from plinth.verify.verdict import plain
 
 _CREATED = "org.opencontainers.image.created"
 _LIST = re.compile(r"sha256-[0-9a-f]{64}")

@@ -171,6 +171,7 @@ def read(path: Path, shown: str) -> Table:
         ) from None
     except UnicodeDecodeError as error:
         raise SpecError(shown, [Problem("", f"not UTF-8: {error}")]) from None
-    except tomli.TOMLDecodeError as error:
+    # Not all that tomli raises is its own error: of a number with too many digits it is int's.
+    except (ValueError, RecursionError) as error:
         raise SpecError(shown, [Problem("", f"not TOML: {error}")]) from None
     return Table(document, "", [], present=True)

@@ -74,7 +74,8 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 def run(arguments: argparse.Namespace) -> int:
     """Verify what the arguments name; returns the exit code."""
-    from plinth.verify.verdict import REJECTED, UNREADABLE, VERIFIED, plain, table
+    from plinth.errors import plain
+    from plinth.verify.verdict import REJECTED, UNREADABLE, VERIFIED, table
 
     verdicts: list[Verdict] = []
     failures: list[tuple[str, Exception]] = []

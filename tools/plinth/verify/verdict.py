@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from plinth.digest import Json
+from plinth.errors import plain
 
 VERIFIED, REJECTED, UNREADABLE = 0, 1, 3
 """Exit codes: every check passed; one did not; there was nothing that could be checked."""
@@ -67,14 +68,6 @@ class Verdict:
 
 
 _SHOWN = 12
-
-
-def plain(text: str) -> str:
-    """`text` on one line, with what a terminal would act upon made visible: names and annotations
-    come from images, which could write lines of their own with them."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )
 
 
 def table(verdict: Verdict) -> str:

@@ -30,6 +30,7 @@ _LOCAL = struct.Struct("<4s5H3L2H")
 _DAMAGED = (IsalError, zlib.error)
 _PIECE = 1 << 18
 _WHOLE = 1 << 23
+_MAX_DIRECTORY = 48 << 20
 
 
 class WheelArchive:
@@ -50,8 +51,12 @@ class WheelArchive:
         self.name, self.version = str(name), str(version)
         self._file = path.open("rb")
         try:
+            self._check_directory()
             self._zip = zipfile.ZipFile(self._file)
             self._map = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+        except WheelError:
+            self._file.close()
+            raise
         except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError) as error:
             self._file.close()
             raise WheelError(f"not a zip file: {error}", where=filename) from None
@@ -61,6 +66,19 @@ class WheelArchive:
         self.infos = self._zip.infolist()
         self.files = [info for info in self.infos if not info.filename.endswith("/")]
         self._by_name = {info.filename: info for info in self.files}
+
+    def _check_directory(self) -> None:
+        """Refuse a directory that would take more memory than any wheel's: `zipfile` reads all of
+        it before anybody can count."""
+        # Its own reader, so that both mean the same directory.
+        end: list[Any] | None = zipfile._EndRecData(self._file)  # type: ignore[attr-defined]
+        if end and end[5] > _MAX_DIRECTORY:
+            raise WheelError(
+                "its directory is too long",
+                where=self.filename,
+                expected=f"at most {_MAX_DIRECTORY} bytes",
+                found=f"{end[5]} bytes",
+            )
 
     def __enter__(self) -> WheelArchive:
         return self

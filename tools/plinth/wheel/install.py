@@ -10,7 +10,7 @@ import configparser
 import posixpath
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from plinth.base.model import PREFIX, site_packages
@@ -115,6 +115,7 @@ def plan(wheel: WheelArchive, version: str) -> Installation:
     ]
     made.append(Made(f"{library}/{info_dir}/INSTALLER", b"pip\n", 0o644))
     made.append(Made(f"{library}/{info_dir}/REQUESTED", b"", 0o644))
+    _check_places(wheel, [*placed, *changed.values(), *made])
     rows = []
     for row in record.read(wheel):
         path = moved.get(row.path, row.path)
@@ -130,6 +131,21 @@ def plan(wheel: WheelArchive, version: str) -> Installation:
         tuple(rows),
         library,
     )
+
+
+def _check_places(wheel: WheelArchive, files: Sequence[Placed | Made]) -> None:
+    """Refuse a wheel of which two files go to one place, or one to where another has a folder."""
+    paths: set[str] = set()
+    for file in files:
+        if file.path in paths:
+            raise wheel.wrong("two of its files go to one place", file.path)
+        paths.add(file.path)
+    for path in paths:
+        folder = posixpath.dirname(path)
+        while folder:
+            if folder in paths:
+                raise wheel.wrong("a file goes to where another file has its folder", folder)
+            folder = posixpath.dirname(folder)
 
 
 def bytecode_path(source: str, version: str) -> str:
@@ -181,7 +197,7 @@ def _entry_points(wheel: WheelArchive, info_dir: str) -> tuple[dict[str, str], d
     for group in ("console_scripts", "gui_scripts"):
         scripts = dict(parser.items(group)) if parser.has_section(group) else {}
         for name in scripts:
-            if "/" in name or name in ("", ".", ".."):
+            if "/" in name or name in ("", ".", "..") or not name.isprintable():
                 raise wheel.wrong("entry point whose name is not a file name", f"{entry}: {name!r}")
         found.append(scripts)
     return found[0], found[1]
