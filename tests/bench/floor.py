@@ -15,11 +15,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from packaging.utils import parse_wheel_filename
-
 from plinth.store import BlobStore
 from plinth.wheel.archive import WheelArchive
-from plinth.wheel.layer import WheelFile, splice
+from plinth.wheel.splice import WheelSource, splice
 
 ROUNDS = 5
 
@@ -43,16 +41,15 @@ def best(work: Callable[[], object]) -> float:
 def measure(path: Path) -> tuple[float, float, float]:
     """Seconds for the floor on one core, for us on one core, for us on all."""
     cores = os.sched_getaffinity(0)
-    name, version, _, _ = parse_wheel_filename(path.name)
     with tempfile.TemporaryDirectory() as folder:
-        cache, layers = BlobStore(Path(folder) / "cache"), BlobStore(Path(folder) / "layers")
-        wheel = WheelFile(str(name), str(version), path.name, cache.put_file(path))
+        layers = BlobStore(Path(folder) / "layers")
+        wheel = WheelSource(path, path.name)
 
         def ours() -> float:
             # A layer that is there already would have to be freed: no part of making one.
             for old in layers.blobs.glob("*"):
                 old.unlink()
-            return best(lambda: splice(cache, layers, [wheel], "3.7", None))
+            return best(lambda: splice(layers, [wheel], "3.7", None))
 
         times: list[list[float]] = [[], [], []]
         for _ in range(ROUNDS):

@@ -26,7 +26,6 @@ from plinth.config import Config
 from plinth.config import load as load_config
 from plinth.digest import Digest
 from plinth.elf.closure import Rules, check
-from plinth.elf.scan import scan
 from plinth.engine.load import load
 from plinth.engine.smoke import test_image as smoke
 from plinth.errors import (
@@ -41,6 +40,7 @@ from plinth.errors import (
 from plinth.oci.layout import descriptor_digest, read_manifest, references
 from plinth.oci.model import Layer
 from plinth.report import quiet
+from plinth.scans import scan
 from plinth.spec.accelerator import Accelerator, load_accelerator
 from plinth.spec.image import load_image
 from plinth.workspace import Workspace

@@ -108,7 +108,7 @@ def test_every_layer_is_what_pip_installs(built: Checkout, tmp_path: Path) -> No
     (tmp_path / "driver.py").write_text(DRIVER)
     (pip,) = {wheel.filename for wheel in wheels if wheel.name == "pip"}
     sandbox.run(
-        unpacked(built.ws, base.layers),
+        unpacked(built.ws, [layer.digest for layer in base.layers]),
         [
             "/opt/python/bin/python3.7",
             "/work/driver.py",
@@ -120,7 +120,7 @@ def test_every_layer_is_what_pip_installs(built: Checkout, tmp_path: Path) -> No
     )
     assert len(wheels) > 90
     for wheel in wheels:
-        layer = cached_layer(built.ws, wheel, base.interpreter)
+        layer = cached_layer(built.ws, wheel, base)
         assert layer is not None
         ours = without_bytecode(layer_tree(built.ws.layout.path(layer.digest)))
         pips = installed(tmp_path / "out" / wheel.digest.hex)

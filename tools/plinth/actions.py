@@ -1,54 +1,125 @@
-"""Actions and their cache: a build step, identified by the digest of everything it depends on."""
+"""Actions and their cache: a build step, identified by the digest of everything it depends on.
+
+That identity is the one of the Remote Execution API, v2: the digest of an `Action`, which names a
+`Command` and the Merkle tree of an input root. On disk, in a cache of a team and on somebody's
+workers a step has the same key.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 from plinth.digest import Digest, Json, canonical_json
 from plinth.errors import IntegrityError
-from plinth.store import BlobStore, atomic_write
+from plinth.merkle import File, Node, Tree, to_message, tree
+from plinth.reapi import messages
+from plinth.result import ActionResult
+from plinth.steps.model import INFO, INPUTS, OUTPUTS, PARAMETERS, TOOL
+from plinth.store import LAYER, atomic_write
+from plinth.tool import tool
+
+DERIVED = frozenset({"scan"})
+"""Outputs that can be made again from a layer: a result with the layer is whole without them."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """An action as messages (REAPI v2, `Action`, `Command`): its digest, its input root, and
+    every message and small file of it by digest."""
+
+    digest: Digest
+    root: Tree
+    blobs: Mapping[Digest, bytes] = field(repr=False)
 
 
 @dataclass(frozen=True)
 class Action:
     """One build step.
 
-    `mnemonic` names the kind of step, `version` is raised whenever the code behind it would
-    give other bytes for the same inputs, `inputs` are named blobs, `parameters` everything
-    else that shapes the output.
+    `mnemonic` names the kind of step, `inputs` are blobs by path, `parameters` everything else
+    that shapes the output, `outputs` the names of what it makes. `version` is for steps whose
+    code is outside `plinth.tool`: raised whenever it would give other bytes for the same inputs.
     """
 
     mnemonic: str
-    version: int
     inputs: Mapping[str, Digest]
     parameters: Mapping[str, Json] = field(default_factory=dict)
+    outputs: tuple[str, ...] = ()
+    version: int = 0
+
+    @cached_property
+    def encoded(self) -> Encoded:
+        """The action as it is known everywhere."""
+        return encode(self, (self.mnemonic,), {})
 
     @property
     def digest(self) -> Digest:
         """The action's identity, its key in every cache."""
-        return Digest.of(
-            canonical_json(
-                {
-                    "mnemonic": self.mnemonic,
-                    "version": self.version,
-                    "inputs": {k: [v.hex, v.size] for k, v in self.inputs.items()},
-                    "parameters": dict(self.parameters),
-                }
-            )
-        )
+        return self.encoded.digest
 
 
-@dataclass(frozen=True)
-class ActionResult:
-    """What an action made: named blobs, and small facts about them (`info`)."""
+def encode(
+    action: Action,
+    arguments: Iterable[str],
+    more: Mapping[str, Node],
+    *,
+    environment: Mapping[str, str] | None = None,
+    platform: Mapping[str, str] | None = None,
+) -> Encoded:
+    """The messages of `action` as a command with `arguments`, in a root that also holds `more`
+    by path; `environment` and `platform` go into the command as they are."""
+    parameters = canonical_json(
+        {
+            "mnemonic": action.mnemonic,
+            "version": action.version,
+            "parameters": dict(action.parameters),
+        }
+    )
+    root = tree(
+        {
+            PARAMETERS: File(Digest.of(parameters)),
+            TOOL: tool(),
+            **{f"{INPUTS}/{name}": File(digest) for name, digest in action.inputs.items()},
+            **more,
+        }
+    )
+    command = messages.Command(
+        arguments=list(arguments),
+        output_paths=sorted(f"{OUTPUTS}/{name}" for name in (*action.outputs, INFO)),
+    )
+    for name, value in sorted((environment or {}).items()):
+        command.environment_variables.add(name=name, value=value)
+    properties = sorted((platform or {}).items())
+    for name, value in properties:
+        command.platform.properties.add(name=name, value=value)
+    told = command.SerializeToString(deterministic=True)
+    message = messages.Action(
+        command_digest=to_message(Digest.of(told)), input_root_digest=to_message(root.digest)
+    )
+    for name, value in properties:
+        message.platform.properties.add(name=name, value=value)
+    data = message.SerializeToString(deterministic=True)
+    blobs = {Digest.of(one): one for one in (data, told, parameters)}
+    return Encoded(Digest.of(data), root, {**root.directories, **blobs})
 
-    outputs: Mapping[str, Digest]
-    info: Mapping[str, Json] = field(default_factory=dict)
+
+def _needed(result: ActionResult) -> list[Digest]:
+    dispensable = DERIVED if LAYER in result.outputs else frozenset()
+    return [digest for name, digest in result.outputs.items() if name not in dispensable]
+
+
+class Held(Protocol):
+    """What can say which blobs it does not hold."""
+
+    def missing(self, digests: Iterable[Digest]) -> set[Digest]:
+        """Those of `digests` that are not held."""
 
 
 class ActionCache:
@@ -63,7 +134,7 @@ class ActionCache:
     def _path(self, action: Action) -> Path:
         return self.root / f"{action.digest.hex}.json"
 
-    def lookup(self, action: Action, blobs: BlobStore) -> ActionResult | None:
+    def lookup(self, action: Action, blobs: Held) -> ActionResult | None:
         """The result of `action` if it is known and `blobs` still holds its outputs."""
         try:
             document = json.loads(self._path(action).read_bytes())
@@ -74,7 +145,7 @@ class ActionCache:
         except (IntegrityError, ValueError, KeyError, TypeError, IndexError, AttributeError):
             # A damaged entry is a miss: the action runs again and writes a good one.
             return None
-        return None if blobs.missing(result.outputs.values()) else result
+        return None if blobs.missing(_needed(result)) else result
 
     def store(self, action: Action, result: ActionResult) -> None:
         """Remember `result`."""
@@ -94,18 +165,3 @@ class ActionCache:
         with (folder / action.digest.hex).open("w") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
             yield
-
-    def run(
-        self, action: Action, blobs: BlobStore, work: Callable[[], ActionResult]
-    ) -> tuple[ActionResult, bool]:
-        """The result of `action`, and whether it came from the cache; `work` runs on a miss."""
-        found = self.lookup(action, blobs)
-        if found is not None:
-            return found, True
-        with self.exclusive(action):
-            found = self.lookup(action, blobs)
-            if found is not None:
-                return found, True
-            result = work()
-            self.store(action, result)
-            return result, False

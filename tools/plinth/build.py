@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,6 @@ from plinth.accelerator.layers import accelerator_layers, linker_layer
 from plinth.accelerator.lock import choose
 from plinth.base.build import choose_base, ensure_base
 from plinth.base.model import Base
-from plinth.base.unpack import interpreter
 from plinth.closed import ensure_closed
 from plinth.config import Config
 from plinth.elf.closure import Rules
@@ -26,12 +24,13 @@ from plinth.oci.layout import tag
 from plinth.oci.model import TITLE, Layer
 from plinth.record import Record, inputs_of, write_record
 from plinth.report import Progress
+from plinth.run import known, lacking
+from plinth.session import session
 from plinth.spec.accelerator import CPU
 from plinth.spec.base import BaseSpec, DebianRootfs, SdistBuild, load_base
 from plinth.spec.image import ImageSpec, load_image
 from plinth.wheel.admit import admit
-from plinth.wheel.bytecode import Compiler
-from plinth.wheel.layer import WheelFile, grouped, wheel_layer
+from plinth.wheel.layer import WheelFile, grouped, layer_action, wheel_layer
 from plinth.wheel.sdist import build_wheel
 from plinth.workspace import Workspace
 
@@ -50,11 +49,6 @@ class Built:
     image: Image
 
 
-def default_jobs() -> int:
-    """How many steps run at once where nobody says: the CPUs this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
 def build_image(
     ws: Workspace,
     image_id: str,
@@ -63,17 +57,25 @@ def build_image(
     base: str = "",
     accelerator: str = "",
     jobs: int,
+    download: str = "",
     progress: Progress,
 ) -> Built:
     """Build `image_id` and tag it in the layout.
 
     `base` insists on one base; empty takes the specification's, or its fallback where the
     inputs of the first cannot be had. `accelerator` insists on a set likewise. `jobs` changes
-    speed and no byte.
+    speed and no byte. `download` says what a remote cache sends, see `RemoteSettings`.
 
     Raises:
         PlinthError: a specification, lock, input or build step is not usable.
     """
+    with session(ws, config, jobs=jobs, download=download, progress=progress) as opened:
+        return _built(opened, image_id, base, accelerator, config, progress)
+
+
+def _built(
+    ws: Workspace, image_id: str, base: str, accelerator: str, config: Config, progress: Progress
+) -> Built:
     spec = load_image(ws.images, image_id)
     lock = stale.check(ws, image_id)
     base_name, reason = choose_base(ws, spec.base, config=config, insist=base)
@@ -84,20 +86,24 @@ def build_image(
         store.prepare()
         store.sweep()
     extra_wheels = extra_lock.wheels if extra_lock else ()
-    fetch_files(ws, config, [*lock.packages, *extra_wheels], admit=_admit, progress=progress)
-    built_base = ensure_base(ws, base_name, config=config, jobs=jobs, progress=progress)
+
+    def fetch(packages: Sequence[LockedPackage]) -> None:
+        fetch_files(ws, config, packages, admit=_admit, progress=progress)
+
+    built_base = ensure_base(ws, base_name, config=config, progress=progress)
     base_spec = load_base(ws.bases, base_name)
-    wheels = [
-        _wheel(ws, package, built_base, base_spec.sdists.get(package.name))
-        for package in [*layer_order(ws, spec, lock), *extra_wheels]
-    ]
+    packages = [*layer_order(ws, spec, lock), *extra_wheels]
+    wheels = {
+        _wheel(ws, package, built_base, base_spec.sdists.get(package.name), fetch): package
+        for package in packages
+    }
     layers = [*built_base.layers, contract.contract_layer(ws)]
     above = _os_layers(ws, spec, base_spec, config, progress)
     if extra is not None and extra_lock is not None:
         above += accelerator_layers(ws, extra, extra_lock, config=config, progress=progress)
     # The linker's configuration comes on top of all.
     room = MAX_LAYERS - len(layers) - len(above) - 1
-    layers += _wheel_layers(ws, grouped(wheels, room), built_base, jobs)
+    layers += _wheel_layers(ws, grouped([*wheels], room), built_base, wheels, fetch)
     # Last, so that images with and without them share all that is below.
     layers += above
     rules = Rules(spec.dlopen, frozenset(spec.host))
@@ -206,25 +212,53 @@ def _admit(path: Path, package: LockedPackage) -> None:
         admit(path, package.file.name, package.name, package.version)
 
 
+Fetch = Callable[[Sequence[LockedPackage]], None]
+"""Brings the files of packages into the store."""
+
+
 def _wheel(
-    ws: Workspace, package: LockedPackage, base: Base, settings: SdistBuild | None
+    ws: Workspace, package: LockedPackage, base: Base, settings: SdistBuild | None, fetch: Fetch
 ) -> WheelFile:
     if package.is_sdist:
         environment = settings.environment if settings else {}
-        return build_wheel(ws, package, base, environment=environment)
+        return build_wheel(
+            ws, package, base, environment=environment, fetch=lambda: fetch([package])
+        )
     return WheelFile(package.name, package.version, package.file.name, package.file.digest)
 
 
 def _wheel_layers(
-    ws: Workspace, groups: Sequence[tuple[WheelFile, ...]], base: Base, jobs: int
+    ws: Workspace,
+    groups: Sequence[tuple[WheelFile, ...]],
+    base: Base,
+    packages: Mapping[WheelFile, LockedPackage],
+    fetch: Fetch,
 ) -> list[Layer]:
     """A layer for each group of wheels, in the order given; the largest are begun first."""
-    with (
-        Compiler(lambda: interpreter(ws, base), jobs) as compiler,
-        ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="layer") as pool,
-    ):
-        waiting = {
-            group: pool.submit(wheel_layer, ws, group, base.interpreter, compiler)
-            for group in sorted(groups, key=lambda group: -sum(w.digest.size for w in group))
-        }
-        return [waiting[group].result() for group in groups]
+    assert ws.session is not None  # noqa: S101 - of `build_image`
+
+    def sources(group: Sequence[WheelFile]) -> list[LockedPackage]:
+        # The wheel of an sdist is the output of an action, and nowhere else.
+        return [packages[wheel] for wheel in group if not packages[wheel].is_sdist]
+
+    def make(group: tuple[WheelFile, ...]) -> Layer:
+        return wheel_layer(ws, group, base, fetch=lambda: fetch(sources(group)))
+
+    with ThreadPoolExecutor(ws.session.at_once, thread_name_prefix="layer") as pool:
+        try:
+            held = pool.map(lambda group: known(ws, layer_action(group, base)), groups)
+            to_do = [group for group, there in zip(groups, held, strict=True) if not there]
+            wanted = [package for group in to_do for package in sources(group)]
+            absent = lacking(ws, [package.file.digest for package in wanted])
+            fetch([package for package in wanted if package.file.digest in absent])
+            waiting = {
+                group: pool.submit(make, group)
+                for group in sorted(groups, key=lambda group: -sum(w.digest.size for w in group))
+            }
+            return [waiting[group].result() for group in groups]
+        except BaseException:
+            # What has begun elsewhere is not to go on, nor is what waits here.
+            if ws.session.remote is not None:
+                ws.session.remote.cancel()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from plinth.actions import Action, ActionResult
+from plinth.actions import Action
 from plinth.elf.closure import Finding, Rules, check
-from plinth.elf.scan import scan
 from plinth.errors import ClosureError
 from plinth.oci.model import Layer
+from plinth.result import ActionResult
+from plinth.run import run
+from plinth.scans import scan, scan_inputs
 from plinth.workspace import Workspace
-
-VERSION = 2
-"""Raised whenever the check could judge the same layers differently."""
 
 _SHOWN = 20
 
@@ -29,8 +28,7 @@ def ensure_closed(
     """
     action = Action(
         "elf-closure",
-        VERSION,
-        {f"{number:03}": layer.digest for number, layer in enumerate(layers)},
+        scan_inputs(ws, layers),
         {
             "names": [layer.name for layer in layers],
             "dlopen": list(rules.dlopen),
@@ -55,7 +53,7 @@ def ensure_closed(
             )
         return ActionResult({}, {"notes": list(notes)})
 
-    result, _ = ws.actions.run(action, ws.cache, work)
+    result, _ = run(ws, action, work=work)
     notes = result.info["notes"]
     return [str(note) for note in notes] if isinstance(notes, list) else []
 

@@ -131,9 +131,10 @@ def build(
 ) -> None:
     """Build one image and show its layers; see `plinth.build.build_image`."""
     from plinth import config
-    from plinth.build import build_image, default_jobs
+    from plinth.build import build_image
     from plinth.lease import adding
     from plinth.report import human_size, show_layers, working
+    from plinth.session import default_jobs
 
     with adding(ws.build), working(f"building {image_id}") as progress:
         built = build_image(

@@ -7,19 +7,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from plinth.actions import Action, ActionResult
+from plinth.actions import Action
 from plinth.base.model import PREFIX
 from plinth.digest import Digest
-from plinth.elf.scan import remember
 from plinth.errors import PlinthError
 from plinth.layer import gzip
 from plinth.layer.owner import DOCKERUSER, ROOT, Owner
-from plinth.layer.writer import LayerWriter
 from plinth.oci.image import Runtime
 from plinth.oci.model import Layer
+from plinth.run import run
 from plinth.workspace import Workspace
 
-VERSION = 1
 APP_ROOT = "/var/azureml-app"
 
 RUNTIME = Runtime(
@@ -88,25 +86,20 @@ def contract_layer(ws: Workspace) -> Layer:
             )
     action = Action(
         "contract-layer",
-        VERSION,
         {path: Digest.of(data) for path, data in contents.items()},
         {
             "compressor": gzip.COMPRESSOR,
             "folders": [[path, mode, *owner] for path, mode, owner in _FOLDERS],
             "files": [[path, mode, *owner] for path, mode, owner in _FILES],
         },
+        ("layer", "scan"),
     )
 
-    def work() -> ActionResult:
-        with LayerWriter(ws.layout) as writer:
-            for path, mode, owner in _FOLDERS:
-                writer.directory(path, mode, owner)
-            for path, mode, owner in _FILES:
-                writer.file(path, contents[path], mode, owner)
-            layer = writer.commit("contract")
-        return remember(ws, layer)
+    def keep() -> None:
+        for data in contents.values():
+            ws.cache.put(data)
 
-    result, hit = ws.actions.run(action, ws.layout, work)
+    result, hit = run(ws, action, prepare=keep)
     return Layer.of("contract", result, hit=hit)
 
 

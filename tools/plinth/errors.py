@@ -197,3 +197,7 @@ class RemoteError(PlinthError):
     def absent(self) -> bool:
         """Whether the server merely does not hold what was asked for."""
         return self.code == "NOT_FOUND"
+
+
+class StepError(PlinthError):
+    """A step that refused its inputs where it ran; `what` is all that it said."""

@@ -68,7 +68,7 @@ def explain_image(
             wheel = cached_wheel(ws, package, known_base, settings.environment if settings else {})
         else:
             wheel = WheelFile(package.name, package.version, package.file.name, package.file.digest)
-        layer = cached_layer(ws, wheel, known_base.interpreter) if wheel else None
+        layer = cached_layer(ws, wheel, known_base) if wheel else None
         if layer is None:
             missing.append(package)
         else:

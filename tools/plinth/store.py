@@ -12,12 +12,16 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
 from plinth.digest import CHUNK, Digest
 from plinth.errors import IntegrityError
+
+LAYER = "layer"
+"""The output of a step that is a layer."""
 
 # Linux takes at most 1,024 buffers in one writev.
 _IOV = 512
@@ -219,6 +223,26 @@ class BlobStore:
         """A writer for one new blob; use it in a `with` block."""
         self.prepare()
         return BlobWriter(self)
+
+
+@dataclass(frozen=True)
+class Stores:
+    """The two stores of a workspace: layers go into the layout, all else into the cache."""
+
+    layout: BlobStore
+    cache: BlobStore
+
+    def of(self, output: str) -> BlobStore:
+        """Where the output of that name belongs."""
+        return self.layout if output == LAYER else self.cache
+
+    def missing(self, digests: Iterable[Digest]) -> set[Digest]:
+        """Those of `digests` that neither holds."""
+        return self.layout.missing(self.cache.missing(digests))
+
+    def path(self, digest: Digest) -> Path:
+        """Where the blob is; in the cache, where neither holds it."""
+        return (self.layout if self.layout.has(digest) else self.cache).path(digest)
 
 
 @contextlib.contextmanager

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from plinth.actions import ActionCache
 from plinth.errors import PlinthError
-from plinth.store import BlobStore
+from plinth.store import BlobStore, Stores
+
+if TYPE_CHECKING:
+    from plinth.actions import ActionCache
+    from plinth.session import Session
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """A checkout (`root`, with images/, base/, locks/) and where it builds (`build`)."""
+    """A checkout (`root`, with images/, base/, locks/) and where it builds (`build`); `session` is
+    what the steps of a build under way share (`plinth.session`)."""
 
     root: Path
     build: Path
+    session: Session | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def find(cls, start: Path | None = None) -> Workspace:
@@ -66,6 +72,14 @@ class Workspace:
         return BlobStore(self.build / "cache")
 
     @cached_property
+    def stores(self) -> Stores:
+        """Both, for what may be in either."""
+        return Stores(self.layout, self.cache)
+
+    @cached_property
     def actions(self) -> ActionCache:
         """Results of build steps."""
+        # Later than the rest: commands that build nothing shall not load the protocol's messages.
+        from plinth.actions import ActionCache
+
         return ActionCache(self.build / "cache" / "actions")

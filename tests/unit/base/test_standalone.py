@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from debs import Entry, flipped, folder, hardlink, packed, serving, symlink, tarred
+from plinth.base.python_archive import read_standalone
 from plinth.base.python_tree import TreeFile
-from plinth.base.standalone import fetch, read_archive
+from plinth.base.standalone import fetch
 from plinth.config import Config
 from plinth.digest import Digest
 from plinth.errors import FetchError, IntegrityError, PackageError
@@ -47,8 +48,7 @@ def store(tmp_path: Path) -> BlobStore:
 
 
 def read(store: BlobStore, data: bytes) -> list[TreeFile]:
-    store.put(data)
-    return read_archive(pinned(data), store)
+    return read_standalone(store.path(store.put(data)), "3.7", ASSET)
 
 
 def test_the_tree_is_the_install_folder_filtered(store: BlobStore) -> None:
@@ -99,7 +99,7 @@ def test_a_hostile_entry_is_refused_by_its_name(
 
 
 def test_too_much_altogether_is_refused(store: BlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("plinth.base.standalone._MAX", 1000)
+    monkeypatch.setattr("plinth.base.python_archive._MAX", 1000)
     with pytest.raises(PackageError) as raised:
         read(store, archive(Entry("python/build/huge", bytes(1000))))
     assert raised.value.what == "unpacks to more than 1000 bytes"

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from plinth.base.python_source import open_source
-from plinth.base.python_tree import TreeFile, tree_digest
+from plinth.base.python_archive import read_written
+from plinth.base.python_source import pack
+from plinth.base.python_tree import TreeFile, tree_digest, write_tree
 from plinth.base.stored_tree import keep_tree, read_stored, take_tree, tree_blobs
 from plinth.config import Config
 from plinth.digest import Digest, Json, canonical_json
@@ -103,27 +104,26 @@ def test_a_machine_without_the_interpreter_takes_the_stored_one(
 ) -> None:
     ws = Workspace(tmp_path, tmp_path / "build")
     python = FoundPython("3.7")
-    with (
-        pytest.raises(InterpreterError, match=r"no CPython 3\.7"),
-        open_source(ws, python, tree_digest(TREE), nowhere),
-    ):
-        pass
+    with pytest.raises(InterpreterError, match=r"no CPython 3\.7"):
+        pack(ws, python, tree_digest(TREE), nowhere)
     tree = keep_tree(ws.cache, TREE)
-    with open_source(ws, python, tree, nowhere) as (files, executable):
-        assert files == TREE
-        assert executable.read_bytes() == TREE[1].data
-        assert executable.stat().st_mode & 0o777 == 0o755
-        assert (executable.parent / "python").resolve() == executable.resolve()
-    assert not executable.exists()
+    archive = pack(ws, python, tree, nowhere)
+    files = read_written(ws.cache.path(archive), "3.7", "python")
+    assert files == TREE
+    write_tree(files, tmp_path / "run")
+    executable = tmp_path / "run" / "bin" / "python3.7"
+    assert executable.read_bytes() == TREE[1].data
+    assert executable.stat().st_mode & 0o777 == 0o755
+    assert (executable.parent / "python").resolve() == executable.resolve()
 
 
-def test_what_fails_while_the_interpreter_is_used_is_not_taken_for_its_absence(
-    tmp_path: Path, nowhere: Config
-) -> None:
+def test_a_damaged_archive_of_an_interpreter_is_named(tmp_path: Path, nowhere: Config) -> None:
     ws = Workspace(tmp_path, tmp_path / "build")
     tree = keep_tree(ws.cache, TREE)
-    with (
-        pytest.raises(InterpreterError, match="while compiling"),
-        open_source(ws, FoundPython("3.7"), tree, nowhere),
-    ):
-        raise InterpreterError("while compiling")
+    path = ws.cache.path(pack(ws, FoundPython("3.7"), tree, nowhere))
+    data = path.read_bytes()
+    for damaged in (data[:-8], data[: len(data) // 2], b"no archive", b""):
+        path.write_bytes(damaged)
+        with pytest.raises(IntegrityError, match="damaged archive") as raised:
+            read_written(path, "3.7", "python")
+        assert raised.value.where == "python"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import io
 import itertools
-import json
 import tarfile
 import tempfile
 import zlib
@@ -17,13 +16,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elves import shared, static
-from plinth.actions import ActionResult
+from plinth.compilers import LocalCompilers
 from plinth.digest import CHUNK
 from plinth.elf.read import MAGIC, ElfFile
-from plinth.elf.scan import LayerScan, _action, _parsed, _read, remember, scan
+from plinth.elf.scan import LayerScan, read_scan
 from plinth.errors import IntegrityError
 from plinth.layer.writer import LayerWriter
 from plinth.oci.model import Layer
+from plinth.result import ActionResult
+from plinth.scans import scan, scan_action
+from plinth.steps.model import Work
 from plinth.workspace import Workspace
 
 
@@ -82,7 +84,7 @@ def test_the_writers_scan_is_what_reading_the_layer_gives(ws: Workspace) -> None
         layer = writer.commit("demo")
     found = layer.scan
     assert found is not None
-    assert found == _read(ws, layer)
+    assert found == read_scan(ws.layout.path(layer.digest), layer.name)
     crc = f"{len(data)}-{zlib.crc32(data):08x}"
     assert found.objects["usr/liba.so"] == ElfFile(**{**vars(LIBRARY), "identity": crc})
     assert found.objects["usr/spliced.so"] == found.objects["usr/liba.so"]
@@ -101,7 +103,7 @@ def test_a_spliced_object_is_seen_however_its_pieces_are_cut(cuts: list[int]) ->
             splice(writer, "liba.so", data, sorted(cut for cut in cuts if cut <= len(data)))
             splice(writer, "note", MAGIC[:3], [1])
             layer = writer.commit("demo")
-        assert layer.scan == _read(ws, layer)
+        assert layer.scan == read_scan(ws.layout.path(layer.digest), layer.name)
         assert set(layer.scan.objects if layer.scan else ()) == {"liba.so"}
 
 
@@ -129,7 +131,7 @@ def test_damaged_objects_are_none(ws: Workspace) -> None:
             writer.file(path, content)
             splice(writer, f"spliced/{path}", content)
         layer = writer.commit("demo")
-    assert layer.scan == _read(ws, layer) == LayerScan()
+    assert layer.scan == read_scan(ws.layout.path(layer.digest), layer.name) == LayerScan()
 
 
 def foreign(ws: Workspace, entries: Sequence[tuple[str, bytes, str, bytes]]) -> Layer:
@@ -158,7 +160,7 @@ def test_hard_links_are_the_object_they_link(ws: Workspace) -> None:
             ("usr/device", b"", "", tarfile.CHRTYPE),
         ],
     )
-    found = _read(ws, layer)
+    found = read_scan(ws.layout.path(layer.digest), layer.name)
     assert set(found.objects) == {"usr/liba.so", "usr/hard.so", "usr/harder.so"}
     assert found.objects["usr/harder.so"] == found.objects["usr/liba.so"]
     assert found.objects["usr/liba.so"].soname == "liba.so.1"
@@ -168,7 +170,7 @@ def test_hard_links_are_the_object_they_link(ws: Workspace) -> None:
 def test_an_object_longer_than_a_piece_is_read_whole(ws: Workspace) -> None:
     data = library() + bytes(CHUNK)
     layer = foreign(ws, [("liba.so", data, "", tarfile.REGTYPE)])
-    found = _read(ws, layer).objects["liba.so"]
+    found = read_scan(ws.layout.path(layer.digest), layer.name).objects["liba.so"]
     assert found.identity == f"{len(data)}-{zlib.crc32(data):08x}"
     assert found.provides == ("A_1",)
 
@@ -179,7 +181,7 @@ def test_a_damaged_layer_is_named(ws: Workspace, keep: int) -> None:
     path = ws.layout.path(layer.digest)
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(IntegrityError) as raised:
-        _read(ws, layer)
+        read_scan(ws.layout.path(layer.digest), layer.name)
     assert raised.value.where == "foreign"
     assert raised.value.what.startswith("unreadable layer: ")
 
@@ -200,7 +202,7 @@ SCANS = st.builds(
 
 @given(SCANS)
 def test_a_scan_comes_back_from_json_as_it_was(found: LayerScan) -> None:
-    assert _parsed(json.loads(found.to_json())) == found
+    assert LayerScan.from_json(found.to_json()) == found
 
 
 def test_the_json_is_fixed() -> None:
@@ -215,9 +217,22 @@ def test_what_the_writer_saw_is_kept_and_the_layer_not_read_again(ws: Workspace)
     with LayerWriter(ws.layout) as writer:
         writer.file("liba.so", library())
         layer = writer.commit("demo")
-    result = remember(ws, layer)
-    assert result == layer.result()
+    compilers = LocalCompilers(ws, 1)
+    result = Work({}, {}, ws.stores, compilers).made(layer)
+    assert result.outputs["layer"] == layer.digest
     ws.layout.path(layer.digest).unlink()
+    assert scan(ws, Layer.of("demo", result, hit=True)) == layer.scan
+
+
+def test_a_lost_scan_is_made_again_from_the_layer(ws: Workspace) -> None:
+    with LayerWriter(ws.layout) as writer:
+        writer.file("liba.so", library())
+        layer = writer.commit("demo")
+    result = Work({}, {}, ws.stores, LocalCompilers(ws, 1)).made(layer)
+    for damage in (b"{", b""):
+        ws.cache.path(result.outputs["scan"]).write_bytes(damage)
+        assert scan(ws, Layer.of("demo", result, hit=True)) == layer.scan
+    ws.cache.path(result.outputs["scan"]).unlink()
     assert scan(ws, Layer.of("demo", result, hit=True)) == layer.scan
 
 
@@ -226,7 +241,7 @@ def test_a_layer_whose_scan_is_not_known_is_read_once(ws: Workspace) -> None:
     assert set(scan(ws, layer).objects) == {"liba.so"}
     ws.layout.path(layer.digest).unlink()
     assert set(scan(ws, layer).objects) == {"liba.so"}
-    known = ws.actions.lookup(_action(layer), ws.cache)
+    known = ws.actions.lookup(scan_action(layer.digest), ws.stores)
     assert isinstance(known, ActionResult)
     ws.cache.path(known.outputs["scan"]).unlink()
     with pytest.raises(IntegrityError, match="unreadable layer"):

@@ -12,12 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from plinth.actions import Action, ActionResult
+from plinth.actions import Action
 from plinth.base.python_tree import TreeFile
 from plinth.base.stored_tree import keep_tree, read_stored
 from plinth.cli import main
 from plinth.digest import Digest
-from plinth.elf.scan import scan
 from plinth.errors import IntegrityError, LayoutError, PlinthError
 from plinth.layer.writer import LayerWriter
 from plinth.lease import adding, removing
@@ -28,6 +27,9 @@ from plinth.oci.model import INDEX, Descriptor, Layer
 from plinth.oci.referrers import attach_to_layout
 from plinth.oci.select import REF_NAME
 from plinth.oci.validate import validate
+from plinth.result import ActionResult
+from plinth.run import run
+from plinth.scans import scan
 from plinth.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -69,7 +71,7 @@ def layer(ws: Workspace, content: str) -> Layer:
             writer.file("x", content.encode())
             return writer.commit(content).result()
 
-    result, hit = ws.actions.run(Action("wheel-layer", 1, {}, {"x": content}), ws.layout, work)
+    result, hit = run(ws, Action("wheel-layer", {}, {"x": content}, ("layer",)), work=work)
     made = Layer.of(content, result, hit=hit)
     scan(ws, made)
     return made
@@ -202,7 +204,7 @@ def test_wheels_built_from_sdists_stay_while_a_lock_has_the_sdist(ws: Workspace)
         blob = ws.cache.put(filename.encode())
         results[filename] = blob
         made = ActionResult({"wheel": blob}, {"filename": filename})
-        ws.actions.store(Action("sdist-wheel", 1, {"sdist": blob}), made)
+        ws.actions.store(Action("sdist-wheel", {"sdist": blob}), made)
     lock = ws.locks / "minimal" / "pylock.toml"
     sdist = SDIST.format(digest=Digest.of(b"sdist"))
     lock.write_text(lock.read_text().replace("[tool.plinth]", f"{sdist}\n[tool.plinth]", 1))
@@ -218,7 +220,7 @@ def test_an_sbom_stays_while_its_image_does(ws: Workspace) -> None:
     for name, digest in (("live", made.manifest.digest.hex), ("dead", "0" * 64), ("gone", "")):
         about = {"metadata": {"component": {"hashes": [{"alg": "SHA-256", "content": digest}]}}}
         blob = ws.cache.put(json.dumps(about).encode())
-        results[name] = Action("sbom", 1, {}, {"x": name})
+        results[name] = Action("sbom", {}, {"x": name})
         ws.actions.store(results[name], ActionResult({"sbom": blob}))
         if not digest:
             ws.cache.path(blob).unlink()
@@ -235,14 +237,14 @@ def test_of_results_that_cannot_be_told_apart_the_newest_stay(ws: Workspace) -> 
     age(ws)
     then = time.time() - 3 * HOUR
     for number in range(40):
-        action = Action("elf-closure", 1, {}, {"number": number})
+        action = Action("elf-closure", {}, {"number": number})
         ws.actions.store(action, ActionResult({}, {"notes": []}))
         path = ws.actions.root / f"{action.digest.hex}.json"
         os.utime(path, (then + number, then + number))
     found = collect(ws, delete=True, waiting=never)
     assert len(found) == 24
     for number in range(40):
-        action = Action("elf-closure", 1, {}, {"number": number})
+        action = Action("elf-closure", {}, {"number": number})
         assert (ws.actions.lookup(action, ws.cache) is None) == (number < 24)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime
 import hashlib
 import hmac
@@ -348,6 +349,8 @@ def test_nothing_listens_after_the_block_and_kept_connections_end(domain: Domain
         kept = socket.create_connection(("127.0.0.1", port))
     with kept:
         kept.settimeout(10)
-        assert kept.recv(1) == b""
+        # Ended by a reset or not: what matters is that nobody answers.
+        with contextlib.suppress(ConnectionResetError):
+            assert kept.recv(1) == b""
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port)).close()

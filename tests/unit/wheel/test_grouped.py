@@ -16,7 +16,8 @@ from plinth.digest import Digest
 from plinth.errors import LayoutError
 from plinth.oci.model import Layer
 from plinth.store import BlobStore
-from plinth.wheel.layer import WheelFile, grouped, splice
+from plinth.wheel.layer import WheelFile, grouped, title
+from plinth.wheel.splice import WheelSource, splice
 
 SITE = "opt/python/lib/python3.7/site-packages"
 Entry = tuple[bytes, int, tuple[int, int], bytes | None]
@@ -110,7 +111,8 @@ def stored(cache: BlobStore, path: Path) -> WheelFile:
 
 
 def spliced(cache: BlobStore, layers: BlobStore, *files: WheelFile) -> tuple[Layer, list[str]]:
-    layer = splice(cache, layers, files, "3.7", None)
+    sources = [WheelSource(cache.path(file.digest), file.filename) for file in files]
+    layer = splice(layers, sources, "3.7", None)
     return layer, list(tree(layers, layer))
 
 
@@ -167,7 +169,7 @@ def test_a_layer_of_several_holds_what_theirs_hold(
     assert found == union
     assert found["opt/python/bin/run"][1] == 0o755
     assert found[f"{SITE}/space/c.py"][3] == b"y = 2\n" * 99
-    assert layer.name == "a 1.0 and 2 more"
+    assert title(three) == "a 1.0 and 2 more"
     # Each folder comes before what is in it, though three wheels share it.
     for number, path in enumerate(paths):
         parent = path.rpartition("/")[0]

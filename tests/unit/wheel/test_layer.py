@@ -16,16 +16,14 @@ from plinth.errors import InterpreterError, WheelError
 from plinth.oci.model import Layer
 from plinth.store import BlobStore
 from plinth.wheel.bytecode import Compiler
-from plinth.wheel.layer import WheelFile, splice
+from plinth.wheel.splice import WheelSource, splice
 
 SITE = "opt/python/lib/python3.7/site-packages"
 
 
 def spliced(tmp_path: Path, path: Path, compiler: Compiler | None = None) -> tuple[Layer, Path]:
-    cache, layers = BlobStore(tmp_path / "cache"), BlobStore(tmp_path / "layers")
-    name, version = path.name.split("-")[:2]
-    wheel = WheelFile(name, version, path.name, cache.put_file(path))
-    layer = splice(cache, layers, [wheel], "3.7", compiler)
+    layers = BlobStore(tmp_path / "layers")
+    layer = splice(layers, [WheelSource(path, path.name)], "3.7", compiler)
     return layer, layers.path(layer.digest)
 
 

@@ -5,21 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from plinth.accelerator.lock import AcceleratorLock, how_to_obtain, source_of
-from plinth.actions import Action, ActionResult
+from plinth.actions import Action
 from plinth.config import Config
 from plinth.debian.layers import package_layers
-from plinth.elf.closure import Tree as Objects
-from plinth.elf.ldcache import cache_bytes
-from plinth.elf.scan import LayerScan, remember, scan
 from plinth.layer import gzip
-from plinth.layer.writer import LayerWriter
 from plinth.oci.model import Layer
 from plinth.report import Progress
+from plinth.run import run
+from plinth.scans import keep_scans, scan_inputs
 from plinth.spec.accelerator import Accelerator
 from plinth.workspace import Workspace
-
-LINKER_VERSION = 3
-"""Raised whenever the code here would give another configuration for the same layers."""
 
 
 def accelerator_layers(
@@ -52,21 +47,9 @@ def linker_layer(ws: Workspace, layers: Sequence[Layer], spec: Accelerator) -> L
     content = "".join(f"{folder}\n" for folder in spec.folders)
     action = Action(
         "linker-layer",
-        LINKER_VERSION,
-        {f"{number:03}": layer.digest for number, layer in enumerate(layers)},
+        scan_inputs(ws, layers),
         {"settings": content, "name": settings, "compressor": gzip.COMPRESSOR},
+        ("layer", "scan"),
     )
-
-    def work() -> ActionResult:
-        scans = [(layer.name, scan(ws, layer)) for layer in layers]
-        scans.append((name, LayerScan(settings={settings: content})))
-        cache = cache_bytes(Objects.of(scans).cached())
-        with LayerWriter(ws.layout) as writer:
-            for folder in ("etc", "etc/ld.so.conf.d"):
-                writer.directory(folder)
-            writer.file("etc/ld.so.cache", cache)
-            writer.file(settings, content.encode())
-            return remember(ws, writer.commit(name))
-
-    result, hit = ws.actions.run(action, ws.layout, work)
+    result, hit = run(ws, action, prepare=lambda: keep_scans(ws, layers))
     return Layer.of(name, result, hit=hit)

@@ -12,7 +12,7 @@ from sigstore.models import Bundle
 from sigstore.sign import Signer, SigningContext
 
 from plinth import __version__
-from plinth.actions import Action, ActionResult
+from plinth.actions import Action
 from plinth.attest.git import git_state
 from plinth.attest.identity import identity_token
 from plinth.attest.materials import materials
@@ -29,6 +29,8 @@ from plinth.oci.model import MANIFEST, Descriptor
 from plinth.oci.referrers import attach_to_layout
 from plinth.record import Record, inputs_of, read_record
 from plinth.report import Progress
+from plinth.result import ActionResult
+from plinth.run import run
 from plinth.sbom.make import sbom_of
 from plinth.store import atomic_write
 from plinth.verify.bundle import log_index
@@ -99,18 +101,19 @@ def _sbom(ws: Workspace, image_id: str, provenance: Provenance) -> bytes:
     """The image's SBOM, made once: it is a function of the manifest and the locks."""
     action = Action(
         "sbom",
-        SBOM_VERSION,
         {
             "manifest": Digest.of(provenance.manifest),
             **{path: Digest.of(data) for path, data in provenance.sources.items()},
         },
         {"plinth": __version__},
+        ("sbom",),
+        SBOM_VERSION,
     )
 
     def work() -> ActionResult:
         return ActionResult({"sbom": ws.cache.put(sbom_of(ws, image_id))})
 
-    result, _ = ws.actions.run(action, ws.cache, work)
+    result, _ = run(ws, action, work=work)
     return ws.cache.get(result.outputs["sbom"])
 
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from plinth.actions import Action, ActionResult
-from plinth.base import python_layer as python_module
-from plinth.base import rootfs as rootfs_module
+from plinth.actions import Action
 from plinth.base.lock import BaseLock, read_lock
 from plinth.base.model import Base, Interpreter
+from plinth.base.python_source import archive_action, pack
 from plinth.config import Config
 from plinth.digest import Digest
-from plinth.elf.scan import remember
 from plinth.errors import FetchError, InterpreterError, Problem, SpecError
 from plinth.layer import gzip
 from plinth.oci.model import Layer
 from plinth.report import Progress, human_size
+from plinth.result import ActionResult
+from plinth.run import run
 from plinth.spec.base import (
     BaseSpec,
     DebianRootfs,
@@ -94,7 +94,7 @@ def _answers(ws: Workspace, rootfs: ImageRootfs, urls: Sequence[str]) -> bool:
     return answer
 
 
-def ensure_base(ws: Workspace, name: str, *, config: Config, jobs: int, progress: Progress) -> Base:
+def ensure_base(ws: Workspace, name: str, *, config: Config, progress: Progress) -> Base:
     """The base `name`, its layers in the layout; built where they are not.
 
     Raises:
@@ -105,7 +105,7 @@ def ensure_base(ws: Workspace, name: str, *, config: Config, jobs: int, progress
     spec = load_base(ws.bases, name)
     lock = read_lock(ws, spec)
     system = _system(ws, spec, lock, config, progress)
-    python, tree = _python(ws, spec, lock, config, jobs, progress)
+    python, tree = _python(ws, spec, lock, config, progress)
     return Base(name, (system, python), Interpreter(spec.python.version, tree))
 
 
@@ -118,13 +118,14 @@ def planned_base(ws: Workspace, name: str) -> Base | None:
     spec = load_base(ws.bases, name)
     lock = read_lock(ws, spec)
     tree = _interpreter(spec, lock)
-    python = ws.actions.lookup(_python_action(spec, tree), ws.layout)
+    archive = _planned_archive(ws, spec, tree)
+    python = ws.actions.lookup(_python_action(spec, archive), ws.stores) if archive else None
     if isinstance(spec.rootfs, ImageRootfs):
         system = (
             _pulled_layer(spec.rootfs, built=False) if ws.layout.has(spec.rootfs.layer) else None
         )
     else:
-        found = ws.actions.lookup(_system_action(lock, spec.rootfs), ws.layout)
+        found = ws.actions.lookup(_system_action(lock, spec.rootfs), ws.stores)
         system = Layer.of(f"{name} system", found, hit=True) if found else None
     if python is None or system is None:
         return None
@@ -135,19 +136,37 @@ def planned_base(ws: Workspace, name: str) -> Base | None:
 def _system_action(lock: BaseLock, rootfs: DebianRootfs) -> Action:
     return Action(
         "debian-rootfs",
-        rootfs_module.VERSION,
         {package.name: package.digest for package in lock.packages},
-        {"compressor": gzip.COMPRESSOR, "omit": sorted(rootfs.omit)},
+        {
+            "compressor": gzip.COMPRESSOR,
+            "filenames": {package.name: package.filename for package in lock.packages},
+            "omit": sorted(rootfs.omit),
+        },
+        ("layer", "scan"),
     )
 
 
-def _python_action(spec: BaseSpec, interpreter: Digest) -> Action:
+def _python_action(spec: BaseSpec, archive: Digest) -> Action:
+    pinned = isinstance(spec.python, StandalonePython)
     return Action(
         "python-layer",
-        python_module.VERSION,
-        {"interpreter": interpreter},
-        {"python": spec.python.version, "compressor": gzip.COMPRESSOR},
+        {"archive": archive},
+        {
+            "compressor": gzip.COMPRESSOR,
+            "filename": spec.python.asset if isinstance(spec.python, StandalonePython) else "",
+            "kind": "standalone" if pinned else "found",
+            "python": spec.python.version,
+        },
+        ("layer", "scan"),
     )
+
+
+def _planned_archive(ws: Workspace, spec: BaseSpec, tree: Digest) -> Digest | None:
+    """The interpreter's archive, if it is known already."""
+    if isinstance(spec.python, StandalonePython):
+        return spec.python.digest
+    found = ws.actions.lookup(archive_action(tree), ws.stores)
+    return found.outputs["archive"] if found else None
 
 
 def _interpreter(spec: BaseSpec, lock: BaseLock) -> Digest:
@@ -169,9 +188,8 @@ def _system(
     if isinstance(spec.rootfs, ImageRootfs):
         return _pulled(ws, spec.rootfs, config, progress)
     rootfs = spec.rootfs
-    action = _system_action(lock, rootfs)
 
-    def work() -> ActionResult:
+    def prepare() -> None:
         from plinth.debian.fetch import fetch_debs
         from plinth.debian.sources import find_sources
 
@@ -183,15 +201,8 @@ def _system(
             again=f"delete locks/base/{spec.name}.toml and run doit lock:base",
         )
         progress(f"building the system layer of {spec.name}")
-        from plinth.debian.deb import read_deb
 
-        debs = {
-            package.name: read_deb(ws.cache.path(package.digest), package.path.rsplit("/", 1)[-1])
-            for package in lock.packages
-        }
-        return remember(ws, rootfs_module.rootfs_layer(ws.layout, debs, spec.name, rootfs.omit))
-
-    result, hit = ws.actions.run(action, ws.layout, work)
+    result, hit = run(ws, _system_action(lock, rootfs), prepare=prepare)
     return Layer.of(f"{spec.name} system", result, hit=hit)
 
 
@@ -219,25 +230,30 @@ def _pulled_layer(rootfs: ImageRootfs, *, built: bool) -> Layer:
 
 
 def _python(
-    ws: Workspace, spec: BaseSpec, lock: BaseLock, config: Config, jobs: int, progress: Progress
+    ws: Workspace, spec: BaseSpec, lock: BaseLock, config: Config, progress: Progress
 ) -> tuple[Layer, Digest]:
     python = spec.python
-    source = _interpreter(spec, lock)
-    action = _python_action(spec, source)
+    tree = _interpreter(spec, lock)
 
-    def work() -> ActionResult:
+    def announce() -> None:
         progress(f"building the Python {python.version} layer of {spec.name}")
-        from plinth.base.python_source import open_source
-        from plinth.wheel.bytecode import Compiler
 
-        with (
-            open_source(ws, python, source, config) as (files, executable),
-            Compiler(lambda: executable, jobs) as compiler,
-        ):
-            layer = python_module.python_layer(
-                ws.layout, files, python.version, compiler, spec.name
-            )
-        return remember(ws, layer)
+    if isinstance(python, StandalonePython):
+        archive = python.digest
 
-    result, hit = ws.actions.run(action, ws.layout, work)
-    return Layer.of(f"{spec.name} python", result, hit=hit), source
+        def prepare() -> None:
+            from plinth.base.standalone import fetch
+
+            fetch(python, config, ws.cache)
+            announce()
+
+    else:
+        prepare = announce
+
+        def work() -> ActionResult:
+            return ActionResult({"archive": pack(ws, python, tree, config)})
+
+        packed, _ = run(ws, archive_action(tree), work=work)
+        archive = packed.outputs["archive"]
+    result, hit = run(ws, _python_action(spec, archive), prepare=prepare)
+    return Layer.of(f"{spec.name} python", result, hit=hit), tree

@@ -37,6 +37,11 @@ class LockedDeb:
     path: str
     digest: Digest
 
+    @property
+    def filename(self) -> str:
+        """The package's file, without its folder."""
+        return self.path.rsplit("/", 1)[-1]
+
 
 @dataclass(frozen=True)
 class BaseLock:

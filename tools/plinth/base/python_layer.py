@@ -14,9 +14,6 @@ from plinth.store import BlobStore
 from plinth.wheel.bytecode import Compiler
 from plinth.wheel.install import bytecode_path
 
-VERSION = 1
-"""Raised whenever the code here would give another layer for the same tree."""
-
 
 def python_layer(
     store: BlobStore, files: Sequence[TreeFile], version: str, compiler: Compiler, name: str

@@ -1,60 +1,47 @@
-"""The interpreter a base is built from: its files, and a copy that runs on this machine."""
+"""The interpreter a base is built from, as the archive that the step takes."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-
+from plinth.actions import Action
 from plinth.base.interpreter import find_python
+from plinth.base.python_archive import write_archive
 from plinth.base.python_tree import TreeFile, read_tree, tree_digest
 from plinth.base.stored_tree import read_stored
 from plinth.config import Config
 from plinth.digest import Digest
 from plinth.errors import InterpreterError
-from plinth.spec.base import FoundPython, StandalonePython
+from plinth.layer import gzip
+from plinth.spec.base import FoundPython
 from plinth.workspace import Workspace
 
 
-@contextlib.contextmanager
-def open_source(
-    ws: Workspace, python: FoundPython | StandalonePython, wanted: Digest, config: Config
-) -> Iterator[tuple[list[TreeFile], Path]]:
-    """The files of the interpreter `wanted` and an executable of it, while the block runs.
+def archive_action(tree: Digest) -> Action:
+    """The action that packs the files of the interpreter `tree` (`python_tree.tree_digest`)."""
+    return Action("interpreter", {"tree": tree}, {"compressor": gzip.COMPRESSOR}, ("archive",))
 
-    A found interpreter is the machine's own, or else a copy that came into the store with an
-    import (`plinth.airgap`).
+
+def pack(ws: Workspace, python: FoundPython, wanted: Digest, config: Config) -> Digest:
+    """The archive of the interpreter `wanted`, in `ws.cache`.
+
+    It is the machine's own, or else a copy that came into the store with an import
+    (`plinth.airgap`).
 
     Raises:
         InterpreterError: the machine's interpreter is another one, or there is none, and the
             store has none either.
-        FetchError: the pinned archive cannot be had.
     """
-    if isinstance(python, StandalonePython):
-        from plinth.base.standalone import fetch, read_archive
-
-        fetch(python, config, ws.cache)
-        files = read_archive(python, ws.cache)
-    else:
-        try:
-            found = _found(python, wanted, config)
-        except InterpreterError:
-            stored = read_stored(ws.cache, wanted)
-            if stored is None:
-                raise
-            files = stored
-        else:
-            yield found
-            return
-    with tempfile.TemporaryDirectory(prefix="plinth-python-") as folder:
-        _write(files, Path(folder))
-        yield files, Path(folder) / "bin" / f"python{python.version}"
+    try:
+        files = _found(python, wanted, config)
+    except InterpreterError:
+        stored = read_stored(ws.cache, wanted)
+        if stored is None:
+            raise
+        files = stored
+    return write_archive(ws.cache, files)
 
 
-def _found(python: FoundPython, wanted: Digest, config: Config) -> tuple[list[TreeFile], Path]:
-    """The files and the executable of this machine's interpreter, if it is the one `wanted`."""
+def _found(python: FoundPython, wanted: Digest, config: Config) -> list[TreeFile]:
+    """The files of this machine's interpreter, if it is the one `wanted`."""
     executable = find_python(python.version, config)
     files = read_tree(executable, python.version)
     found = tree_digest(files)
@@ -68,15 +55,4 @@ def _found(python: FoundPython, wanted: Digest, config: Config) -> tuple[list[Tr
             "doit lock:base: images get other digests), or name the locked one in the "
             f'settings as python."{python.version}"',
         )
-    return files, executable
-
-
-def _write(files: Sequence[TreeFile], folder: Path) -> None:
-    for file in files:
-        path = folder / file.path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if file.target:
-            os.symlink(file.target, path)  # noqa: PTH211 - needs no pathlib object
-        else:
-            path.write_bytes(file.data)
-            path.chmod(file.mode)
+    return files

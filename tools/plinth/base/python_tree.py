@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,6 +85,18 @@ def tree_digest(files: list[TreeFile]) -> Digest:
             ]
         )
     )
+
+
+def write_tree(files: Sequence[TreeFile], folder: Path) -> None:
+    """Write `files` below `folder`, so that the interpreter can run from there."""
+    for file in files:
+        path = folder / file.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if file.target:
+            path.symlink_to(file.target)
+        else:
+            path.write_bytes(file.data)
+            path.chmod(file.mode)
 
 
 def is_wanted(path: str, version: str) -> bool:

@@ -20,9 +20,6 @@ from plinth.layer.writer import LayerWriter
 from plinth.oci.model import Layer
 from plinth.store import BlobStore
 
-VERSION = 3
-"""Raised whenever the code here would give another layer for the same packages."""
-
 HOME = "home/dockeruser"
 _SHADOW = Owner(0, 42)
 # What apt becomes while it downloads; the number is the one Debian reserves for it.

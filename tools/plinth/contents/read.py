@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from plinth.actions import Action, ActionCache, ActionResult
+from plinth.actions import Action, ActionCache
 from plinth.base.model import PREFIX
 from plinth.contents.debs import database, find_debs
 from plinth.contents.files import Files, read_files
@@ -20,6 +20,7 @@ from plinth.contents.model import DIRECTORY, FILE, Entry, FoundSystem, LayerCont
 from plinth.contents.wheels import find_wheels
 from plinth.digest import Digest
 from plinth.errors import IntegrityError, LayoutError, PlinthError
+from plinth.result import ActionResult
 from plinth.store import BlobStore
 
 VERSION = 1
@@ -53,7 +54,7 @@ class ContentsCache:
 
     def get(self, layer: Digest) -> LayerContents | None:
         """What is remembered of `layer`; a damaged entry is none."""
-        found = self._actions.lookup(_action(layer), self._blobs)
+        found = self._actions.lookup(contents_action(layer), self._blobs)
         if found is None:
             return None
         try:
@@ -67,11 +68,12 @@ class ContentsCache:
         # Where nothing can be written, nothing is remembered.
         with contextlib.suppress(OSError):
             blob = self._blobs.put(contents.to_json())
-            self._actions.store(_action(contents.digest), ActionResult({"contents": blob}))
+            self._actions.store(contents_action(contents.digest), ActionResult({"contents": blob}))
 
 
-def _action(layer: Digest) -> Action:
-    return Action("layer-contents", VERSION, {"layer": layer})
+def contents_action(layer: Digest) -> Action:
+    """The action under which the contents of `layer` are remembered."""
+    return Action("layer-contents", {"layer": layer}, outputs=("contents",), version=VERSION)
 
 
 def read_layers(

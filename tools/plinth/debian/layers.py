@@ -5,22 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from plinth.actions import Action, ActionResult
+from plinth.actions import Action
 from plinth.base.lock import LockedDeb
-from plinth.elf.scan import remember
 from plinth.layer import gzip
-from plinth.layer.owner import ROOT
-from plinth.layer.writer import LayerWriter
 from plinth.oci.model import Layer
 from plinth.report import Progress
+from plinth.run import run
 from plinth.workspace import Workspace
 
 if TYPE_CHECKING:
     from plinth.debian.sources import Source
-
-VERSION = 1
-"""Raised whenever the code here would give other layers for the same packages."""
-
 
 _LARGE = 8_000_000
 
@@ -45,15 +39,14 @@ def package_layers(
     def layer(group: Sequence[LockedDeb]) -> Layer:
         name = _title(group)
 
-        def work() -> ActionResult:
+        def prepare() -> None:
             # A build that finds all in its cache pays for none of this.
             from plinth.debian.fetch import fetch_debs
 
             fetch_debs(ws, packages, sources, progress, again=again)
             progress(f"building the layer of {name}")
-            return _layer(ws, group, name)
 
-        result, hit = ws.actions.run(_action(group), ws.layout, work)
+        result, hit = run(ws, _action(group), prepare=prepare)
         return Layer.of(name, result, hit=hit)
 
     return [layer(group) for group in _groups(packages)]
@@ -64,7 +57,7 @@ def lacking(ws: Workspace, packages: Sequence[LockedDeb]) -> list[LockedDeb]:
     return [
         package
         for group in _groups(packages)
-        if ws.actions.lookup(_action(group), ws.layout) is None
+        if ws.actions.lookup(_action(group), ws.stores) is None
         for package in group
     ]
 
@@ -84,25 +77,10 @@ def _title(group: Sequence[LockedDeb]) -> str:
 def _action(group: Sequence[LockedDeb]) -> Action:
     return Action(
         "deb-layer",
-        VERSION,
         {package.name: package.digest for package in group},
-        {"compressor": gzip.COMPRESSOR},
+        {
+            "compressor": gzip.COMPRESSOR,
+            "filenames": {package.name: package.filename for package in group},
+        },
+        ("layer", "scan"),
     )
-
-
-def _layer(ws: Workspace, group: Sequence[LockedDeb], name: str) -> ActionResult:
-    from plinth.debian.deb import File, read_deb
-    from plinth.debian.merge import Tree
-
-    tree = Tree()
-    for package in group:
-        deb = read_deb(ws.cache.path(package.digest), package.path.rsplit("/", 1)[-1])
-        for file in deb.files:
-            tree.add(package.name, file)
-        record = f"var/lib/dpkg/status.d/{package.name}"
-        tree.replace(File(record, "file", 0o644, ROOT, deb.control.rstrip().encode() + b"\n"))
-        if deb.md5sums:
-            tree.replace(File(f"{record}.md5sums", "file", 0o644, ROOT, deb.md5sums.encode()))
-    with LayerWriter(ws.layout, threads=True) as writer:
-        tree.write(writer)
-        return remember(ws, writer.commit(name))

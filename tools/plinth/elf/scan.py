@@ -1,19 +1,19 @@
-"""The shared objects and links of one layer, kept beside it so that no image scans it twice."""
+"""The shared objects and links of one layer, seen by its writer or read from its blob."""
 
 from __future__ import annotations
 
 import json
 import tarfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import reduce
-from typing import IO, TYPE_CHECKING
+from pathlib import Path
+from typing import IO
 
 import deflate
 from isal import igzip
 
-from plinth.actions import Action, ActionResult
 from plinth.digest import CHUNK, canonical_json
 from plinth.elf.read import (
     MAGIC,
@@ -26,13 +26,6 @@ from plinth.elf.read import (
     read_elf,
 )
 from plinth.errors import IntegrityError
-
-if TYPE_CHECKING:
-    from plinth.oci.model import Layer
-    from plinth.workspace import Workspace
-
-VERSION = 1
-"""Raised whenever the code here would find something else in the same layer."""
 
 
 @dataclass
@@ -69,6 +62,24 @@ class LayerScan:
                 identity = f"{sum(map(length, pieces))}-{crc:08x}"
                 self.objects[path] = replace(found, identity=identity)
 
+    @classmethod
+    def from_json(cls, data: bytes) -> LayerScan:
+        """The scan that `to_json` gave."""
+        document = json.loads(data)
+        objects = {
+            path: ElfFile(
+                entry["soname"],
+                tuple(entry["needed"]),
+                entry["rpath"],
+                entry["runpath"],
+                {name: tuple(versions) for name, versions in entry["requires"].items()},
+                tuple(entry["provides"]),
+                entry["identity"],
+            )
+            for path, entry in document["objects"].items()
+        }
+        return cls(objects, document["links"], document["settings"])
+
     def to_json(self) -> bytes:
         """The scan as canonical JSON."""
         return canonical_json(
@@ -90,70 +101,32 @@ def is_object(pieces: Sequence[bytes | memoryview]) -> bool:
     return head == MAGIC
 
 
-def _action(layer: Layer) -> Action:
-    return Action("elf-scan", VERSION, {"layer": layer.digest})
-
-
-def remember(ws: Workspace, layer: Layer) -> ActionResult:
-    """Keep what the writer of `layer` saw pass by; returns the layer as an action's result."""
-    if layer.scan is not None:
-        found = ws.cache.put(layer.scan.to_json())
-        ws.actions.store(_action(layer), ActionResult({"scan": found}))
-    return layer.result()
-
-
-def scan(ws: Workspace, layer: Layer) -> LayerScan:
-    """The scan of `layer`, read from its blob where it is not known yet.
+def read_scan(path: Path, name: str) -> LayerScan:
+    """The scan of the layer blob at `path`, called `name`.
 
     Raises:
-        IntegrityError: the layer is damaged.
+        IntegrityError: it is damaged.
     """
-
-    def work() -> ActionResult:
-        return ActionResult({"scan": ws.cache.put(_read(ws, layer).to_json())})
-
-    result, _ = ws.actions.run(_action(layer), ws.cache, work)
-    return _parsed(json.loads(ws.cache.get(result.outputs["scan"])))
-
-
-def _parsed(document: Mapping[str, Mapping[str, object]]) -> LayerScan:
-    objects = {}
-    for path, entry in document["objects"].items():
-        assert isinstance(entry, dict)  # noqa: S101 - our own blob, verified by its digest
-        objects[path] = ElfFile(
-            entry["soname"],
-            tuple(entry["needed"]),
-            entry["rpath"],
-            entry["runpath"],
-            {name: tuple(versions) for name, versions in entry["requires"].items()},
-            tuple(entry["provides"]),
-            entry["identity"],
-        )
-    links = {path: str(target) for path, target in document["links"].items()}
-    return LayerScan(objects, links, {k: str(v) for k, v in document["settings"].items()})
-
-
-def _read(ws: Workspace, layer: Layer) -> LayerScan:
     found = LayerScan()
     try:
         with (
-            igzip.open(ws.layout.path(layer.digest), "rb") as stream,
+            igzip.open(path, "rb") as stream,
             tarfile.open(fileobj=stream, mode="r|") as tar,
         ):
             for member in tar:
-                path = member.name.removeprefix("./")
+                inside = member.name.removeprefix("./")
                 if member.issym():
-                    found.links[path] = member.linkname
+                    found.links[inside] = member.linkname
                 elif member.islnk():
                     target = member.linkname.removeprefix("./")
                     if target in found.objects:
-                        found.objects[path] = found.objects[target]
+                        found.objects[inside] = found.objects[target]
                 elif member.isfile():
                     content = tar.extractfile(member)
                     if content is not None:
-                        found.add(path, [*_chunks(content)])
+                        found.add(inside, [*_chunks(content)])
     except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
-        raise IntegrityError(f"unreadable layer: {error}", where=layer.name) from None
+        raise IntegrityError(f"unreadable layer: {error}", where=name) from None
     return found
 
 

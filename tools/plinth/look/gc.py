@@ -138,7 +138,8 @@ def _results(ws: Workspace, live: Live) -> Iterator[tuple[Path, set[str] | None]
         if stays is None:
             others.setdefault(kind, []).append((changed, path, set(outputs.values())))
         else:
-            # Layers are the layout's; whether they stay is not decided by who made them.
+            # Layers are the layout's; whether they stay is not decided by who made them, but
+            # their scans do with them.
             yield path, (set(outputs.values()) - live.layout if stays else None)
     room = max(_AT_LEAST, _FOR_IMAGE * live.images)
     for found in others.values():
@@ -159,7 +160,7 @@ def _stays(
         ValueError, KeyError, TypeError, AttributeError: it is damaged.
     """
     if "layer" in outputs:
-        return set(outputs.values()) <= live.layout
+        return outputs["layer"] in live.layout
     if kind in OF_LAYER:
         return path.stem in live.actions
     if kind == "sdist-wheel":

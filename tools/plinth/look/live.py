@@ -9,19 +9,19 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from plinth.actions import Action
-from plinth.contents.read import VERSION as CONTENTS_VERSION
+from plinth.base.unpack import root_name
+from plinth.contents.read import contents_action
 from plinth.digest import Digest
-from plinth.elf.scan import VERSION as SCAN_VERSION
 from plinth.errors import IntegrityError, LayoutError
 from plinth.lock.pylock import load
 from plinth.oci.layout import read_index
 from plinth.oci.model import INDEX, MANIFEST
 from plinth.oci.referrers import BUNDLE, MAX_BUNDLE
 from plinth.oci.select import MAX_MANIFEST, descriptor, document
+from plinth.scans import scan_action
 from plinth.workspace import Workspace
 
-OF_LAYER = {"elf-scan": SCAN_VERSION, "layer-contents": CONTENTS_VERSION}
+OF_LAYER = ("elf-scan", "layer-contents")
 """Kinds of actions that belong to one layer, found by it alone."""
 
 _HEX = re.compile(r"[0-9a-f]{64}")
@@ -78,9 +78,9 @@ def live_of(ws: Workspace) -> Live:
             for layer in layers:
                 live.cache.update(_attested(ws, layer))
     live.actions = {
-        Action(kind, version, {"layer": layer}).digest.hex
-        for kind, version in OF_LAYER.items()
+        action.digest.hex
         for layer in live.layers
+        for action in (scan_action(layer), contents_action(layer))
     }
     _locked(ws, live)
     return live
@@ -109,11 +109,9 @@ def _roots(ws: Workspace, manifest: dict[str, Any], live: Live) -> None:
     if "layers" not in manifest or "config" not in manifest:
         return
     live.images += "subject" not in manifest
-    with contextlib.suppress(IntegrityError, ValueError, KeyError, TypeError, AttributeError):
-        config = json.loads(ws.layout.get(descriptor(manifest["config"], "")))
-        ids = [str(one).removeprefix("sha256:") for one in config["rootfs"]["diff_ids"]]
-        for group in [*([one] for one in ids), ids[:2]]:
-            live.roots.add(Digest.of("\n".join(group).encode()).hex)
+    layers = [descriptor(one, "") for one in manifest["layers"]]
+    for group in [*([one] for one in layers), layers[:2]]:
+        live.roots.add(root_name(group))
 
 
 def _locked(ws: Workspace, live: Live) -> None:

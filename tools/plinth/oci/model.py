@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from plinth.actions import ActionResult
 from plinth.digest import Digest, Json
 from plinth.elf.scan import LayerScan
+from plinth.result import ActionResult
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -43,7 +43,8 @@ class Layer:
 
     `diff_id` is the SHA-256 (hex) of the uncompressed tar (OCI image-spec, config.md),
     `name` what a person calls it, `built` whether this run made it, `uncompressed` the tar's
-    length in bytes, `scan` what its writer saw of shared objects, if it just wrote it.
+    length in bytes, `scan` what its writer saw of shared objects, if it just wrote it, and
+    `scanned` the blob that keeps it.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Layer:
     uncompressed: int
     built: bool = False
     scan: LayerScan | None = field(default=None, compare=False, repr=False)
+    scanned: Digest | None = field(default=None, compare=False)
 
     def result(self) -> ActionResult:
         """The layer as an action's result."""
@@ -68,6 +70,7 @@ class Layer:
             str(result.info["diff_id"]),
             int(str(result.info["uncompressed"])),
             built=not hit,
+            scanned=result.outputs.get("scan"),
         )
 
     @property

@@ -21,8 +21,9 @@ _CHUNK = 16
 class _Worker:
     """One interpreter process and the pipes to it."""
 
-    def __init__(self, locate: Callable[[], Path]) -> None:
+    def __init__(self, locate: Callable[[], Path], loader: Path | None) -> None:
         self._locate = locate
+        self._loader = loader
         self._process: subprocess.Popen[bytes] | None = None
 
     def _started(self) -> subprocess.Popen[bytes]:
@@ -30,15 +31,20 @@ class _Worker:
             # -s -S keep the machine's own packages out; -I would ignore the hash seed, which
             # decides the order of sets in constants.
             executable = self._locate()
+            command = [str(executable), "-s", "-S", "-B", str(_WORKER)]
+            # An unpacked interpreter looks for its library where it is in the image.
+            libraries = [executable.parent.parent / "lib"]
+            if self._loader is not None:
+                command = [str(self._loader), *command]
+                libraries.append(self._loader.parent)
             self._process = subprocess.Popen(
-                [str(executable), "-s", "-S", "-B", str(_WORKER)],
+                command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env={
                     "PYTHONHASHSEED": "0",
                     "LC_ALL": "C",
-                    # An unpacked interpreter looks for its library where it is in the image.
-                    "LD_LIBRARY_PATH": str(executable.parent.parent / "lib"),
+                    "LD_LIBRARY_PATH": ":".join(map(str, libraries)),
                 },
             )
         return self._process
@@ -92,15 +98,18 @@ class Compiler:
     """`workers` processes of an interpreter; use it in a `with` block.
 
     `locate` says where it is. It is asked, and processes start, with the first file, so a
-    build that finds all in its cache pays for neither.
+    build that finds all in its cache pays for neither. `loader` is a dynamic linker, with the
+    C library beside it, where the machine's own cannot be counted on.
     """
 
-    def __init__(self, locate: Callable[[], Path], workers: int) -> None:
+    def __init__(
+        self, locate: Callable[[], Path], workers: int, loader: Path | None = None
+    ) -> None:
         self._locate = locate
         self._found: Path | None = None
         self._finding = threading.Lock()
         self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
-        self._workers = [_Worker(self._executable) for _ in range(workers)]
+        self._workers = [_Worker(self._executable, loader) for _ in range(workers)]
         for worker in self._workers:
             self._idle.put(worker)
         self._pool = ThreadPoolExecutor(workers, "compile")

@@ -1,31 +1,17 @@
-"""Wheel → layer: the wheel's own deflate streams between tar headers, plus its bytecode."""
+"""The layers of wheels in the graph: which there are, what they are called, making them once."""
 
 from __future__ import annotations
 
-import posixpath
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from plinth.actions import Action, ActionResult
-from plinth.base.model import PREFIX, Interpreter
+from plinth.actions import Action
+from plinth.base.model import Base
 from plinth.digest import Digest
-from plinth.elf.read import GapError
-from plinth.elf.scan import remember
 from plinth.layer import gzip
-from plinth.layer.owner import DOCKERUSER, ROOT
-from plinth.layer.writer import LayerWriter
 from plinth.oci.model import Layer
-from plinth.store import BlobStore
-from plinth.wheel.archive import STORED, WheelArchive
-from plinth.wheel.bytecode import Compiler
-from plinth.wheel.install import Installation, Placed, bytecode_path, plan
+from plinth.run import run
 from plinth.workspace import Workspace
-
-VERSION = 1
-"""Raised whenever the code here would give another layer for the same wheel."""
-
-# Above this a wheel's two hashes get threads of their own (bytes).
-_THREADED = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -38,20 +24,20 @@ class WheelFile:
     digest: Digest
 
 
-def layer_action(wheels: Sequence[WheelFile], interpreter: Interpreter) -> Action:
-    """The action that makes the layer of `wheels` for `interpreter`."""
+def layer_action(wheels: Sequence[WheelFile], base: Base) -> Action:
+    """The action that makes the layer of `wheels` for the interpreter of `base`."""
     return Action(
         "wheel-layer",
-        VERSION,
         {
             **{f"wheel-{number}": wheel.digest for number, wheel in enumerate(wheels)},
-            "interpreter": interpreter.tree,
+            "interpreter": base.python_layer.digest,
         },
         {
             "filenames": [wheel.filename for wheel in wheels],
-            "python": interpreter.version,
+            "python": base.interpreter.version,
             "compressor": gzip.COMPRESSOR,
         },
+        ("layer", "scan"),
     )
 
 
@@ -61,26 +47,26 @@ def title(wheels: Sequence[WheelFile]) -> str:
     return first if len(wheels) == 1 else f"{first} and {len(wheels) - 1} more"
 
 
-def cached_layer(ws: Workspace, wheel: WheelFile, interpreter: Interpreter) -> Layer | None:
+def cached_layer(ws: Workspace, wheel: WheelFile, base: Base) -> Layer | None:
     """The layer of `wheel` alone, if it is made already."""
-    found = ws.actions.lookup(layer_action([wheel], interpreter), ws.layout)
+    found = ws.actions.lookup(layer_action([wheel], base), ws.stores)
     return Layer.of(title([wheel]), found, hit=True) if found is not None else None
 
 
 def wheel_layer(
-    ws: Workspace, wheels: Sequence[WheelFile], interpreter: Interpreter, compiler: Compiler
+    ws: Workspace,
+    wheels: Sequence[WheelFile],
+    base: Base,
+    fetch: Callable[[], None] | None = None,
 ) -> Layer:
-    """The layer of `wheels`, which must be in `ws.cache`; made unless it is cached.
+    """The layer of `wheels`; made unless it is cached. `fetch` brings them into `ws.cache` where
+    they are needed and may not be there.
 
     Raises:
         WheelError: a wheel cannot be installed.
         LayoutError: two wheels hold the same file.
     """
-
-    def work() -> ActionResult:
-        return remember(ws, splice(ws.cache, ws.layout, wheels, interpreter.version, compiler))
-
-    result, hit = ws.actions.run(layer_action(wheels, interpreter), ws.layout, work)
+    result, hit = run(ws, layer_action(wheels, base), prepare=fetch)
     return Layer.of(title(wheels), result, hit=hit)
 
 
@@ -99,108 +85,3 @@ def grouped(wheels: Sequence[WheelFile], room: int) -> list[tuple[WheelFile, ...
         elif wheel == together[-1]:
             found.append(together)
     return found
-
-
-def splice(
-    wheels: BlobStore,
-    layers: BlobStore,
-    files: Sequence[WheelFile],
-    version: str,
-    compiler: Compiler | None,
-) -> Layer:
-    """Make the layer of `files` from `wheels` in `layers`; without `compiler`, no bytecode.
-
-    Raises:
-        WheelError: a wheel is damaged or cannot be installed.
-        LayoutError: two wheels hold the same file.
-    """
-    total = sum(wheel.digest.size for wheel in files)
-    with LayerWriter(layers, threads=total >= _THREADED) as writer:
-        folders: set[str] = set()
-        for wheel in files:
-            with WheelArchive(wheels.path(wheel.digest), wheel.filename) as archive:
-                _write(archive, writer, folders, version, compiler)
-        return writer.commit(title(files))
-
-
-def _write(
-    archive: WheelArchive,
-    writer: LayerWriter,
-    folders: set[str],
-    version: str,
-    compiler: Compiler | None,
-) -> None:
-    """One wheel's files into the layer; `folders` are those it has already."""
-    installation = plan(archive, version)
-    bytecode = _bytecode(archive, installation, version, compiler) if compiler else []
-    made = [*installation.made, installation.record([path for path, _ in bytecode])]
-    paths = [f.path for f in installation.placed] + [f.path for f in made]
-    for folder in _folders([*paths, *(path for path, _ in bytecode)]):
-        if folder not in folders:
-            folders.add(folder)
-            writer.directory(folder, owner=DOCKERUSER if folder.startswith(PREFIX) else ROOT)
-    for placed in installation.placed:
-        _place(archive, writer, placed)
-    for new in made:
-        writer.file(new.path, new.data, new.mode, DOCKERUSER)
-    for path, data in bytecode:
-        writer.file(path, data, owner=DOCKERUSER)
-
-
-def _folders(paths: Sequence[str]) -> list[str]:
-    """Every folder above `paths`, parents first."""
-    found: set[str] = set()
-    for path in paths:
-        folder = posixpath.dirname(path)
-        while folder and folder not in found:
-            found.add(folder)
-            folder = posixpath.dirname(folder)
-    return sorted(found)
-
-
-def _place(archive: WheelArchive, writer: LayerWriter, placed: Placed) -> None:
-    info = placed.info
-    target = writer.spliced(placed.path, info.file_size, placed.mode, DOCKERUSER)
-    if target is None:
-        return
-    for compressed, plain in archive.pieces(info):
-        if info.compress_type == STORED:
-            for piece in gzip.stored(compressed):
-                target.compressed(piece)
-        else:
-            target.compressed(compressed)
-        target.plain(plain)
-    try:
-        sound = target.close(info.CRC)
-    except GapError:
-        target.whole([plain for _, plain in archive.pieces(info)])
-        sound = True
-    if not sound:
-        raise archive.wrong("size or CRC-32 does not match", info.filename)
-
-
-def has_bytecode(path: str) -> bool:
-    """Whether the source at `path` gets bytecode: all but test suites, which nobody serves."""
-    folders = path.split("/")[:-1]
-    return path.endswith(".py") and not {"tests", "test"} & set(folders)
-
-
-def _bytecode(
-    archive: WheelArchive, installation: Installation, version: str, compiler: Compiler
-) -> list[tuple[str, bytes]]:
-    """Bytecode of the wheel's modules as pairs of path and content, sorted by path."""
-    library = installation.library
-    wanted = sorted(
-        (
-            placed
-            for placed in installation.placed
-            if has_bytecode(placed.path) and placed.path.startswith(library + "/")
-        ),
-        key=lambda placed: placed.path,
-    )
-    made = compiler.compile([("/" + p.path, archive.read(p.info)) for p in wanted])
-    return [
-        (bytecode_path(placed.path, version), data)
-        for placed, data in zip(wanted, made, strict=True)
-        if data is not None
-    ]

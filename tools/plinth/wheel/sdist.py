@@ -7,17 +7,19 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from plinth import sandbox
-from plinth.actions import Action, ActionResult
+from plinth.actions import Action
 from plinth.base.model import PREFIX, Base
 from plinth.base.unpack import unpacked
 from plinth.errors import SandboxError, WheelError
 from plinth.layer import gzip
 from plinth.lock.pylock import LockedPackage
 from plinth.lock.sdist import build_backend
+from plinth.result import ActionResult
+from plinth.run import run
 from plinth.wheel.admit import admit
 from plinth.wheel.layer import WheelFile
 from plinth.wheel.zipwriter import write_zip
@@ -37,19 +39,20 @@ def build_action(package: LockedPackage, base: Base, environment: Mapping[str, s
     """The action that builds the wheel of an sdist."""
     return Action(
         "sdist-wheel",
-        VERSION,
         {
             "sdist": package.file.digest,
-            "interpreter": base.interpreter.tree,
             # What the sandbox's root is made of.
             **{f"root-{number}": layer.digest for number, layer in enumerate(base.layers)},
-            **{needed.file.name: needed.file.digest for needed in package.build_requires},
+            **{f"requirements/{r.file.name}": r.file.digest for r in package.build_requires},
         },
         {
             "filename": package.file.name,
             "environment": dict(environment),
+            "python": base.interpreter.version,
             "compressor": gzip.COMPRESSOR,
         },
+        ("wheel",),
+        VERSION,
     )
 
 
@@ -57,14 +60,20 @@ def cached_wheel(
     ws: Workspace, package: LockedPackage, base: Base, environment: Mapping[str, str]
 ) -> WheelFile | None:
     """The wheel of an sdist, if it is built already."""
-    found = ws.actions.lookup(build_action(package, base, environment), ws.cache)
+    found = ws.actions.lookup(build_action(package, base, environment), ws.stores)
     return _wheel(package, found) if found is not None else None
 
 
 def build_wheel(
-    ws: Workspace, package: LockedPackage, base: Base, *, environment: Mapping[str, str]
+    ws: Workspace,
+    package: LockedPackage,
+    base: Base,
+    *,
+    environment: Mapping[str, str],
+    fetch: Callable[[], None] | None = None,
 ) -> WheelFile:
-    """The wheel of the sdist `package`, whose files must be in `ws.cache`.
+    """The wheel of the sdist `package`; `fetch` brings its files into `ws.cache` where they are
+    needed and may not be there.
 
     Runs the sdist's own build code: in `base`'s system, without network, as nobody special,
     with a fixed environment and `environment` on top.
@@ -97,7 +106,7 @@ def build_wheel(
             return ActionResult({"wheel": ws.cache.put_file(wheel)}, {"filename": built.name})
 
     action = build_action(package, base, environment)
-    result, _ = ws.actions.run(action, ws.cache, work)
+    result, _ = run(ws, action, prepare=fetch, work=work)
     return _wheel(package, result)
 
 
@@ -122,7 +131,7 @@ def _run(
     command = [f"/{PREFIX}/bin/python{base.interpreter.version}", "-s", "-S", f"{work}/driver.py"]
     command += [f"{work}/requirements", f"{work}/{source}", f"{work}/out", backend, *paths]
     output = sandbox.run(
-        unpacked(ws, base.layers),
+        unpacked(ws, [layer.digest for layer in base.layers]),
         command,
         writable=folder,
         what=f"building {package.file.name}",

@@ -1,0 +1,52 @@
+"""Compilers of bytecode on this machine: one pool of processes for each interpreter of a build."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from types import TracebackType
+
+from plinth.base.model import PREFIX
+from plinth.base.unpack import unpacked
+from plinth.digest import Digest
+from plinth.wheel.bytecode import Compiler
+from plinth.workspace import Workspace
+
+
+class LocalCompilers:
+    """See `plinth.steps.model.Compilers`; `jobs` processes each. Use it in a `with` block."""
+
+    def __init__(self, ws: Workspace, jobs: int) -> None:
+        self._ws = ws
+        self._jobs = jobs
+        self._open: dict[tuple[str, str], Compiler] = {}
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> LocalCompilers:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for compiler in self._open.values():
+            compiler.close()
+
+    def of_layer(self, layer: Path, version: str) -> Compiler:
+        """One for all steps with this layer; it is unpacked with the first file."""
+        digest = Digest(layer.name, layer.stat().st_size)
+
+        def locate() -> Path:
+            return unpacked(self._ws, [digest]) / PREFIX / "bin" / f"python{version}"
+
+        with self._lock:
+            key = digest.hex, version
+            if key not in self._open:
+                self._open[key] = Compiler(locate, self._jobs)
+            return self._open[key]
+
+    def of_folder(self, folder: Path, version: str) -> Compiler:
+        """One for the caller alone."""
+        return Compiler(lambda: folder / "bin" / f"python{version}", self._jobs)

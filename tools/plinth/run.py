@@ -1,0 +1,97 @@
+"""Running an action: found on disk or at a server, else done there or here, once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from plinth.actions import Action
+from plinth.config import Config
+from plinth.digest import Digest
+from plinth.result import ActionResult
+from plinth.session import default_jobs, session
+from plinth.steps.model import Work
+from plinth.steps.registry import STEPS, perform
+from plinth.workspace import Workspace
+
+Sound = Callable[[ActionResult], bool]
+"""Whether a result that somebody else stored can be one of the action at all."""
+
+
+def known(ws: Workspace, action: Action) -> bool:
+    """Whether the result of `action` is on disk or at the server; nothing is fetched or made."""
+    if ws.actions.lookup(action, ws.stores) is not None:
+        return True
+    remote = ws.session.remote if ws.session else None
+    return remote is not None and remote.known(action) is not None
+
+
+def lacking(ws: Workspace, digests: Iterable[Digest]) -> set[Digest]:
+    """Those of `digests` that have to be fetched before steps can take them: neither here nor, if
+    it runs steps, at the server."""
+    missing = ws.stores.missing(digests)
+    remote = ws.session.remote if ws.session else None
+    return remote.lacking(missing) if remote is not None and remote.executes else missing
+
+
+def run(
+    ws: Workspace,
+    action: Action,
+    *,
+    prepare: Callable[[], None] | None = None,
+    work: Callable[[], ActionResult] | None = None,
+    sound: Sound = lambda _: True,
+) -> tuple[ActionResult, bool]:
+    """The result of `action`, and whether it was made already.
+
+    `prepare` brings those inputs into the stores that come from elsewhere than from other
+    actions; it is called before they are used. `work` does what is no step of
+    `plinth.steps.registry`; it runs here in any case.
+
+    Raises:
+        PlinthError: what `prepare`, `work` or the step raises; nothing is stored then.
+    """
+    if ws.session is None:
+        with session(ws, Config(), jobs=default_jobs(), progress=lambda _: None) as opened:
+            return run(opened, action, prepare=prepare, work=work, sound=sound)
+    found = ws.actions.lookup(action, ws.stores)
+    if found is not None:
+        return found, True
+    with ws.actions.exclusive(action):
+        found = ws.actions.lookup(action, ws.stores)
+        if found is not None:
+            return found, True
+        remote = ws.session.remote
+        made = None
+        if remote is not None:
+            found = remote.take(action)
+            if found is not None and sound(found):
+                ws.actions.store(action, found)
+                return found, True
+            if remote.executes and action.mnemonic in STEPS:
+                made = remote.execute(action, prepare)
+        if made is None:
+            made = _here(ws, action, prepare, work)
+            if remote is not None:
+                remote.offer(action, made)
+        ws.actions.store(action, made)
+    return made, False
+
+
+def _here(
+    ws: Workspace,
+    action: Action,
+    prepare: Callable[[], None] | None,
+    work: Callable[[], ActionResult] | None,
+) -> ActionResult:
+    assert ws.session is not None  # noqa: S101 - `run` opened one
+    if prepare is not None:
+        prepare()
+    if ws.session.remote is not None:
+        # Outputs of other actions that nobody has needed here so far.
+        ws.session.remote.bring(ws.stores.missing(action.inputs.values()))
+    if work is not None:
+        return work()
+    inputs = {name: ws.stores.path(digest) for name, digest in action.inputs.items()}
+    return perform(
+        action.mnemonic, Work(inputs, action.parameters, ws.stores, ws.session.compilers)
+    )

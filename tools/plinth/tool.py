@@ -1,0 +1,68 @@
+"""The part of plinth that build steps are made of: it belongs to the inputs of every action.
+
+Whoever changes one of these files gets other actions, so no cache, however widely shared, can
+answer with what older code made; and a worker somewhere else is sent these very files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+
+from plinth.digest import Digest
+from plinth.merkle import File, Tree, tree
+
+PACKAGE = Path(__file__).parent
+FILES = (
+    "__init__.py",
+    "digest.py",
+    "errors.py",
+    "result.py",
+    "store.py",
+    "base/__init__.py",
+    "base/dpkg.py",
+    "base/model.py",
+    "base/python_archive.py",
+    "base/python_layer.py",
+    "base/python_tree.py",
+    "base/rootfs.py",
+    "debian/__init__.py",
+    "debian/deb.py",
+    "debian/merge.py",
+    "elf/*.py",
+    "layer/*.py",
+    "oci/__init__.py",
+    "oci/model.py",
+    "steps/*.py",
+    "wheel/__init__.py",
+    "wheel/_compile_worker.py",
+    "wheel/archive.py",
+    "wheel/bytecode.py",
+    "wheel/install.py",
+    "wheel/record.py",
+    "wheel/splice.py",
+)
+"""Patterns, relative to the package. A test runs every step and compares with what it imports."""
+
+
+def paths() -> list[Path]:
+    """The files, sorted."""
+    return sorted({path for pattern in FILES for path in PACKAGE.glob(pattern)})
+
+
+@lru_cache(maxsize=1)
+def tool() -> Tree:
+    """The files as the directory `plinth`, in a tree of its own."""
+    return tree(
+        {
+            f"plinth/{path.relative_to(PACKAGE).as_posix()}": File(Digest.of_file(path))
+            for path in paths()
+        }
+    )
+
+
+@lru_cache(maxsize=1)
+def tool_files() -> Mapping[Digest, Path]:
+    """The files by their digests."""
+    return {Digest.of_file(path): path for path in paths()}
