@@ -98,6 +98,18 @@ def task_build() -> Iterator[Task]:
     """build images into the OCI layout build/oci, without a Docker daemon"""
     base, accelerator = get_var("base", ""), get_var("accelerator", "")
     jobs = int(get_var("jobs", "0"))
+    download = {
+        "name": "download",
+        "long": "download",
+        "type": str,
+        "choices": [
+            ("minimal", "nothing that is not read"),
+            ("toplevel", "the layers of images that are built"),
+            ("all", "what steps in between made, too"),
+        ],
+        "default": get_var("download", ""),
+        "help": "what a remote cache sends (default: the settings')",
+    }
     for image in IMAGES:
         yield {
             "name": image,
@@ -105,6 +117,7 @@ def task_build() -> Iterator[Task]:
             "actions": [
                 action(commands.build, WS, image, base=base, accelerator=accelerator, jobs=jobs)
             ],
+            "params": [download],
             "file_dep": [*COMMON, *map(str, commands.files_of(WS, image))],
             "uptodate": [partial(commands.is_built, WS, image, base), not accelerator],
         }

@@ -127,7 +127,13 @@ def lock_accelerator(ws: Workspace, name: str) -> None:
 
 
 def build(
-    ws: Workspace, image_id: str, *, base: str = "", accelerator: str = "", jobs: int = 0
+    ws: Workspace,
+    image_id: str,
+    *,
+    base: str = "",
+    accelerator: str = "",
+    jobs: int = 0,
+    download: str = "",
 ) -> None:
     """Build one image and show its layers; see `plinth.build.build_image`."""
     from plinth import config
@@ -144,6 +150,7 @@ def build(
             base=base,
             accelerator=accelerator,
             jobs=jobs or default_jobs(),
+            download=download,
             progress=progress,
         )
     layers = built.image.layers
@@ -187,10 +194,23 @@ def extend(
     build(ws, name, base=base)
 
 
+def _bring(ws: Workspace, ids: Sequence[str]) -> None:
+    """Fetch what a build left at the remote cache of the images `ids`."""
+    from plinth import config
+
+    settings = config.load()
+    if settings.remote is not None:
+        from plinth.remote.reading import bring_image
+
+        for image_id in ids:
+            bring_image(ws, image_id, settings)
+
+
 def load(ws: Workspace, image_id: str) -> None:
     """Load a built image into the Docker Engine."""
     from plinth.engine.load import load as load_one
 
+    _bring(ws, [image_id])
     print(f"loaded {load_one(ws, image_id)}")
 
 
@@ -216,6 +236,7 @@ def site(ws: Workspace, *, out: str = "", policy: str = "", trust: str = "") -> 
     from plinth.report import to_stderr
     from plinth.site.command import make_site
 
+    _bring(ws, all_images(ws))
     folder = Path(out) if out else ws.build / "site"
     count = make_site(ws, folder, policy=policy, trust=trust, progress=to_stderr)
     print(f"{folder}: {count} files; open {folder / 'index.html'}")
@@ -258,6 +279,7 @@ def sbom(ws: Workspace, image_id: str) -> None:
     """Write the SBOM of a built image to build/sbom/<id>.cdx.json."""
     from plinth.sbom.command import write_sbom
 
+    _bring(ws, [image_id])
     print(f"wrote {write_sbom(ws, image_id)}")
 
 
@@ -269,6 +291,7 @@ def sign(ws: Workspace, ids: Sequence[str], *, trust: str = "", token: str = "")
     from plinth.report import to_stderr
 
     with adding(ws.build):
+        _bring(ws, ids)
         signed = sign_images(
             ws, ids, trust=trust, token=token, config=config.load(), progress=to_stderr
         )
@@ -286,6 +309,7 @@ def verify(ws: Workspace, image_id: str, *, trust: str = "", rebuild: bool = Fal
     from plinth.cli import main
     from plinth.errors import VerificationError
 
+    _bring(ws, [image_id])
     arguments = ["verify", f"oci:{ws.layout.root}:{image_id}", "--checkout", str(ws.root)]
     arguments += ["--inputs", str(ws.cache.root)]
     arguments += ["--trust", trust] if trust else []

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from plinth.compilers import LocalCompilers
 from plinth.config import Config
+from plinth.errors import PlinthError
+from plinth.remote.settings import DOWNLOADS
 from plinth.report import Progress
 from plinth.workspace import Workspace
 
@@ -43,7 +45,16 @@ def session(
     """`ws` as the steps of one build know it. `download` is as in `[remote]`, and goes before it.
 
     At the end everything that others may use is sent; an error or Ctrl-C drops what is not.
+
+    Raises:
+        PlinthError: `download` is no such choice.
     """
+    if download not in ("", *DOWNLOADS):
+        raise PlinthError(
+            "unknown choice of what is downloaded",
+            where=f"download={download}",
+            expected=" or ".join(DOWNLOADS),
+        )
     with contextlib.ExitStack() as stack:
         compilers = stack.enter_context(LocalCompilers(ws, jobs))
         remote = None

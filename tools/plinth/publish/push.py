@@ -21,6 +21,7 @@ from plinth.publish.dated import give_tag, move_tag
 from plinth.publish.gate import Gate, failures
 from plinth.publish.known import Known
 from plinth.publish.upload import Blob, Tally, push_blobs
+from plinth.remote.reading import bring_image, reading
 from plinth.report import Progress
 from plinth.verify.attach import attach
 from plinth.workspace import Workspace
@@ -105,20 +106,33 @@ def push_image(
         ],
     )
     blobs = _blobs(ws, manifest, built.manifest)
+    if config.remote is None:
+        # Else it may be fetched, and is looked at when its turn comes.
+        for blob in blobs:
+            _check_there(ws, blob)
     progress(f"{image_id}: {len(blobs)} blobs to {registry}")
-    tally = push_blobs(
-        registry,
-        blobs,
-        sources=lambda digest: [*known.holding(digest, but=place.repository), *mounts],
-        jobs=jobs,
-        progress=progress,
-    )
+    with reading(ws.layout, config) as fetch:
+
+        def bring(blob: Blob) -> None:
+            fetch(blob.digest)
+            _check_there(ws, blob)
+
+        tally = push_blobs(
+            registry,
+            blobs,
+            sources=lambda digest: [*known.holding(digest, but=place.repository), *mounts],
+            bring=bring,
+            jobs=jobs,
+            progress=progress,
+        )
     known.add(place.repository, [blob.digest for blob in blobs])
     # By its digest: nobody finds it by a name before it is known to be good.
     registry.put_manifest(built.manifest.oci, MANIFEST, manifest)
     by_digest = RegistryReference(place.host, place.repository, digest=built.manifest.hex)
     refused = _attach(ws, image_id, by_digest, config, progress)
     if not refused:
+        # Here is where they are read, whoever has them by now.
+        bring_image(ws, image_id, config)
         refused = _refusal(ws, image_id, by_digest, config, gate, progress)
     with known.alone():
         tag, new = give_tag(registry, manifest, today)
@@ -136,14 +150,16 @@ def _blobs(ws: Workspace, manifest: bytes, digest: Digest) -> list[Blob]:
     for entry, layer in zip(read["layers"], layer_digests(read, digest), strict=True):
         name = annotations_of(entry).get(TITLE, layer.hex[:12])
         found.append(Blob(name, layer, ws.layout.path(layer)))
-    for blob in found:
-        if not ws.layout.has(blob.digest):
-            raise LayoutError(
-                "a blob of the image is not there",
-                where=str(blob.path),
-                remedy="build it again",
-            )
     return found
+
+
+def _check_there(ws: Workspace, blob: Blob) -> None:
+    if not ws.layout.has(blob.digest):
+        raise LayoutError(
+            "a blob of the image is not there",
+            where=str(blob.path),
+            remedy="build it again",
+        )
 
 
 def _shown(place: RegistryReference) -> str:

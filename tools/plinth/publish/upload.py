@@ -64,11 +64,13 @@ def push_blobs(
     blobs: Sequence[Blob],
     *,
     sources: Callable[[Digest], Sequence[str]] = lambda digest: (),
+    bring: Callable[[Blob], None] = lambda blob: None,
     jobs: int = 4,
     progress: Progress,
 ) -> Tally:
     """Bring the blobs into the repository, the largest first, `jobs` at once; none is sent that
     is there, or that the registry mounts from one of the repositories that `sources` names.
+    `bring` makes sure that a blob that has to be sent is in its file.
 
     Raises:
         FetchError: the registry cannot be reached, or refuses.
@@ -86,7 +88,7 @@ def push_blobs(
         if stop.is_set():
             return
         try:
-            how = _push(registry, blob, sources(blob.digest)[:_MOUNTS], stop, tell)
+            how = _push(registry, blob, sources(blob.digest)[:_MOUNTS], bring, stop, tell)
         except BaseException:
             stop.set()
             raise
@@ -107,7 +109,12 @@ def push_blobs(
 
 
 def _push(
-    registry: Registry, blob: Blob, sources: Sequence[str], stop: threading.Event, tell: Progress
+    registry: Registry,
+    blob: Blob,
+    sources: Sequence[str],
+    bring: Callable[[Blob], None],
+    stop: threading.Event,
+    tell: Progress,
 ) -> str:
     if registry.has_blob(blob.digest):
         return "there"
@@ -120,6 +127,7 @@ def _push(
             continue
         if not place:
             return "mounted"
+    bring(blob)
     _Upload(registry, blob, stop, tell, place, max(CHUNK, least)).run()
     return "sent"
 

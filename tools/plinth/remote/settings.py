@@ -15,7 +15,10 @@ TOKEN = "PLINTH_REMOTE_TOKEN"  # noqa: S105 the name of a variable, not a token
 """The environment variable with a bearer token; it wins over `token-file`."""
 
 _TEXTS = ("cache", "executor", "instance", "token-file", "ca", "cert", "key", "upload", "download")
-_CHOICES = {"upload": ("all", "none"), "download": ("minimal", "toplevel", "all")}
+DOWNLOADS = ("minimal", "toplevel", "all")
+"""What a remote cache may send, from least to most."""
+
+_CHOICES = {"upload": ("all", "none"), "download": DOWNLOADS}
 _KEYS = (*_TEXTS, "headers", "platform", "jobs", "timeout")
 # Segments that would end the instance in a resource's name (REAPI, ContentAddressableStorage).
 _RESERVED = frozenset(
