@@ -47,10 +47,11 @@ def from_message(
         RemoteError: it is no result of such an action.
     """
 
-    def wrong(what: str) -> RemoteError:
+    def wrong(found: str) -> RemoteError:
         return RemoteError(
-            f"what the remote server has is no result of {action.mnemonic}: {what}",
-            where=f"{where}, action {action.digest.hex}",
+            "what the remote server has is no result of the action",
+            where=f"{where}, {action.mnemonic} {action.digest.hex}",
+            found=found,
         )
 
     outputs, info = {}, b""

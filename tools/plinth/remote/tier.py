@@ -160,10 +160,9 @@ class Tier:
         for name, digest in result.outputs.items():
             if self._download == "all" or (self._download == "toplevel" and name == LAYER):
                 store = self._stores.of(name)
-                if not store.has(digest):
-                    self._remote.fetch(digest, store)
-                    if name == LAYER:
-                        check_layer(store.path(digest), result, where=self._address)
+                self._remote.fetch(digest, store)
+                if name == LAYER:
+                    check_layer(store.path(digest), result, where=self._address)
         return True
 
     def _send(self, action: Action, result: ActionResult) -> None:

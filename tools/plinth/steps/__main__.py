@@ -1,6 +1,7 @@
 """One step on a worker: `python -m plinth.steps` in an action's input root.
 
-Exit codes: 0 done; `REFUSED` the step raised an error for people, which is on standard error.
+Exit codes: 0 done; `REFUSED` the step raised an error for people, which is on standard error;
+`UNABLE` likewise, and it is this machine's.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from pathlib import Path
 
 from plinth.base.model import PREFIX
 from plinth.digest import canonical_json
-from plinth.errors import PlinthError
+from plinth.errors import InterpreterError, PlinthError
 from plinth.layer.extract import extract
-from plinth.steps.model import INFO, INPUTS, OUTPUTS, PARAMETERS, REFUSED, Work
+from plinth.steps.model import INFO, INPUTS, OUTPUTS, PARAMETERS, REFUSED, UNABLE, Work
 from plinth.steps.registry import perform
 from plinth.store import BlobStore, Stores
 from plinth.wheel.bytecode import Compiler
@@ -77,7 +78,7 @@ def main(root: Path) -> int:
         (outputs / INFO).write_bytes(canonical_json(dict(result.info)))
     except PlinthError as error:
         print(error, file=sys.stderr)
-        return REFUSED
+        return UNABLE if isinstance(error, InterpreterError) else REFUSED
     finally:
         compilers.close()
         shutil.rmtree(scratch, ignore_errors=True)

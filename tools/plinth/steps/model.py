@@ -16,8 +16,9 @@ INPUTS, PARAMETERS, TOOL = "inputs", "parameters.json", "tool"
 """Where in an action's root its inputs, its parameters and the code of the steps are."""
 OUTPUTS, INFO = "outputs", "info.json"
 """The folder for its outputs, and the file in it that has the facts about them."""
-REFUSED = 65
-"""The exit code of a step that refused its inputs (sysexits.h, EX_DATAERR)."""
+REFUSED, UNABLE = 65, 71
+"""Exit codes of a step that refused its inputs, and of one that cannot be done on the machine it
+ran on (sysexits.h, EX_DATAERR and EX_OSERR)."""
 
 
 class Compilers(Protocol):
