@@ -13,6 +13,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 from doit import get_var  # noqa: E402
 from doit.exceptions import TaskFailed  # noqa: E402
+from doit.tools import config_changed  # noqa: E402
 
 from plinth import commands  # noqa: E402
 from plinth.errors import PlinthError  # noqa: E402
@@ -34,13 +35,15 @@ SETS = commands.all_accelerators(WS)
 # Packages and modules that have no say in an image's bytes.
 OTHERS = {"airgap", "attest", "contents", "engine", "publish", "sbom", "site", "trust", "verify"}
 OTHERS |= {"cli.py", "diff.py", "diff_cli.py", "named.py"}
-OTHERS |= {"look", "explain.py", "lease.py"}
+OTHERS |= {"look", "explain.py", "lease.py", "reapi", "remote"}
 COMMON = [
-    str(path)
+    path
     for pattern in ("base/*.toml", "base/rootfs/**/*", "locks/base/*", "tools/plinth/**/*.py")
     for path in sorted(ROOT.glob(pattern))
     if path.is_file() and OTHERS.isdisjoint(path.parts[len(ROOT.parts) :])
 ]
+# One text for all images: as dependencies of each, doit would look at each file for each image.
+SHARED = commands.shared_inputs(COMMON)
 
 Task = dict[str, Any]
 
@@ -118,8 +121,12 @@ def task_build() -> Iterator[Task]:
                 action(commands.build, WS, image, base=base, accelerator=accelerator, jobs=jobs)
             ],
             "params": [download],
-            "file_dep": [*COMMON, *map(str, commands.files_of(WS, image))],
-            "uptodate": [partial(commands.is_built, WS, image, base), not accelerator],
+            "file_dep": [str(path) for path in commands.files_of(WS, image)],
+            "uptodate": [
+                partial(commands.is_built, WS, image, base),
+                not accelerator,
+                config_changed(SHARED),
+            ],
         }
 
 

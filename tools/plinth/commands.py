@@ -7,7 +7,8 @@ that find nothing to do.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from plinth.workspace import Workspace
@@ -50,6 +51,18 @@ def files_of(ws: Workspace, image_id: str) -> list[Path]:
     return [file for file in files if file.exists()]
 
 
+def shared_inputs(paths: Sequence[Path]) -> str:
+    """A text that is another whenever one of the files at `paths` has other content."""
+    import hashlib
+
+    state = hashlib.sha256()
+    for path in paths:
+        data = path.read_bytes()
+        state.update(f"{path.name} {len(data)}\n".encode())
+        state.update(data)
+    return state.hexdigest()
+
+
 def task_database(ws: Workspace) -> str:
     """Where doit remembers what was up to date: a file of the build folder, or memory where that
     cannot be written, for what only reads works there, and the rest says itself what is wrong.
@@ -85,17 +98,30 @@ def is_built(ws: Workspace, image_id: str, base: str = "") -> bool:
 
     Says nothing about the image's inputs; those doit compares by itself.
     """
+    path = ws.layout.root / "index.json"
+    try:
+        state = path.stat()
+    except OSError:
+        return False
+    name = _names(path, (state.st_ino, state.st_mtime_ns, state.st_size)).get(image_id)
+    return name is not None and (not base or f"-{base}-" in name)
+
+
+@lru_cache(maxsize=1)
+def _names(path: Path, state: tuple[int, ...]) -> Mapping[str, str]:
+    """Published names by id, as the index at `path` has them while its `state` is the same: doit
+    asks for each image of a matrix."""
     import json
 
     try:
-        index = json.loads((ws.layout.root / "index.json").read_bytes())
-        for entry in index["manifests"]:
-            named = entry["annotations"]
-            if named["org.opencontainers.image.ref.name"] == image_id:
-                return f"-{base}-" in named["io.containerd.image.name"] if base else True
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-    return False
+        pairs = [
+            (named.get("org.opencontainers.image.ref.name"), named.get("io.containerd.image.name"))
+            for entry in json.loads(path.read_bytes())["manifests"]
+            for named in [entry.get("annotations", {})]
+        ]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+    return {str(image_id): str(name) for image_id, name in pairs if image_id and name}
 
 
 def lock(ws: Workspace, ids: Sequence[str], *, upgrade: Sequence[str] = ()) -> None:

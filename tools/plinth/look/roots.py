@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tarfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -10,10 +9,11 @@ from pathlib import Path
 
 from isal import igzip
 
+from plinth.base.unpack import root_name
 from plinth.digest import CHUNK, Digest
 from plinth.errors import PlinthError
 from plinth.oci.layout import read_manifest, references
-from plinth.oci.select import descriptor, layer_digests
+from plinth.oci.select import layer_digests
 from plinth.workspace import Workspace
 
 
@@ -48,14 +48,10 @@ def _known(ws: Workspace) -> dict[str, list[Digest]]:
         try:
             manifest = read_manifest(ws.layout, image.manifest)
             layers = layer_digests(manifest, image.manifest)
-            config = json.loads(ws.layout.get(descriptor(manifest.get("config"), image.name)))
-            ids = [str(one).removeprefix("sha256:") for one in config["rootfs"]["diff_ids"]]
-        except (PlinthError, ValueError, KeyError, TypeError):
+        except PlinthError:
             continue
-        pairs = list(zip(ids, layers, strict=False))
-        for group in [*([one] for one in pairs), pairs[:2]]:
-            key = Digest.of("\n".join(one for one, _ in group).encode()).hex
-            found.setdefault(key, [layer for _, layer in group])
+        for group in [*([one] for one in layers), layers[:2]]:
+            found.setdefault(root_name(group), group)
     return found
 
 
