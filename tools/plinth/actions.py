@@ -115,6 +115,11 @@ def _needed(result: ActionResult) -> list[Digest]:
     return [digest for name, digest in result.outputs.items() if name not in dispensable]
 
 
+def _sum(document: dict[str, Json]) -> str:
+    """What a damaged entry, or one under another's name, does not have."""
+    return Digest.of(canonical_json(document)).hex
+
+
 class Held(Protocol):
     """What can say which blobs it does not hold."""
 
@@ -138,6 +143,8 @@ class ActionCache:
         """The result of `action` if it is known and `blobs` still holds its outputs."""
         try:
             document = json.loads(self._path(action).read_bytes())
+            if document.pop("sha256") != _sum(document) or document["action"] != action.digest.hex:
+                return None
             outputs = {k: Digest(v[0], v[1]) for k, v in document["outputs"].items()}
             result = ActionResult(outputs, document["info"])
         except FileNotFoundError:
@@ -149,11 +156,13 @@ class ActionCache:
 
     def store(self, action: Action, result: ActionResult) -> None:
         """Remember `result`."""
-        document: Json = {
+        document: dict[str, Json] = {
+            "action": action.digest.hex,
             "mnemonic": action.mnemonic,
             "outputs": {k: [v.hex, v.size] for k, v in result.outputs.items()},
             "info": dict(result.info),
         }
+        document["sha256"] = _sum(document)
         with atomic_write(self._path(action)) as path:
             path.write_bytes(canonical_json(document))
 

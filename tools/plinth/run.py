@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from plinth.actions import Action
 from plinth.config import Config
 from plinth.digest import Digest
+from plinth.errors import IntegrityError
 from plinth.result import ActionResult
 from plinth.session import default_jobs, session
 from plinth.steps.model import Work
@@ -84,14 +85,35 @@ def _here(
     work: Callable[[], ActionResult] | None,
 ) -> ActionResult:
     assert ws.session is not None  # noqa: S101 - `run` opened one
-    if prepare is not None:
-        prepare()
-    if ws.session.remote is not None:
-        # Outputs of other actions that nobody has needed here so far.
-        ws.session.remote.bring(ws.stores.missing(action.inputs.values()))
+
+    def bring() -> None:
+        if prepare is not None:
+            prepare()
+        if ws.session is not None and ws.session.remote is not None:
+            # Outputs of other actions that nobody has needed here so far.
+            ws.session.remote.bring(ws.stores.missing(action.inputs.values()))
+
+    bring()
     if work is not None:
         return work()
+    if _lost(ws, action):
+        bring()
+        for name, digest in action.inputs.items():
+            if ws.stores.missing([digest]):
+                raise IntegrityError(
+                    "an input of a step was damaged, and is deleted",
+                    where=f"{action.mnemonic}: {name}",
+                    expected=digest.oci,
+                    remedy="build again: it is made or fetched again",
+                )
     inputs = {name: ws.stores.path(digest) for name, digest in action.inputs.items()}
     return perform(
         action.mnemonic, Work(inputs, action.parameters, ws.stores, ws.session.compilers)
     )
+
+
+def _lost(ws: Workspace, action: Action) -> bool:
+    """Whether an input is not there, or not what it was, and so deleted: what a step is given is
+    what its key says, or every cache that has the result would be wrong."""
+    # A list: all of them are looked at.
+    return not all([ws.stores.sound(digest) for digest in action.inputs.values()])  # noqa: C419

@@ -102,6 +102,7 @@ class BlobWriter:
         self._path.replace(self._store.path(found))
         os.close(self._descriptor)
         self._descriptor = -1
+        self._store.vouch(found)
         return found
 
     def __enter__(self) -> BlobWriter:
@@ -138,6 +139,8 @@ class BlobStore:
         self.root = root
         self.blobs = root / "blobs" / "sha256"
         self.temporary = root / "tmp"
+        # Blobs this process has hashed, on their way in or since.
+        self._hashed: set[Digest] = set()
 
     def prepare(self) -> None:
         """Create the directories."""
@@ -168,6 +171,22 @@ class BlobStore:
     def missing(self, digests: Iterable[Digest]) -> set[Digest]:
         """Those of `digests` that are not held."""
         return {digest for digest in digests if not self.has(digest)}
+
+    def vouch(self, digest: Digest) -> None:
+        """Note that the blob was hashed by this process."""
+        self._hashed.add(digest)
+
+    def sound(self, digest: Digest) -> bool:
+        """Whether a blob is held and is what its name says, read once by this process; one that
+        is not is deleted."""
+        if not self.has(digest):
+            return False
+        if digest not in self._hashed:
+            if Digest.of_file(self.path(digest)) != digest:
+                self.path(digest).unlink(missing_ok=True)
+                return False
+            self.vouch(digest)
+        return True
 
     def get(self, digest: Digest) -> bytes:
         """The content of a blob, verified.
@@ -239,6 +258,10 @@ class Stores:
     def missing(self, digests: Iterable[Digest]) -> set[Digest]:
         """Those of `digests` that neither holds."""
         return self.layout.missing(self.cache.missing(digests))
+
+    def sound(self, digest: Digest) -> bool:
+        """Whether one of them holds the blob, and as it should be; see `BlobStore.sound`."""
+        return self.layout.sound(digest) or self.cache.sound(digest)
 
     def path(self, digest: Digest) -> Path:
         """Where the blob is; in the cache, where neither holds it."""
