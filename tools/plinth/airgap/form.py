@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from plinth.digest import Digest, Json, canonical_json
-from plinth.oci.model import MANIFEST, Descriptor
+from plinth.oci.model import MANIFEST, TITLE, Descriptor
 from plinth.oci.referrers import EMPTY, EMPTY_CONFIG
 
 INPUTS = "application/vnd.plinth.inputs.v1"
@@ -24,7 +24,6 @@ INTERPRETER = "application/vnd.plinth.interpreter.v1"
 TRUST = "application/vnd.plinth.trust.v1"
 """An artifact: a trusted root, and a policy where there is one, by their titles."""
 
-TITLE = "org.opencontainers.image.title"
 ROOT_FILE, POLICY_FILE = "trusted_root.json", "policy.toml"
 MAX_TRUST = 1 << 20
 """The largest trusted root or policy (bytes)."""

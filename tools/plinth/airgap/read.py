@@ -15,7 +15,6 @@ from plinth.airgap.form import (
     MAX_TRUST,
     POLICY_FILE,
     ROOT_FILE,
-    TITLE,
     TRUST,
     Trust,
     blob_path,
@@ -24,7 +23,7 @@ from plinth.digest import Digest
 from plinth.errors import AirgapError, IntegrityError, LayoutError
 from plinth.oci.archive import TarFiles
 from plinth.oci.archive import read as read_file
-from plinth.oci.model import INDEX, MANIFEST, Descriptor
+from plinth.oci.model import INDEX, MANIFEST, TITLE, Descriptor
 from plinth.oci.select import (
     IMAGE_NAME,
     MAX_MANIFEST,

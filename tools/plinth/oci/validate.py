@@ -79,15 +79,18 @@ class _Validator:
         ) as error:
             yield Problem(where, str(error))
             return
-        yield document if isinstance(document, dict) else Problem(where, "not a JSON object")
+        if not isinstance(document, dict):
+            yield Problem(where, "not a JSON object")
+        elif kind in (MANIFEST, INDEX) and document.get("schemaVersion") != 2:
+            yield Problem(where, "schemaVersion is not 2")
+        else:
+            yield document
 
     def manifest(self, where: str, entry: object) -> Iterator[Problem]:
         for manifest in self.document(where, entry, MANIFEST):
             if isinstance(manifest, Problem):
                 yield manifest
                 return
-            if manifest.get("schemaVersion") != 2:
-                yield Problem(where, "schemaVersion is not 2")
             layers = manifest.get("layers")
             if not isinstance(layers, list):
                 yield Problem(f"{where}.layers", "expected a list")
@@ -105,8 +108,6 @@ class _Validator:
             if isinstance(index, Problem):
                 yield index
                 return
-            if index.get("schemaVersion") != 2:
-                yield Problem(where, "schemaVersion is not 2")
             if index.get("mediaType") != INDEX:
                 yield Problem(where, f"mediaType is not {INDEX}")
             listed = index.get("manifests")
@@ -126,8 +127,6 @@ class _Validator:
             if isinstance(manifest, Problem):
                 yield manifest
                 return
-            if manifest.get("schemaVersion") != 2:
-                yield Problem(where, "schemaVersion is not 2")
             if manifest.get("artifactType") != BUNDLE:
                 yield Problem(where, f"artifactType is not {BUNDLE}")
             # Older tools that copy a list leave fields out, which is no contradiction.

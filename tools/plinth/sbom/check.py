@@ -10,8 +10,9 @@ from typing import Any
 from plinth.contents.model import LayerContents
 from plinth.digest import Digest
 from plinth.errors import Problem
+from plinth.oci.model import TITLE
 from plinth.sbom.document import Document, parse
-from plinth.sbom.facts import HASH_OF, PREFIX, TITLE, Fact, facts_of, held_layers, image_properties
+from plinth.sbom.facts import HASH_OF, PREFIX, Fact, facts_of, held_layers, image_properties
 
 _CREATED = "org.opencontainers.image.created"
 

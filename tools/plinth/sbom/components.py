@@ -11,7 +11,8 @@ from packageurl import PackageURL
 
 import plinth
 from plinth.contents.model import Entry, FoundDeb, FoundInterpreter, FoundSystem, FoundWheel
-from plinth.sbom.facts import FILE_NAME, HASH_OF, PREFIX, TITLE, Fact, Source, image_properties
+from plinth.oci.model import TITLE
+from plinth.sbom.facts import FILE_NAME, HASH_OF, PREFIX, Fact, Source, image_properties
 from plinth.sbom.inputs import SbomInputs
 from plinth.sbom.licences import licences
 from plinth.spec.base import StandalonePython

@@ -15,6 +15,7 @@ from plinth.contents.model import (
     FoundWheel,
     LayerContents,
 )
+from plinth.oci.model import TITLE
 
 PREFIX = "dev.plinth:"
 KIND = PREFIX + "kind"
@@ -27,8 +28,6 @@ HASH_OF = PREFIX + "hash.of"
 FILE_NAME = PREFIX + "file"
 FROM_LOCKS = frozenset((HASH_OF, FILE_NAME))
 """Properties that come from locks: layers know nothing of them."""
-
-TITLE = "org.opencontainers.image.title"
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,11 @@ from plinth.errors import PlinthError
 from plinth.lock import stale
 from plinth.lock.pylock import ImageLock
 from plinth.oci.layout import ImageReference, descriptor_digest, read_manifest, references
+from plinth.oci.model import TITLE
 from plinth.oci.referrers import BUNDLE
 from plinth.oci.source import open_source
 from plinth.report import Progress
-from plinth.sbom.facts import ENTRY, KIND, PREFIX, TITLE
+from plinth.sbom.facts import ENTRY, KIND, PREFIX
 from plinth.sbom.make import sbom_of
 from plinth.site.model import Attachment, Checked, Image, Layer, Package, Site
 from plinth.spec.accelerator import CPU, load_accelerator
