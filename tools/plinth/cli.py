@@ -58,7 +58,8 @@ def command_line() -> argparse.ArgumentParser:
         verbs.add_parser(verb, help=text).add_argument("ids", nargs="+", metavar="ID")
     catalog = verbs.add_parser("catalog", help="write docs/catalog.md from the images built")
     catalog.add_argument("--check", action="store_true", help="only compare; fail on a difference")
-    verbs.add_parser("validate", help="check the OCI layout")
+    validate = verbs.add_parser("validate", help="check the OCI layout")
+    validate.add_argument("--json", action="store_true", help="for programs")
     sbom = verbs.add_parser("sbom", help="write the SBOM of built images to build/sbom")
     sbom.add_argument("ids", nargs="+", metavar="ID")
     sign = verbs.add_parser("sign", help="sign built images: signature, provenance, SBOM")
@@ -84,7 +85,7 @@ def _run(arguments: argparse.Namespace) -> None:
     ws = Workspace.find()
     verb = arguments.verb
     if verb == "validate":
-        commands.validate(ws)
+        commands.validate(ws, as_json=arguments.json)
     elif verb == "sign":
         commands.sign(ws, arguments.ids, trust=arguments.trust, token=arguments.identity_token)
     elif verb == "catalog":

@@ -289,16 +289,23 @@ def handbook(ws: Workspace) -> None:
     print(f"docs/commands.md: {'written' if changed else 'up to date'}")
 
 
-def validate(ws: Workspace) -> None:
-    """Check the layout against the OCI specification and its own digests."""
+def validate(ws: Workspace, *, as_json: bool = False) -> None:
+    """Check the layout against the OCI specification and its own digests; `as_json` prints every
+    problem for programs, beside the error for people."""
+    import json
+
     from plinth.errors import ProblemsError
     from plinth.oci.layout import references
     from plinth.oci.validate import validate as problems_of
 
     problems = problems_of(ws.layout.root)
+    if as_json:
+        listed = [{"path": one.path, "message": one.message} for one in problems]
+        print(json.dumps({"layout": str(ws.layout.root), "problems": listed}, indent=1))
     if problems:
         raise ProblemsError(str(ws.layout.root), problems)
-    print(f"{ws.layout.root}: valid, {len(references(ws.layout))} images")
+    if not as_json:
+        print(f"{ws.layout.root}: valid, {len(references(ws.layout))} images")
 
 
 def sbom(ws: Workspace, image_id: str) -> None:

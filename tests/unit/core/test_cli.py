@@ -156,6 +156,17 @@ def test_damaged_settings_are_named_with_their_file(
     assert f"{checkout}/settings.toml: index: unknown setting" in error
 
 
+def test_validate_lists_problems_for_programs(
+    layout: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["validate", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"layout": str(layout), "problems": []}
+    (layout / "oci-layout").write_text('{"imageLayoutVersion": "2"}')
+    assert main(["validate", "--json"]) == 1
+    (problem,) = json.loads(capsys.readouterr().out)["problems"]
+    assert problem == {"path": "oci-layout", "message": "imageLayoutVersion is '2', not '1.0.0'"}
+
+
 def test_no_layout_is_an_error_with_what_to_do(
     checkout: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -259,7 +270,7 @@ def test_whatever_a_manifest_holds_is_an_error_and_no_crash(
 def test_an_interruption_is_130(
     layout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupt(_: Workspace) -> None:
+    def interrupt(_: Workspace, **__: bool) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(commands, "validate", interrupt)
