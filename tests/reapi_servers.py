@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import socket
 import subprocess
@@ -136,3 +137,62 @@ def _await(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
             return
         time.sleep(0.05)
     raise RuntimeError(f"no server at {address}:\n{log.read_text(errors='replace')[-2000:]}")
+
+
+_BUILDGRID = Path(__file__).parent / "data" / "buildgrid.txt"
+_CONFIG = """\
+server:
+  - !channel
+    address: {address}
+    insecure-mode: true
+storages:
+  - !disk-storage &blobs
+    path: {store}
+caches:
+  - !lru-action-cache &results
+    storage: *blobs
+    max-cached-refs: 4096
+    allow-updates: true
+instances:
+  - name: {instance}
+    services:
+      - !action-cache
+        cache: *results
+      - !cas
+        storage: *blobs
+      - !bytestream
+        storage: *blobs
+thread-pool-size: 30
+"""
+
+
+def buildgrid_programs() -> Path:
+    """The folder with BuildGrid's programs, in an environment of its own, made once for each list
+    of its packages."""
+    locked = _BUILDGRID.read_bytes()
+    folder = cache_folder() / f"buildgrid-{hashlib.sha256(locked).hexdigest()[:12]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "made").exists():
+            subprocess.run([sys.executable, "-m", "venv", "--clear", folder / "venv"], check=True)
+            options = ("--quiet", "--require-hashes", "--only-binary=:all:", "-r", str(_BUILDGRID))
+            pip = str(folder / "venv" / "bin" / "pip")
+            subprocess.run([pip, "install", *options], check=True)
+            (folder / "made").touch()
+    return folder / "venv" / "bin"
+
+
+@contextlib.contextmanager
+def buildgrid(folder: Path, *, instance: str) -> Iterator[Server]:
+    """BuildGrid's server with its store in `folder`: a cache, without workers."""
+    programs = buildgrid_programs()
+    folder.mkdir(parents=True, exist_ok=True)
+    address = f"127.0.0.1:{free_port()}"
+    config = folder / "server.yml"
+    config.write_text(
+        _CONFIG.format(address=address, store=folder.resolve() / "store", instance=instance)
+    )
+    command = [str(programs / "bgd"), "server", "start", str(config)]
+    with running(command, address, folder / "log") as server:
+        yield server

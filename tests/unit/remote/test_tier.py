@@ -14,15 +14,18 @@ import reapi_servers
 import small_checkout
 from faulty_reapi import FaultyServer
 from plinth import config as config_module
+from plinth.actions import Action
 from plinth.build import Built, build_image
 from plinth.config import Config
 from plinth.digest import Digest
-from plinth.errors import PlinthError
+from plinth.errors import PlinthError, StepError
 from plinth.oci.validate import validate
 from plinth.reapi import messages
 from plinth.remote import patience
 from plinth.remote.reading import bring_image
 from plinth.remote.settings import RemoteSettings
+from plinth.run import run
+from plinth.session import session
 from small_checkout import IMAGE, SmallCheckout
 
 LAYERS = 11
@@ -335,3 +338,66 @@ def test_a_server_killed_in_the_middle_of_uploads(
         third = machine(server.address, inputs=False)
         assert third.build().image.manifest.digest == expected
         assert not any(layer.built for layer in third.build().image.layers)
+
+
+def test_a_server_killed_in_the_middle_of_a_step(
+    machine: NewMachine, tmp_path: Path, expected: Digest
+) -> None:
+    store = tmp_path / "casd" / "store"
+    with reapi_servers.casd(tmp_path / "casd", executes=True) as server:
+        one = machine(server.address, executor=server.address, timeout=2.0)
+        seen = threading.Event()
+
+        def kill() -> None:
+            # Where the roots of running actions are.
+            while server.process.poll() is None:
+                if any(store.glob("cas/staging/*")):
+                    seen.set()
+                    server.kill()
+
+        thread = threading.Thread(target=kill)
+        thread.start()
+        assert one.build().image.manifest.digest == expected
+        server.process.kill()
+        thread.join()
+    assert seen.is_set()
+    assert [note for note in one.notes if "building on without" in note] == one.notes
+    assert len(one.notes) == 1
+
+
+def test_a_worker_that_cannot_run_an_interpreter_is_told_once(
+    machine: NewMachine, tmp_path: Path, expected: Digest
+) -> None:
+    """The interpreter of these checkouts is a shell script, and there is no shell."""
+    with reapi_servers.casd(tmp_path / "casd", executes=True) as server:
+        one = machine(server.address, executor=server.address)
+        assert one.build().image.manifest.digest == expected
+    assert len(one.notes) == 1
+    assert "cannot run steps" in one.notes[0]
+    assert "the target interpreter" in one.notes[0]
+    # The system's layer was made there before.
+    assert ", 1 steps run there" in one.said[-1]
+
+
+def test_a_step_that_refuses_its_input_says_so_from_there(
+    machine: NewMachine, tmp_path: Path
+) -> None:
+    with reapi_servers.casd(tmp_path / "casd", executes=True) as server:
+        one = machine(server.address, executor=server.address)
+        broken = one.checkout.archive / "broken.deb"
+        broken.write_bytes(b"!<arch>\nnot a package")
+        ws = one.checkout.ws
+        digest = ws.cache.put_file(broken)
+        action = Action(
+            "deb-layer",
+            {"broken": digest},
+            {"filenames": {"broken": "broken.deb"}},
+            ("layer", "scan"),
+        )
+        with (
+            session(ws, one.config, jobs=1, progress=one.said.append) as opened,
+            pytest.raises(StepError, match=r"broken\.deb") as raised,
+        ):
+            run(opened, action)
+    assert "Traceback" not in str(raised.value)
+    assert ws.actions.lookup(action, ws.stores) is None
