@@ -29,12 +29,26 @@ DRIVER = """
 import logging, os, sys
 sys.path.insert(0, sys.argv[1])
 from pip._internal.cli.main import main
-for item in sys.argv[2:]:
-    out, requirement = item.split("|")
-    code = main(["install", "--quiet", "--no-deps", "--no-index", "--no-compile",
-                 "--no-warn-script-location", "--disable-pip-version-check", "--no-cache-dir",
-                 "--ignore-installed", "--find-links", "/work/wheels", "--root", out, requirement])
-    assert code == 0, requirement
+def install(items):
+    for item in items:
+        out, requirement = item.split("|")
+        code = main(["install", "--quiet", "--no-deps", "--no-index", "--no-compile",
+                     "--no-warn-script-location", "--disable-pip-version-check", "--no-cache-dir",
+                     "--ignore-installed", "--find-links", "/work/wheels", "--root", out,
+                     requirement])
+        assert code == 0, requirement
+children = []
+for number in range(2):
+    child = os.fork()
+    if not child:
+        try:
+            install(sys.argv[2 + number::2])
+        except BaseException:
+            logging.exception("pip")
+            os._exit(1)
+        os._exit(0)
+    children.append(child)
+assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
 """
 
 Tree = dict[str, tuple[str, int, bytes]]

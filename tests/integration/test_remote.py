@@ -18,7 +18,6 @@ from plinth.config import load as load_config
 from plinth.oci.layout import read_manifest, references
 from plinth.oci.validate import validate
 
-IMAGE = "sklearn-0.24.1"
 SUMMARY = re.compile(r"remote: (\d+) results found, (\d+) steps run there, ")
 
 
@@ -79,7 +78,11 @@ def summed(said: str) -> tuple[int, int]:
 
 
 @pytest.mark.network
+@pytest.mark.parametrize(
+    "image", ["minimal", pytest.param("sklearn-0.24.1", marks=pytest.mark.large)]
+)
 def test_workers_make_an_image_and_others_take_it(
+    image: str,
     server: reapi_servers.Server,
     built: Checkout,
     clone: Callable[..., Checkout],
@@ -87,11 +90,11 @@ def test_workers_make_an_image_and_others_take_it(
 ) -> None:
     first = clone(tmp_path / "first")
     env = settings(tmp_path / "first.toml", executor=server.address)
-    done = first.doit(f"build:{IMAGE}", env=env)
+    done = first.doit(f"build:{image}", env=env)
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
-    expected = built.digests()[IMAGE]
-    assert first.digests() == {IMAGE: expected}
+    expected = built.digests()[image]
+    assert first.digests() == {image: expected}
     layers = len(layer_sizes(first))
     # Every layer was made by a worker, and none of them here.
     assert summed(said) == (0, layers), said
@@ -99,8 +102,8 @@ def test_workers_make_an_image_and_others_take_it(
 
     with wire(tmp_path / "wire", server.address) as link:
         other = bare(tmp_path / "other")
-        said = built_apart(other, link, tmp_path, f"build:{IMAGE}")
-        assert other.digests() == {IMAGE: expected}
+        said = built_apart(other, link, tmp_path, f"build:{image}")
+        assert other.digests() == {image: expected}
         assert f"{layers} layers, 0 built" in said
         assert summed(said)[1] == 0
         # The layers, and 1 kB for what is said about each step.
@@ -110,11 +113,11 @@ def test_workers_make_an_image_and_others_take_it(
 
     with wire(tmp_path / "wire-2", server.address) as link:
         least = bare(tmp_path / "least")
-        built_apart(least, link, tmp_path, f"build:{IMAGE}", download="minimal")
-        assert least.digests() == {IMAGE: expected}
+        built_apart(least, link, tmp_path, f"build:{image}", download="minimal")
+        assert least.digests() == {image: expected}
         assert link.down <= 100_000
         # What reads the layers brings them.
-        built_apart(least, link, tmp_path, f"sbom:{IMAGE}", download="minimal")
+        built_apart(least, link, tmp_path, f"sbom:{image}", download="minimal")
         assert validate(least.ws.layout.root) == []
         assert link.down <= sum(layer_sizes(least).values()) * 1.01 + 200_000
 

@@ -148,23 +148,32 @@ class WheelArchive:
         Raises:
             WheelError: its local header is damaged or reaches outside the file.
         """
-        start = info.header_offset
-        if start + _LOCAL.size > self.central:
-            raise self.wrong("local header is outside the archive", info.filename)
-        fields = _LOCAL.unpack_from(self._map, start)
-        if fields[0] != b"PK\x03\x04":
-            raise self.wrong("local header is missing", info.filename)
-        begin = start + _LOCAL.size + fields[9] + fields[10]
+        fields = self._local(info)
+        begin = info.header_offset + _LOCAL.size + fields[9] + fields[10]
         end = begin + info.compress_size
         if end > self.central:
             raise self.wrong("entry reaches outside the archive", info.filename)
         return begin, end
 
     def local_name(self, info: zipfile.ZipInfo) -> bytes:
-        """The name the entry's local header gives it."""
-        fields = _LOCAL.unpack_from(self._map, info.header_offset)
+        """The name the entry's local header gives it.
+
+        Raises:
+            WheelError: the header is damaged or outside the file.
+        """
+        fields = self._local(info)
         begin = info.header_offset + _LOCAL.size
         return self._map[begin : begin + fields[9]]
+
+    def _local(self, info: zipfile.ZipInfo) -> tuple[Any, ...]:
+        # Before the file, too: zipfile adds what it takes for data in front of the archive.
+        start = info.header_offset
+        if start < 0 or start + _LOCAL.size > self.central:
+            raise self.wrong("local header is outside the archive", info.filename)
+        fields = _LOCAL.unpack_from(self._map, start)
+        if fields[0] != b"PK\x03\x04":
+            raise self.wrong("local header is missing", info.filename)
+        return fields
 
     def raw(self, info: zipfile.ZipInfo) -> memoryview:
         """The entry's bytes as they are in the archive, without copying."""

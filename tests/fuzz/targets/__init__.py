@@ -1,0 +1,1 @@
+"""Fuzz targets: `parse` returns or raises a `PlinthError`, whatever the bytes."""

@@ -1,0 +1,20 @@
+"""Pages of package indexes: JSON and HTML."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import requests
+
+from plinth.lock import index, links
+
+
+def parse(data: bytes, folder: Path) -> None:
+    """Read the page in `data`, as both."""
+    answer = requests.Response()
+    answer.headers["Content-Length"] = data[:20].decode("latin-1")
+    answer.headers["Last-Modified"] = data[:30].decode("latin-1")
+    index.page_files("demo", index.json_page(data, "demo"))
+    text = data.decode("utf-8", "replace")
+    page = links.page(text, "https://index.test/demo/", lambda name: True, lambda url: answer)
+    index.page_files("demo", page)

@@ -1,0 +1,29 @@
+"""Tar headers: ours, written, and read by our reader."""
+
+from __future__ import annotations
+
+import gzip
+import io
+from pathlib import Path
+
+from plinth.contents.inflate import Plain
+from plinth.contents.tar import members
+from plinth.layer.header import DIRECTORY, END, FILE, SYMLINK, header
+from plinth.layer.owner import Owner
+
+KINDS = {FILE: "file", SYMLINK: "symlink", DIRECTORY: "directory"}
+
+
+def parse(data: bytes, folder: Path) -> None:
+    """Write the header `data` asks for; what is written is read as it was meant."""
+    kind = (FILE, SYMLINK, DIRECTORY)[data[0] % 3 if data else 0]
+    path, _, target = data[1:].decode("utf-8", "replace").partition("\n")
+    target = target.replace("\0", "") if kind == SYMLINK else ""
+    mode = len(data) & 0o7777
+    written = header(path, kind, mode=mode, owner=Owner(len(data), 7), target=target)
+    with Plain(io.BytesIO(gzip.compress(written + END, 1, mtime=0))) as plain:
+        ((member, _),) = [(member, None) for member, _ in members(plain)]
+    assert member.kind == KINDS[kind]
+    assert member.name.rstrip(b"/") == path.encode().rstrip(b"/")
+    assert (member.mode, member.uid, member.gid) == (mode, len(data), 7)
+    assert member.target == target.encode()
