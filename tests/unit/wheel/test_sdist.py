@@ -19,6 +19,7 @@ from plinth.base.model import Base, Interpreter
 from plinth.digest import Digest
 from plinth.errors import SandboxError, WheelError
 from plinth.lock.pylock import LockedFile, LockedPackage
+from plinth.lock.sdist import unpack
 from plinth.wheel import sdist
 from plinth.wheel.admit import admit
 from plinth.workspace import Workspace
@@ -40,7 +41,7 @@ def written(tmp_path: Path, *entries: Entry) -> Path:
 
 def unpacked(tmp_path: Path, path: Path) -> str:
     (tmp_path / "out").mkdir()
-    return sdist._unpack(path, NAME, tmp_path / "out")
+    return unpack(path, NAME, tmp_path / "out", taken=sdist._OURS)
 
 
 def refused(tmp_path: Path, path: Path, message: str, name: str = "") -> None:
@@ -114,14 +115,14 @@ def test_a_file_in_the_place_of_a_folder(tmp_path: Path) -> None:
 
 
 def test_a_bomb_of_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sdist, "_MAX_BYTES", 1000)
+    monkeypatch.setattr("plinth.lock.sdist._MAX_BYTES", 1000)
     path = written(tmp_path, *GOOD, Entry("demo-1.0/big", bytes(1001)))
     refused(tmp_path, path, "unpacks to too much")
     assert not (tmp_path / "out" / "demo-1.0" / "big").exists()
 
 
 def test_a_bomb_of_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sdist, "_MAX_ENTRIES", 10)
+    monkeypatch.setattr("plinth.lock.sdist._MAX_ENTRIES", 10)
     many = [Entry(f"demo-1.0/{number}") for number in range(20)]
     refused(tmp_path, written(tmp_path, *GOOD, *many), "unpacks to too much")
     assert len(list((tmp_path / "out" / "demo-1.0").iterdir())) <= 10
@@ -159,7 +160,7 @@ def test_an_unreadable_sdist(tmp_path: Path, change: str) -> None:
 @pytest.mark.parametrize("name", ["demo-1.0.zip", "demo-1.0.tar", "demo-1.0.tar.bz2"])
 def test_other_kinds_of_sdist(tmp_path: Path, name: str) -> None:
     with pytest.raises(WheelError) as raised:
-        sdist._unpack(written(tmp_path, *GOOD), name, tmp_path)
+        unpack(written(tmp_path, *GOOD), name, tmp_path)
     assert str(raised.value) == f"{name}: an sdist is a .tar.gz (PEP 625)"
 
 

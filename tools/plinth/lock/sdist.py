@@ -6,6 +6,7 @@ import lzma
 import tarfile
 import zipfile
 import zlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +69,9 @@ def build_backend(path: Path, filename: str) -> tuple[str, tuple[str, ...]]:
     return backend, paths or ((".",) if "build-backend" not in table else ())
 
 
-def unpack(path: Path, filename: str, folder: Path) -> str:
-    """Unpack the sdist at `path` into the empty `folder`; returns the name of its one top folder.
+def unpack(path: Path, filename: str, folder: Path, *, taken: Collection[str] = ()) -> str:
+    """Unpack the sdist at `path` into `folder`, in which nothing is or is going to be but what has
+    a name in `taken`; returns the name of its one top folder.
 
     Raises:
         WheelError: it is malformed, holds links or devices, or unpacks to too much.
@@ -98,7 +100,7 @@ def unpack(path: Path, filename: str, folder: Path) -> str:
     except _UNREADABLE as error:
         raise WheelError(f"not a readable sdist: {error}", where=filename) from None
     top, *more = sorted(tops) or [""]
-    if more or top in ("", ".") or not (folder / top).is_dir():
+    if more or top in ("", ".", *taken) or not (folder / top).is_dir():
         raise WheelError(
             "an sdist has one top folder, called after the project",
             where=filename,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tarfile
 import tempfile
 import zipfile
 import zlib
@@ -17,7 +16,7 @@ from plinth.base.unpack import unpacked
 from plinth.errors import SandboxError, WheelError
 from plinth.layer import gzip
 from plinth.lock.pylock import LockedPackage
-from plinth.lock.sdist import build_backend
+from plinth.lock.sdist import build_backend, unpack
 from plinth.result import ActionResult
 from plinth.run import run
 from plinth.wheel.admit import admit
@@ -29,10 +28,8 @@ VERSION = 1
 """Raised whenever the code here would give another wheel for the same sdist."""
 
 _DRIVER = Path(__file__).with_name("_build_driver.py")
-_OURS = frozenset(("", ".", "driver.py", "out", "requirements"))
+_OURS = frozenset(("driver.py", "out", "requirements"))
 """What the build's folder holds beside the source."""
-_MAX_BYTES = 2 << 30
-_MAX_ENTRIES = 50_000
 
 
 def build_action(package: LockedPackage, base: Base, environment: Mapping[str, str]) -> Action:
@@ -90,7 +87,9 @@ def build_wheel(
         ):
             folder = Path(name)
             folder.chmod(0o755)
-            source = _unpack(ws.cache.path(package.file.digest), package.file.name, folder)
+            source = unpack(
+                ws.cache.path(package.file.digest), package.file.name, folder, taken=_OURS
+            )
             _requirements(ws, package, folder / "requirements")
             built = _run(ws, package, base, environment, folder, source)
             # Not where the build could write: it may have left a link of this name.
@@ -148,47 +147,11 @@ def _made(out: Path, filename: str, output: bytes) -> Path:
     return found[0]
 
 
-def _unpack(path: Path, filename: str, folder: Path) -> str:
-    """Unpack the sdist into `folder` and return the name of its one top folder."""
-    if not filename.endswith(".tar.gz"):
-        raise WheelError("an sdist is a .tar.gz (PEP 625)", where=filename)
-    tops: set[str] = set()
-    names: set[str] = set()
-    try:
-        with tarfile.open(path, "r:gz") as tar:
-            total = 0
-            for number, member in enumerate(tar):
-                total += member.size
-                if number > _MAX_ENTRIES or total > _MAX_BYTES:
-                    raise WheelError("unpacks to too much", where=filename)
-                name = member.name.removeprefix("./").rstrip("/")
-                if not (member.isfile() or member.isdir()):
-                    raise WheelError("a link or special file", where=f"{filename}: {name}")
-                if name.startswith("/") or ".." in name.split("/"):
-                    raise WheelError("path escapes", where=f"{filename}: {name}")
-                if name in names and member.isfile():
-                    raise WheelError("an entry is there twice", where=f"{filename}: {name}")
-                names.add(name)
-                tops.add(name.split("/")[0])
-                tar.extract(member, folder, filter="data")
-    # ValueError, OverflowError: a NUL in a path, a time no file system can hold.
-    except (tarfile.TarError, zlib.error, EOFError, OSError, ValueError, OverflowError) as error:
-        raise WheelError(f"not a readable sdist: {error}", where=filename) from None
-    top, *more = sorted(tops) or [""]
-    if more or top in _OURS or not (folder / top).is_dir():
-        raise WheelError(
-            "an sdist has one top folder, called after the project",
-            where=filename,
-            found=", ".join(sorted(tops)) or "nothing",
-        )
-    return top
-
-
 def _requirements(ws: Workspace, package: LockedPackage, folder: Path) -> None:
     """Unpack the wheels the sdist is built with; each was admitted when it was fetched."""
     for needed in package.build_requires:
         with zipfile.ZipFile(ws.cache.path(needed.file.digest)) as wheel:
-            wheel.extractall(folder)  # noqa: S202 - admitted: no path escapes
+            wheel.extractall(folder)
 
 
 def _canonical(built: Path) -> bytes:
