@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -401,3 +402,25 @@ def test_a_step_that_refuses_its_input_says_so_from_there(
             run(opened, action)
     assert "Traceback" not in str(raised.value)
     assert ws.actions.lookup(action, ws.stores) is None
+
+
+def test_a_server_whose_disk_is_full(machine: NewMachine, tmp_path: Path, expected: Digest) -> None:
+    folder = tmp_path / "casd"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)],
+        check=False,
+        capture_output=True,
+    )
+    if mounted.returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        with reapi_servers.casd(folder) as server:
+            one = machine(server.address, timeout=5.0)
+            assert one.build().image.manifest.digest == expected
+            assert len(one.notes) == 1, one.said
+            other = machine(server.address)
+            assert other.build().image.manifest.digest == expected
+            assert validate(other.checkout.ws.layout.root) == []
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
