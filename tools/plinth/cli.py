@@ -13,6 +13,7 @@ from plinth.attest import cli as attest_cli
 from plinth.errors import PlinthError
 from plinth.look import cli as look_cli
 from plinth.publish import cli as publish_cli
+from plinth.remote.settings import DOWNLOADS
 from plinth.site import cli as site_cli
 from plinth.trust import cli as trust_cli
 from plinth.verify import cli as verify_cli
@@ -41,6 +42,13 @@ def command_line() -> argparse.ArgumentParser:
     build.add_argument("--base", default="", help="insist on this base")
     build.add_argument("--accelerator", default="", help="insist on this set, or cpu")
     build.add_argument("--jobs", type=int, default=0, help="steps at once (default: all CPUs)")
+    build.add_argument(
+        "--download",
+        default="",
+        choices=DOWNLOADS,
+        help="what a remote cache sends: nothing that is not read, layers of what is built, or "
+        "what steps in between made, too (default: the settings')",
+    )
     explain = verbs.add_parser("explain", help="what changed, and which layers will be built")
     explain.add_argument("ids", nargs="+", metavar="ID")
     explain.add_argument("--base", default="", help="insist on this base")
@@ -115,6 +123,7 @@ def _run(arguments: argparse.Namespace) -> None:
                     base=arguments.base,
                     accelerator=arguments.accelerator,
                     jobs=arguments.jobs,
+                    download=arguments.download,
                 )
             elif verb == "explain":
                 commands.explain(ws, image, base=arguments.base, accelerator=arguments.accelerator)
