@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers import wheel_files, zipped
 from oci_images import make_image
 from plinth.airgap.collect import Cargo, collect
 from plinth.airgap.form import Trust
@@ -25,7 +26,9 @@ from plinth.oci.referrers import attach_to_layout
 from plinth.workspace import Workspace
 
 IMAGE, OTHER = "small", "other"
-WHEEL, DEB = b"a wheel\n" * 999, b"a package"
+NAME = "demo-1.0-py3-none-any.whl"
+WHEEL = zipped(wheel_files({"demo.py": b"x = 1\n"}))
+DEB = b"a package"
 PYTHON = [
     TreeFile("bin/python", 0o777, b"", "python3.7"),
     TreeFile("bin/python3.7", 0o755, b"\x7fELF"),
@@ -73,7 +76,7 @@ def sign(checkout: Checkout) -> None:
     tree = keep_tree(ws.cache, PYTHON)
     assert tree == tree_digest(PYTHON)
     materials = [
-        Material("pkg:pypi/demo@1.0", "demo.whl", ws.cache.put(WHEEL)),
+        Material("pkg:pypi/demo@1.0", NAME, ws.cache.put(WHEEL)),
         Material("pkg:deb/debian/demo@1.0", "demo.deb", ws.cache.put(DEB)),
         Material("pkg:generic/cpython@3.7", "interpreter tree", tree, {"kind": TREE}),
         # What is made from a base image's specification is in no store.

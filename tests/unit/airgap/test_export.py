@@ -22,6 +22,7 @@ from plinth.oci.referrers import attach_to_layout, referrers_name
 from unit.airgap.conftest import (
     DEB,
     IMAGE,
+    NAME,
     OTHER,
     PYTHON,
     TRUST,
@@ -98,7 +99,7 @@ def test_inputs_that_are_gone_are_named(checkout: Checkout) -> None:
         checkout.ws.cache.path(Digest.of(data)).unlink()
     with pytest.raises(AirgapError, match="2 inputs are not in the store") as raised:
         checkout.collect()
-    assert raised.value.found == "demo.deb, demo.whl"
+    assert raised.value.found == f"{NAME}, demo.deb"
 
 
 def test_no_image_of_that_name(checkout: Checkout) -> None:

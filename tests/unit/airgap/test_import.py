@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from helpers import wheel_files, zipped
 from oci_images import make_image, tarred
 from plinth.airgap.export import write_archive
-from plinth.airgap.form import INPUTS, Trust
+from plinth.airgap.form import INPUTS, Piece, Trust, artifact
 from plinth.airgap.form import TRUST as TRUST_TYPE
 from plinth.airgap.read import ArchiveFiles, read_manifest
 from plinth.airgap.take import Taken, take
@@ -20,7 +21,7 @@ from plinth.base.python_tree import tree_digest
 from plinth.base.stored_tree import read_stored
 from plinth.config import Config
 from plinth.digest import CHUNK, Digest, canonical_json
-from plinth.errors import AirgapError, IntegrityError, LayoutError, PlinthError
+from plinth.errors import AirgapError, IntegrityError, LayoutError, PlinthError, WheelError
 from plinth.oci.layout import read_index, references
 from plinth.oci.model import MANIFEST, Descriptor
 from plinth.oci.referrers import BUNDLE, attach_to_layout
@@ -32,6 +33,7 @@ from plinth.store import BlobStore, BlobWriter
 from unit.airgap.conftest import (
     DEB,
     IMAGE,
+    NAME,
     OTHER,
     PYTHON,
     TRUST,
@@ -41,6 +43,7 @@ from unit.airgap.conftest import (
 )
 
 Json = Any
+SOUND = zipped(wheel_files({"demo.py": b"x = 2\n"}))
 
 
 @pytest.fixture
@@ -204,7 +207,9 @@ def _folder(name: str) -> tarfile.TarInfo:
 def refused(archive: Path, folder: Path, match: str | None = None) -> PlinthError:
     """The error; nothing has a name, and no file is outside of the folder."""
     outside = {path for path in folder.parent.iterdir() if path != folder}
-    with pytest.raises((AirgapError, LayoutError, IntegrityError), match=match) as raised:
+    with pytest.raises(
+        (AirgapError, LayoutError, IntegrityError, WheelError), match=match
+    ) as raised:
         imported(archive, folder)
     assert references(BlobStore(folder / "oci")) == {}
     assert {path for path in folder.parent.iterdir() if path != folder} == outside
@@ -376,6 +381,34 @@ def test_an_index_that_does_not_fit(
     path = edited(archive, tmp_path / "b.tar", edit)
     refused(path, tmp_path / "there", message)
     assert not (tmp_path / "there").exists()
+
+
+@pytest.mark.parametrize(
+    ("data", "name", "error", "message"),
+    [
+        (b"no zip", NAME, WheelError, "zip"),
+        (zipped(wheel_files({"../../evil": b""})), NAME, WheelError, "path escapes"),
+        (SOUND, "other-1.0-py3-none-any.whl", WheelError, "another project"),
+        (SOUND, "demo.whl", AirgapError, "no wheel's name"),
+        (SOUND, "../demo-1.0-py3-none-any.whl", PlinthError, "demo"),
+    ],
+)
+def test_wheels_are_inspected_before_they_enter(
+    checkout: Checkout,
+    tmp_path: Path,
+    data: bytes,
+    name: str,
+    error: type[PlinthError],
+    message: str,
+) -> None:
+    cargo = checkout.collect(trust=None)
+    cargo.blobs[Digest.of(data)] = data
+    subject = Descriptor(MANIFEST, checkout.image())
+    cargo.add_artifact(INPUTS, artifact(INPUTS, [Piece(Digest.of(data), name)], subject=subject))
+    write_archive(cargo, tmp_path / "b.tar")
+    assert isinstance(refused(tmp_path / "b.tar", tmp_path / "there", message), error)
+    assert not BlobStore(tmp_path / "there" / "cache").has(Digest.of(data))
+    assert not (tmp_path / "there" / "oci" / "index.json").exists()
 
 
 def test_inputs_and_bundles_of_an_image_that_is_not_there(

@@ -75,13 +75,15 @@ class Manifest:
     """What an archive holds and was found sound, so far as it can be told from its documents.
 
     images: entries of its images by name. lists: entries of each list of bundles, by the list's
-    name. layout, cache: the blobs for the layout, and for the store of inputs.
+    name. layout, cache: the blobs for the layout, and for the store of inputs. wheels: the file
+    names of those inputs that are called wheels.
     """
 
     images: dict[str, dict[str, Any]] = field(default_factory=dict)
     lists: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     layout: set[Digest] = field(default_factory=set)
     cache: set[Digest] = field(default_factory=set)
+    wheels: dict[Digest, str] = field(default_factory=dict)
     trust: Trust | None = None
     inputs: bool = False
 
@@ -208,6 +210,10 @@ class _Reader:
                 self.refuse(f"{digest.oci} is about an image it does not hold")
             self.documents.add(blobs[0])
             self.found.cache |= set(blobs[1:])
+            for blob, layer in zip(blobs[1:], manifest["layers"], strict=True):
+                name = annotations_of(layer).get(TITLE, "")
+                if name.endswith(".whl"):
+                    self.found.wheels[blob] = name
             self.found.inputs = True
         else:
             self.found.cache |= set(blobs)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+
 from plinth.airgap.form import Trust, blob_path
 from plinth.airgap.read import ArchiveFiles, Manifest, read_manifest
 from plinth.digest import CHUNK, Digest
@@ -17,6 +19,7 @@ from plinth.oci.referrers import listing
 from plinth.oci.select import REF_NAME, descriptor, document, entries
 from plinth.report import Progress, human_size
 from plinth.store import BlobStore, atomic_write
+from plinth.wheel.admit import admit
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ def take(archive: Path, build: Path, *, replace: bool, progress: Progress) -> Ta
         AirgapError: the archive is damaged or hostile, and nothing of it was kept; or a name in it
             stands for another image.
         IntegrityError: a blob is not what its name says; it was not kept, nor was any name.
+        WheelError: a wheel in it is unsound; it was not kept, nor was any name.
         LayoutError: a document of the archive, or the layout that is there, is malformed.
     """
     files = ArchiveFiles(archive)
@@ -61,7 +65,7 @@ def take(archive: Path, build: Path, *, replace: bool, progress: Progress) -> Ta
             size = human_size(sum(digest.size for digest in missing))
             progress(f"writing {len(missing)} blobs, {size}, into {store.root}")
         for digest in sorted(missing):
-            _copy(files, store, digest)
+            _copy(files, store, digest, manifest.wheels.get(digest, ""))
         written += len(missing)
         there += len(blobs) - len(missing)
     folder = _keep_trust(build, manifest.trust)
@@ -74,12 +78,26 @@ def take(archive: Path, build: Path, *, replace: bool, progress: Progress) -> Ta
     )
 
 
-def _copy(files: ArchiveFiles, store: BlobStore, digest: Digest) -> None:
+def _copy(files: ArchiveFiles, store: BlobStore, digest: Digest, wheel: str) -> None:
+    """Let a blob enter the store; as `wheel`, its file name where it is called one, it is
+    inspected like a downloaded wheel first."""
+
+    def check(path: Path) -> None:
+        try:
+            name, version, _, _ = parse_wheel_filename(wheel)
+        except InvalidWheelFilename as error:
+            raise AirgapError(
+                f"it calls an input {wheel[:200]!r}, which is no wheel's name: {str(error)[:200]}",
+                where=files.where,
+                remedy="export it again",
+            ) from None
+        admit(path, wheel, name, str(version))
+
     with files.open(blob_path(digest), digest.size) as source, store.writer() as writer:
         while chunk := source.read(CHUNK):
             writer.write(chunk)
         try:
-            writer.commit(digest)
+            writer.commit(digest, admit=check if wheel else None)
         except IntegrityError as error:
             error.where = f"{files.where}: {blob_path(digest)}"
             error.remedy = "copy the archive again: it was changed on its way, or made by nobody"

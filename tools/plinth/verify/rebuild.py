@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from packageurl import PackageURL
+
 from plinth import __version__
-from plinth.attest.materials import TREE, materials
+from plinth.attest.materials import TREE, Material, materials
 from plinth.attest.provenance import Provenance
 from plinth.attest.sources import write_sources
 from plinth.base.stored_tree import take_tree
@@ -24,6 +26,7 @@ from plinth.session import default_jobs
 from plinth.store import BlobStore
 from plinth.verify.compare import differences
 from plinth.verify.verdict import Check
+from plinth.wheel.admit import admit
 from plinth.workspace import Workspace
 
 
@@ -70,7 +73,12 @@ def check_rebuild(
 
 
 def _take(ws: Workspace, provenance: Provenance, inputs: BlobStore) -> None:
-    """Bring inputs that are at hand into the clean store; a damaged one is not taken."""
+    """Bring inputs that are at hand into the clean store; a damaged one is not taken. However
+    they came to be at hand, wheels are inspected here as if they were downloaded.
+
+    Raises:
+        WheelError: a wheel is unsound.
+    """
     wanted = materials(ws, provenance.image, provenance.base, provenance.accelerator)
     for material in wanted:
         held = inputs.path(material.digest)
@@ -79,9 +87,17 @@ def _take(ws: Workspace, provenance: Provenance, inputs: BlobStore) -> None:
             with contextlib.suppress(IntegrityError):
                 # The layer of a base image is looked for where it is going to be.
                 store = ws.layout if material.uri.startswith("pkg:oci/") else ws.cache
-                store.put_file(held, material.digest)
+                store.put_file(held, material.digest, admit=_admit(material))
                 if material.annotations.get("kind") == TREE:
                     take_tree(inputs, ws.cache, material.digest)
+
+
+def _admit(material: Material) -> Callable[[Path], None] | None:
+    """What a wheel must pass to enter, by the name and version its lock gave; None for others."""
+    if not material.name.endswith(".whl"):
+        return None
+    purl = PackageURL.from_string(material.uri)
+    return lambda path: admit(path, material.name, purl.name, purl.version or "")
 
 
 def _manifests(image: Mapping[str, Any], made: Mapping[str, Any]) -> Iterator[str]:
