@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -424,3 +426,33 @@ def test_a_server_whose_disk_is_full(machine: NewMachine, tmp_path: Path, expect
             assert validate(other.checkout.ws.layout.root) == []
     finally:
         subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_an_interrupted_build_leaves_the_server_and_nothing_half_written(
+    server: FaultyServer, machine: NewMachine, expected: Digest
+) -> None:
+    server.capabilities.execution_capabilities.exec_enabled = True
+    server.faults.steps = ["hang"] * 100
+    one = machine(server.address, executor=server.address)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+
+        def watch() -> None:
+            while not server.count("Execute"):
+                time.sleep(0.01)
+            signal.raise_signal(signal.SIGALRM)
+
+        threading.Thread(target=watch, daemon=True).start()
+        with pytest.raises(KeyboardInterrupt):
+            one.build()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert one.notes == []
+    assert not [*one.checkout.ws.build.rglob("part-*")]
+    server.faults.steps = []
+    server.capabilities.execution_capabilities.exec_enabled = False
+    assert one.build().image.manifest.digest == expected

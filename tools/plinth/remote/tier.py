@@ -69,10 +69,13 @@ class Tier:
         trace: TracebackType | None,
     ) -> None:
         if error is not None:
+            # Hanging up first ends what is being sent.
             self.cancel()
-        self._senders.shutdown(wait=True, cancel_futures=error is not None)
-        if error is None:
-            self._progress(self._summary())
+            self._remote.__exit__(kind, error, trace)
+            self._senders.shutdown(wait=True, cancel_futures=True)
+            return
+        self._senders.shutdown(wait=True)
+        self._progress(self._summary())
         self._remote.__exit__(kind, error, trace)
 
     def _summary(self) -> str:
@@ -187,9 +190,7 @@ class Tier:
         try:
             return ask()
         except RemoteError as error:
-            if error.code == "CANCELLED" and self._cancelled.is_set():
-                return otherwise
-            if not error.absent:
+            if not error.absent and not self._cancelled.is_set():
                 self._tell(error)
             return otherwise
         except IntegrityError as error:
