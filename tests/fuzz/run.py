@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import subprocess
 import sys
 import tempfile
@@ -69,16 +70,23 @@ def fuzz(name: str, seconds: int, found: Path) -> subprocess.CompletedProcess[st
     """Fuzz one target; an input that breaks the rule is left in `found`, and the exit status is
     not 0."""
     found.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="fuzz-corpus-") as new:
+    # The target's folders are made in here: it leaves by `_exit`, and removes none of them.
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as scratch:
+        new = Path(scratch, "corpus")
+        new.mkdir()
         limits = [f"-max_total_time={seconds}", f"-timeout={PATIENCE}", f"-rss_limit_mb={MEMORY}"]
         return subprocess.run(
             [
+                # A process of the shell's: one of ours would count our own peak as its memory.
+                *("sh", "-c", '"$@"; exit $?', "sh"),
                 *(sys.executable, __file__, "--one", name, *limits, "-max_len=65536"),
-                *(f"-artifact_prefix={found}/", "-print_final_stats=1", new, str(CORPUS / name)),
+                *(f"-artifact_prefix={found}/", "-print_final_stats=1", str(new)),
+                str(CORPUS / name),
             ],
             check=False,
             text=True,
             capture_output=True,
+            env={**os.environ, "TMPDIR": scratch},
         )
 
 

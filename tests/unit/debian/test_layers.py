@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import tarfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -196,14 +197,31 @@ def test_two_packages_with_one_file_are_refused(ws: Workspace) -> None:
     assert [path for path in ws.layout.root.rglob("*") if path.is_file()] == []
 
 
-def test_a_damaged_package_is_named(ws: Workspace) -> None:
+def test_a_malformed_package_is_named(ws: Workspace) -> None:
     (package,) = held(ws, SMALL["mm"])
-    # Of the same size: one of another size is fetched again.
-    ws.cache.path(package.digest).write_bytes(b"!<arch>\n".ljust(package.digest.size))
+    # As its lock has it: one that is not is deleted, and fetched again.
+    package = replace(package, digest=ws.cache.put(b"!<arch>\n".ljust(100)))
     with pytest.raises(PackageError) as raised:
         made(ws, [package])
     assert str(raised.value) == "mm_3.0-1_amd64.deb: damaged ar header"
     assert lacking(ws, [package]) == [package]
+
+
+def test_a_package_that_rotted_is_fetched_again(ws: Workspace, tmp_path: Path) -> None:
+    (package,) = held(ws, SMALL["mm"])
+    place = tmp_path / "archive" / package.path
+    place.parent.mkdir(parents=True)
+    sound = ws.cache.path(package.digest).read_bytes()
+    place.write_bytes(sound)
+    # Of the same size; and by a process that has not hashed it yet.
+    again = Workspace(ws.root, ws.build)
+    again.cache.path(package.digest).write_bytes(b"!<arch>\n".ljust(len(sound)))
+    with serving(tmp_path / "archive") as server:
+        sources = [Source(server.url, "stable")]
+        (layer,) = package_layers(again, [package], lambda: sources, lambda _: None, again=AGAIN)
+    assert len(server.asked) == 1
+    assert tree(again, layer)["usr/bin/mm"][1] == b"m"
+    assert again.cache.path(package.digest).read_bytes() == sound
 
 
 def test_packages_are_fetched_by_their_place_in_the_pool(ws: Workspace, tmp_path: Path) -> None:
