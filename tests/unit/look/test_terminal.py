@@ -109,9 +109,9 @@ def test_the_page_is_written_only_where_it_differs(tmp_path: Path) -> None:
     assert write_handbook(tmp_path)
     text = (tmp_path / "docs" / "commands.md").read_text()
     assert (
-        "\n    plinth build [--base BASE] [--accelerator ACCELERATOR] [--jobs JOBS] [ID ...]\n"
-        in text
-    )
+        "\n    plinth build [--base BASE] [--accelerator ACCELERATOR] [--jobs JOBS] "
+        "[--download {minimal,toplevel,all}] [ID ...]\n"
+    ) in text
     assert "## plinth trust init\n" in text
 
 
