@@ -43,7 +43,7 @@ COMMON = [
     if path.is_file() and OTHERS.isdisjoint(path.parts[len(ROOT.parts) :])
 ]
 # One text for all images: as dependencies of each, doit would look at each file for each image.
-SHARED = commands.shared_inputs(COMMON)
+SHARED = commands.shared_inputs(ROOT, COMMON)
 
 Task = dict[str, Any]
 

@@ -51,14 +51,15 @@ def files_of(ws: Workspace, image_id: str) -> list[Path]:
     return [file for file in files if file.exists()]
 
 
-def shared_inputs(paths: Sequence[Path]) -> str:
-    """A text that is another whenever one of the files at `paths` has other content."""
+def shared_inputs(root: Path, paths: Sequence[Path]) -> str:
+    """A text that is another whenever one of the files at `paths`, which are below `root`, has
+    other content or is somewhere else."""
     import hashlib
 
     state = hashlib.sha256()
     for path in paths:
         data = path.read_bytes()
-        state.update(f"{path.name} {len(data)}\n".encode())
+        state.update(f"{path.relative_to(root).as_posix()} {len(data)}\n".encode())
         state.update(data)
     return state.hexdigest()
 
