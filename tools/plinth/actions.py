@@ -18,7 +18,7 @@ from typing import Protocol
 
 from plinth.digest import Digest, Json, canonical_json
 from plinth.errors import IntegrityError
-from plinth.merkle import File, Node, Tree, to_message, tree
+from plinth.merkle import File, Node, Tree, tree
 from plinth.reapi import messages
 from plinth.result import ActionResult
 from plinth.steps.model import INFO, INPUTS, OUTPUTS, PARAMETERS, TOOL
@@ -99,13 +99,14 @@ def encode(
     properties = sorted((platform or {}).items())
     for name, value in properties:
         command.platform.properties.add(name=name, value=value)
-    told = command.SerializeToString(deterministic=True)
+    told = messages.encode(command)
     message = messages.Action(
-        command_digest=to_message(Digest.of(told)), input_root_digest=to_message(root.digest)
+        command_digest=messages.to_message(Digest.of(told)),
+        input_root_digest=messages.to_message(root.digest),
     )
     for name, value in properties:
         message.platform.properties.add(name=name, value=value)
-    data = message.SerializeToString(deterministic=True)
+    data = messages.encode(message)
     blobs = {Digest.of(one): one for one in (data, told, parameters)}
     return Encoded(Digest.of(data), root, {**root.directories, **blobs})
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from types import TracebackType
 
 from plinth.base.model import PREFIX
 from plinth.base.unpack import unpacked
@@ -14,25 +13,13 @@ from plinth.workspace import Workspace
 
 
 class LocalCompilers:
-    """See `plinth.steps.model.Compilers`; `jobs` processes each. Use it in a `with` block."""
+    """See `plinth.steps.model.Compilers`; `jobs` processes each; to be closed."""
 
     def __init__(self, ws: Workspace, jobs: int) -> None:
         self._ws = ws
         self._jobs = jobs
         self._open: dict[tuple[str, str], Compiler] = {}
         self._lock = threading.Lock()
-
-    def __enter__(self) -> LocalCompilers:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for compiler in self._open.values():
-            compiler.close()
 
     def of_layer(self, layer: Path, version: str) -> Compiler:
         """One for all steps with this layer; it is unpacked with the first file."""
@@ -50,3 +37,8 @@ class LocalCompilers:
     def of_folder(self, folder: Path, version: str) -> Compiler:
         """One for the caller alone."""
         return Compiler(lambda: folder / "bin" / f"python{version}", self._jobs)
+
+    def close(self) -> None:
+        """End the processes of those that steps shared."""
+        for compiler in self._open.values():
+            compiler.close()

@@ -73,22 +73,17 @@ def _built(folder: dict[str, object]) -> Tree:
     for name, node in sorted(folder.items()):
         if isinstance(node, File):
             message.files.add(
-                name=name, digest=to_message(node.digest), is_executable=node.executable
+                name=name, digest=messages.to_message(node.digest), is_executable=node.executable
             )
         elif isinstance(node, Link):
             message.symlinks.add(name=name, target=node.target)
         else:
             child = node if isinstance(node, Tree) else _built(node)  # type: ignore[arg-type]
             below.update(child.directories)
-            message.directories.add(name=name, digest=to_message(child.digest))
-    data = message.SerializeToString(deterministic=True)
+            message.directories.add(name=name, digest=messages.to_message(child.digest))
+    data = messages.encode(message)
     digest = Digest.of(data)
     return Tree(digest, {**below, digest: data})
-
-
-def to_message(digest: Digest) -> messages.Digest:
-    """`digest` as a message (REAPI v2, `Digest`)."""
-    return messages.Digest(hash=digest.hex, size_bytes=digest.size)
 
 
 def files_of(root: Tree) -> Iterator[tuple[str, Digest]]:
@@ -98,8 +93,6 @@ def files_of(root: Tree) -> Iterator[tuple[str, Digest]]:
         prefix, digest = waiting.pop()
         message = messages.Directory.FromString(root.directories[digest])
         for file in message.files:
-            yield prefix + file.name, Digest(file.digest.hash, file.digest.size_bytes)
+            yield prefix + file.name, messages.from_message(file.digest)
         for child in message.directories:
-            waiting.append(
-                (f"{prefix}{child.name}/", Digest(child.digest.hash, child.digest.size_bytes))
-            )
+            waiting.append((f"{prefix}{child.name}/", messages.from_message(child.digest)))

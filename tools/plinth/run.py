@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from plinth.actions import Action
 from plinth.config import Config
@@ -14,6 +15,9 @@ from plinth.steps.model import Work
 from plinth.steps.registry import STEPS, perform
 from plinth.workspace import Workspace
 
+if TYPE_CHECKING:
+    from plinth.remote.tier import Tier
+
 Sound = Callable[[ActionResult], bool]
 """Whether a result that somebody else stored can be one of the action at all."""
 
@@ -22,7 +26,7 @@ def known(ws: Workspace, action: Action) -> bool:
     """Whether the result of `action` is on disk or at the server; nothing is fetched or made."""
     if ws.actions.lookup(action, ws.stores) is not None:
         return True
-    remote = ws.session.remote if ws.session else None
+    remote = _remote(ws)
     return remote is not None and remote.known(action) is not None
 
 
@@ -30,7 +34,7 @@ def lacking(ws: Workspace, digests: Iterable[Digest]) -> set[Digest]:
     """Those of `digests` that have to be fetched before steps can take them: neither here nor, if
     it runs steps, at the server."""
     missing = ws.stores.missing(digests)
-    remote = ws.session.remote if ws.session else None
+    remote = _remote(ws)
     return remote.lacking(missing) if remote is not None and remote.executes else missing
 
 
@@ -61,7 +65,7 @@ def run(
         found = ws.actions.lookup(action, ws.stores)
         if found is not None:
             return found, True
-        remote = ws.session.remote
+        remote = _remote(ws)
         made = None
         if remote is not None:
             found = remote.take(action)
@@ -78,6 +82,10 @@ def run(
     return made, False
 
 
+def _remote(ws: Workspace) -> Tier | None:
+    return ws.session.remote if ws.session else None
+
+
 def _here(
     ws: Workspace,
     action: Action,
@@ -85,13 +93,14 @@ def _here(
     work: Callable[[], ActionResult] | None,
 ) -> ActionResult:
     assert ws.session is not None  # noqa: S101 - `run` opened one
+    remote = _remote(ws)
 
     def bring() -> None:
         if prepare is not None:
             prepare()
-        if ws.session is not None and ws.session.remote is not None:
+        if remote is not None:
             # Outputs of other actions that nobody has needed here so far.
-            ws.session.remote.bring(ws.stores.missing(action.inputs.values()))
+            remote.bring(ws.stores.missing(action.inputs.values()))
 
     bring()
     if work is not None:

@@ -56,7 +56,8 @@ def session(
             expected=" or ".join(DOWNLOADS),
         )
     with contextlib.ExitStack() as stack:
-        compilers = stack.enter_context(LocalCompilers(ws, jobs))
+        compilers = LocalCompilers(ws, jobs)
+        stack.callback(compilers.close)
         remote = None
         if config.remote is not None:
             # Later than the rest: gRPC takes its time to load.

@@ -52,17 +52,21 @@ def paths() -> list[Path]:
 
 
 @lru_cache(maxsize=1)
+def _digests() -> Mapping[Path, Digest]:
+    return {path: Digest.of_file(path) for path in paths()}
+
+
+@lru_cache(maxsize=1)
 def tool() -> Tree:
     """The files as the directory `plinth`, in a tree of its own."""
     return tree(
         {
-            f"plinth/{path.relative_to(PACKAGE).as_posix()}": File(Digest.of_file(path))
-            for path in paths()
+            f"plinth/{path.relative_to(PACKAGE).as_posix()}": File(digest)
+            for path, digest in _digests().items()
         }
     )
 
 
-@lru_cache(maxsize=1)
 def tool_files() -> Mapping[Digest, Path]:
     """The files by their digests."""
-    return {Digest.of_file(path): path for path in paths()}
+    return {digest: path for path, digest in _digests().items()}

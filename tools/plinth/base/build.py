@@ -147,15 +147,16 @@ def _system_action(lock: BaseLock, rootfs: DebianRootfs) -> Action:
 
 
 def _python_action(spec: BaseSpec, archive: Digest) -> Action:
-    pinned = isinstance(spec.python, StandalonePython)
+    python = spec.python
+    pinned = python.asset if isinstance(python, StandalonePython) else ""
     return Action(
         "python-layer",
         {"archive": archive},
         {
             "compressor": gzip.COMPRESSOR,
-            "filename": spec.python.asset if isinstance(spec.python, StandalonePython) else "",
+            "filename": pinned,
             "kind": "standalone" if pinned else "found",
-            "python": spec.python.version,
+            "python": python.version,
         },
         ("layer", "scan"),
     )

@@ -41,3 +41,9 @@ def unpacked(ws: Workspace, layers: Sequence[Digest]) -> Path:
 def root_name(layers: Sequence[Digest]) -> str:
     """The name of the folder that `layers` are unpacked to."""
     return Digest.of("\n".join(layer.hex for layer in layers).encode()).hex
+
+
+def root_names(layers: Sequence[Digest]) -> dict[str, Sequence[Digest]]:
+    """The folders that layers of an image may be unpacked to, with which: each alone, as an
+    interpreter, and the first two, as a system to build in."""
+    return {root_name(group): group for group in [*([one] for one in layers), layers[:2]]}

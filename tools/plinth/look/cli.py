@@ -267,12 +267,11 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 def _store(ws: Workspace, *, mend: bool, as_json: bool) -> int:
     """Read the whole build folder, and say what of it is damaged."""
-    import os
-
     from plinth.look import rot
     from plinth.report import working
+    from plinth.session import default_jobs
 
-    jobs = len(os.sched_getaffinity(0))
+    jobs = default_jobs()
     with working(f"reading {ws.build}") as progress:
         if mend:
             found = rot.mend(ws, jobs, lambda: progress("waiting for builds to end"))

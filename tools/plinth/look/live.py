@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from plinth.base.unpack import root_name
+from plinth.base.unpack import root_names
 from plinth.contents.read import contents_action
 from plinth.digest import Digest
 from plinth.errors import IntegrityError, LayoutError
@@ -109,9 +109,7 @@ def _roots(ws: Workspace, manifest: dict[str, Any], live: Live) -> None:
     if "layers" not in manifest or "config" not in manifest:
         return
     live.images += "subject" not in manifest
-    layers = [descriptor(one, "") for one in manifest["layers"]]
-    for group in [*([one] for one in layers), layers[:2]]:
-        live.roots.add(root_name(group))
+    live.roots.update(root_names([descriptor(one, "") for one in manifest["layers"]]))
 
 
 def _locked(ws: Workspace, live: Live) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from isal import igzip
 
-from plinth.base.unpack import root_name
+from plinth.base.unpack import root_names
 from plinth.digest import CHUNK, Digest
 from plinth.errors import PlinthError
 from plinth.oci.layout import read_manifest, references
@@ -37,9 +37,9 @@ def changed_roots(ws: Workspace, *, doubtful: bool) -> Iterator[tuple[Path, str]
             yield path, problem
 
 
-def _known(ws: Workspace) -> dict[str, list[Digest]]:
+def _known(ws: Workspace) -> dict[str, Sequence[Digest]]:
     """Layers by the name of the folder they are unpacked to."""
-    found: dict[str, list[Digest]] = {}
+    found: dict[str, Sequence[Digest]] = {}
     try:
         images = references(ws.layout).values()
     except PlinthError:
@@ -50,8 +50,7 @@ def _known(ws: Workspace) -> dict[str, list[Digest]]:
             layers = layer_digests(manifest, image.manifest)
         except PlinthError:
             continue
-        for group in [*([one] for one in layers), layers[:2]]:
-            found.setdefault(root_name(group), group)
+        found |= root_names(layers)
     return found
 
 

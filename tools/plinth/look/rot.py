@@ -7,24 +7,21 @@ they use; this reads what none has used for long, and what they take for granted
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import re
-import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from isal import igzip
-
-from plinth.digest import CHUNK, Digest
-from plinth.errors import PlinthError
+from plinth.digest import Digest
+from plinth.errors import IntegrityError, PlinthError
 from plinth.lease import removing
 from plinth.look.roots import changed_roots
-from plinth.oci.layout import editing, entry_name, read_index, write_marker
+from plinth.oci.layout import editing, entry_name, is_marked, read_index, write_marker
 from plinth.oci.model import INDEX, Descriptor
+from plinth.oci.plain import plain_digest
 from plinth.oci.referrers import listing
 from plinth.oci.select import descriptor, document, entries, is_index
 from plinth.workspace import Workspace
@@ -121,14 +118,10 @@ def _results(ws: Workspace, lost: set[Path]) -> Iterator[Damaged]:
 
 
 def _diff_id(path: Path) -> str:
-    state = hashlib.sha256()
     try:
-        with igzip.open(path, "rb") as stream:
-            while chunk := stream.read(CHUNK):
-                state.update(chunk)
-    except (OSError, EOFError, zlib.error) as error:
-        return f"unreadable: {error}"
-    return state.hexdigest()
+        return plain_digest(path).hex
+    except IntegrityError as error:
+        return error.what
 
 
 def _texts(ws: Workspace) -> Iterator[Damaged]:
@@ -146,13 +139,8 @@ def _texts(ws: Workspace) -> Iterator[Damaged]:
 def _layout(ws: Workspace) -> Iterator[Damaged]:
     root = ws.layout.root
     marker = root / "oci-layout"
-    if marker.exists():
-        try:
-            sound = json.loads(marker.read_bytes()) == {"imageLayoutVersion": "1.0.0"}
-        except ValueError:
-            sound = False
-        if not sound:
-            yield Damaged("layout marker", marker, "it says something else")
+    if marker.exists() and not is_marked(ws.layout):
+        yield Damaged("layout marker", marker, "it says something else")
     if (root / "index.json").exists():
         try:
             for entry in read_index(ws.layout)["manifests"]:

@@ -95,15 +95,19 @@ def _locked(store: BlobStore) -> Iterator[None]:
         yield
 
 
+def is_marked(store: BlobStore) -> bool:
+    """Whether the file `oci-layout` is there and sound."""
+    try:
+        found = json.loads((store.root / "oci-layout").read_bytes())
+    except (FileNotFoundError, ValueError, RecursionError):
+        return False
+    return bool(found == json.loads(_LAYOUT_FILE))
+
+
 def write_marker(store: BlobStore) -> None:
     """Write the file `oci-layout`, unless it is there and sound."""
-    marker = store.root / "oci-layout"
-    try:
-        sound = json.loads(marker.read_bytes()) == json.loads(_LAYOUT_FILE)
-    except (FileNotFoundError, ValueError, RecursionError):
-        sound = False
-    if not sound:
-        with atomic_write(marker) as path:
+    if not is_marked(store):
+        with atomic_write(store.root / "oci-layout") as path:
             path.write_bytes(_LAYOUT_FILE)
 
 

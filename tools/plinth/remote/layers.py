@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import zlib
 from pathlib import Path
 
-from isal import igzip
-
-from plinth.digest import CHUNK
-from plinth.errors import RemoteError
+from plinth.errors import IntegrityError, RemoteError
+from plinth.oci.plain import plain_digest
 from plinth.result import ActionResult
 
 
@@ -19,16 +15,12 @@ def check_layer(path: Path, result: ActionResult, *, where: str) -> None:
     Raises:
         RemoteError: it is another one, or none.
     """
-    hashed, size = hashlib.sha256(), 0
     expected = int(str(result.info["uncompressed"]))
     try:
-        with igzip.open(path, "rb") as stream:
-            while size <= expected and (chunk := stream.read(CHUNK)):
-                hashed.update(chunk)
-                size += len(chunk)
-        found = f"sha256:{hashed.hexdigest()}, {size} bytes"
-    except (OSError, EOFError, zlib.error) as error:
-        found = str(error)
+        digest = plain_digest(path, expected)
+        found = f"{digest.oci}, {digest.size} bytes"
+    except IntegrityError as error:
+        found = error.what
     wanted = f"sha256:{result.info['diff_id']}, {expected} bytes"
     if found != wanted:
         raise RemoteError(

@@ -34,11 +34,8 @@ def main() -> None:
             except ImportError:
                 continue
             extensions.append(str(path))
-    mapped = {
-        line.split(maxsplit=5)[5].rstrip("\n")
-        for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines(keepends=True)
-        if len(line.split(maxsplit=5)) == 6
-    }
+    lines = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
+    mapped = {fields[5] for fields in (line.split(maxsplit=5) for line in lines) if fields[5:]}
     places = {
         str(getattr(module, "__file__", None) or "")
         for name, module in list(sys.modules.items())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from plinth.actions import DERIVED, Action
 from plinth.digest import Digest, canonical_json
@@ -37,7 +37,7 @@ def to_message(result: ActionResult) -> tuple[messages.ActionResult, dict[Digest
 def from_message(
     action: Action,
     message: messages.ActionResult,
-    read: Callable[[Digest], bytes],
+    read: Callable[[Sequence[Digest]], Mapping[Digest, bytes]],
     *,
     where: str,
 ) -> ActionResult:
@@ -61,7 +61,7 @@ def from_message(
         if file.path == INFO_PATH:
             if digest.size > _MAX_INFO:
                 raise wrong("too many facts")
-            info = file.contents or read(digest)
+            info = file.contents or read([digest])[digest]
         elif name in action.outputs and name != file.path:
             outputs[name] = digest
         else:

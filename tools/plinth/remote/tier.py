@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -53,7 +53,6 @@ class Tier:
         self._ran = 0
         self._cancelled = threading.Event()
         self._senders = ThreadPoolExecutor(_SENDERS, "remote-send")
-        self._sending: list[Future[None]] = []
         self._worker = (
             Worker(self._remote, settings, self._cancelled) if settings.executor else None
         )
@@ -109,9 +108,7 @@ class Tier:
         """The server's result of `action`, with those outputs in the stores that the settings
         want there; None where there is none, or none that can be had."""
         found = self.known(action)
-        if found is None:
-            return None
-        return found if self._try(lambda: self._fetch(action, found), False) else None
+        return self._try(partial(self._fetched, found), None) if found is not None else None
 
     def lacking(self, digests: Iterable[Digest]) -> set[Digest]:
         """Those of `digests` that the server does not hold; all, where it cannot be asked."""
@@ -126,9 +123,8 @@ class Tier:
     def offer(self, action: Action, result: ActionResult) -> None:
         """Send `result` and its outputs, behind the build's back."""
         if not self._off:
-            self._sending.append(
-                self._senders.submit(self._try, lambda: self._send(action, result), None)
-            )
+            send = partial(self._send, action, result, result.outputs)
+            self._senders.submit(self._try, send, None)
 
     def execute(self, action: Action, prepare: Callable[[], None] | None) -> ActionResult | None:
         """The result of `action`, run by the server, its outputs fetched as by `take`; None where
@@ -142,12 +138,13 @@ class Tier:
         if worker is None or self._off:
             return None
 
-        def work() -> ActionResult | None:
+        def work() -> ActionResult:
             result = worker.run(action, self._stores.path, prepare)
             with self._lock:
                 self._ran += 1
-            self._publish(action, result)
-            return result if self._fetch(action, result) else None
+            # Others are to find under its own key what the server made, and has, for another.
+            self._send(action, result, ())
+            return self._fetched(result)
 
         return self._try(work, None)
 
@@ -155,32 +152,26 @@ class Tier:
         message = self._remote.result(action.digest, [results.INFO_PATH], mnemonic=action.mnemonic)
         if message is None:
             return None
-        return results.from_message(
-            action, message, lambda one: self._remote.read([one])[one], where=self._address
-        )
+        return results.from_message(action, message, self._remote.read, where=self._address)
 
-    def _fetch(self, action: Action, result: ActionResult) -> bool:
+    def _fetched(self, result: ActionResult) -> ActionResult:
+        """`result`, once those of its outputs are in the stores that are wanted there."""
         for name, digest in result.outputs.items():
             if self._download == "all" or (self._download == "toplevel" and name == LAYER):
                 store = self._stores.of(name)
                 self._remote.fetch(digest, store)
                 if name == LAYER:
                     check_layer(store.path(digest), result, where=self._address)
-        return True
+        return result
 
-    def _send(self, action: Action, result: ActionResult) -> None:
+    def _send(self, action: Action, result: ActionResult, outputs: Iterable[str]) -> None:
+        """Let others find `result`; those of its `outputs` go along that the server may lack."""
         message, facts = results.to_message(result)
         blobs: dict[Digest, bytes | Path] = {**facts, **action.encoded.blobs}
-        for name, digest in result.outputs.items():
+        for name in outputs:
+            digest = result.outputs[name]
             blobs[digest] = self._stores.of(name).path(digest)
         self._remote.upload(blobs)
-        if self._remote.settings.upload == "all":
-            self._remote.store_result(action.digest, message, mnemonic=action.mnemonic)
-
-    def _publish(self, action: Action, result: ActionResult) -> None:
-        """Let others find under its own key what the server made for another."""
-        message, facts = results.to_message(result)
-        self._remote.upload({**facts, **action.encoded.blobs})
         self._remote.store_result(action.digest, message, mnemonic=action.mnemonic)
 
     def _try(self, ask: Callable[[], T], otherwise: T) -> T:

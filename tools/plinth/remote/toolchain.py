@@ -22,7 +22,7 @@ from typing import Any
 from plinth.digest import Digest
 from plinth.elf.read import ElfError, Pieces, read_elf
 from plinth.errors import RemoteError
-from plinth.merkle import File, Node
+from plinth.merkle import File, Tree, tree
 from plinth.steps.__main__ import LOADER
 from plinth.steps.model import TOOL
 
@@ -39,10 +39,10 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 @dataclass(frozen=True)
 class Toolchain:
-    """Files of an input root by path (`nodes`), their contents or places by digest (`blobs`), and
-    the command that runs a step from that root."""
+    """The folder `ROOT` of an input root (`tree`), its files' contents or places by digest
+    (`blobs`), and the command that runs a step from that root."""
 
-    nodes: Mapping[str, Node]
+    tree: Tree
     blobs: Mapping[Digest, bytes | Path]
     arguments: tuple[str, ...]
     environment: Mapping[str, str]
@@ -85,11 +85,10 @@ def toolchain() -> Toolchain:
     nodes, blobs = {}, {}
     for name, source in files.items():
         digest = Digest.of(source) if isinstance(source, bytes) else Digest.of_file(source)
-        executable = name == "bin/python3" or f"{ROOT}/{name}" == loader
-        nodes[f"{ROOT}/{name}"] = File(digest, executable)
+        nodes[name] = File(digest, name == "bin/python3" or f"{ROOT}/{name}" == loader)
         blobs[digest] = source
     return Toolchain(
-        nodes,
+        tree(nodes),
         blobs,
         (loader, f"{ROOT}/bin/python3", "-s", "-S", "-B", "-m", "plinth.steps"),
         {
@@ -122,7 +121,10 @@ def _stdlib(folder: Path, used: frozenset[str]) -> bytes:
     quick."""
     buffer = io.BytesIO()
     # Not compressed: what unpacks is in it.
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive, _compiling() as scratch:
+    with (
+        zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive,
+        tempfile.TemporaryDirectory(prefix="plinth-toolchain-") as scratch,
+    ):
         for path in sorted(_sources(folder)):
             name = path.relative_to(folder).as_posix()
             module = name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
@@ -131,10 +133,6 @@ def _stdlib(folder: Path, used: frozenset[str]) -> bytes:
                 name, data = f"{name}c", _compiled(path, name, scratch)
             archive.writestr(zipfile.ZipInfo(name, _EPOCH), data)
     return buffer.getvalue()
-
-
-def _compiling() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="plinth-toolchain-")
 
 
 def _compiled(path: Path, name: str, scratch: str) -> bytes:

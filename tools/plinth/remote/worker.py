@@ -14,7 +14,7 @@ from plinth.reapi import messages
 from plinth.remote import results
 from plinth.remote.client import Remote
 from plinth.remote.settings import RemoteSettings
-from plinth.remote.toolchain import Toolchain, toolchain
+from plinth.remote.toolchain import ROOT, Toolchain, toolchain
 from plinth.result import ActionResult
 from plinth.steps.model import REFUSED
 from plinth.tool import tool_files
@@ -56,7 +56,7 @@ class Worker:
         routed = encode(
             action,
             chain.arguments,
-            chain.nodes,
+            {ROOT: chain.tree},
             environment=chain.environment,
             platform=self._settings.platform,
         )
@@ -84,7 +84,9 @@ class Worker:
         result = response.result
         if result.exit_code:
             raise self._failure(action, result)
-        return results.from_message(action, result, self._read, where=self._settings.executor)
+        return results.from_message(
+            action, result, self._remote.read, where=self._settings.executor
+        )
 
     def _chain(self) -> Toolchain:
         with self._lock:
@@ -92,12 +94,10 @@ class Worker:
                 self._toolchain = toolchain()
             return self._toolchain
 
-    def _read(self, digest: Digest) -> bytes:
-        return self._remote.read([digest])[digest]
-
     def _said(self, raw: bytes, named: messages.Digest) -> str:
         if not raw and named.hash and named.size_bytes:
-            raw = self._read(messages.from_message(named))
+            digest = messages.from_message(named)
+            raw = self._remote.read([digest])[digest]
         return raw[-_SHOWN:].decode("utf-8", "replace").strip()
 
     def _failure(self, action: Action, result: messages.ActionResult) -> PlinthError:
