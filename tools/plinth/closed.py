@@ -53,7 +53,7 @@ def ensure_closed(
             )
         return ActionResult({}, {"notes": list(notes)})
 
-    result, _ = run(ws, action, work=work)
+    result, _ = run(ws, action, work=work, sound=lambda found: "notes" in found.info)
     notes = result.info["notes"]
     return [str(note) for note in notes] if isinstance(notes, list) else []
 

@@ -323,6 +323,20 @@ def test_results_that_cannot_be_are_none(
     assert third.notes == []
 
 
+def test_a_closure_without_its_notes_is_checked_here(
+    server: FaultyServer, machine: NewMachine, expected: Digest
+) -> None:
+    machine(server.address).build()
+    # Of all steps it alone makes nothing but facts.
+    (closure,) = (key for key, one in server.results.items() if len(one.output_files) == 1)
+    (info,) = server.results[closure].output_files
+    info.contents = b"{}"
+    change(info, Digest.of(info.contents))
+    assert machine(server.address).build().image.manifest.digest == expected
+    # What was found here took its place.
+    assert server.results[closure].output_files[0].contents == b'{"notes":[]}'
+
+
 def test_a_server_killed_in_the_middle_of_uploads(
     template: SmallCheckout, machine: NewMachine, tmp_path: Path, expected: Digest
 ) -> None:

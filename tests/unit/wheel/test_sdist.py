@@ -16,10 +16,11 @@ import pytest
 from debs import Entry, folder, hardlink, symlink, tarred
 from helpers import wheel_files
 from plinth.base.model import Base, Interpreter
-from plinth.digest import Digest
+from plinth.digest import Digest, Json
 from plinth.errors import SandboxError, WheelError
 from plinth.lock.pylock import LockedFile, LockedPackage
 from plinth.lock.sdist import unpack
+from plinth.result import ActionResult
 from plinth.wheel import sdist
 from plinth.wheel.admit import admit
 from plinth.workspace import Workspace
@@ -282,3 +283,22 @@ def test_a_bad_wheel_a_build_made_stays_out(
     assert message in str(raised.value)
     assert name in raised.value.where
     assert [path.name for path in ws.cache.blobs.iterdir()] == [package.file.digest.hex]
+
+
+@pytest.mark.parametrize(
+    ("filename", "is_of"),
+    [
+        ("demo-1.0-py3-none-any.whl", True),
+        ("other-1.0-py3-none-any.whl", False),
+        ("demo-2.0-py3-none-any.whl", False),
+        ("../demo-1.0-py3-none-any.whl", False),
+        ("demo", False),
+        (7, False),
+        (None, False),
+    ],
+)
+def test_results_of_others_are_of_the_package_or_none(filename: Json, is_of: bool) -> None:
+    file = LockedFile(NAME, Digest.of(b""), "1970-01-01T00:00:00+00:00")
+    package = LockedPackage("Demo", "1.0", file, is_sdist=True, direct=True)
+    info = {} if filename is None else {"filename": filename}
+    assert sdist._is_of(package, ActionResult({}, info)) is is_of

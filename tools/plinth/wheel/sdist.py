@@ -9,6 +9,9 @@ import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.version import Version
+
 from plinth import sandbox
 from plinth.actions import Action
 from plinth.base.model import PREFIX, Base
@@ -105,8 +108,19 @@ def build_wheel(
             return ActionResult({"wheel": ws.cache.put_file(wheel)}, {"filename": built.name})
 
     action = build_action(package, base, environment)
-    result, _ = run(ws, action, prepare=fetch, work=work)
+    result, _ = run(
+        ws, action, prepare=fetch, work=work, sound=lambda found: _is_of(package, found)
+    )
     return _wheel(package, result)
+
+
+def _is_of(package: LockedPackage, result: ActionResult) -> bool:
+    """Whether `result`, somebody else's, calls its wheel one of the package."""
+    try:
+        name, version, _, _ = parse_wheel_filename(str(result.info.get("filename")))
+    except InvalidWheelFilename:
+        return False
+    return (name, version) == (canonicalize_name(package.name), Version(package.version))
 
 
 def _wheel(package: LockedPackage, result: ActionResult) -> WheelFile:
