@@ -2,8 +2,9 @@
 
     python tests/fuzz/run.py --seconds 60 [TARGET …]
 
-Targets are the modules in `targets/`. What is kept of earlier runs is in `corpus/<target>/`; new
-inputs go to a temporary folder, and one that breaks the rule to `build/fuzz/<target>/`.
+Targets are the modules in `targets/`. They begin with what is in `corpus/<target>/`; what reached
+code that nothing before it had reached is left in `build/fuzz/<target>/new` for the next run, and
+what breaks the rule in `build/fuzz/<target>`.
 """
 
 from __future__ import annotations
@@ -66,15 +67,16 @@ def _fuzz(name: str, arguments: Sequence[str]) -> None:
         atheris.Fuzz()
 
 
-def fuzz(name: str, seconds: int, found: Path) -> subprocess.CompletedProcess[str]:
-    """Fuzz one target; an input that breaks the rule is left in `found`, and the exit status is
-    not 0."""
-    found.mkdir(parents=True, exist_ok=True)
+def fuzz(name: str, amount: str, found: Path) -> subprocess.CompletedProcess[str]:
+    """Fuzz one target for an amount, as libFuzzer's flags say it.
+
+    An input that breaks the rule is left in the folder `found`, and the exit status is not 0.
+    """
+    new = found / "new"
+    new.mkdir(parents=True, exist_ok=True)
     # The target's folders are made in here: it leaves by `_exit`, and removes none of them.
     with tempfile.TemporaryDirectory(prefix="fuzz-") as scratch:
-        new = Path(scratch, "corpus")
-        new.mkdir()
-        limits = [f"-max_total_time={seconds}", f"-timeout={PATIENCE}", f"-rss_limit_mb={MEMORY}"]
+        limits = [*amount.split(), f"-timeout={PATIENCE}", f"-rss_limit_mb={MEMORY}"]
         return subprocess.run(
             [
                 # A process of the shell's: one of ours would count our own peak as its memory.
@@ -102,7 +104,7 @@ def main() -> int:
     failed = 0
     for name in chosen.targets or targets():
         found = Path("build", "fuzz", name)
-        done = fuzz(name, chosen.seconds, found)
+        done = fuzz(name, f"-max_total_time={chosen.seconds}", found)
         runs = [line.split()[-1] for line in done.stderr.splitlines() if "executed_units" in line]
         print(f"{name}: {runs[0] if runs else '?'} runs, exit {done.returncode}", flush=True)
         if done.returncode:

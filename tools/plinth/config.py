@@ -7,9 +7,10 @@ Read from `$PLINTH_CONFIG`, else `~/.config/plinth/config.toml`; absent means al
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import tomli
 
@@ -32,6 +33,7 @@ _KEYS = {
     "tls": dict,
     "remote": dict,
 }
+_URLS = ("index-url", "apt", "registries", "indexes")
 _TLS_KEYS = {"ca", "cert", "key"}
 
 
@@ -121,6 +123,8 @@ def load(environment: Mapping[str, str] = os.environ) -> Config:
                 for name, item in value.items()
                 if not isinstance(item, str) and not (key == "registries" and _is_texts(item))
             ]
+        if key in _URLS:
+            problems += [Problem(at, f"not a URL: {text}") for at, text in _no_urls(key, value)]
     if problems:
         raise ProblemsError(str(path), problems)
     return Config(
@@ -150,3 +154,18 @@ def _is_tls(value: object) -> bool:
 
 def _is_texts(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _no_urls(key: str, value: object) -> Iterator[tuple[str, str]]:
+    """Where under `key` there is text that no URL is, and the text."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _no_urls(f"{key}.{name}", item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _no_urls(key, item)
+    elif isinstance(value, str):
+        try:
+            _ = urlsplit(value).port
+        except ValueError:
+            yield key, value

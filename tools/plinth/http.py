@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urljoin, urlsplit
 
 import requests
 
@@ -31,7 +32,7 @@ def retried(ask: Callable[[], T], what: str, *, place: str, remedy: str) -> T:
     `what` is asked for and `place` is where, for messages; `remedy` says what to do.
 
     Raises:
-        FetchError: it kept failing.
+        FetchError: it kept failing, or the answer is none.
     """
     for attempt in range(_TRIES):
         try:
@@ -50,7 +51,30 @@ def retried(ask: Callable[[], T], what: str, *, place: str, remedy: str) -> T:
                     remedy=remedy,
                 ) from None
             time.sleep(0.5 * 2**attempt)
+        except ValueError as error:
+            # Of addresses a server sent us on to, the library checks but some.
+            raise FetchError(
+                f"{place} sent what cannot be read", where=what, found=str(error), remedy=remedy
+            ) from None
     raise AssertionError  # the loop returns or raises
+
+
+def resolved(base: str, url: str, what: str) -> str:
+    """`url`, that an answer from `base` names, as an absolute one (RFC 3986, 5.2); `what` was
+    asked for.
+
+    Raises:
+        FetchError: it is no URL.
+    """
+    try:
+        found = urljoin(base, url)
+        # Only this looks at the whole of it.
+        _ = urlsplit(found).port
+    except ValueError:
+        raise FetchError(
+            "the server named an address that is none", where=what, found=url
+        ) from None
+    return found
 
 
 def opened(

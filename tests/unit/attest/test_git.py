@@ -51,6 +51,8 @@ def test_a_changed_or_new_file_is_not_clean(checkout: Path, name: str) -> None:
         ("ssh://git@example.org/a.git", "ssh://example.org/a.git"),
         ("/home/me/a", ""),
         ("file:///home/me/a", ""),
+        ("https://example.org:port/a.git", ""),
+        ("https://[example.org/a.git", ""),
     ],
 )
 def test_a_remote_without_credentials_or_paths(checkout: Path, remote: str, shown: str) -> None:

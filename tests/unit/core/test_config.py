@@ -85,6 +85,19 @@ def test_every_problem_is_reported_at_once_with_its_field(tmp_path: Path) -> Non
     ]
 
 
+def test_an_address_that_is_no_url_is_reported(tmp_path: Path) -> None:
+    found = problems(
+        tmp_path,
+        'index-url = "https://[x/simple"\n[apt]\nubuntu = "http://x:port/"\n'
+        "[registries]\na = ['https://ok.example', 'https://x]']\n[indexes]\nb = 'http://ok'\n",
+    )
+    assert found == [
+        "index-url: not a URL: https://[x/simple",
+        "apt.ubuntu: not a URL: http://x:port/",
+        "registries.a: not a URL: https://x]",
+    ]
+
+
 def test_what_is_no_toml_is_refused_with_its_line(tmp_path: Path) -> None:
     (found,) = problems(tmp_path, "[apt]\ndebian = \n")
     assert "line 2" in found

@@ -14,7 +14,7 @@ import requests
 from debs import Handler, Server, serving
 from plinth.digest import CHUNK, Digest
 from plinth.errors import FetchError, IntegrityError, WheelError
-from plinth.http import fetch_blob, opened, retried
+from plinth.http import fetch_blob, opened, resolved, retried
 from plinth.store import BlobStore
 
 BODY = b"".join(number.to_bytes(4, "big") for number in range(3 * CHUNK // 4))
@@ -392,3 +392,33 @@ def test_other_failures_are_shown_as_they_are(pauses: list[float]) -> None:
     with pytest.raises(KeyError, match="of ours"):
         retried(ask, WHAT, place="the mirror", remedy="")
     assert pauses == []
+
+
+def test_an_address_a_server_sends_us_on_to_that_is_none(
+    tmp_path: Path, store: BlobStore, pauses: list[float]
+) -> None:
+    class Astray(Handler):
+        def answer(self) -> None:
+            self.reply(302, headers={"Location": "http://[mirror/x"})
+
+    with (
+        serving(tmp_path, Astray) as server,
+        pytest.raises(FetchError, match="the mirror sent what cannot be read") as raised,
+    ):
+        fetch(f"{server.url}/x", store)
+    assert "IPv6" in raised.value.found
+    assert pauses == []
+
+
+@pytest.mark.parametrize(
+    "url", ["http://[mirror/x", "//regist]y/x", "http://mirror:port/x", "http://mirror:99999/"]
+)
+def test_an_address_that_a_document_names_and_that_is_none(url: str) -> None:
+    with pytest.raises(FetchError, match="an address that is none") as raised:
+        resolved("http://mirror/a/b", url, WHAT)
+    assert (raised.value.where, raised.value.found) == (WHAT, url)
+
+
+def test_addresses_are_completed() -> None:
+    assert resolved("http://mirror/a/b", "../c#x", WHAT) == "http://mirror/c#x"
+    assert resolved("http://mirror/a/b", "https://other/c", WHAT) == "https://other/c"

@@ -155,6 +155,7 @@ def test_whatever_a_check_raises_is_a_finding() -> None:
 
 def test_addresses_are_shown_without_passwords() -> None:
     assert shown("https://user:secret@example.org/simple") == "https://example.org/simple"
+    assert shown("https://user:secret@[example.org/simple") == "an address that is none"
     told = answers(f"http://user:secret@127.0.0.1:{free_port()}/x")
     assert told
     assert "secret" not in told

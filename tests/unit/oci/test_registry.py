@@ -157,6 +157,37 @@ def test_a_token_that_is_none_is_said_so(tmp_path: Path, answer: bytes) -> None:
         Registry(server.url, REPOSITORY).manifest("latest")
 
 
+@pytest.mark.parametrize("realm", ["https://regist]y.test/t", "https://[x", "http://h:port/"])
+def test_a_token_service_whose_address_is_none(tmp_path: Path, realm: str) -> None:
+    class Astray(Handler):
+        def answer(self) -> None:
+            self.reply(401, headers={"WWW-Authenticate": f'Bearer realm="{realm}"'})
+
+    with serving(tmp_path, Astray) as server, pytest.raises(FetchError, match="that is none"):
+        Registry(server.url, REPOSITORY).manifest("latest")
+
+
+def test_an_upload_at_an_address_that_is_none(tmp_path: Path) -> None:
+    class Astray(Handler):
+        def do_POST(self) -> None:  # noqa: N802
+            self.reply(202, headers={"Location": "https://[x/upload"})
+
+        def answer(self) -> None:
+            self.reply(404)
+
+    with serving(tmp_path, Astray) as server, pytest.raises(FetchError, match="that is none"):
+        Registry(server.url, REPOSITORY).push_blob(b"hello")
+
+
+def test_a_list_that_goes_on_at_an_address_that_is_none(tmp_path: Path) -> None:
+    class Astray(Handler):
+        def answer(self) -> None:
+            self.reply(200, b'{"tags": []}', headers={"Link": '<http://[x/tags>; rel="next"'})
+
+    with serving(tmp_path, Astray) as server, pytest.raises(FetchError, match="that is none"):
+        Registry(server.url, REPOSITORY).tags()
+
+
 def test_a_registry_that_refuses_a_push_is_said_to(tmp_path: Path) -> None:
     with oci_registry(tmp_path) as (server, _), pytest.raises(FetchError, match="answered 400"):
         Registry(server.url, REPOSITORY).put_manifest(

@@ -43,8 +43,12 @@ def _git(root: Path, *arguments: str) -> str | None:
 
 def _without_credentials(url: str) -> str:
     """`url` as it may be published: no user, no password, and no path of this machine."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return ""
     if parts.scheme not in ("http", "https", "ssh", "git") or not parts.hostname:
         return ""
-    host = parts.hostname + (f":{parts.port}" if parts.port else "")
+    host = parts.hostname + (f":{port}" if port else "")
     return urlunsplit((parts.scheme, host, parts.path, "", ""))

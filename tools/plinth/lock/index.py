@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urljoin
 
 import requests
 from packaging.utils import canonicalize_name
@@ -21,7 +20,7 @@ from packaging.utils import canonicalize_name
 from plinth.config import Config
 from plinth.digest import Digest
 from plinth.errors import FetchError, IntegrityError, LockError
-from plinth.http import TIMEOUT, fetch_blob, opened, retried, whole
+from plinth.http import TIMEOUT, fetch_blob, opened, resolved, retried, whole
 from plinth.lock import links
 from plinth.store import BlobStore, atomic_write
 
@@ -206,7 +205,7 @@ class Index:
         if status != 200:
             raise FetchError(f"the package index answered {status}", where=name)
         page = self._document(answer, body[-1], name)
-        _make_absolute(page, answer.url)
+        _make_absolute(page, answer.url, name)
         # Before it is kept: a malformed page would outlive the index's repair.
         page_files(name, page)
         if JSON not in answer.headers.get("Content-Type", ""):
@@ -283,12 +282,12 @@ class Index:
         return self._blobs.path(file.digest)
 
 
-def _make_absolute(page: dict[str, Any], url: str) -> None:
-    """Complete the links of a page, which may be relative to its `url`."""
+def _make_absolute(page: dict[str, Any], url: str, name: str) -> None:
+    """Complete the links of a page of project `name`, which may be relative to its `url`."""
     files = page.get("files")
     for entry in files if isinstance(files, list) else ():
         if isinstance(entry, dict) and isinstance(entry.get("url"), str):
-            entry["url"] = urljoin(url, entry["url"])
+            entry["url"] = resolved(url, entry["url"], name)
 
 
 def json_page(body: bytes, project: str) -> dict[str, Any]:

@@ -8,9 +8,11 @@ import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from typing import Any
-from urllib.parse import unquote, urldefrag, urljoin, urlsplit
+from urllib.parse import unquote, urldefrag, urlsplit
 
 import requests
+
+from plinth.http import resolved
 
 HTML = ("text/html", "application/vnd.pypi.simple.v1+html")
 Head = Callable[[str], requests.Response]
@@ -32,12 +34,15 @@ def page(text: str, url: str, fits: Callable[[str], bool], head: Head) -> dict[s
 
     Only files whose name `fits` are listed: HTML says neither sizes nor upload times, so each is
     asked for its headers (Content-Length, Last-Modified).
+
+    Raises:
+        FetchError: a link is no URL.
     """
     links = _Links()
     links.feed(text)
     files = []
     for link in links.found:
-        address, fragment = urldefrag(urljoin(url, link.get("href", "")))
+        address, fragment = urldefrag(resolved(url, link.get("href", ""), url))
         name = unquote(urlsplit(address).path.rsplit("/", 1)[-1])
         algorithm, _, value = fragment.partition("=")
         if algorithm != "sha256" or not fits(name):

@@ -18,7 +18,10 @@ TIMEOUT = 10.0
 
 def shown(url: str) -> str:
     """`url` without the user and password that may be in it."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "an address that is none"
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 

@@ -6,12 +6,12 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import requests
 
 from plinth.errors import FetchError, LayoutError
-from plinth.http import TIMEOUT, first_bytes, retried
+from plinth.http import TIMEOUT, first_bytes, resolved, retried
 from plinth.oci.login import authorization, new_session
 from plinth.oci.model import INDEX, MANIFEST
 from plinth.oci.select import DOCKER_INDEX, DOCKER_MANIFEST, MAX_MANIFEST
@@ -68,7 +68,7 @@ class Connection:
             following = _NEXT.search(headers.get("Link", ""))
             if following is None:
                 return
-            url = urljoin(url, following[1])
+            url = resolved(url, following[1], str(self))
             if not self._is_ours(url):
                 raise FetchError(
                     f"the registry's list of {what} goes on at another place",

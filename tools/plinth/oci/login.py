@@ -13,7 +13,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from plinth.errors import FetchError
-from plinth.http import TIMEOUT, first_bytes
+from plinth.http import TIMEOUT, first_bytes, resolved
 
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
 _MAX_TOKEN = 1 << 20
@@ -91,7 +91,7 @@ def authorization(
 def _check_realm(realm: str, url: str, repository: str) -> None:
     """Refuse to send credentials, or to believe a token, in the clear: only a registry that is
     spoken to in the clear itself may have its tokens given so, and at the same host."""
-    ours, other = urlsplit(url), urlsplit(realm)
+    ours, other = urlsplit(url), urlsplit(resolved(url, realm, repository))
     if other.scheme == "https" and other.hostname:
         return
     if (other.scheme, ours.scheme, other.hostname) != ("http", "http", ours.hostname):

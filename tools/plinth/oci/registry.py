@@ -6,13 +6,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, urlsplit
 
 import requests
 
 from plinth.digest import Digest
 from plinth.errors import FetchError, IntegrityError, LayoutError
-from plinth.http import fetch_blob, first_bytes
+from plinth.http import fetch_blob, first_bytes, resolved
 from plinth.oci.connection import REMEDY, Connection
 from plinth.oci.model import INDEX, MANIFEST
 from plinth.oci.select import document, entries
@@ -133,7 +133,7 @@ class Registry(Connection):
                     return
             with self._ask("POST", f"{self._base}/blobs/uploads/") as answer:
                 self._check(answer, 202)
-                place = urljoin(answer.url, answer.headers.get("Location", ""))
+                place = resolved(answer.url, answer.headers.get("Location", ""), str(self))
             self.finish_upload(place, digest, data)
 
         self._retried(ask, digest.oci)
@@ -170,7 +170,7 @@ class Registry(Connection):
                 return "", 0
             self._check(answer, 202)
             least = answer.headers.get("OCI-Chunk-Min-Length", "")
-            place = urljoin(answer.url, answer.headers.get("Location", ""))
+            place = resolved(answer.url, answer.headers.get("Location", ""), str(self))
             return place, int(least) if re.fullmatch(r"[0-9]{1,18}", least) else 0
 
     def send_chunk(self, place: str, start: int, data: bytes) -> tuple[str, int]:
@@ -195,7 +195,7 @@ class Registry(Connection):
             end = int(found[1]) + 1 if found else start + len(data)
             # "0-0" is one byte, and what registries say of none.
             end = 0 if end == 1 and not data else end
-            return urljoin(answer.url, answer.headers.get("Location", place)), end
+            return resolved(answer.url, answer.headers.get("Location", place), str(self)), end
 
     def finish_upload(self, place: str, digest: Digest, data: bytes = b"") -> None:
         """End the upload at `place` with the last bytes of it.
