@@ -178,8 +178,8 @@ def write_layer(folder: Path, title: str, files: Files) -> Layer:
 
 def read_written(folder: Path, layer: Layer) -> LayerContents:
     """What the layer in the store at `folder` holds."""
-    with BlobStore(folder).path(layer.digest).open("rb") as stream:
-        return read_layer(stream, layer.digest)
+    path = BlobStore(folder).path(layer.digest)
+    return read_layer(lambda: path.open("rb"), layer.digest)
 
 
 def contents(folder: Path, files: Files) -> LayerContents:

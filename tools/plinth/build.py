@@ -15,6 +15,7 @@ from plinth.base.model import Base
 from plinth.closed import ensure_closed
 from plinth.config import Config
 from plinth.elf.closure import Rules
+from plinth.lazy import lazily
 from plinth.lock import stale
 from plinth.lock.fetch import fetch_files
 from plinth.lock.packages import read_packages
@@ -28,7 +29,7 @@ from plinth.run import known, lacking
 from plinth.session import session
 from plinth.spec.accelerator import CPU
 from plinth.spec.base import BaseSpec, DebianRootfs, SdistBuild, load_base
-from plinth.spec.image import ImageSpec, load_image
+from plinth.spec.image import ESTARGZ, ImageSpec, load_image
 from plinth.wheel.admit import admit
 from plinth.wheel.layer import WheelFile, grouped, layer_action, wheel_layer
 from plinth.wheel.sdist import build_wheel
@@ -119,6 +120,10 @@ def _built(
     notes = ensure_closed(ws, image_id, layers, rules, frameworks)
     for note in notes:
         progress(f"note: {note}")
+    if spec.layer_format == ESTARGZ:
+        # A base that comes from a registry stays as its makers published it.
+        foreign = 0 if isinstance(base_spec.rootfs, DebianRootfs) else 1
+        layers[foreign:] = lazily(ws, layers[foreign:], ws.session.at_once if ws.session else 1)
     name = spec.published(base_name, label)
     image = assemble(
         ws.layout,

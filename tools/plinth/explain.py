@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from plinth.accelerator.lock import choose
 from plinth.base.build import choose_base, planned_base
@@ -12,6 +13,7 @@ from plinth.base.model import Base
 from plinth.build import layer_order
 from plinth.config import Config
 from plinth.debian.layers import lacking
+from plinth.lazy import cached_lazy
 from plinth.lock import stale
 from plinth.lock.packages import read_packages
 from plinth.lock.pylock import LockedPackage
@@ -19,7 +21,7 @@ from plinth.oci.model import Layer
 from plinth.record import Record, inputs_of, read_record
 from plinth.report import human_size
 from plinth.spec.base import load_base
-from plinth.spec.image import load_image
+from plinth.spec.image import ESTARGZ, load_image
 from plinth.wheel.layer import WheelFile, cached_layer
 from plinth.wheel.sdist import cached_wheel
 from plinth.workspace import Workspace
@@ -87,6 +89,10 @@ def explain_image(
         lines.append("layers to build: none")
     lines += _os_packages(ws, "OS packages", read_packages(ws, spec, base_name))
     lines += _os_packages(ws, "accelerator packages", extra_lock.packages if extra_lock else ())
+    if spec.layer_format == ESTARGZ:
+        held = [cached_lazy(ws, layer) or layer for layer in held]
+        below = tuple(cached_lazy(ws, layer) or layer for layer in known_base.layers)
+        known_base = replace(known_base, layers=below)
     lines += push_lines(ws, held, known_base, record, to_build=bool(missing))
     return "\n".join(lines)
 

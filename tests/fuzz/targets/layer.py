@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import io
 from pathlib import Path
@@ -14,9 +15,9 @@ def parse(data: bytes, folder: Path) -> None:
     """Read the layer in `data`, and `data` as the tar of one."""
     failed = None
     for blob in (data, gzip.compress(data, 1, mtime=0)):
-        for read in (read_layer, list_files):
+        for read in (read_layer, lambda opened: list_files(opened())):
             try:
-                read(io.BytesIO(blob))
+                read(functools.partial(io.BytesIO, blob))
             except PlinthError as error:
                 failed = error
     if failed:

@@ -47,7 +47,7 @@ def record(key: str, value: str) -> bytes:
 
 
 def read(data: bytes, named: Digest | None = None) -> LayerContents:
-    return read_layer(io.BytesIO(data), named)
+    return read_layer(lambda: io.BytesIO(data), named)
 
 
 def spoiled(block: bytes, at: int, value: bytes) -> bytes:
@@ -149,7 +149,7 @@ def test_what_is_endless_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     rest = Endless()
     with pytest.raises(LayoutError, match="longer than its descriptor"):
         both = io.BufferedReader(_Joined(stream, rest))
-        read_layer(both, Digest.of(b"x"))
+        read_layer(lambda: both, Digest.of(b"x"))
     monkeypatch.setattr(inflate, "FREE", 1 << 20)
     bomb = gzip.compress(entry(data=bytes(64 << 20)) + END)
     with pytest.raises(LayoutError, match="unpacks to too much"):
@@ -242,4 +242,4 @@ def test_any_cut_of_a_layer_is_found(tmp_path: Path, cut: int) -> None:
 def test_threads_change_nothing(tmp_path: Path) -> None:
     write(tmp_path / "layer", "w:gz", tarfile.PAX_FORMAT)
     data = (tmp_path / "layer").read_bytes()
-    assert read_layer(io.BytesIO(data), threads=True) == read_layer(io.BytesIO(data))
+    assert read_layer(lambda: io.BytesIO(data), threads=True) == read(data)

@@ -19,6 +19,7 @@ from plinth.cli import main
 from plinth.digest import Digest
 from plinth.errors import IntegrityError, LayoutError, PlinthError
 from plinth.layer.writer import LayerWriter
+from plinth.lazy import cached_lazy, lazily
 from plinth.lease import adding, removing
 from plinth.look.gc import HOUR, collect, summary
 from plinth.oci.image import Image, Runtime, assemble
@@ -366,3 +367,20 @@ def test_the_command_is_a_dry_run_unless_told(
     assert capsys.readouterr().out.endswith("deleted 2.5 kB\n")
     assert main(["gc", "--delete"]) == 0
     assert capsys.readouterr().out.startswith("nothing to delete")
+
+
+def test_what_a_live_layer_was_given_its_table_from_stays(ws: Workspace) -> None:
+    plain = [layer(ws, content) for content in ("one", "two")]
+    live, _ = lazily(ws, plain, 1)
+    made = assemble(
+        ws.layout, [live], architecture="amd64", created="", runtime=RUNTIME, annotations={}
+    )
+    tag(ws.layout, "a", made.manifest, image_name="a:latest", architecture="amd64")
+    age(ws)
+    collect(ws, delete=True, waiting=never)
+    assert ws.layout.has(plain[0].digest)
+    assert not ws.layout.has(plain[1].digest)
+    again = lazily(ws, [plain[0]], 1)
+    assert [one.built for one in again] == [False]
+    assert cached_lazy(ws, plain[0]) == again[0]
+    assert cached_lazy(ws, plain[1]) is None

@@ -12,6 +12,7 @@ from plinth.contents.inflate import Plain
 from plinth.contents.model import DIRECTORY, FILE, OTHER, SYMLINK, Entry
 from plinth.contents.tar import Member, members
 from plinth.errors import LayoutError, Problem
+from plinth.layer.estargz import TOC
 
 MAX_KEPT, MAX_KEPT_ALL = 32 << 20, 256 << 20
 """Bytes of one file that is kept, and of all of them."""
@@ -22,15 +23,18 @@ _KEPT = re.compile(
     rf"|{PREFIX}/include/python3[^/]*/patchlevel\.h"
     r"|var/lib/dpkg/(status|status\.d/[^/]+|info/[^/]+\.(list|md5sums))"
     r"|usr/share/doc/[^/]+/copyright|usr/lib/os-release|etc/os-release"
+    rf"|{re.escape(TOC)}"
 )
 
 
 @dataclass
 class Files:
-    """A layer's entries by path; MD5 (hex) of files outside Python's folder; the content of
-    those that say what belongs to whom; and what is wrong with any."""
+    """A layer's entries by path; where in the tar the content of each begins; MD5 (hex) of files
+    outside Python's folder; the content of those that say what belongs to whom; and what is wrong
+    with any."""
 
     entries: dict[str, Entry] = field(default_factory=dict)
+    places: dict[str, int] = field(default_factory=dict)
     md5: dict[str, str] = field(default_factory=dict)
     kept: dict[str, bytes] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
@@ -58,6 +62,7 @@ def read_files(plain: Plain, *, legacy: bool = True) -> Files:
         if path in found.entries:
             found.wrong(path, "two entries have this path")
         found.entries[path] = entry
+        found.places[path] = member.at
         room -= len(found.kept.get(path, b""))
         if room < 0:
             raise LayoutError("package records are too large", where=path)
@@ -121,7 +126,7 @@ def _hashed(
     if legacy and not path.startswith(f"{PREFIX}/"):
         md5 = hashlib.md5(usedforsecurity=False)
     kept: list[memoryview] | None = [] if legacy and _KEPT.fullmatch(path) else None
-    if kept is not None and size > MAX_KEPT:
+    if kept is not None and size > (MAX_KEPT_ALL if path == TOC else MAX_KEPT):
         raise LayoutError("a package record is too large", where=path, found=f"{size} bytes")
     for piece in pieces:
         sha256.update(piece)

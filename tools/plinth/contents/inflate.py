@@ -13,6 +13,7 @@ from isal import isal_zlib
 
 from plinth.digest import CHUNK, Digest
 from plinth.errors import LayoutError
+from plinth.layer.estargz import FOOTER_SIZE
 from plinth.layer.stream import Hasher, Threads
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ MAX_RATIO, FREE = 200, 1 << 30
 _AHEAD = 3
 
 
-class _Blob(io.RawIOBase):
+class Blob(io.RawIOBase):
     """The blob, hashed as it is read; ends behind `limit` bytes, so that nothing is endless."""
 
     def __init__(self, stream: BinaryIO, limit: int | None) -> None:
@@ -41,6 +42,7 @@ class _Blob(io.RawIOBase):
         self._limit = limit
         self._sha256 = hashlib.sha256()
         self.size = 0
+        self.end = b""
         self.head = stream.read(4)
         self._count(self.head)
         self._held = self.head
@@ -63,6 +65,7 @@ class _Blob(io.RawIOBase):
     def _count(self, data: bytes | memoryview) -> None:
         self._sha256.update(data)
         self.size += len(data)
+        self.end = (self.end + bytes(data[-FOOTER_SIZE:]))[-FOOTER_SIZE:]
         if self._limit is not None and self.size > self._limit:
             raise LayoutError(
                 "the layer is longer than its descriptor says", expected=f"{self._limit} bytes"
@@ -70,6 +73,7 @@ class _Blob(io.RawIOBase):
 
     @property
     def digest(self) -> Digest:
+        """Of what was read."""
         return Digest(self._sha256.hexdigest(), self.size)
 
 
@@ -84,19 +88,21 @@ class Plain:
     """
 
     def __init__(self, stream: BinaryIO, limit: int | None = None, *, threads: bool = False):
-        self._blob = _Blob(stream, limit)
+        self._blob = Blob(stream, limit)
         if self._blob.head.startswith(ZSTD):
             raise LayoutError("the layer is compressed by zstd", expected="gzip, or plain tar")
-        gzip = self._blob.head.startswith(GZIP)
+        self.is_gzip = self._blob.head.startswith(GZIP)
         # What isal's own gzip.open reads through; it takes any object that has readinto.
         blob = cast(BinaryIO, self._blob)
-        self._reader = isal_zlib._GzipReader(blob, CHUNK // 4) if gzip else self._blob
+        self._reader = isal_zlib._GzipReader(blob, CHUNK // 4) if self.is_gzip else self._blob
         self._threads = Threads(threads=threads)
         self._hasher = Hasher(None, self._threads.inner)
         self._chunk = memoryview(b"")
         self._at = 0
         self._taken = 0
         self._ahead: list[Future[memoryview]] = []
+        self.position = 0
+        """Bytes of the tar that were handed out."""
 
     def __enter__(self) -> Plain:
         return self
@@ -115,6 +121,7 @@ class Plain:
             return memoryview(b"")
         found = self._chunk[self._at : self._at + most]
         self._at += len(found)
+        self.position += len(found)
         return found
 
     def exactly(self, size: int) -> bytes:
@@ -156,6 +163,11 @@ class Plain:
                 found=f"{self._taken} bytes and more from {self._blob.size}",
             )
         return memoryview(buffer)[:size].toreadonly()
+
+    @property
+    def end(self) -> bytes:
+        """The last bytes of the blob, as many as a footer has; ask for it at the end."""
+        return self._blob.end
 
     def finish(self) -> tuple[Digest, str]:
         """The digest of the blob and the SHA-256 (hex) of its tar; call it at the end."""

@@ -100,13 +100,16 @@ class FoundSystem:
 class LayerContents:
     """All that one layer holds.
 
-    `digest` is the blob's, `diff_id` the SHA-256 (hex) of its tar, `files` and `size` (bytes)
-    count regular files. `unaccounted` are entries that no package names: generated files, empty
-    folders. `problems` are what is wrong, each under the path of the file concerned.
+    `digest` is the blob's, `diff_id` the SHA-256 (hex) of its tar, `uncompressed` the tar's length
+    in bytes, `toc` the SHA-256 (hex) of its table of contents (empty without one), `files` and
+    `size` (bytes) count regular files. `unaccounted` are entries that no package names: generated
+    files, empty folders. `problems` are what is wrong, each under the path of the file concerned.
     """
 
     digest: Digest
     diff_id: str
+    uncompressed: int
+    toc: str
     files: int
     size: int
     wheels: tuple[FoundWheel, ...]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -17,13 +17,14 @@ from plinth.contents.files import Files, read_files
 from plinth.contents.inflate import Plain
 from plinth.contents.interpreter import find_interpreter, versions_in
 from plinth.contents.model import DIRECTORY, FILE, Entry, FoundSystem, LayerContents, files_digest
+from plinth.contents.toc import check_toc
 from plinth.contents.wheels import find_wheels
 from plinth.digest import Digest
 from plinth.errors import IntegrityError, LayoutError, PlinthError
 from plinth.result import ActionResult
 from plinth.store import BlobStore
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the code here would tell other facts about the same layer."""
 
 # Read at once to be hashed (bytes): between two pieces a thread waits for those that compute.
@@ -118,8 +119,7 @@ def contents_of(
         with layer.open() as stream:
             if _hashed(stream, remembered.digest.size) == remembered.digest:
                 return remembered
-    with layer.open() as stream:
-        contents = read_layer(stream, named, threads=threads)
+    contents = read_layer(layer.open, named, threads=threads)
     if cache is not None and remembered is None and contents.digest == named:
         cache.put(contents)
     return contents
@@ -137,20 +137,21 @@ def _hashed(stream: BinaryIO, limit: int) -> Digest | None:
 
 
 def read_layer(
-    stream: BinaryIO, named: Digest | None = None, *, threads: bool = False
+    blob: Callable[[], BinaryIO], named: Digest | None = None, *, threads: bool = False
 ) -> LayerContents:
-    """What the layer blob `stream` holds; `named` is what its manifest says it is, which bounds
-    how much is read and is compared by others.
+    """What the layer blob that `blob` opens holds; `named` is what its manifest says it is, which
+    bounds how much is read and is compared by others.
 
     Raises:
         LayoutError: it is damaged, or readers would differ about it.
     """
     large = named is None or named.size >= _THREADED
     limit = named.size if named is not None else None
-    with Plain(stream, limit, threads=threads and large) as plain:
+    with blob() as stream, Plain(stream, limit, threads=threads and large) as plain:
         files = read_files(plain)
         digest, diff_id = plain.finish()
-    return _contents(files, digest, diff_id)
+    toc = check_toc(files, plain.end, digest, blob if plain.is_gzip else None)
+    return _contents(files, digest, diff_id, plain.position, toc)
 
 
 def list_files(stream: BinaryIO) -> dict[str, Entry]:
@@ -166,7 +167,9 @@ def list_files(stream: BinaryIO) -> dict[str, Entry]:
         return files.entries
 
 
-def _contents(files: Files, digest: Digest, diff_id: str) -> LayerContents:
+def _contents(
+    files: Files, digest: Digest, diff_id: str, uncompressed: int, toc: str
+) -> LayerContents:
     accounted: set[str] = set()
     wheels = find_wheels(files, accounted, own=bool(versions_in(files)))
     interpreter = find_interpreter(files, accounted)
@@ -181,6 +184,8 @@ def _contents(files: Files, digest: Digest, diff_id: str) -> LayerContents:
     return LayerContents(
         digest,
         diff_id,
+        uncompressed,
+        toc,
         len(regular),
         sum(entry.size for entry in regular),
         wheels,

@@ -39,7 +39,8 @@ _IGNORED = frozenset(("mtime", "atime", "ctime", "uname", "gname", "comment"))
 @dataclass(frozen=True)
 class Member:
     """One entry as the tar has it: `name` and `target` are bytes, as nobody has looked at them
-    yet; `extra` are keywords of its extended header that mean something we do not know."""
+    yet; `extra` are keywords of its extended header that mean something we do not know; `at` is
+    where in the tar its content begins."""
 
     name: bytes
     kind: str
@@ -49,6 +50,7 @@ class Member:
     size: int
     target: bytes
     extra: tuple[str, ...] = ()
+    at: int = 0
 
 
 @dataclass
@@ -76,7 +78,7 @@ def members(plain: Plain) -> Iterator[tuple[Member, Iterator[memoryview]]]:
             return
         if len(block) < _BLOCK:
             raise _wrong("the tar ends early", last, expected="two blocks of zeros at its end")
-        kind, size, member = _header(block, extended, last)
+        kind, size, member = _header(block, extended, last, plain.position)
         if member is None:
             _extend(extended, kind, size, plain, last)
             continue
@@ -110,8 +112,11 @@ def _end(plain: Plain, last: bytes) -> None:
             raise _wrong("data behind the end of the tar", last)
 
 
-def _header(block: bytes, extended: _Extended, last: bytes) -> tuple[bytes, int, Member | None]:
-    """Type and size of an entry, and the entry unless it is an extended header."""
+def _header(
+    block: bytes, extended: _Extended, last: bytes, at: int
+) -> tuple[bytes, int, Member | None]:
+    """Type and size of an entry whose content begins `at`, and the entry unless it is an extended
+    header."""
     name, mode, uid, gid, size_, _, checksum, kind, target, magic, _, prefix = _FIELDS.unpack(block)
     found = sum(block) - sum(checksum) + _EIGHT_SPACES
     if _number(checksum, last) != found:
@@ -144,6 +149,7 @@ def _header(block: bytes, extended: _Extended, last: bytes) -> tuple[bytes, int,
         size,
         records.get("linkpath", _text(target)) if meaning in ("hardlink", "symlink") else b"",
         extra,
+        at,
     )
     return kind, size, member
 

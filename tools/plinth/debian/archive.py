@@ -184,7 +184,11 @@ def listed(text: bytes, shown: str) -> Release:
     """
     release = deb822.Release(text.decode("utf-8", "replace"))
     found: dict[str, Digest] = {}
-    for entry in release.get("SHA256", []):
+    # A mapping is what the library makes of a list that is on the field's own line.
+    rows = release.get("SHA256") or []
+    if not isinstance(rows, list):
+        raise PackageError("malformed list of files", where=shown, found=str(dict(rows))[:80])
+    for entry in rows:
         name = str(entry.get("name", "")).removeprefix("./")
         try:
             digest = Digest(str(entry.get("sha256")), int(entry.get("size", "")))

@@ -16,10 +16,13 @@ from typing import Any
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
-from plinth.errors import LayoutError
+from plinth.digest import Digest
+from plinth.errors import IntegrityError, LayoutError
+from plinth.lazy import lazy_action
 from plinth.lease import removing
 from plinth.look.live import OF_LAYER, Live, live_of
 from plinth.oci.layout import editing
+from plinth.store import LAYER
 from plinth.workspace import Workspace
 
 HOUR = 3600.0
@@ -128,10 +131,12 @@ def _results(ws: Workspace, live: Live) -> Iterator[tuple[Path, set[str] | None]
             result = json.loads(path.read_bytes())
             kind = str(result["mnemonic"])
             outputs = {key: str(value[0]) for key, value in result["outputs"].items()}
+            if LAYER in outputs and _becomes_live(ws, Digest(*result["outputs"][LAYER]), live):
+                live.layout.add(outputs[LAYER])
             stays = _stays(ws, path, kind, outputs, result["info"], live)
         except FileNotFoundError:
             continue
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+        except (IntegrityError, ValueError, KeyError, TypeError, IndexError, AttributeError):
             # Damaged: nobody can use it.
             yield path, None
             continue
@@ -147,6 +152,15 @@ def _results(ws: Workspace, live: Live) -> Iterator[tuple[Path, set[str] | None]
             yield path, (made if number < room else None)
 
 
+def _becomes_live(ws: Workspace, layer: Digest, live: Live) -> bool:
+    """Whether an image has `layer` with a table of contents: else the next build, whatever it is
+    about, would make all of them again."""
+    if layer.hex in live.layout:
+        return False
+    found = ws.actions.lookup(lazy_action(layer), ws.stores)
+    return found is not None and found.outputs[LAYER].hex in live.layout
+
+
 def _age_and_path(one: tuple[float, Path, set[str]]) -> tuple[float, Path]:
     return one[:2]
 
@@ -159,8 +173,8 @@ def _stays(
     Raises:
         ValueError, KeyError, TypeError, AttributeError: it is damaged.
     """
-    if "layer" in outputs:
-        return outputs["layer"] in live.layout
+    if LAYER in outputs:
+        return outputs[LAYER] in live.layout
     if kind in OF_LAYER:
         return path.stem in live.actions
     if kind == "sdist-wheel":

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from plinth.digest import Digest, Json
 from plinth.elf.scan import LayerScan
+from plinth.layer.estargz import TOC_DIGEST, UNCOMPRESSED_SIZE
 from plinth.result import ActionResult
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -44,7 +45,8 @@ class Layer:
     `diff_id` is the SHA-256 (hex) of the uncompressed tar (OCI image-spec, config.md),
     `name` what a person calls it, `built` whether this run made it, `uncompressed` the tar's
     length in bytes, `scan` what its writer saw of shared objects, if it just wrote it, and
-    `scanned` the blob that keeps it.
+    `scanned` the blob that keeps it; `toc` is the SHA-256 (hex) of its table of contents, empty
+    where it has none.
     """
 
     name: str
@@ -54,12 +56,14 @@ class Layer:
     built: bool = False
     scan: LayerScan | None = field(default=None, compare=False, repr=False)
     scanned: Digest | None = field(default=None, compare=False)
+    toc: str = ""
 
     def result(self) -> ActionResult:
         """The layer as an action's result."""
-        return ActionResult(
-            {"layer": self.digest}, {"diff_id": self.diff_id, "uncompressed": self.uncompressed}
-        )
+        info: dict[str, Json] = {"diff_id": self.diff_id, "uncompressed": self.uncompressed}
+        if self.toc:
+            info["toc"] = self.toc
+        return ActionResult({"layer": self.digest}, info)
 
     @classmethod
     def of(cls, name: str, result: ActionResult, *, hit: bool) -> Layer:
@@ -71,9 +75,15 @@ class Layer:
             int(str(result.info["uncompressed"])),
             built=not hit,
             scanned=result.outputs.get("scan"),
+            toc=str(result.info.get("toc", "")),
         )
 
     @property
     def descriptor(self) -> Descriptor:
-        """The layer's descriptor; its name travels as the title annotation."""
-        return Descriptor(LAYER_GZIP, self.digest, {TITLE: self.name})
+        """The layer's descriptor; its name travels as the title annotation, and what vouches for
+        its table of contents beside it."""
+        noted = {TITLE: self.name}
+        if self.toc:
+            noted[TOC_DIGEST] = f"sha256:{self.toc}"
+            noted[UNCOMPRESSED_SIZE] = str(self.uncompressed)
+        return Descriptor(LAYER_GZIP, self.digest, noted)

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from plinth.errors import IntegrityError, RemoteError
+from plinth.errors import IntegrityError, LayoutError, RemoteError
+from plinth.layer.lazy import stored_toc
 from plinth.oci.plain import plain_digest
 from plinth.result import ActionResult
+
+
+def _toc(path: Path) -> str:
+    try:
+        return f"a table of contents {stored_toc(path).oci}"
+    except LayoutError as error:
+        return error.what
 
 
 def check_layer(path: Path, result: ActionResult, *, where: str) -> None:
@@ -22,6 +30,9 @@ def check_layer(path: Path, result: ActionResult, *, where: str) -> None:
     except IntegrityError as error:
         found = error.what
     wanted = f"sha256:{result.info['diff_id']}, {expected} bytes"
+    if found == wanted and "toc" in result.info:
+        wanted = f"a table of contents sha256:{result.info['toc']}"
+        found = _toc(path)
     if found != wanted:
         raise RemoteError(
             "a layer of the remote server is not what its result says",

@@ -11,6 +11,7 @@ STEPS = {
     "contract-layer": "plinth.steps.contract",
     "deb-layer": "plinth.steps.debs",
     "debian-rootfs": "plinth.steps.system",
+    "estargz-layer": "plinth.steps.lazy",
     "linker-layer": "plinth.steps.linker",
     "python-layer": "plinth.steps.python",
     "wheel-layer": "plinth.steps.wheels",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from plinth.contents.model import LayerContents
 from plinth.digest import Digest, parse_oci
 from plinth.errors import IntegrityError
+from plinth.layer.estargz import TOC_DIGEST, UNCOMPRESSED_SIZE
 from plinth.oci.layout import descriptor_digest
 from plinth.oci.model import CONFIG, LAYER_GZIP, MANIFEST, TITLE
 from plinth.report import human_size
@@ -111,9 +112,22 @@ def check_blobs(
             problems.append(
                 f"{title}: unpacked it is sha256:{held.diff_id}, the config names {diff_id}"
             )
+        problems += [f"{title}: {problem}" for problem in _table(entry, held)]
         total += wanted.size
     detail = f"{len(layers)} layers and the config, {human_size(total)}"
     return Check("blobs", detail, tuple(problems))
+
+
+def _table(entry: Mapping[str, Any], held: LayerContents) -> Iterator[str]:
+    """Where annotations that lazy pullers believe are not of the layer."""
+    annotations = entry.get("annotations")
+    for key, wanted in (
+        (TOC_DIGEST, f"sha256:{held.toc}" if held.toc else None),
+        (UNCOMPRESSED_SIZE, str(held.uncompressed) if held.toc else None),
+    ):
+        found = annotations.get(key) if isinstance(annotations, dict) else None
+        if found != wanted:
+            yield f"its annotation {key} should be {wanted or 'absent'}, it is {found or 'absent'}"
 
 
 def _shown(digest: Digest) -> str:

@@ -12,12 +12,14 @@ import datetime
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.x509 import (
     Certificate,
+    DuplicateExtension,
     ExtensionNotFound,
     ObjectIdentifier,
     SubjectAlternativeName,
+    UnsupportedGeneralNameType,
     load_der_x509_certificate,
 )
 from pydantic import ValidationError
@@ -27,7 +29,6 @@ from rfc3161_client import (
     VerifierBuilder,
     decode_timestamp_response,
 )
-from sigstore.errors import Error as SigstoreError
 from sigstore.models import Bundle
 from sigstore.verify import Verifier
 from sigstore.verify.policy import AllOf, AnyOf, Identity, OIDCIssuerV2, VerificationPolicy
@@ -41,6 +42,14 @@ from plinth.oci.referrers import BUNDLE
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 _ISSUER = ObjectIdentifier("1.3.6.1.4.1.57264.1.8")
+_UNREADABLE = (
+    ExtensionNotFound,
+    DuplicateExtension,
+    UnsupportedGeneralNameType,
+    ValueError,
+    IndexError,
+)
+"""What extensions of a certificate raise that are not there, or are none."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +104,9 @@ class BundleVerifier:
         """
         try:
             bundle, model = Bundle.from_json(raw), _model(raw)
-        # Parsers of JSON, base64, DER and RFC 3161 each have errors of their own.
-        except (SigstoreError, ValueError, TypeError, KeyError, RecursionError) as error:
+        # Parsers of JSON, base64, DER and RFC 3161 each have errors of their own, some of which
+        # have nothing but Exception in common.
+        except Exception as error:
             what = "not a Sigstore bundle that can be read"
             raise self._wrong(where, what, _told(error)) from None
         if model.media_type != BUNDLE:
@@ -104,7 +114,7 @@ class BundleVerifier:
         self._check_log(model, where)
         try:
             kind, payload = self._verifier.verify_dsse(bundle, self._signers.policy)
-        except (SigstoreError, ValueError, TypeError, KeyError) as error:
+        except Exception as error:
             raise self._refused(where, error, bundle.signing_certificate) from None
         if kind != PAYLOAD_TYPE:
             raise self._wrong(where, "the payload is no in-toto statement", kind, PAYLOAD_TYPE)
@@ -218,7 +228,7 @@ class BundleVerifier:
             for issuer in _certificates(authority):
                 try:
                     certificate.verify_directly_issued_by(issuer)
-                except (ValueError, TypeError, InvalidSignature):
+                except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
                     continue
                 self._check_office(authority.valid_for, time, "the certificate authority", where)
                 return
@@ -250,14 +260,14 @@ def _signer(certificate: Certificate) -> tuple[str, str]:
     try:
         names = certificate.extensions.get_extension_for_class(SubjectAlternativeName).value
         identity = ", ".join(str(name.value) for name in names)
-    except (ExtensionNotFound, ValueError):
+    except _UNREADABLE:
         identity = "nobody"
     try:
         issuer = certificate.extensions.get_extension_for_oid(_ISSUER).value.public_bytes()
         # A DER UTF8String: tag, length, text. Lengths from 128 on take more than one byte.
         text = issuer[2 + (issuer[1] & 0x7F) :] if issuer[1] & 0x80 else issuer[2:]
         return identity, text.decode()
-    except (ExtensionNotFound, ValueError, IndexError):
+    except _UNREADABLE:
         return identity, "nobody"
 
 
