@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -69,7 +70,11 @@ class Checkout:
 def built() -> Checkout:
     """This very checkout, with all images built (inputs are fetched where they lack)."""
     checkout = Checkout(ROOT)
-    done = checkout.doit("build")
+    checkout.ws.build.mkdir(exist_ok=True)
+    with (checkout.ws.build / "tests.lock").open("w") as lock:
+        # Of several workers one builds; the others find everything made.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = checkout.doit("build")
     assert done.returncode == 0, done.stdout + done.stderr
     return checkout
 
