@@ -43,7 +43,8 @@ def retried(ask: Callable[[], T], what: str, *, place: str, remedy: str) -> T:
             if 400 <= status < 500 and status not in _PATIENCE:
                 raise FetchError(f"{place} answered {status}", where=what, remedy=remedy) from None
             # Some of them are ValueErrors: an address that is none will not become one.
-            if attempt == _TRIES - 1 or isinstance(error, ValueError):
+            lasting = isinstance(error, ValueError | requests.TooManyRedirects)
+            if attempt == _TRIES - 1 or lasting:
                 raise FetchError(
                     f"{place} cannot be reached",
                     where=what,

@@ -50,7 +50,7 @@ def keyring_of(name: str, config: Config, fingerprint: str = "") -> Keyring:
 MAX_RELEASE = 16 << 20
 """The largest InRelease that is read (bytes); Debian's have 150 kB."""
 
-MAX_PACKAGES = 512 << 20
+MAX_PACKAGES = 256 << 20
 """The largest Packages that is read, compressed or not (bytes); Debian's main has 60 MB."""
 
 _OPEN: dict[str, Callable[[BinaryIO], BinaryIO]] = {

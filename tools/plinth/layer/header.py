@@ -14,6 +14,9 @@ END = bytes(2 * BLOCK)
 """The two zero blocks that end an archive."""
 
 FILE, SYMLINK, DIRECTORY, PAX = b"0", b"2", b"5", b"x"
+MAX_NAME, MAX_PATH = 255, 4_000
+"""Bytes of one part of a path, and of all (POSIX, NAME_MAX and PATH_MAX, with room for a root)."""
+
 _USTAR_SIZE = 8**11
 _FORBIDDEN = frozenset(("", ".", ".."))
 
@@ -68,6 +71,12 @@ def check_path(path: str) -> None:
             where=repr(path),
             expected="a relative path without '.', '..', empty parts or NUL",
         )
+
+
+def is_too_long(path: str) -> bool:
+    """Whether file systems have no room for such a path."""
+    encoded = path.encode()
+    return len(encoded) > MAX_PATH or any(len(part) > MAX_NAME for part in encoded.split(b"/"))
 
 
 def _split(name: bytes) -> tuple[bytes, bytes | None]:

@@ -15,7 +15,7 @@ from plinth.elf.read import MAGIC, Piece, dynamic_span
 from plinth.elf.scan import LayerScan, is_object
 from plinth.errors import LayoutError
 from plinth.layer import gzip
-from plinth.layer.header import DIRECTORY, END, FILE, SYMLINK, header, padding
+from plinth.layer.header import DIRECTORY, END, FILE, SYMLINK, header, is_too_long, padding
 from plinth.layer.owner import ROOT, Owner
 from plinth.layer.stream import Buffer, Hasher, Threads
 from plinth.oci.model import Layer
@@ -98,6 +98,8 @@ class LayerWriter:
     def _entry(self, path: str, data: bytes) -> None:
         if path in self._paths:
             raise LayoutError("two entries of one layer have the same path", where=path)
+        if is_too_long(path):
+            raise LayoutError("a path is too long", where=f"{path[:80]}…", found=f"{len(path)}")
         self._paths.add(path)
         self._headers.append(data)
 

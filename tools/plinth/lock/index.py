@@ -25,7 +25,7 @@ from plinth.lock import links
 from plinth.store import BlobStore, atomic_write
 
 JSON = "application/vnd.pypi.simple.v1+json"
-MAX_PAGE = 256 << 20
+MAX_PAGE = 64 << 20
 """The largest page of a project that is read (bytes, unpacked)."""
 
 MAX_METADATA = 16 << 20
@@ -33,6 +33,7 @@ MAX_METADATA = 16 << 20
 
 T = TypeVar("T")
 _UPLOADED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+_FILENAME = re.compile(r"[\w.+!-]+")
 _PLACE = "the package index"
 _REMEDY = "check the network, or index-url in the settings; everything already in the store is kept"
 
@@ -321,13 +322,16 @@ def _parse(project: str, page: dict[str, Any]) -> Iterator[IndexFile]:
             size = entry.get("size")
             if not sha256 or not isinstance(size, int):
                 continue
+            # Nobody can ask for it: no project's files are called so (PEP 427, PEP 625).
+            if not _FILENAME.fullmatch(_text(entry["filename"])):
+                continue
             core = entry.get("core-metadata") or entry.get("data-dist-info-metadata")
             metadata = core.get("sha256", "") if isinstance(core, dict) else ""
             uploaded = entry.get("upload-time") or ""
             if uploaded and not _UPLOADED.fullmatch(uploaded):
                 raise ValueError(f"upload-time {uploaded!r} is not of PEP 700")
             yield IndexFile(
-                _text(entry["filename"]),
+                entry["filename"],
                 _text(entry["url"]),
                 Digest(sha256, size),
                 uploaded,

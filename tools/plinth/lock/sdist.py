@@ -14,6 +14,7 @@ import tomli
 from packaging.requirements import InvalidRequirement, Requirement
 
 from plinth.errors import WheelError
+from plinth.layer.header import is_too_long
 
 DEFAULT = ("setuptools>=40.8.0", "wheel")
 """What PEP 518 has a frontend assume where an sdist says nothing."""
@@ -92,6 +93,8 @@ def unpack(path: Path, filename: str, folder: Path, *, taken: Collection[str] = 
                     raise WheelError("a link or special file", where=f"{filename}: {name}")
                 if name.startswith("/") or ".." in name.split("/"):
                     raise WheelError("path escapes", where=f"{filename}: {name}")
+                if is_too_long(name):
+                    raise WheelError("path too long", where=f"{filename}: {name[:80]}…")
                 if name in names and member.isfile():
                     raise WheelError("an entry is there twice", where=f"{filename}: {name}")
                 names.add(name)

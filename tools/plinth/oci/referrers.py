@@ -36,7 +36,7 @@ EMPTY = "application/vnd.oci.empty.v1+json"
 EMPTY_CONFIG = b"{}"
 CONTENT = "dev.sigstore.bundle.content"
 PREDICATE = "dev.sigstore.bundle.predicateType"
-MAX_BUNDLE = 64 << 20
+MAX_BUNDLE = 16 << 20
 """The largest bundle that is read (bytes)."""
 
 _MAX_REFERRERS = 1000

@@ -9,6 +9,7 @@ and that proof and checkpoint speak of the same tree.
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -41,6 +42,7 @@ from plinth.errors import AttestationError
 from plinth.oci.referrers import BUNDLE
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
+_ADVICE = re.compile(r"\s*For further information visit \S+| \[type=\w+, input_value=.*?\]$", re.M)
 _ISSUER = ObjectIdentifier("1.3.6.1.4.1.57264.1.8")
 _UNREADABLE = (
     ExtensionNotFound,
@@ -252,7 +254,8 @@ def _told(error: Exception) -> str:
     if isinstance(error, ValidationError):
         found = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
         return "; ".join(found[:3])
-    return str(error)
+    # Errors that the library wrapped in its own.
+    return _ADVICE.sub("", str(error))
 
 
 def _signer(certificate: Certificate) -> tuple[str, str]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from isal import isal_zlib
 from packaging.utils import canonicalize_name, canonicalize_version
 
+from plinth.layer.header import is_too_long
 from plinth.wheel import record
 from plinth.wheel.archive import DEFLATED, STORED, WheelArchive
 
@@ -112,6 +113,8 @@ def _entry(wheel: WheelArchive, info: zipfile.ZipInfo) -> None:
         raise wheel.wrong("absolute path", name)
     if any(part in ("", ".", "..") for part in parts):
         raise wheel.wrong("path escapes or is not normal", name)
+    if is_too_long(name):
+        raise wheel.wrong("path too long", name[:80] + "…", found=f"{len(name.encode())} bytes")
     if any(ord(character) < 32 or ord(character) == 127 for character in name):
         raise wheel.wrong("control character in a path", repr(name))
     kind = stat.S_IFMT(info.external_attr >> 16)
