@@ -12,9 +12,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 _SHARED = {"engine", "registry"}
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Groups for `--dist loadgroup` of pytest-xdist: a file is run by one worker, and so are all
-    files that use the one engine, where each would meet the others' images and containers."""
+    files that use the one engine, where each would meet the others' images and containers.
+
+    Before xdist's own hook, which reads them.
+    """
     shared = {
         item.path
         for item in items
