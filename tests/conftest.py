@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
+if TYPE_CHECKING:
+    from xdist.remote import Producer  # type: ignore[import-untyped]
+    from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
-_SHARED = {"engine", "registry"}
+TESTS = Path(__file__).parent
+sys.path.insert(0, str(TESTS))
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Groups for `--dist loadgroup` of pytest-xdist: a file is run by one worker, and so are all
-    files that use the one engine, where each would meet the others' images and containers.
+@functools.cache
+def _place(file: str) -> str:
+    """What is run by one worker: a file, or all that use the one engine and would meet each
+    other's images and containers there."""
+    return "engine" if "mark.engine" in (TESTS.parent / file).read_text() else file
 
-    Before xdist's own hook, which reads them.
-    """
-    shared = {
-        item.path
-        for item in items
-        if item.get_closest_marker("engine") or _SHARED & set(getattr(item, "fixturenames", ()))
-    }
-    for item in items:
-        group = "engine" if item.path in shared else item.path.as_posix()
-        item.add_marker(pytest.mark.xdist_group(group))
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """How the workers of pytest-xdist share the tests."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return _place(nodeid.partition("::")[0])
+
+    return ByFile(config, log)
