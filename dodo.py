@@ -140,7 +140,7 @@ def task_explain() -> Iterator[Task]:
                 action(
                     commands.explain,
                     WS,
-                    image,
+                    [image],
                     base=get_var("base", ""),
                     accelerator=get_var("accelerator", ""),
                 )

@@ -17,26 +17,34 @@ from small_checkout import IMAGE, SmallCheckout
 
 def kills(checkout: SmallCheckout, count: int, drawn: random.Random) -> None:
     """Kill `count` builds (and now and then a gc) at moments drawn at random; a few on one store,
-    then the next build must give the same digest, and nothing half-written may be left."""
+    then the next build must give the same digest, and nothing half-written may be left. What
+    ended before it could be killed does not count."""
     run.fresh(checkout)
     whole = run.completed(checkout)
     expected = check.digest(checkout)
-    done = finished = 0
-    while done < count:
+    killed = {run.build: 0, run.gc: 0}
+    late = 0
+    while (left := count - sum(killed.values())) > 0:
         run.fresh(checkout)
         if drawn.random() < 0.3:
             # From here on the next build finds much of it made.
             run.completed(checkout)
             _lose(checkout, drawn)
-        for _ in range(min(drawn.randint(1, 4), count - done)):
+        for _ in range(min(drawn.randint(1, 4), left)):
             work = run.gc if drawn.random() < 0.15 else run.build
             forked = run.fork(checkout, work)
             time.sleep(drawn.uniform(0, whole * (0.15 if work is run.gc else 0.9)))
-            finished += forked.kill(workers=drawn.random() < 0.5) == 0
+            if forked.kill(workers=drawn.random() < 0.5) == 0:
+                late += 1
+            else:
+                killed[work] += 1
             check.layout_is_valid(checkout)
-            done += 1
         again(checkout, expected)
-    print(f"{count} kills of which {finished} came too late: all valid, one digest", flush=True)
+    print(
+        f"{killed[run.build]} builds and {killed[run.gc]} collections killed ({late} more were "
+        "too quick): all valid, one digest",
+        flush=True,
+    )
 
 
 def _lose(checkout: SmallCheckout, drawn: random.Random) -> None:
@@ -91,16 +99,16 @@ def _remount(folder: Path, options: str) -> None:
 
 
 def disks(checkout: SmallCheckout, count: int, drawn: random.Random) -> None:
-    """Build on `count` disks that are full at a point drawn at random; each build must fail in one
+    """Build until `count` disks were full, at points drawn at random; each build must fail in one
     sentence, leave a valid layout, and succeed once there is room."""
     folder = checkout.ws.build
-    failed = 0
+    failed = enough = 0
     with small_disk(folder):
         run.fresh(checkout)
         run.completed(checkout)
         expected = check.digest(checkout)
         needed = shutil.disk_usage(folder).used
-        for _ in range(count):
+        while failed < count:
             run.fresh(checkout)
             room = shutil.disk_usage(folder).used
             # Page by page near the beginning, where small files are written, and near the end.
@@ -110,10 +118,12 @@ def disks(checkout: SmallCheckout, count: int, drawn: random.Random) -> None:
             if done.returncode:
                 failed += 1
                 _said(done, "No space left")
+            else:
+                enough += 1
             check.layout_is_valid(checkout)
             _remount(folder, "size=1g")
             again(checkout, expected)
-    print(f"{count} disks, {failed} full: all valid, one digest", flush=True)
+    print(f"{failed} full disks ({enough} more had room): all valid, one digest", flush=True)
 
 
 def _told_to_build(checkout: SmallCheckout, *, doit: bool) -> subprocess.CompletedProcess[str]:

@@ -53,6 +53,7 @@ def command_line() -> argparse.ArgumentParser:
     explain.add_argument("ids", nargs="+", metavar="ID")
     explain.add_argument("--base", default="", help="insist on this base")
     explain.add_argument("--accelerator", default="", help="insist on this set, or cpu")
+    explain.add_argument("--json", action="store_true", help="for programs")
     extend = verbs.add_parser("extend", help="derive an image of your own, locked and built")
     extend.add_argument("id", metavar="ID", help="the image to add to")
     extend.add_argument("-r", "--requirements", default="", metavar="FILE")
@@ -102,6 +103,14 @@ def _run(arguments: argparse.Namespace) -> None:
         commands.lock(ws, arguments.ids or commands.all_images(ws), upgrade=arguments.upgrade)
     elif verb == "lock-base":
         commands.lock_base(ws, arguments.names or commands.all_bases(ws))
+    elif verb == "explain":
+        commands.explain(
+            ws,
+            arguments.ids,
+            base=arguments.base,
+            accelerator=arguments.accelerator,
+            as_json=arguments.json,
+        )
     elif verb == "extend":
         commands.extend(
             ws,
@@ -125,8 +134,6 @@ def _run(arguments: argparse.Namespace) -> None:
                     jobs=arguments.jobs,
                     download=arguments.download,
                 )
-            elif verb == "explain":
-                commands.explain(ws, image, base=arguments.base, accelerator=arguments.accelerator)
             elif verb == "load":
                 commands.load(ws, image)
             elif verb == "sbom":

@@ -191,13 +191,30 @@ def build(
     )
 
 
-def explain(ws: Workspace, image_id: str, *, base: str = "", accelerator: str = "") -> None:
-    """Say what changed since the last build and which layers the next will build."""
+def explain(
+    ws: Workspace,
+    image_ids: Sequence[str],
+    *,
+    base: str = "",
+    accelerator: str = "",
+    as_json: bool = False,
+) -> None:
+    """Say what changed since the last builds and which layers the next will build."""
+    import json
+
     from plinth import config
     from plinth.explain import explain_image
 
     settings = config.load()
-    print(explain_image(ws, image_id, config=settings, base=base, accelerator=accelerator))
+    found = [
+        explain_image(ws, image_id, config=settings, base=base, accelerator=accelerator)
+        for image_id in image_ids
+    ]
+    if as_json:
+        print(json.dumps([one.to_json() for one in found], indent=1))
+        return
+    for one in found:
+        print(one.text())
 
 
 def extend(

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from plinth.base.model import Base, Interpreter
+from plinth.build import build_image
+from plinth.cli import main
+from plinth.config import load
 from plinth.digest import Digest
-from plinth.explain import push_lines
+from plinth.explain import Explanation, Push, explain_image, pushes
 from plinth.oci.model import Layer
 from plinth.publish.known import Known
 from plinth.record import Record
+from plinth.report import quiet
 from plinth.workspace import Workspace
+from small_checkout import IMAGE, make, wheel
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -29,21 +37,69 @@ def test_a_push_sends_what_the_registry_is_not_known_to_have(tmp_path: Path) -> 
     old = layer(ws, "six 0.9", 9_000)
     layers = {one.digest.hex: one.name for one in (system, contract, old)}
     record = Record({}, {"six": "0.9"}, layers, "tiny", "0" * 64)
-    assert list(push_lines(ws, wheels, base, record, to_build=False)) == []
+    assert list(pushes(ws, wheels, base, record)) == []
     Known(ws.build / "publish", "127.0.0.1:5000").add("team/a", [system.digest])
-    assert list(push_lines(ws, wheels, base, record, to_build=False)) == [
-        "a push to 127.0.0.1_5000 sends 3 layers, 3.3 kB"
-    ]
+    assert list(pushes(ws, wheels, base, record)) == [Push("127.0.0.1_5000", 3, 3_300)]
     Known(ws.build / "publish", "127.0.0.1:5000").add("team/b", [wheels[0].digest, contract.digest])
-    assert list(push_lines(ws, wheels, base, record, to_build=True)) == [
-        "a push to 127.0.0.1_5000 sends 1 layers, 1.0 kB, and what is to be built"
-    ]
+    assert list(pushes(ws, wheels, base, record)) == [Push("127.0.0.1_5000", 1, 1_000)]
     # Before the first build nothing is known of layers that are no package's.
-    assert list(push_lines(ws, wheels, base, None, to_build=False)) == [
-        "a push to 127.0.0.1_5000 sends 1 layers, 1.0 kB"
-    ]
+    assert list(pushes(ws, wheels, base, None)) == [Push("127.0.0.1_5000", 1, 1_000)]
     (ws.build / "publish" / "127.0.0.1_5000.json").write_text("[")
-    assert list(push_lines(ws, wheels, base, record, to_build=False)) == []
+    assert list(pushes(ws, wheels, base, record)) == []
+
+
+def test_a_build_is_told_before_it_is_done_and_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    old, other, new = (
+        wheel(wheels, name, version)
+        for name, version in (("one", "1.0"), ("two", "1.0"), ("one", "2.0"))
+    )
+    checkout = make(tmp_path / "checkout", [old, other])
+    checkout.seed(debs=True)
+    monkeypatch.setenv("PLINTH_CONFIG", str(checkout.settings))
+    config = load()
+
+    def explained() -> Explanation:
+        return explain_image(checkout.ws, IMAGE, config=config)
+
+    first = explained()
+    assert (first.inputs, first.base_to_build) == (None, True)
+    assert first.text().splitlines()[1:] == [
+        "never built here",
+        "the base small is to be built, and with it all layers",
+    ]
+    for path in (old, other):
+        checkout.ws.cache.put_file(path)
+    build_image(checkout.ws, IMAGE, config=config, jobs=1, progress=quiet)
+    second = explained()
+    assert (second.inputs, second.packages, second.to_build) == ((), (), ())
+    assert [layer.name for layer in second.held] == ["one 1.0", "two 1.0"]
+    assert "layers to build: none" in second.text()
+
+    checkout.lock([new, other])
+    monkeypatch.chdir(checkout.root)
+    assert main(["explain", IMAGE, "--json"]) == 0
+    (third,) = json.loads(capsys.readouterr().out)
+    assert third["inputs"] == ["locks/small/pylock.toml"]
+    assert third["packages"] == [{"name": "one", "before": "1.0", "after": "2.0"}]
+    assert [layer["name"] for layer in third["held"]] == ["two 1.0"]
+    assert third["to_build"] == [
+        {
+            "name": "one",
+            "version": "2.0",
+            "file": new.name,
+            "size": new.stat().st_size,
+            "fetch": True,
+        }
+    ]
+    assert main(["explain", IMAGE]) == 0
+    told = capsys.readouterr().out
+    assert "  one 1.0 became 2.0\n" in told
+    assert "layers held: 1 of 2 packages" in told
+    assert "wheel, to be fetched)" in told
 
 
 def test_starting_plinth_and_doit_loads_nothing_heavy() -> None:
