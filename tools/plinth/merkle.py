@@ -18,13 +18,6 @@ class File:
 
 
 @dataclass(frozen=True)
-class Link:
-    """A symbolic link of a tree and what it points to."""
-
-    target: str
-
-
-@dataclass(frozen=True)
 class Tree:
     """A directory: its digest, and the messages of it and of all below it by their digests
     (REAPI v2, `Directory`)."""
@@ -33,7 +26,7 @@ class Tree:
     directories: Mapping[Digest, bytes] = field(repr=False)
 
 
-Node = File | Link | Tree
+Node = File | Tree
 
 
 def tree(nodes: Mapping[str, Node]) -> Tree:
@@ -75,8 +68,6 @@ def _built(folder: dict[str, object]) -> Tree:
             message.files.add(
                 name=name, digest=messages.to_message(node.digest), is_executable=node.executable
             )
-        elif isinstance(node, Link):
-            message.symlinks.add(name=name, target=node.target)
         else:
             child = node if isinstance(node, Tree) else _built(node)  # type: ignore[arg-type]
             below.update(child.directories)

@@ -9,7 +9,7 @@ import pytest
 
 from plinth.actions import Action, ActionCache, encode
 from plinth.digest import Digest, canonical_json
-from plinth.merkle import File, Link, Tree, files_of, tree
+from plinth.merkle import File, Tree, files_of, tree
 from plinth.reapi import messages
 from plinth.result import ActionResult
 from plinth.run import known, lacking, run
@@ -116,11 +116,10 @@ def test_trees_are_in_the_canonical_form() -> None:
     # Written down by hand from the protocol's field numbers.
     empty = tree({})
     assert empty.digest == Digest.of(b"")
-    one = tree({"b": File(A, True), "a": Link("b")})
-    hexed = A.hex.encode()
-    node = b"\x0a\x01b\x12\x44\x0a\x40" + hexed + b"\x10\x01\x20\x01"
-    link = b"\x0a\x01a\x12\x01b"
-    expected = b"\x0a" + bytes([len(node)]) + node + b"\x1a" + bytes([len(link)]) + link
+    one = tree({"b": File(A, True), "a": File(B)})
+    first = b"\x0a\x01a\x12\x44\x0a\x40" + B.hex.encode() + b"\x10\x01"
+    second = b"\x0a\x01b\x12\x44\x0a\x40" + A.hex.encode() + b"\x10\x01\x20\x01"
+    expected = b"".join(b"\x0a" + bytes([len(node)]) + node for node in (first, second))
     assert one.directories == {one.digest: expected}
 
 
