@@ -162,7 +162,12 @@ CASES = [
     Case(
         "names", "specification: turned around", targeted("\\u202esmall"), "no such specification"
     ),
-    Case("names", "requirement: control characters", asked("a\x1b[2J==1\n"), "not a requirement"),
+    Case(
+        "names",
+        "requirement: control characters",
+        spec(requirements='"a\\u001b[2J==1"'),
+        "not a PEP 508 requirement",
+    ),
     Case("digests", "lock: not a digest", pylock(digest="../x"), "sha256|digest"),
     Case("downgrades", "lock: MD5 alone", pylock(algorithm="md5"), "sha256"),
     Case("redirects", "lock: another host", pylock(path="https://elsewhere.test/demo.whl"), "path"),
@@ -182,8 +187,8 @@ CASES = [
     Case(
         "execution",
         "requirement: an option",
-        asked("a==1 --config-settings=x=y\n"),
-        "not a requirement",
+        spec(requirements='"a==1 --config-settings=x=y"'),
+        "not a PEP 508 requirement",
     ),
     Case(
         "credentials",

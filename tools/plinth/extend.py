@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import tomli_w
-from packaging.requirements import InvalidRequirement, Requirement
 
 from plinth.errors import PlinthError, Problem, ProblemsError, SpecError
 from plinth.spec.base import NAME
@@ -35,11 +34,6 @@ def read_requirements(path: Path) -> list[str]:
             continue
         if text.startswith("-") or text.startswith((".", "/")):
             problems.append(Problem(f"line {number}", f"only names and versions, not {text!r}"))
-            continue
-        try:
-            Requirement(text)
-        except InvalidRequirement:
-            problems.append(Problem(f"line {number}", f"not a requirement (PEP 508): {text!r}"))
         found.append(text)
     if problems:
         raise ProblemsError(str(path), problems)
