@@ -256,6 +256,11 @@ def task_commands() -> Task:
     return {"actions": [action(commands.handbook, WS)]}
 
 
+def task_self() -> Task:
+    """write docs/licences.md and build/plinth.cdx.json: what plinth itself depends on"""
+    return {"actions": [action(commands.own, WS)]}
+
+
 def task_validate() -> Task:
     """check build/oci against the OCI specification and its own digests"""
     return {"actions": [action(commands.validate, WS)]}

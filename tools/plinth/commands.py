@@ -307,6 +307,15 @@ def handbook(ws: Workspace) -> None:
     print(f"docs/commands.md: {'written' if changed else 'up to date'}")
 
 
+def own(ws: Workspace) -> None:
+    """Write docs/licences.md and the SBOM of what plinth itself depends on."""
+    import plinth
+    from plinth.sbom.own import LIST, SBOM, write_own
+
+    changed = write_own(ws.root, ws.build, plinth.__version__)
+    print(f"{LIST}: {'written' if changed else 'up to date'}; wrote {ws.build / SBOM}")
+
+
 def validate(ws: Workspace, *, as_json: bool = False) -> None:
     """Check the layout against the OCI specification and its own digests; `as_json` prints every
     problem for programs, beside the error for people."""

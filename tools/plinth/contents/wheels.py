@@ -59,7 +59,7 @@ def _wheel(
     yield FoundWheel(
         canonicalize_name(name),
         version,
-        tuple(_licences(about)),
+        tuple(declared_licences(about)),
         folder,
         len(held),
         sum(entry.size for entry in held),
@@ -132,7 +132,7 @@ def is_bytecode(path: str, among: dict[str, str] | dict[str, Entry]) -> bool:
     return match is not None and f"{match[1]}{match[2]}.py" in among
 
 
-def _licences(about: Message) -> Sequence[str]:
+def declared_licences(about: Message) -> Sequence[str]:
     """What the metadata declares: License-Expression, else License, else classifiers."""
     expression = str(about.get("License-Expression", "")).strip()
     if expression:
