@@ -1,15 +1,23 @@
-"""One digest: whatever the path, umask, time zone, locale, hash seed, workers or host Python."""
+"""One digest: whatever the path, umask, time zone, locale, hash seed, workers, host Python, user,
+home, or order in which the file system lists a folder."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
-from collections.abc import Callable
+import sys
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from integration.conftest import ALL, IMAGES, Checkout
+from plinth.base.interpreter import find_python
+from plinth.config import Config
 from plinth.oci.validate import validate
 
 HOSTS = ("3.10", "3.11", "3.12", "3.13")
@@ -63,3 +71,113 @@ def test_one_digest_everywhere(
     assert validate(checkout.ws.layout.root) == []
     # Gigabytes that pytest would keep for three runs.
     shutil.rmtree(checkout.ws.build)
+
+
+@pytest.mark.network
+def test_one_digest_for_another_user_at_home_elsewhere_on_shuffled_folders(
+    built: Checkout, clone: Callable[..., Checkout]
+) -> None:
+    for tool in ("bwrap", "diffoscope", "disorderfs", "setpriv"):
+        if os.geteuid() or not shutil.which(tool):
+            pytest.skip(f"needs root and {tool}")
+    # The distribution's own Python, which any user may run.
+    python = Path("/usr/bin/python3")
+    with tempfile.TemporaryDirectory(prefix="plinth-elsewhere-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        venv, home, below = folder / "venv", folder / "home", folder / "below"
+        subprocess.run([str(python), "-m", "venv", str(venv)], check=True)
+        clone(below)
+        subprocess.run(
+            [str(venv / "bin" / "pip"), "install", "-q", "-e", str(below)],
+            check=True,
+            capture_output=True,
+        )
+        target = find_python("3.7", Config())
+        (home / ".config" / "plinth").mkdir(parents=True)
+        (home / ".config" / "plinth" / "config.toml").write_text(f'[python]\n"3.7" = "{target}"\n')
+        for owned in (home, below):
+            give_away(owned, "nobody")
+        with shuffled(below, folder / "seen") as seen:
+            there = Checkout(seen, venv / "bin" / "python")
+            command = there.command("build:minimal", "build:sklearn-0.24.1")
+            done = subprocess.run(
+                [*reachable(target.parents[1]), *as_user("nobody"), *command],
+                cwd=seen,
+                env={"HOME": str(home), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"},
+                check=False,
+                text=True,
+                capture_output=True,
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
+            assert (seen / "build" / "oci" / "index.json").owner() == "nobody"
+            expected = built.digests()
+            assert there.digests() == {image_id: expected[image_id] for image_id in IMAGES}
+        here, other = exported(built, folder / "here"), exported(Checkout(below), folder / "there")
+        assert difference(here, other) == ""
+        with tarfile.open(other, "a") as tar:
+            tar.addfile(tarfile.TarInfo("one-file-more"))
+        assert "one-file-more" in difference(here, other)
+
+
+def give_away(folder: Path, user: str) -> None:
+    """Let `user` own the folder and all in it but the blobs, which are links to another's."""
+    for path in [folder, *folder.rglob("*")]:
+        if path.parent.name != "sha256":
+            shutil.chown(path, user)
+
+
+@contextmanager
+def shuffled(below: Path, seen: Path) -> Iterator[Path]:
+    """The folder `below`, at `seen`, where each listing of a folder comes in another order."""
+    seen.mkdir()
+    options = ("--multi-user=yes", "--shuffle-dirents=yes", "--reverse-dirents=no")
+    subprocess.run(["disorderfs", "-q", *options, str(below), str(seen)], check=True)
+    try:
+        yield seen
+    finally:
+        subprocess.run(["fusermount", "-u", str(seen)], check=True)
+
+
+def reachable(prefix: Path) -> list[str]:
+    """The beginning of a command line that sees the interpreter in `prefix` where it is, though
+    folders above it be closed to other users, as root's home is; what else they hold is hidden."""
+    closed = [path for path in reversed(prefix.parents) if not path.stat().st_mode & 0o001]
+    if not closed:
+        return []
+    between = [path for path in reversed(prefix.parents) if closed[0] in path.parents]
+    folders = [option for path in between for option in ("--perms", "0755", "--dir", str(path))]
+    seen = ["--tmpfs", str(closed[0]), *folders, "--ro-bind", str(prefix), str(prefix)]
+    return ["bwrap", "--dev-bind", "/", "/", *seen, "--cap-add", "ALL"]
+
+
+def as_user(name: str) -> list[str]:
+    """The beginning of a command line that runs as the user `name`."""
+    return ["setpriv", f"--reuid={name}", "--regid=nogroup", "--clear-groups"]
+
+
+def exported(checkout: Checkout, folder: Path) -> Path:
+    """The archive of `minimal`, made in that checkout."""
+    folder.mkdir()
+    archive = folder / "minimal.tar"
+    done = subprocess.run(
+        [sys.executable, "-m", "plinth", "export", "minimal", "--no-inputs", f"--out={archive}"],
+        cwd=checkout.root,
+        check=False,
+        text=True,
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return archive
+
+
+def difference(one: Path, other: Path) -> str:
+    """What diffoscope says of the two: nothing, where they are equal."""
+    done = subprocess.run(
+        ["diffoscope", str(one), str(other)],
+        check=False,
+        text=True,
+        capture_output=True,
+    )
+    assert done.returncode in (0, 1), done.stderr
+    return done.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,23 @@ def test_pyenvs_newest_is_found_last(machine: Path) -> None:
     assert find_python("3.7", Config()) == newest
     path = fake(machine / "path" / "python3.7", prefix=machine)
     assert find_python("3.7", Config()) == path
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_another_users_pyenv_is_passed_over(machine: Path) -> None:
+    fake(machine / "pyenv" / "versions" / "3.7.9" / "bin" / "python3.7")
+    machine.chmod(0o700)
+    child = os.fork()
+    if child == 0:
+        os.setuid(65534)
+        try:
+            find_python("3.7", Config())
+        except InterpreterError:
+            os._exit(0)
+        except BaseException:
+            os._exit(2)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_a_shim_that_does_not_answer_is_passed_over(machine: Path) -> None:

@@ -45,6 +45,8 @@ def _candidates(version: str, config: Config) -> Iterator[Path]:
     if found:
         yield Path(found)
     root = Path(os.environ.get("PYENV_ROOT", str(Path.home() / ".pyenv")))
+    if not os.access(root, os.R_OK | os.X_OK):
+        return  # another user's, say
     yield from sorted(
         root.glob(f"versions/{version}.*/bin/python{version}"),
         # Numbers, not text: 3.7.16 is newer than 3.7.9.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tarfile
 import zlib
 from gzip import BadGzipFile
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from isal import igzip
 
 from plinth.errors import IntegrityError
+from plinth.tar import tarfile
 
 
 def extract(layer: Path, folder: Path) -> None:

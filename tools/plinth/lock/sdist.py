@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import lzma
-import tarfile
 import zipfile
 import zlib
 from collections.abc import Collection
@@ -15,6 +14,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from plinth.errors import WheelError
 from plinth.layer.header import is_too_long
+from plinth.tar import tarfile
 
 DEFAULT = ("setuptools>=40.8.0", "wheel")
 """What PEP 518 has a frontend assume where an sdist says nothing."""
