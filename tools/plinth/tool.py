@@ -20,6 +20,7 @@ FILES = (
     "errors.py",
     "result.py",
     "store.py",
+    "tar.py",
     "base/__init__.py",
     "base/dpkg.py",
     "base/model.py",
