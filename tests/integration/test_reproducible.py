@@ -19,6 +19,7 @@ from integration.conftest import ALL, IMAGES, Checkout
 from plinth.base.interpreter import find_python
 from plinth.config import Config
 from plinth.oci.validate import validate
+from plinth.sbom.own import RUN
 
 HOSTS = ("3.10", "3.11", "3.12", "3.13")
 # The whole catalogue twice, with one worker and with four; the others take the small ones.
@@ -55,51 +56,40 @@ def test_one_digest_everywhere(
     version: str, tmp_path: Path, built: Checkout, clone: Callable[..., Checkout]
 ) -> None:
     options, environment, umask = VARIANTS[version]
-    venv = tmp_path / "venv"
-    subprocess.run([str(host_python(version)), "-m", "venv", str(venv)], check=True)
-    checkout = clone(tmp_path / f"a path of its own {version}", venv / "bin" / "python")
-    subprocess.run(
-        [str(checkout.python), "-m", "pip", "install", "-q", "-e", str(checkout.root)],
-        check=True,
-        capture_output=True,
-    )
+    python = tmp_path / "venv" / "bin" / "python"
+    checkout = clone(tmp_path / f"a path of its own {version}", python)
+    install(host_python(version), checkout)
     tasks = [f"build:{image_id}" for image_id in BUILT[version]]
     done = checkout.doit(*options[:2], *tasks, *options[2:], env=environment, umask=umask)
     assert done.returncode == 0, done.stdout + done.stderr
     expected = built.digests()
     assert checkout.digests() == {image_id: expected[image_id] for image_id in BUILT[version]}
     assert validate(checkout.ws.layout.root) == []
-    # Gigabytes that pytest would keep for three runs.
-    shutil.rmtree(checkout.ws.build)
 
 
 @pytest.mark.network
 def test_one_digest_for_another_user_at_home_elsewhere_on_shuffled_folders(
     built: Checkout, clone: Callable[..., Checkout]
 ) -> None:
+    if os.geteuid():
+        pytest.skip("needs root")
     for tool in ("bwrap", "diffoscope", "disorderfs", "setpriv"):
-        if os.geteuid() or not shutil.which(tool):
-            pytest.skip(f"needs root and {tool}")
-    # The distribution's own Python, which any user may run.
-    python = Path("/usr/bin/python3")
+        if not shutil.which(tool):
+            pytest.skip(f"needs {tool}")
     with tempfile.TemporaryDirectory(prefix="plinth-elsewhere-") as name:
         folder = Path(name)
         folder.chmod(0o755)
-        venv, home, below = folder / "venv", folder / "home", folder / "below"
-        subprocess.run([str(python), "-m", "venv", str(venv)], check=True)
-        clone(below)
-        subprocess.run(
-            [str(venv / "bin" / "pip"), "install", "-q", "-e", str(below)],
-            check=True,
-            capture_output=True,
-        )
+        home, below = folder / "home", folder / "below"
+        checkout = clone(below, folder / "venv" / "bin" / "python")
+        # The distribution's own Python, which any user may run.
+        install(Path("/usr/bin/python3"), checkout)
         target = find_python("3.7", Config())
         (home / ".config" / "plinth").mkdir(parents=True)
         (home / ".config" / "plinth" / "config.toml").write_text(f'[python]\n"3.7" = "{target}"\n')
         for owned in (home, below):
             give_away(owned, "nobody")
         with shuffled(below, folder / "seen") as seen:
-            there = Checkout(seen, venv / "bin" / "python")
+            there = Checkout(seen, checkout.python)
             command = there.command("build:minimal", "build:sklearn-0.24.1")
             done = subprocess.run(
                 [*reachable(target.parents[1]), *as_user("nobody"), *command],
@@ -113,11 +103,22 @@ def test_one_digest_for_another_user_at_home_elsewhere_on_shuffled_folders(
             assert (seen / "build" / "oci" / "index.json").owner() == "nobody"
             expected = built.digests()
             assert there.digests() == {image_id: expected[image_id] for image_id in IMAGES}
-        here, other = exported(built, folder / "here"), exported(Checkout(below), folder / "there")
+        here, other = exported(built, folder / "here"), exported(checkout, folder / "there")
         assert difference(here, other) == ""
         with tarfile.open(other, "a") as tar:
             tar.addfile(tarfile.TarInfo("one-file-more"))
         assert "one-file-more" in difference(here, other)
+
+
+def install(host: Path, checkout: Checkout) -> None:
+    """Make the virtual environment of the checkout's Python, of `host`, and install plinth from it
+    with what it is locked to."""
+    venv = checkout.python.parents[1]
+    subprocess.run([str(host), "-m", "venv", str(venv)], check=True)
+    pip = [str(checkout.python), "-m", "pip", "install", "-q"]
+    locked = checkout.root / RUN
+    for what in (["--require-hashes", "-r", str(locked)], ["--no-deps", "-e", str(checkout.root)]):
+        subprocess.run([*pip, *what], check=True, capture_output=True)
 
 
 def give_away(folder: Path, user: str) -> None:
