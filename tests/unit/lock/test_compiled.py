@@ -37,7 +37,7 @@ pip==24.0 \\
 def test_pins_with_their_hashes_and_who_asked() -> None:
     assert list(pins(TEXT)) == [
         Pin("azure-core", "1.30.1", {ONE, TWO}, ["Azure.Identity", "msrest"]),
-        Pin("flask-cors", "3.0.10+local.1", {TWO}, ["-r images/demo.in"]),
+        Pin("flask-cors", "3.0.10+local.1", {TWO}, ["-r images/demo.in"], 'python_version < "3.8"'),
         Pin("requests", "2.31.0", set(), ["-c constraints.txt", "azure-core"]),
         Pin("bare", "1", set(), []),
         Pin("pip", "24.0", {ONE}, ["-r base/tiny.in"]),

@@ -16,23 +16,17 @@ from packaging.utils import canonicalize_name
 
 from plinth.errors import SbomError
 from plinth.lock.compiled import pins
+from plinth.lock.target import marker_environment
 from plinth.sbom import own
 
 ROOT = Path(__file__).resolve().parents[3]
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
-LINUX = {
-    "implementation_name": "cpython",
-    "os_name": "posix",
-    "platform_machine": "x86_64",
-    "platform_python_implementation": "CPython",
-    "sys_platform": "linux",
-}
 
 
 def pinned(file: str, python: str) -> dict[str, tuple[str, Requirement]]:
     """What pip would install of `file` with CPython `python`: one version of each package."""
     found: dict[str, tuple[str, Requirement]] = {}
-    environment = {**LINUX, "python_version": python, "python_full_version": f"{python}.13"}
+    environment = marker_environment(f"{python}.13")
     for line in (ROOT / file).read_text().splitlines():
         if line[:1].isalnum():
             one = Requirement(line.removesuffix("\\"))
@@ -48,7 +42,7 @@ def test_locks_satisfy_what_pyproject_asks_for(python: str) -> None:
     project = tomli.loads((ROOT / "pyproject.toml").read_text())["project"]
     run, test = pinned(own.RUN, python), pinned(own.TEST, python)
     asked = {own.RUN: [], own.TEST: project["optional-dependencies"]["test"]}
-    environment = {**LINUX, "python_version": python, "python_full_version": f"{python}.13"}
+    environment = marker_environment(f"{python}.13")
     for file, more in asked.items():
         for text in [*project["dependencies"], *more]:
             one = Requirement(text)

@@ -8,18 +8,20 @@ from dataclasses import dataclass
 
 from packaging.utils import canonicalize_name
 
-_PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?==(\S+)")
+_PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?==(\S+)(?:\s+;\s+([^\\]*[^\\\s]))?")
 _HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
 
 
 @dataclass
 class Pin:
-    """One pinned package; `via` names the packages and files that asked for it."""
+    """One pinned package; `via` names the packages and files that asked for it, `marker` is the
+    environment marker it depends on, if any."""
 
     name: str
     version: str
     hashes: set[str]
     via: list[str]
+    marker: str = ""
 
 
 def pins(text: str) -> Iterator[Pin]:
@@ -30,7 +32,7 @@ def pins(text: str) -> Iterator[Pin]:
         if match:
             if current is not None:
                 yield current
-            current = Pin(canonicalize_name(match[1]), match[2], set(), [])
+            current = Pin(canonicalize_name(match[1]), match[2], set(), [], match[3] or "")
         if current is None:
             continue
         current.hashes.update(_HASH.findall(line))

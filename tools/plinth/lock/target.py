@@ -59,6 +59,21 @@ def tags(python: str, glibc: tuple[int, int], architecture: str) -> dict[Tag, in
     return ranks
 
 
+def marker_environment(version: str) -> dict[str, str]:
+    """What environment markers (PEP 508) are evaluated with for CPython `version` ("3.7.0") on
+    Linux."""
+    return {
+        "implementation_name": "cpython",
+        "os_name": "posix",
+        "platform_machine": "x86_64",
+        "platform_python_implementation": "CPython",
+        "platform_system": "Linux",
+        "python_full_version": version,
+        "python_version": version.rpartition(".")[0],
+        "sys_platform": "linux",
+    }
+
+
 def fits(filename: str, target: Target) -> bool:
     """Whether a file of that name is a wheel the target can use."""
     ranks = tags(target.python, target.glibc, target.architecture)

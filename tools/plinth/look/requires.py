@@ -14,6 +14,7 @@ from packaging.utils import canonicalize_name
 
 from plinth.base.lock import LockedDeb
 from plinth.lock.pylock import LockedPackage
+from plinth.lock.target import marker_environment
 from plinth.workspace import Workspace
 
 MAX_METADATA = 4 << 20
@@ -58,16 +59,7 @@ def _words(wanted: Requirement, python: str) -> str | None:
     shown = f"{wanted.name}{extras}{wanted.specifier}"
     if wanted.marker is None:
         return shown
-    environment = {
-        "python_version": python,
-        "python_full_version": f"{python}.0",
-        "implementation_name": "cpython",
-        "platform_python_implementation": "CPython",
-        "sys_platform": "linux",
-        "platform_system": "Linux",
-        "platform_machine": "x86_64",
-        "os_name": "posix",
-    }
+    environment = marker_environment(f"{python}.0")
     try:
         if wanted.marker.evaluate({**environment, "extra": ""}):
             return shown

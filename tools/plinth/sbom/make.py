@@ -13,12 +13,11 @@ from cyclonedx.model.bom import Bom, BomMetaData
 from cyclonedx.model.component import Component
 from cyclonedx.model.dependency import Dependency
 from cyclonedx.model.tool import ToolRepository
-from cyclonedx.output.json import JsonV1Dot6
 
 from plinth.accelerator.lock import choose
 from plinth.base.lock import read_lock
 from plinth.contents.read import ContentsCache, read_layers
-from plinth.digest import Digest, canonical_json
+from plinth.digest import Digest
 from plinth.errors import LayoutError, Problem, SbomError
 from plinth.lock import stale
 from plinth.lock.packages import read_packages
@@ -26,6 +25,7 @@ from plinth.oci.layout import descriptor_digest, read_manifest, references
 from plinth.sbom.components import Maker, image_component, tool_component
 from plinth.sbom.facts import DEB, ENTRY, SYSTEM, WHEEL, facts_of, held_layers
 from plinth.sbom.inputs import SbomInputs, compare
+from plinth.sbom.output import output
 from plinth.spec.base import load_base
 from plinth.spec.image import load_image
 from plinth.store import BlobStore
@@ -68,10 +68,7 @@ def make_sbom(inputs: SbomInputs) -> bytes:
         components=[component for _, component in made.values()],
         dependencies=_graph(inputs, image, made.values()),
     )
-    document = json.loads(JsonV1Dot6(bom).output_as_string())
-    for key, by in (("components", "bom-ref"), ("dependencies", "ref")):
-        document[key].sort(key=lambda entry: entry[by])
-    return canonical_json(document)
+    return output(bom)
 
 
 def _moment(text: str) -> datetime.datetime:

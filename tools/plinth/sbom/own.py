@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,22 +16,24 @@ from cyclonedx.model.bom import Bom, BomMetaData
 from cyclonedx.model.component import Component, ComponentScope, ComponentType
 from cyclonedx.model.dependency import Dependency
 from cyclonedx.model.license import DisjunctiveLicense, LicenseExpression
-from cyclonedx.output.json import JsonV1Dot6
+from cyclonedx.model.tool import ToolRepository
 from packageurl import PackageURL
-from packaging.requirements import Requirement
+from packaging.markers import Marker
 
 from plinth.contents.wheels import declared_licences
-from plinth.digest import Digest, canonical_json
+from plinth.digest import Digest
 from plinth.errors import Problem, SbomError
 from plinth.lock.compiled import pins
+from plinth.lock.target import marker_environment
 from plinth.sbom.components import tool_component
 from plinth.sbom.licences import licences
+from plinth.sbom.output import output
 from plinth.store import atomic_write
 
 RUN, TEST = "requirements/plinth.txt", "requirements/test.txt"
 LIST, SBOM = "docs/licences.md", "plinth.cdx.json"
 # The Pythons that plinth runs on; of what only others need (3.10.1, say) nothing is said.
-_PYTHONS = ("3.10.19", "3.11.0", "3.12.0", "3.13.0")
+_PYTHONS = [marker_environment(one) for one in ("3.10.19", "3.11.0", "3.12.0", "3.13.0")]
 UNKNOWN = "unknown"
 # Packages that declare none and bring its text; read by a person in the versions locked now.
 _BY_FILE = {"atheris": "Apache-2.0", "sigstore-models": "MIT"}
@@ -71,26 +72,11 @@ def locked(root: Path) -> list[Locked]:
 
 
 def _pins(path: Path, *, test: bool) -> Iterator[Locked]:
-    text = path.read_text(encoding="utf-8")
-    asked = [line.removesuffix("\\") for line in text.splitlines() if line[:1].isalnum()]
-    for pin, line in zip(pins(text), asked, strict=True):
-        marker = Requirement(line).marker
-        if marker is None or any(marker.evaluate(_environment(one)) for one in _PYTHONS):
+    for pin in pins(path.read_text(encoding="utf-8")):
+        if not pin.marker or any(Marker(pin.marker).evaluate(one) for one in _PYTHONS):
             # "plinth (pyproject.toml)" is plinth, "-c requirements/plinth.txt" nobody.
             via = {name.partition(" ")[0] for name in pin.via if not name.startswith("-")}
             yield Locked(pin.name, pin.version, test, frozenset(via), frozenset(pin.hashes))
-
-
-def _environment(python: str) -> dict[str, str]:
-    return {
-        "implementation_name": "cpython",
-        "os_name": "posix",
-        "platform_machine": "x86_64",
-        "platform_python_implementation": "CPython",
-        "python_full_version": python,
-        "python_version": python.rpartition(".")[0],
-        "sys_platform": "linux",
-    }
 
 
 def known(text: str) -> dict[tuple[str, str], str]:
@@ -148,7 +134,6 @@ def listed(packages: Sequence[Locked], found: Mapping[str, str]) -> str:
 def sbom(packages: Sequence[Locked], found: Mapping[str, str], version: str) -> bytes:
     """The SBOM of plinth `version` as canonical JSON: the same bytes for equal requirements."""
     components = {one: _component(one, found) for one in packages}
-    tool = tool_component()
     main = Component(type=ComponentType.APPLICATION, name="plinth", version=version, bom_ref="self")
     graph = [
         Dependency(main.bom_ref, _below("plinth", components)),
@@ -157,17 +142,11 @@ def sbom(packages: Sequence[Locked], found: Mapping[str, str], version: str) -> 
     content = "\n".join(sorted(digest for one in packages for digest in one.hashes))
     bom = Bom(
         serial_number=uuid.uuid5(uuid.NAMESPACE_URL, Digest.of(content.encode()).oci),
-        metadata=BomMetaData(component=main),
+        metadata=BomMetaData(component=main, tools=ToolRepository(components=[tool_component()])),
         components=components.values(),
         dependencies=graph,
     )
-    bom.metadata.tools.components.add(tool)
-    document = json.loads(JsonV1Dot6(bom).output_as_string())
-    # When it was written says nothing of what is in it.
-    document["metadata"].pop("timestamp", None)
-    for key, by in (("components", "bom-ref"), ("dependencies", "ref")):
-        document[key].sort(key=lambda entry: entry[by])
-    return canonical_json(document)
+    return output(bom, dated=False)
 
 
 def _below(name: str, components: Mapping[Locked, Component]) -> list[Dependency]:
