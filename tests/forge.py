@@ -178,6 +178,13 @@ class Forger:
         title = copy.manifest()["annotations"]["org.opencontainers.image.title"]
         return self.sign(statement(title, copy.digest, kind, predicate))
 
+    def restate(self, copy: Copy, kind: str, change: Callable[[Json], None]) -> None:
+        """Sign one of the image's statements again, with another predicate."""
+        bundles = copy.bundles()
+        predicate = payload(bundles[kind])["predicate"]
+        change(predicate)
+        copy.attach({**bundles, kind: self.state(copy, kind, predicate)})
+
     @property
     def believed(self) -> Believed:
         return Believed("the test's root", TrustedRoot.from_json(self.domain.trusted_root()))
@@ -244,6 +251,14 @@ class Judge:
         """The root believed, as JSON."""
         found: Json = json.loads(self.believed.model.to_json())
         return found
+
+
+def rejected(judge: Judge, copy: Copy, *messages: str) -> None:
+    """The image is rejected, and every one of `messages` is in what is said about it."""
+    said = "\n".join(judge.problems(copy))
+    assert said
+    for message in messages:
+        assert message in said, said
 
 
 def payload(bundle: bytes) -> Json:

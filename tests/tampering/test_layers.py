@@ -1,0 +1,164 @@
+"""Layers a builder changed, and signed over: documents are in order, contents are not."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import io
+import json
+import tarfile
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from forge import Copy, Forger, Json, Judge, payload, rejected
+from plinth.attest.statement import PROVENANCE, SBOM
+from plinth.digest import Digest
+from small_checkout import SmallCheckout
+
+Edit = Callable[[list[tuple[tarfile.TarInfo, bytes]]], None]
+
+
+def _repacked(data: bytes, edit: Edit) -> tuple[bytes, str]:
+    """The layer with its members edited; and its diff_id."""
+    members = []
+    with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as tar:
+        for member in tar:
+            content = tar.extractfile(member) if member.isfile() else None
+            members.append((member, content.read() if content else b""))
+    edit(members)
+    plain = io.BytesIO()
+    with tarfile.open(fileobj=plain, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for member, content_bytes in members:
+            member.size = len(content_bytes)
+            tar.addfile(member, io.BytesIO(content_bytes))
+    return gzip.compress(plain.getvalue(), mtime=0), Digest.of(plain.getvalue()).hex
+
+
+def _member(members: list[tuple[tarfile.TarInfo, bytes]], end: str) -> int:
+    return next(n for n, (member, _) in enumerate(members) if member.name.endswith(end))
+
+
+def _changed(end: str, data: bytes = b"import os\n") -> Edit:
+    def edit(members: list[tuple[tarfile.TarInfo, bytes]]) -> None:
+        number = _member(members, end)
+        members[number] = (members[number][0], data)
+
+    return edit
+
+
+def _removed(end: str) -> Edit:
+    return lambda members: members.pop(_member(members, end)) and None
+
+
+def _added(name: str, data: bytes = b"x", **fields: Any) -> Edit:
+    def edit(members: list[tuple[tarfile.TarInfo, bytes]]) -> None:
+        member = tarfile.TarInfo(name)
+        for key, value in fields.items():
+            setattr(member, key, value)
+        members.append((member, data if member.isfile() else b""))
+
+    return edit
+
+
+def repack(copy: Copy, forger: Forger, title: str, edit: Edit) -> None:
+    """Change one layer, and sign everything again: true in all but what the layer holds."""
+    manifest = copy.manifest()
+    titles = [
+        entry["annotations"]["org.opencontainers.image.title"] for entry in manifest["layers"]
+    ]
+    number = next(n for n, one in enumerate(titles) if one.lower().startswith(title))
+    old = manifest["layers"][number]["digest"]
+    old_diff_id = copy.config()["rootfs"]["diff_ids"][number]
+    data, diff_id = _repacked(copy.blob(old), edit)
+    predicates = {kind: payload(b)["predicate"] for kind, b in copy.bundles().items()}
+    copy.become_layer(number, data, diff_id)
+    entry = predicates[PROVENANCE]["runDetails"]["byproducts"][0]
+    manifest_bytes = copy.blob(copy.digest.oci)
+    entry["content"] = base64.b64encode(manifest_bytes).decode()
+    entry["digest"]["sha256"] = Digest.of(manifest_bytes).hex
+    text = json.dumps(predicates[SBOM])
+    text = text.replace(old.removeprefix("sha256:"), Digest.of(data).hex)
+    text = text.replace(old_diff_id.removeprefix("sha256:"), diff_id)
+    predicates[SBOM] = json.loads(text.replace(payload_digest(predicates[SBOM]), copy.digest.hex))
+    copy.attach({kind: forger.state(copy, kind, p) for kind, p in predicates.items()})
+
+
+SITE = "opt/python/lib/python3.7/site-packages"
+LAYERS: list[tuple[str, str, Edit, str]] = [
+    ("a module changed", "demo ", _changed("demo/m0.py"), "demo/m0.py"),
+    ("a module gone", "demo ", _removed("demo/m0.py"), "demo/m0.py"),
+    ("a module more", "demo ", _added(f"{SITE}/demo/evil.py"), "demo/evil.py"),
+    ("bytecode changed", "demo ", _changed("__pycache__/m0.cpython-37.pyc"), "demo"),
+    ("RECORD gone", "demo ", _removed("dist-info/RECORD"), "RECORD"),
+    ("a start-up hook", "demo ", _added(f"{SITE}/evil.pth", b"import evil\n"), "evil.pth"),
+    ("a file elsewhere", "demo ", _added("etc/cron.d/evil"), "etc/cron.d/evil"),
+    ("a whiteout", "demo ", _added("etc/.wh.passwd", b""), ".wh.passwd"),
+    ("a device", "demo ", _added("dev/x", type=tarfile.CHRTYPE), "dev/x"),
+    ("a path that escapes", "demo ", _added("../evil"), "../evil"),
+    ("a program of the system", "small system", _changed("usr/bin/hello"), "usr/bin/hello"),
+    ("users", "small system", _changed("etc/passwd"), "etc/passwd"),
+    ("a setuid program", "contract", _added("usr/bin/evil", mode=0o4755), "usr/bin/evil"),
+    ("the supervisor", "contract", _changed("usr/local/bin/runsvdir"), "runsvdir"),
+    (
+        "the interpreter",
+        "small python",
+        _changed("lib/python3.7/os.py"),
+        "small python",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("title", "edit", "message"), [c[1:] for c in LAYERS], ids=[c[0] for c in LAYERS]
+)
+def test_a_layer_that_holds_something_else(
+    judge: Judge, copy: Copy, forger: Forger, title: str, edit: Edit, message: str
+) -> None:
+    repack(copy, forger, title, edit)
+    said = judge.problems(copy)
+    assert any(message in problem for problem in said), said
+    # The forgery was good: signatures and provenance have nothing to say against it.
+    assert all(p.startswith(("sbom: ", "blobs: ")) for p in said), said
+
+
+def payload_digest(bom: Json) -> str:
+    """The manifest digest (hexadecimal) that an SBOM is about."""
+    version: str = bom["metadata"]["component"]["version"]
+    return version.removeprefix("sha256:")
+
+
+def test_a_config_the_builder_changed(judge: Judge, copy: Copy, forger: Forger) -> None:
+    predicates = {kind: payload(b)["predicate"] for kind, b in copy.bundles().items()}
+    config = copy.config()
+    config["config"]["Env"].append("LD_PRELOAD=/tmp/x.so")
+    copy.become(copy.manifest(), config)
+    copy.attach({kind: forger.state(copy, kind, p) for kind, p in predicates.items()})
+    rejected(judge, copy, "contract: config.config.Env")
+
+
+def test_what_only_building_again_can_tell(
+    judge: Judge, copy: Copy, forger: Forger, checkout: SmallCheckout
+) -> None:
+    """A layer that is what the builder says it is, and not what the locks give."""
+    evil = b"#!/bin/sh\nevil\n"
+    repack(copy, forger, "contract", _changed("usr/local/bin/runsvdir", evil))
+    path = checkout.root / "base" / "rootfs" / "usr" / "local" / "bin" / "runsvdir"
+    good = path.read_bytes()
+    text = json.dumps(payload(copy.bundles()[SBOM])["predicate"])
+    text = text.replace(Digest.of(good).hex, Digest.of(evil).hex)
+    bom = json.loads(text.replace(f'"{len(good)}"', f'"{len(evil)}"'))
+    bom["serialNumber"] = uuid.uuid5(uuid.NAMESPACE_URL, copy.digest.oci).urn
+    copy.attach({**copy.bundles(), SBOM: forger.state(copy, SBOM, bom)})
+    assert judge.problems(copy) == []
+    said = replace(judge, rebuild=True, inputs=checkout.ws.cache).problems(copy)
+    assert all(problem.startswith("rebuild: ") for problem in said), said
+    layer = "rebuild: layer 2 (contract): "
+    assert f"{layer}/usr/local/bin/runsvdir: size is 15, rebuilt {len(good)}" in said
+    assert any(
+        one.startswith(f"{layer}/usr/local/bin/runsvdir: differs from byte 3 on: 62696e2f73680a65")
+        for one in said
+    )

@@ -1,0 +1,189 @@
+"""A builder who signs what is not true."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from forge import Copy, Forger, Json, Judge, payload, rejected
+from plinth.attest.statement import COSIGN, PROVENANCE, SBOM, statement
+from plinth.digest import Digest, canonical_json
+from tampering.conftest import IMAGE, OTHER
+
+
+def _dependencies(predicate: Json) -> list[Json]:
+    found: list[Json] = predicate["buildDefinition"]["resolvedDependencies"]
+    return found
+
+
+def _wheel(predicate: Json) -> Json:
+    return next(d for d in _dependencies(predicate) if d["name"].endswith(".whl"))
+
+
+def _file(predicate: Json, path: str) -> Json:
+    return next(d for d in _dependencies(predicate) if d["name"] == path)
+
+
+def _rewrite(path: str, change: Callable[[bytes], bytes]) -> Callable[[Json], None]:
+    """Change a file the provenance carries, with its digest in order."""
+
+    def edit(predicate: Json) -> None:
+        entry = _file(predicate, path)
+        data = change(base64.b64decode(entry["content"]))
+        entry["content"] = base64.b64encode(data).decode()
+        entry["digest"]["sha256"] = Digest.of(data).hex
+
+    return edit
+
+
+def _parameter(key: str, value: str) -> Callable[[Json], None]:
+    def edit(predicate: Json) -> None:
+        predicate["buildDefinition"]["externalParameters"][key] = value
+
+    return edit
+
+
+def _add(entry: Json) -> Callable[[Json], None]:
+    return lambda predicate: _dependencies(predicate).append(entry)
+
+
+EXTRA = {
+    "uri": "pkg:pypi/extra@1",
+    "name": "extra-1-py3-none-any.whl",
+    "digest": {"sha256": "0" * 64},
+    "annotations": {"size": 1},
+}
+
+
+def _carried(path: str) -> Json:
+    return {"name": path, "digest": {"sha256": Digest.of(b"x").hex}, "content": "eA=="}
+
+
+def _other_manifest(predicate: Json) -> None:
+    entry = predicate["runDetails"]["byproducts"][0]
+    entry["content"] = base64.b64encode(b"{}").decode()
+    entry["digest"]["sha256"] = Digest.of(b"{}").hex
+
+
+LOCK, SPEC = f"locks/{IMAGE}/pylock.toml", f"images/{IMAGE}.toml"
+PROVENANCES: list[tuple[str, Callable[[Json], None], str]] = [
+    ("an input less", lambda p: _dependencies(p).remove(_wheel(p)), "the provenance does not"),
+    ("an input more", _add(EXTRA), "the provenance has pkg:pypi/extra@1"),
+    ("an input twice", lambda p: _dependencies(p).append(_wheel(p)), "names an input twice"),
+    ("another digest", lambda p: _wheel(p)["digest"].update(sha256="0" * 64), "the lock has sha"),
+    ("another size", lambda p: _wheel(p)["annotations"].update(size=1), "the lock has sha256"),
+    ("a changed lock", _rewrite(LOCK, lambda d: d.replace(b"whl", b"whk", 1)), "cannot be used"),
+    ("a cut lock", _rewrite(LOCK, lambda d: d[:-100]), "cannot be used"),
+    ("a changed spec", _rewrite(SPEC, lambda d: d.replace(b"cpu", b"gpu", 1)), "the locks give"),
+    ("no lock", lambda p: _dependencies(p).remove(_file(p, LOCK)), "there is no lock"),
+    ("another image", _parameter("image", OTHER), "cannot be used"),
+    ("another base", _parameter("base", "ubuntu18.04-py37"), "cannot be used"),
+    ("an accelerator", _parameter("accelerator", "cuda11.8"), "cannot be used"),
+    ("a path to the image", _parameter("image", "../../etc/passwd"), "cannot be"),
+    ("another parameter", _parameter("shell", "true"), "not a parameter of this build type"),
+    ("another manifest", _other_manifest, "the manifest it carries is another image's"),
+    ("a file too many", _add(_carried("images/zz.toml")), "which has no say in this image"),
+    ("a file outside", _add(_carried("../x")), "not a path of a specification"),
+    ("content and digest", lambda p: _file(p, LOCK).update(content="eA=="), "as beside it"),
+    (
+        "another build type",
+        lambda p: p["buildDefinition"].update(buildType="https://example.org"),
+        "buildDefinition.buildType: expected",
+    ),
+    ("no builder", lambda p: p["runDetails"].pop("builder"), "runDetails.builder"),
+]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), [p[1:] for p in PROVENANCES], ids=[p[0] for p in PROVENANCES]
+)
+def test_provenance_that_is_not_true(
+    judge: Judge, copy: Copy, forger: Forger, change: Callable[[Json], None], message: str
+) -> None:
+    forger.restate(copy, PROVENANCE, change)
+    rejected(replace(judge, checkout=None), copy, message)
+
+
+def _component(predicate: Json, name: str) -> Json:
+    return next(c for c in predicate["components"] if c["name"] == name)
+
+
+def _layer_property(predicate: Json) -> None:
+    first, second = _component(predicate, "demo"), _component(predicate, "leaf")
+    first["properties"] = second["properties"]
+
+
+SBOMS: list[tuple[str, Callable[[Json], None], str]] = [
+    ("a package less", lambda b: b["components"].remove(_component(b, "demo")), "demo"),
+    ("a .deb less", lambda b: b["components"].remove(_component(b, "base-files")), "base-files"),
+    (
+        "a package more",
+        lambda b: b["components"].append(
+            {"type": "library", "name": "extra", "version": "1", "purl": "pkg:pypi/extra@1"}
+        ),
+        "extra",
+    ),
+    ("another version", lambda b: _component(b, "demo").update(version="9"), "demo"),
+    ("another layer", _layer_property, "demo"),
+    ("a package twice", lambda b: b["components"].append(_component(b, "demo")), "demo"),
+    (
+        "another image",
+        lambda b: b["metadata"]["component"].update(version="sha256:" + "0" * 64),
+        "sbom: ",
+    ),
+    ("no components", lambda b: b.pop("components"), "sbom: "),
+    ("nonsense", lambda b: b.update(components=7), "sbom: "),
+    ("no metadata", lambda b: b.pop("metadata"), "sbom: "),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), [s[1:] for s in SBOMS], ids=[s[0] for s in SBOMS])
+def test_an_sbom_that_is_not_true(
+    judge: Judge, copy: Copy, forger: Forger, change: Callable[[Json], None], message: str
+) -> None:
+    forger.restate(copy, SBOM, change)
+    said = judge.problems(copy)
+    assert any(p.startswith("sbom: ") and message in p for p in said), said
+
+
+def test_an_sbom_of_another_image(judge: Judge, copy: Copy, forger: Forger) -> None:
+    other = payload(Copy(copy.root, OTHER).bundles()[SBOM])["predicate"]
+    copy.attach({**copy.bundles(), SBOM: forger.state(copy, SBOM, other)})
+    rejected(judge, copy, "sbom: ")
+
+
+def _stated(copy: Copy, kind: str, name: str, digest: Digest) -> bytes:
+    return statement(name, digest, kind, payload(copy.bundles()[kind])["predicate"])
+
+
+def test_a_statement_about_another_digest(judge: Judge, copy: Copy, forger: Forger) -> None:
+    title = copy.manifest()["annotations"]["org.opencontainers.image.title"]
+    data = _stated(copy, COSIGN, title, Digest("0" * 64, 1))
+    copy.attach({**copy.bundles(), COSIGN: forger.sign(data)})
+    rejected(judge, copy, "signature: ", "it is about sha256:0000")
+
+
+def test_a_statement_under_another_name(judge: Judge, copy: Copy, forger: Forger) -> None:
+    data = _stated(copy, COSIGN, "azureml/other", copy.digest)
+    copy.attach({**copy.bundles(), COSIGN: forger.sign(data)})
+    rejected(judge, copy, "signature: ", "it calls the image 'azureml/other'")
+
+
+def test_a_statement_about_two_images(judge: Judge, copy: Copy, forger: Forger) -> None:
+    title = copy.manifest()["annotations"]["org.opencontainers.image.title"]
+    document = json.loads(_stated(copy, COSIGN, title, copy.digest))
+    document["subject"].append({"name": "x", "digest": {"sha256": "0" * 64}})
+    copy.attach({**copy.bundles(), COSIGN: forger.sign(canonical_json(document))})
+    rejected(judge, copy, "signature: ", "it is about ")
+
+
+def test_a_signed_payload_that_is_no_statement(judge: Judge, copy: Copy, forger: Forger) -> None:
+    """The provenance's place taken by a statement of another type."""
+    title = copy.manifest()["annotations"]["org.opencontainers.image.title"]
+    data = statement(title, copy.digest, "https://example.org/x", {})
+    copy.attach({**copy.bundles(), PROVENANCE: forger.sign(data)})
+    rejected(judge, copy, "signed provenance: ", f"filed as {PROVENANCE}")
