@@ -144,6 +144,13 @@ class BundleVerifier:
             )
         return self._wrong(where, f"does not verify against {self._believed.shown}", error)
 
+    def _integrated(self, seconds: int, where: str) -> datetime.datetime:
+        """When the log says it took the entry, seconds since 1970."""
+        try:
+            return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
+        except (ValueError, OverflowError, OSError):
+            raise self._wrong(where, "the log's time is none", seconds) from None
+
     def _check_log(self, model: Model, where: str) -> None:
         """The log: one we know, in office when it took the entry, with its promise, and with a
         checkpoint of the very tree that the inclusion proof is of."""
@@ -159,9 +166,7 @@ class BundleVerifier:
                 where, "the log's promise is missing", "none", "a signed entry timestamp"
             )
         if entry.inclusion_promise:
-            moment = datetime.datetime.fromtimestamp(
-                entry.integrated_time or 0, datetime.timezone.utc
-            )
+            moment = self._integrated(entry.integrated_time or 0, where)
             self._check_office(log.public_key.valid_for, moment, "the log's key", where)
         proof = entry.inclusion_proof
         size = _checkpoint_size(proof.checkpoint.envelope) if proof and proof.checkpoint else None
