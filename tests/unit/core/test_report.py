@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from plinth import report
 from plinth.digest import Digest
 from plinth.oci.model import Layer
 from plinth.report import human_size, layer_table, quiet, show_layers, to_stderr, working
@@ -74,3 +75,15 @@ def test_off_a_terminal_layers_and_progress_are_plain_lines(
         show_layers(layers)
     out, err = capsys.readouterr()
     assert (out, err) == (layer_table(layers) + "\n", "fetching\n")
+
+
+def test_on_a_terminal_what_was_built_stands_out(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layers = [layer("pip [x]", 2_100, built=True), layer("contract", 999, built=False)]
+    monkeypatch.setattr(report, "on_terminal", lambda stream: True)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    show_layers(layers)
+    built, known = capsys.readouterr().out.splitlines()
+    assert built.startswith("\x1b[32m") and known.startswith("\x1b[2m")
+    assert "pip [x]" in built

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from plinth.digest import Digest
+from plinth.digest import Digest, canonical_json
 from plinth.errors import LayoutError
 from plinth.oci.image import Image, Runtime, assemble
 from plinth.oci.layout import read_index, references, tag
-from plinth.oci.model import Layer
+from plinth.oci.model import MANIFEST, Descriptor, Layer
 from plinth.oci.validate import validate
 from plinth.store import BlobStore
 
@@ -173,3 +173,23 @@ def test_equal_images_have_equal_digests_whatever_was_stored_before(tmp_path: Pa
     assert an_image(one, "a", "b").manifest == an_image(two, "a", "b").manifest
     assert an_image(one, "a", "b").manifest != an_image(two, "b", "a").manifest
     assert Digest.of(one.get(an_image(one).config)) == an_image(one).config
+
+
+def _with(store: BlobStore, image: Image, **changes: object) -> None:
+    """Tag `image` with other fields in its manifest."""
+    manifest = {**json.loads(store.get(image.manifest.digest)), **changes}
+    digest = store.put(canonical_json(manifest))
+    tag(store, "a", Descriptor(MANIFEST, digest), image_name="a:1", architecture="amd64")
+
+
+def test_validation_finds_layers_that_are_none(store: BlobStore) -> None:
+    image = an_image(store, "a", "b")
+    first, second = json.loads(store.get(image.manifest.digest))["layers"]
+    _with(store, image, layers=[first])
+    (problem,) = validate(store.root)
+    assert problem.path == "index.json: manifests[0].config.rootfs.diff_ids"
+    assert problem.message == "expected 1 entries"
+    _with(store, image, layers=[{**first, "mediaType": "text/plain"}, second])
+    (problem,) = validate(store.root)
+    assert problem.path == "index.json: manifests[0].layers[0]"
+    assert problem.message.startswith("expected a descriptor of")

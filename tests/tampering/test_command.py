@@ -1,0 +1,208 @@
+"""`plinth verify` as it is run: what it believes, prints and exits with."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from forge import IDENTITY, Copy, Forger, payload
+from plinth.attest.statement import COSIGN, PROVENANCE
+from plinth.cli import main
+from plinth.oci.referrers import MAX_BUNDLE
+from plinth.verify.verdict import REJECTED, UNREADABLE, VERIFIED
+from tampering.conftest import IMAGE, OTHER
+
+Verify = Callable[..., int]
+
+
+@pytest.fixture
+def root(forger: Forger, tmp_path: Path) -> Path:
+    path = tmp_path / "root.json"
+    path.write_text(forger.domain.trusted_root())
+    return path
+
+
+@pytest.fixture
+def verify(forger: Forger, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Verify:
+    """The command, with the options that say whom to believe before those given."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("PLINTH_CONFIG", "PLINTH_TRUST", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    (tmp_path / "PLINTH_CONFIG").write_text("")
+    whom = ("--identity", IDENTITY, "--issuer", forger.domain.issuer, "--trusted-root", str(root))
+    return lambda *rest: main(["verify", *whom, *map(str, rest)])
+
+
+def reference(copy: Copy, name: str = IMAGE) -> str:
+    return f"oci:{copy.root}:{name}"
+
+
+Output = pytest.CaptureFixture[str]
+
+
+def test_for_people(verify: Verify, copy: Copy, forger: Forger, root: Path, capsys: Output) -> None:
+    assert verify(reference(copy), "--fresh") == VERIFIED
+    out, err = capsys.readouterr()
+    assert err == f"believing {IDENTITY} ({forger.domain.issuer}) by the trusted root {root}\n"
+    assert out.startswith(f"{reference(copy)}\n  {copy.digest.oci}\n  ok    name")
+    assert "FAIL" not in out and out.endswith("\nverified: 10 checks\n")
+
+
+def test_for_programs(verify: Verify, copy: Copy, capsys: Output) -> None:
+    assert verify("--json", reference(copy), reference(copy, OTHER)) == VERIFIED
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert [(one["reference"], one["verified"]) for one in json.loads(out)] == [
+        (reference(copy), True),
+        (reference(copy, OTHER), True),
+    ]
+
+
+def test_one_of_several_rejected(verify: Verify, copy: Copy, capsys: Output) -> None:
+    copy.detach()
+    assert verify(reference(copy, OTHER), reference(copy), reference(copy, OTHER)) == REJECTED
+    out, _ = capsys.readouterr()
+    assert [line for line in out.splitlines() if line.startswith("oci:")] == [
+        reference(copy, OTHER),
+        reference(copy),
+        reference(copy, OTHER),
+    ]
+    assert out.count("FAIL  signature") == 1
+
+
+def test_what_cannot_be_read_is_said_after_the_others(
+    verify: Verify, copy: Copy, tmp_path: Path, capsys: Output
+) -> None:
+    assert verify(f"oci:{tmp_path}/none:x", reference(copy)) == UNREADABLE
+    out, err = capsys.readouterr()
+    assert out.startswith(reference(copy))
+    assert err.splitlines()[1].startswith(f"plinth: oci:{tmp_path}/none:x: ")
+    assert verify("--json", f"oci:{tmp_path}/none:x") == UNREADABLE
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_a_digest_that_is_none(verify: Verify, copy: Copy, capsys: Output) -> None:
+    copy.edit_entry(digest="sha256:" + "0" * 63)
+    assert verify(reference(copy)) == UNREADABLE
+    assert capsys.readouterr().err.splitlines()[1].startswith(f"plinth: {reference(copy)}: ")
+
+
+def test_another_image_than_was_asked_for(verify: Verify, copy: Copy, capsys: Output) -> None:
+    assert verify(reference(copy), "--image", OTHER) == REJECTED
+    assert f"asked for '{OTHER}', this is '{IMAGE}'" in capsys.readouterr().out
+    title = copy.manifest()["annotations"]["org.opencontainers.image.title"]
+    for name in (IMAGE, title, title.rpartition("/")[2]):
+        assert verify(reference(copy), "--image", name) == VERIFIED
+    # By digest nothing else is expected.
+    assert verify(f"oci:{copy.root}@{copy.digest.oci}") == VERIFIED
+    assert "asked for by digest" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("one", ["--identity", "--issuer"])
+def test_nobody_is_believed_by_half(
+    verify: Verify, copy: Copy, root: Path, one: str, capsys: Output
+) -> None:
+    said = [one, IDENTITY, "--trusted-root", str(root)]
+    assert main(["verify", *said, reference(copy)]) == UNREADABLE
+    out, err = capsys.readouterr()
+    assert out == "" and "nobody said who must have signed" in err and "--identity WHO" in err
+    assert main(["verify", "--trusted-root", str(root / "none"), reference(copy)]) == UNREADABLE
+
+
+def test_a_policy(
+    verify: Verify, copy: Copy, forger: Forger, root: Path, tmp_path: Path, capsys: Output
+) -> None:
+    policy = tmp_path / "policy.toml"
+    wanted = f'identity = "{IDENTITY}"\nissuer = "{forger.domain.issuer}"\n'
+    policy.write_text(f'{wanted}trusted-root = "{root.name}"\n')
+    assert main(["verify", "--policy", str(policy), reference(copy)]) == VERIFIED
+    policy.write_text(f'{wanted}trusted-root = "{root.name}"\nrequire-clean = true\n')
+    assert main(["verify", "--policy", str(policy), reference(copy)]) == REJECTED
+    assert "built from a tree that no commit describes" in capsys.readouterr().out
+    # What is said on the command line goes first.
+    said = ["--policy", str(policy), "--identity", "somebody@example.org"]
+    assert main(["verify", *said, reference(copy)]) == REJECTED
+    assert "expected: somebody@example.org" in capsys.readouterr().out
+    policy.write_text("identity = 7\n")
+    assert main(["verify", "--policy", str(policy), reference(copy)]) == UNREADABLE
+    assert "policy.toml" in capsys.readouterr().err
+
+
+def test_a_checkout_of_the_verifiers(
+    verify: Verify, copy: Copy, tmp_path: Path, capsys: Output
+) -> None:
+    assert verify(reference(copy), "--checkout", tmp_path) == REJECTED
+    assert f"not in {tmp_path}" in capsys.readouterr().out
+
+
+def files_of(copy: Copy, folder: Path) -> list[Path]:
+    folder.mkdir()
+    made = []
+    for number, data in enumerate(copy.bundles().values()):
+        made.append(folder / f"{number}.sigstore.json")
+        made[-1].write_bytes(data)
+    return made
+
+
+def test_bundles_in_files(verify: Verify, copy: Copy, tmp_path: Path, capsys: Output) -> None:
+    files = files_of(copy, tmp_path / "bundles")
+    copy.detach()
+    assert verify(reference(copy), "--bundle", tmp_path / "bundles") == VERIFIED
+    named = [part for file in files for part in ("--bundle", file)]
+    assert verify(reference(copy), *named) == VERIFIED
+    assert verify(reference(copy), *named[2:]) == REJECTED
+    capsys.readouterr()
+    (tmp_path / "empty").mkdir()
+    assert verify(reference(copy), "--bundle", tmp_path / "empty") == UNREADABLE
+    assert "no bundle in it" in capsys.readouterr().err
+    large = tmp_path / "large.sigstore.json"
+    for size, code in ((MAX_BUNDLE, REJECTED), (MAX_BUNDLE + 1, UNREADABLE)):
+        large.write_bytes(b"")
+        with large.open("r+b") as stream:
+            stream.truncate(size)
+        assert verify(reference(copy), "--bundle", large) == code
+    assert "too large for a bundle" in capsys.readouterr().err
+
+
+def docker_archive(copy: Copy, path: Path) -> str:
+    """What `docker save` made of the image before engines kept manifests."""
+    manifest = copy.manifest()
+    config = copy.blob(manifest["config"]["digest"])
+    name = manifest["config"]["digest"].removeprefix("sha256:") + ".json"
+    files = {name: config}
+    for number, layer in enumerate(manifest["layers"]):
+        files[f"{number}.tar"] = gzip.decompress(copy.blob(layer["digest"]))
+    about = [{"Config": name, "RepoTags": ["small:1"], "Layers": [*files][1:]}]
+    with tarfile.open(path, "w") as tar:
+        for called, data in {**files, "manifest.json": json.dumps(about).encode()}.items():
+            member = tarfile.TarInfo(called)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return f"docker-archive:{path}"
+
+
+def test_an_archive_that_lost_its_manifest(
+    verify: Verify, copy: Copy, tmp_path: Path, capsys: Output
+) -> None:
+    """The signed provenance has it: of this image, among others."""
+    archive = docker_archive(copy, tmp_path / "saved.tar")
+    files_of(copy, tmp_path / "mine")
+    others = files_of(Copy(copy.root, OTHER), tmp_path / "others")
+    bundles = ["--image", IMAGE, "--bundle", tmp_path / "mine"]
+    assert verify(archive, *bundles) == VERIFIED
+    capsys.readouterr()
+    without = [file for file in others if kind_of(file) == PROVENANCE]
+    assert verify(archive, "--image", IMAGE, "--bundle", without[0]) == REJECTED
+    text = capsys.readouterr().out
+    assert "no provenance that can be believed has a manifest with this config" in text
+    assert "FAIL  signature" in text and COSIGN in text
+
+
+def kind_of(bundle: Path) -> str:
+    return str(payload(bundle.read_bytes())["predicateType"])
