@@ -306,3 +306,39 @@ def test_pages_of_indexes_and_records(built: Store) -> None:
     assert main(["doctor", "--mend"]) == 0
     assert not page.exists()
     assert not record.exists()
+
+
+def test_all_that_can_be_wrong_with_what_was_unpacked(
+    built: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    built.restore()
+    ws = built.checkout.ws
+    file = root(built, "os.py")
+    file.unlink()
+    file.mkdir()
+    stray = ws.cache.blobs / "note.txt"
+    stray.write_text("x")
+    (ws.layout.root / "oci-layout").write_text("{}")
+    unreadable = result(built, "wheel-layer")
+    unreadable.write_text('{"mnemonic": "wheel-layer", "outputs": 7}')
+    found = {one.path: one.problem for one in damaged(ws, 1)}
+    assert found[stray] == "its name is no digest"
+    assert found[ws.layout.root / "oci-layout"] == "it says something else"
+    assert found[unreadable].startswith("unreadable: ")
+    assert any(problem.endswith("/os.py is another") for problem in found.values()), found
+    assert main(["doctor", "--store", "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert {one["path"] for one in told["damaged"]} == {str(path) for path in found}
+    assert told["deleted"] is False
+    assert main(["doctor", "--mend"]) == 0
+    assert list(damaged(ws, 1)) == []
+
+
+def test_an_unpacked_layer_whose_blob_is_lost(built: Store) -> None:
+    built.restore()
+    ws = built.checkout.ws
+    manifest = references(ws.layout)[IMAGE].manifest
+    for digest in layer_digests(read_manifest(ws.layout, manifest), manifest):
+        ws.layout.path(digest).unlink()
+    (problem,) = {one.problem for one in damaged(ws, 1) if one.path.parent.name == "roots"}
+    assert problem == "its layer cannot be read"

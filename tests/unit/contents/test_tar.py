@@ -243,3 +243,25 @@ def test_threads_change_nothing(tmp_path: Path) -> None:
     write(tmp_path / "layer", "w:gz", tarfile.PAX_FORMAT)
     data = (tmp_path / "layer").read_bytes()
     assert read_layer(lambda: io.BytesIO(data), threads=True) == read(data)
+
+
+def test_the_root_itself_is_no_entry() -> None:
+    data = gzip.compress(special(tarfile.DIRTYPE, "./") + entry() + END)
+    assert list(list_files(io.BytesIO(data))) == ["etc/hosts"]
+
+
+def test_records_are_read_through_hard_links() -> None:
+    status = b"Package: x\nStatus: install ok installed\nVersion: 1\nArchitecture: all\n\n"
+    linked = special(tarfile.LNKTYPE, "var/lib/dpkg/status", "var/lib/dpkg/info/x.list")
+    data = entry("var/lib/dpkg/info/x.list", status) + linked + END
+    assert [one.name for one in read(gzip.compress(data)).packages] == ["x"]
+
+
+def test_records_have_a_bound_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files_module, "MAX_KEPT_ALL", 10)
+    data = b"".join(
+        entry(f"opt/python/lib/python3.7/site-packages/{n}-1.dist-info/RECORD", b"text")
+        for n in range(3)
+    )
+    with pytest.raises(LayoutError, match="package records are too large"):
+        read(gzip.compress(data + END))

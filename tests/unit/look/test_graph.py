@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,9 +18,12 @@ from plinth.cli import main
 from plinth.errors import PlinthError
 from plinth.layer.writer import LayerWriter
 from plinth.look.graph import Graph, Node, graph, to_dot, to_json, to_svg
+from plinth.look.parts import parts_of
 from plinth.oci.image import Runtime, assemble
 from plinth.oci.layout import tag
+from plinth.spec.accelerator import load_accelerator
 from plinth.workspace import Workspace
+from small_images import locked_deb, locked_wheel
 
 ROOT = Path(__file__).resolve().parents[3]
 needs_dot = pytest.mark.skipif(shutil.which("dot") is None, reason="no Graphviz here")
@@ -151,3 +155,53 @@ def test_the_command_writes_files_and_json(
     document = json.loads(capsys.readouterr().out)
     ids = {node["id"] for node in document["nodes"]}
     assert {end for edge in document["edges"] for end in edge} <= ids
+
+
+def test_what_os_packages_and_a_set_lead_to(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An image with packages of its own and an accelerator, as its locks would have them."""
+    set_ = load_accelerator(ws.bases, "cuda11.8")
+    parts = replace(
+        parts_of(ws, "minimal"),
+        os_packages=(locked_deb("libgl1", "1.6.0-1"), locked_deb("small", "1")),
+        accelerator=set_,
+        accelerator_debs=(locked_deb("libcublas11", "11.11"),),
+        accelerator_wheels=(locked_wheel("cudnn", "8.9"),),
+    )
+    names = ["OS packages of minimal", "libgl1 1.6.0-1", "libcublas11 11.11", "cudnn 8.9"]
+    names += ["linker configuration", "small wheels of minimal"]
+    layers = []
+    for name in names:
+        with LayerWriter(ws.layout) as writer:
+            writer.file("name", name.encode())
+            layers.append(writer.commit(name))
+    runtime = Runtime("root", "/", {}, ["x"], [], "SIGTERM")
+    made = assemble(
+        ws.layout, layers, architecture="amd64", created="", runtime=runtime, annotations={}
+    )
+    tag(ws.layout, "minimal", made.manifest, image_name="minimal:1", architecture="amd64")
+    monkeypatch.setattr("plinth.look.graph.parts_of", lambda *_: parts)
+    full = graph(ws, ["minimal"], full=True)
+    nodes = {node.label: node.id for node in full.nodes.values()}
+    wanted = {
+        "libgl1_1.6.0-1_amd64.deb": "lock:minimal/os",
+        "cudnn-8.9-py3-none-any.whl": "lock:base/cuda11.8",
+    }
+    for label, lock in wanted.items():
+        assert (lock, nodes[label]) in full.edges
+    assert ("spec:cuda11.8", "lock:base/cuda11.8") in full.edges
+    assert (nodes["small_1_amd64.deb"], nodes["OS packages of minimal"]) in full.edges
+    assert ("lock:base/cuda11.8", nodes["linker configuration"]) in full.edges
+    short = graph(ws, ["minimal"], full=False)
+    into = {start for start, _ in short.edges if start.startswith("lock:")}
+    assert {"lock:base/cuda11.8", "lock:minimal/os", "lock:minimal"} <= into
+
+
+def test_a_graphviz_that_fails_is_quoted(
+    ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dot").write_text("#!/bin/sh\necho no fonts >&2\nexit 3\n")
+    (tmp_path / "dot").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(PlinthError, match="Graphviz failed") as raised:
+        to_svg(graph(ws, ["minimal"], full=False))
+    assert raised.value.found == "no fonts"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,12 @@ from plinth.cli import main
 from plinth.digest import Digest
 from plinth.errors import PlinthError
 from plinth.lock.pylock import LockedFile, LockedPackage
+from plinth.look.parts import parts_of
 from plinth.look.requires import deb_requires, wheel_requires
 from plinth.look.why import Needs, chains, why
+from plinth.spec.accelerator import load_accelerator
 from plinth.workspace import Workspace
+from small_images import locked_deb, locked_wheel
 
 ROOT = Path(__file__).resolve().parents[3]
 NEEDS = """\
@@ -142,3 +146,26 @@ def test_the_command_shows_chains_and_gives_json(
     assert main(["why", "sklearn-0.24.1", "scipy", "--json"]) == 0
     (reason,) = json.loads(capsys.readouterr().out)
     assert [step["name"] for step in reason["chains"][0]] == ["scikit-learn", "scipy"]
+
+
+def test_a_set_and_os_packages_ask_too(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    mail, libc = (
+        LockedDeb(name, "1", "amd64", "s", f"{name}.deb", ws.cache.put(Package(name, fields=f).deb))
+        for name, f in (("mail", {"Depends": "libtiny (>= 2)"}), ("libtiny", {}))
+    )
+    parts = parts_of(ws, "minimal")
+    parts = replace(
+        parts,
+        spec=replace(parts.spec, os_packages=("mail=1",)),
+        os_packages=(mail, libc, locked_deb("alone", "1")),
+        accelerator=load_accelerator(ws.bases, "cuda11.8"),
+        accelerator_wheels=(locked_wheel("cudnn", "8.9"),),
+    )
+    monkeypatch.setattr("plinth.look.why.parts_of", lambda *_: parts)
+    (reason,) = why(ws, "minimal", "libtiny")
+    ((first, second),) = reason.chains
+    assert (first.name, first.wanted) == ("mail", "images/minimal.toml: mail=1")
+    assert (second.name, second.wanted) == ("libtiny", "libtiny (>= 2)")
+    (reason,) = why(ws, "minimal", "alone")
+    assert reason.chains == ()
+    assert "nothing that is asked for leads to it, as far as the locks tell" in reason.notes
