@@ -214,6 +214,7 @@ class Judge:
     checkout: Path | None = None
     rebuild: bool = False
     inputs: BlobStore | None = None
+    config: Config = field(default_factory=Config)
 
     def verdict(self, copy: Copy) -> Verdict:
         """What verification makes of the image."""
@@ -226,6 +227,7 @@ class Judge:
                 checkout=self.checkout,
                 rebuild=self.rebuild,
                 inputs=self.inputs,
+                config=self.config,
             )
             return verify_image(source, verifier, self.policy, request)
 

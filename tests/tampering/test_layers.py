@@ -10,12 +10,15 @@ import tarfile
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from forge import Copy, Forger, Json, Judge, payload, rejected
+from plinth import __version__
 from plinth.attest.statement import PROVENANCE, SBOM
+from plinth.config import Config
 from plinth.digest import Digest
 from small_checkout import SmallCheckout
 
@@ -162,3 +165,28 @@ def test_what_only_building_again_can_tell(
         one.startswith(f"{layer}/usr/local/bin/runsvdir: differs from byte 3 on: 62696e2f73680a65")
         for one in said
     )
+
+
+def test_inputs_that_nobody_has_cannot_be_built_again(
+    judge: Judge, copy: Copy, tmp_path: Path
+) -> None:
+    nowhere = Config(files={"wheels": str(tmp_path)}, apt={"debian": "file:///nowhere"})
+    (said,) = replace(judge, rebuild=True, config=nowhere).problems(copy)
+    assert said.startswith("rebuild: it could not be built again: ")
+
+
+def test_a_layer_more_than_is_built_again(
+    judge: Judge, copy: Copy, forger: Forger, checkout: SmallCheckout
+) -> None:
+    """By a builder that says it is of another version."""
+    manifest, config = copy.manifest(), copy.config()
+    manifest["layers"].append(manifest["layers"][-1])
+    config["rootfs"]["diff_ids"].append(config["rootfs"]["diff_ids"][-1])
+    predicates = {kind: payload(b)["predicate"] for kind, b in copy.bundles().items()}
+    copy.become(manifest, config)
+    predicates[PROVENANCE]["runDetails"]["builder"]["version"]["plinth"] = "0.0.7"
+    copy.attach({kind: forger.state(copy, kind, p) for kind, p in predicates.items()})
+    said = replace(judge, rebuild=True, inputs=checkout.ws.cache).problems(copy)
+    number = len(manifest["layers"])
+    assert f"rebuild: {number} layers in the image, {number - 1} rebuilt" in said
+    assert f"rebuild: it was built by plinth 0.0.7, this is {__version__}" in said

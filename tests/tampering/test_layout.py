@@ -172,6 +172,41 @@ def diff_id_changed(copy: Copy) -> None:
     copy.become(copy.manifest(), config)
 
 
+def diff_id_added(copy: Copy) -> None:
+    config = copy.config()
+    config["rootfs"]["diff_ids"].append(config["rootfs"]["diff_ids"][0])
+    copy.become(copy.manifest(), config)
+
+
+def no_layers(copy: Copy) -> None:
+    copy.become({**copy.manifest(), "layers": []})
+
+
+def layer_digest_is_none(copy: Copy) -> None:
+    manifest = copy.manifest()
+    manifest["layers"][1]["digest"] = "sha512:" + "0" * 128
+    copy.become(manifest)
+
+
+def layer_size_is_none(copy: Copy) -> None:
+    manifest = copy.manifest()
+    manifest["layers"][1]["size"] = "7"
+    copy.become(manifest)
+
+
+def annotations_are_a_list(copy: Copy) -> None:
+    copy.become({**copy.manifest(), "annotations": []})
+
+
+def another_schema(copy: Copy) -> None:
+    copy.become({**copy.manifest(), "schemaVersion": 1})
+
+
+def config_is_a_list(copy: Copy) -> None:
+    descriptor = copy.put("application/vnd.oci.image.config.v1+json", b"[]")
+    copy.become({**copy.manifest(), "config": descriptor})
+
+
 def config_without_diff_ids(copy: Copy) -> None:
     config = copy.config()
     del config["rootfs"]
@@ -301,6 +336,13 @@ LAYOUT: list[tuple[Callable[[Copy], None], str]] = [
     (user_is_root, "user: it runs as root"),
     (diff_id_changed, "blobs: layer 0"),
     (config_without_diff_ids, "no rootfs.diff_ids"),
+    (diff_id_added, "layers in the manifest, "),
+    (no_layers, "the manifest has no layers"),
+    (layer_digest_is_none, "layers[1]: "),
+    (layer_size_is_none, "layers[1]: "),
+    (annotations_are_a_list, "annotations"),
+    (another_schema, "the manifest is not of type"),
+    (config_is_a_list, "the config is not a JSON object"),
     (listing_missing, "signature: no bundle"),
     (listing_blob_missing, "signature: "),
     (listing_flipped, "signature: "),

@@ -75,6 +75,11 @@ PROVENANCES: list[tuple[str, Callable[[Json], None], str]] = [
     ("an input more", _add(EXTRA), "the provenance has pkg:pypi/extra@1"),
     ("an input twice", lambda p: _dependencies(p).append(_wheel(p)), "names an input twice"),
     ("another digest", lambda p: _wheel(p)["digest"].update(sha256="0" * 64), "the lock has sha"),
+    (
+        "other annotations",
+        lambda p: _wheel(p)["annotations"].update(size=_wheel(p)["annotations"]["size"], x="y"),
+        "its annotations are not those of the lock",
+    ),
     ("another size", lambda p: _wheel(p)["annotations"].update(size=1), "the lock has sha256"),
     ("a changed lock", _rewrite(LOCK, lambda d: d.replace(b"whl", b"whk", 1)), "cannot be used"),
     ("a cut lock", _rewrite(LOCK, lambda d: d[:-100]), "cannot be used"),

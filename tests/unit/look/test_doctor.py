@@ -6,6 +6,7 @@ import json
 import shutil
 import socket
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -159,3 +160,45 @@ def test_addresses_are_shown_without_passwords() -> None:
     told = answers(f"http://user:secret@127.0.0.1:{free_port()}/x")
     assert told
     assert "secret" not in told
+
+
+def script(path: Path, text: str) -> None:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
+def test_a_sandbox_that_does_not_start(machine: Path) -> None:
+    script(machine / "bin" / "bwrap", "echo no namespaces >&2; exit 1")
+    found = by_subject(examine(Workspace.find()))["sandbox"]
+    assert (found.state, found.found) == (WARN, "bubblewrap does not work: no namespaces")
+    script(machine / "bin" / "bwrap", "exit 7")
+    assert "exit code 7" in by_subject(examine(Workspace.find()))["sandbox"].found
+    script(machine / "bin" / "bwrap", "exit 0")
+    assert by_subject(examine(Workspace.find()))["sandbox"].state == OK
+
+
+def test_who_signs(machine: Path) -> None:
+    settings = machine / "settings.toml"
+    plain = settings.read_text()
+    settings.write_text(f'trust = "public"\n{plain}')
+    found = by_subject(examine(Workspace.find()))["trust"]
+    assert (found.state, "public Sigstore" in found.found) == (OK, True)
+    settings.write_text(f'trust = "embedded"\n{plain}')
+    assert by_subject(examine(Workspace.find()))["trust"].state == WARN
+    assert main(["trust", "init", "--identity", "me@example.org"]) == 0
+    found = by_subject(examine(Workspace.find()))["trust"]
+    assert (found.state, "me@example.org" in found.found) == (OK, True)
+
+
+def test_a_library_of_another_version(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = metadata.version
+
+    def version(name: str) -> str:
+        if name == "requests":
+            raise metadata.PackageNotFoundError(name)
+        return "0.1" if name == "rich" else found(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    told = [one.found for one in examine(Workspace.find()) if one.subject == "libraries"]
+    assert any(text == "requests is missing" for text in told)
+    assert any(text.startswith("rich 0.1, expected ") for text in told)

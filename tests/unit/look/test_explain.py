@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,15 @@ from plinth.build import build_image
 from plinth.cli import main
 from plinth.config import load
 from plinth.digest import Digest
-from plinth.explain import Explanation, Push, explain_image, pushes
+from plinth.explain import Change, Explanation, Push, explain_image, pushes
+from plinth.oci.layout import references
 from plinth.oci.model import Layer
 from plinth.publish.known import Known
 from plinth.record import Record
-from plinth.report import quiet
+from plinth.report import human_size, quiet
 from plinth.workspace import Workspace
 from small_checkout import IMAGE, make, wheel
+from small_images import locked_deb
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -115,3 +118,39 @@ def test_starting_plinth_and_doit_loads_nothing_heavy() -> None:
     )
     heavy = {"rich", "shtab", "sigstore", "cryptography", "cyclonedx", "docker", "requests"}
     assert heavy.isdisjoint(done.stdout.split())
+
+
+def test_every_kind_of_change_has_its_words() -> None:
+    assert [str(Change("a", before, after)) for before, after in (("", "1"), ("1", ""))] == [
+        "a 1 added",
+        "a 1 removed",
+    ]
+    debs = (locked_deb("libgl1", "1"), locked_deb("libx11-6", "1"))
+    found = Explanation("i", "b", (), (), (), os=(3, debs), accelerator=(2, ()))
+    size = human_size(sum(deb.digest.size for deb in debs))
+    assert f"OS packages to build: 2 of 3, {size}" in found.text()
+    assert "accelerator packages to build: 0 of 2, 0 B" in found.text()
+    assert found.to_json()["os_to_build"] == ["libgl1", "libx11-6"]
+    pushed = replace(found, pushes=(Push("r", 2, 3_000),))
+    assert pushed.text().endswith("a push to r sends 2 layers, 3.0 kB")
+
+
+def test_layers_that_can_be_read_lazily_are_held_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "wheels").mkdir()
+    checkout = make(tmp_path / "checkout", [wheel(tmp_path / "wheels", "one", "1.0")])
+    checkout.seed(debs=True)
+    monkeypatch.setenv("PLINTH_CONFIG", str(checkout.settings))
+    for path in (tmp_path / "wheels").iterdir():
+        checkout.ws.cache.put_file(path)
+    spec = checkout.ws.images / f"{IMAGE}.toml"
+    plain = spec.read_text()
+    build_image(checkout.ws, IMAGE, config=load(), jobs=1, progress=quiet)
+    (before,) = explain_image(checkout.ws, IMAGE, config=load()).held
+    spec.write_text(f'layer-format = "estargz"\n{plain}')
+    build_image(checkout.ws, IMAGE, config=load(), jobs=1, progress=quiet)
+    (after,) = explain_image(checkout.ws, IMAGE, config=load()).held
+    assert after.digest != before.digest
+    layers = json.loads(checkout.ws.layout.get(references(checkout.ws.layout)[IMAGE].manifest))
+    assert after.digest.oci in [layer["digest"] for layer in layers["layers"]]

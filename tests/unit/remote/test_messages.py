@@ -11,7 +11,7 @@ from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto,
 
 from plinth.digest import Digest
 from plinth.errors import IntegrityError
-from plinth.reapi import bytestream_pb2, messages, remote_execution_pb2, semver_pb2
+from plinth.reapi import bytestream_pb2, generate, messages, remote_execution_pb2, semver_pb2
 from plinth.reapi.generate import compile_protos
 
 
@@ -27,6 +27,16 @@ def test_generated_modules_are_what_the_files_give(tmp_path: Path) -> None:
         for message in fresh_file.message_type:
             without_json_names(message)
         assert messages.encode(held) == messages.encode(fresh_file)
+
+
+def test_the_command_writes_what_is_committed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generate, "HERE", tmp_path)
+    assert generate.main() == 0
+    for path in tmp_path.iterdir():
+        assert path.read_text() == (Path(messages.__file__).parent / path.name).read_text()
+    assert len(list(tmp_path.iterdir())) == 2 * len(generate.FILES)
 
 
 def without_json_names(message: DescriptorProto) -> None:

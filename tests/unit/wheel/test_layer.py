@@ -104,6 +104,8 @@ def test_the_tree(tmp_path: Path) -> None:
         ("demo-1.0.dist-info/entry_points.txt", b"nonsense", "unreadable"),
         ("demo-1.0.data/nowhere/x", b"", "no such place"),
         ("evil-1.0.data/scripts/x", b"", "another project's"),
+        ("demo-1.0.data/purelib/demo/__init__.py", b"", "two of its files go to one place"),
+        ("demo/__init__.py/x", b"", "where another file has its folder"),
     ],
 )
 def test_files_without_a_valid_place(tmp_path: Path, path: str, data: bytes, message: str) -> None:
