@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from xdist.remote import Producer  # type: ignore[import-untyped]
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
 
 TESTS = Path(__file__).parent
 sys.path.insert(0, str(TESTS))
+
+# How fast a busy machine draws inputs is no property of what is tested.
+settings.register_profile("plinth", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("plinth")
 
 
 @functools.cache

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from plinth.digest import Digest, canonical_json
+from plinth.digest import Digest
 from plinth.layer.lazy import with_toc
 from plinth.layer.writer import LayerWriter
 from plinth.remote import probe
@@ -18,9 +18,7 @@ from plinth.store import BlobStore
 
 
 def do(root: Path, mnemonic: str, **parameters: object) -> subprocess.CompletedProcess[str]:
-    (root / PARAMETERS).write_bytes(
-        canonical_json({"mnemonic": mnemonic, "parameters": parameters})
-    )
+    (root / PARAMETERS).write_text(json.dumps({"mnemonic": mnemonic, "parameters": parameters}))
     command = [sys.executable, "-m", "plinth.steps"]
     return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
 
