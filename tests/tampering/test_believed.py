@@ -108,4 +108,13 @@ def test_other_locks_than_the_verifiers(judge: Judge, copy: Copy, tmp_path: Path
     lock.write_text(text.replace("1.0", "1.1"), encoding="utf-8")
     rejected(replace(judge, checkout=mine), copy, f"checkout: locks/{IMAGE}/pylock.toml: another")
     lock.unlink()
-    rejected(replace(judge, checkout=mine), copy, f"checkout: locks/{IMAGE}/pylock.toml: not in")
+    pins = lock.with_name("requirements.txt")
+    pins.unlink()
+    pins.write_text("")
+    # All are named, not the first alone.
+    rejected(
+        replace(judge, checkout=mine),
+        copy,
+        f"checkout: locks/{IMAGE}/pylock.toml: not in",
+        f"checkout: locks/{IMAGE}/requirements.txt: another one than in",
+    )

@@ -155,6 +155,17 @@ FIELDS: list[tuple[str, Callable[[Json, Json, Json], None], str]] = [
         "checkpoint",
     ),
     ("checkpoint's size", at(*PROOF, "checkpoint", "envelope", to=_checkpoint(_grow)), "checkp"),
+    (
+        "checkpoint of one line",
+        at(*PROOF, "checkpoint", "envelope", to="7"),
+        "of different trees\n  expected: 4 entries, as the proof says\n"
+        "  found:    a checkpoint of None entries",
+    ),
+    (
+        "checkpoint of no number",
+        at(*PROOF, "checkpoint", "envelope", to="log\n٣\nroot\n\nsig\n"),
+        "a checkpoint of None entries",
+    ),
     ("checkpoint of another", of_other(*PROOF, "checkpoint"), "of different trees"),
     ("checkpoint of a stranger", of_stranger(*PROOF, "checkpoint"), "checkpoint"),
     ("body", at(*ENTRY, "canonicalizedBody", to=flip), "log entry"),

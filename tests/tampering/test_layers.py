@@ -188,5 +188,7 @@ def test_a_layer_more_than_is_built_again(
     copy.attach({kind: forger.state(copy, kind, p) for kind, p in predicates.items()})
     said = replace(judge, rebuild=True, inputs=checkout.ws.cache).problems(copy)
     number = len(manifest["layers"])
+    fields = {one.split(":")[1].strip() for one in said if one.startswith("rebuild: manifest.")}
+    assert fields == {"manifest.config"}
     assert f"rebuild: {number} layers in the image, {number - 1} rebuilt" in said
     assert f"rebuild: it was built by plinth 0.0.7, this is {__version__}" in said

@@ -12,6 +12,9 @@ import pytest
 from forge import Copy, Forger, Json, Judge, payload, rejected
 from plinth.attest.statement import COSIGN, PROVENANCE, SBOM, statement
 from plinth.digest import Digest, canonical_json
+from plinth.oci.model import MANIFEST, Descriptor
+from plinth.oci.referrers import attach_to_layout
+from small_checkout import SmallCheckout
 from tampering.conftest import IMAGE, OTHER
 
 
@@ -192,3 +195,60 @@ def test_a_signed_payload_that_is_no_statement(judge: Judge, copy: Copy, forger:
     data = statement(title, copy.digest, "https://example.org/x", {})
     copy.attach({**copy.bundles(), PROVENANCE: forger.sign(data)})
     rejected(judge, copy, "signed provenance: ", f"filed as {PROVENANCE}")
+
+
+NAMES = ["name", "signature", "signed provenance", "signed sbom", "user", "origin", "provenance"]
+
+
+def test_what_needs_a_provenance_fails_without_one(
+    judge: Judge, copy: Copy, checkout: SmallCheckout
+) -> None:
+    """Whatever was asked for is among the checks, and nothing else."""
+    copy.attach({kind: data for kind, data in copy.bundles().items() if kind != PROVENANCE})
+    plain = replace(judge, checkout=None)
+    ends = ["blobs", "sbom"]
+    for wanted, more in (
+        (plain, []),
+        (judge, ["checkout"]),
+        (replace(plain, rebuild=True), ["rebuild"]),
+        (replace(judge, rebuild=True), ["checkout", "rebuild"]),
+    ):
+        found = {check.name: check.passed for check in wanted.verdict(copy).checks}
+        assert list(found) == [*NAMES, "contract", *more, *ends]
+        failed = [name for name, passed in found.items() if not passed]
+        assert failed == ["signed provenance", "origin", "provenance", "contract", *more]
+
+
+def test_a_wheel_of_another_digest_or_with_other_annotations_is_named(
+    judge: Judge, copy: Copy, forger: Forger
+) -> None:
+    def change(predicate: Json) -> None:
+        demo, leaf = (
+            next(d for d in _dependencies(predicate) if d["name"].startswith(name))
+            for name in ("demo-", "leaf-")
+        )
+        demo["digest"]["sha256"] = "0" * 64
+        leaf["annotations"]["x"] = "y"
+
+    forger.restate(copy, PROVENANCE, change)
+    said = judge.problems(copy)
+    purl = "pkg:pypi/{0}@{1} ({0}-{1}-py3-none-any.whl): "
+    start = f"provenance: {purl.format('demo', '1.0')}the lock has sha256:"
+    assert any(p.startswith(start) and p.endswith(f"sha256:{'0' * 64}") for p in said), said
+    wrong = f"provenance: {purl.format('leaf', '2.0')}its annotations are not those of the lock"
+    assert wrong in said
+
+
+def test_of_two_good_statements_the_last_is_told(judge: Judge, copy: Copy, forger: Forger) -> None:
+    """What a second signer adds, `--bundle` or a registry brings."""
+    bundles = copy.bundles()
+    again = forger.state(copy, COSIGN, {})
+    store = copy.store
+    attach_to_layout(store, Descriptor(MANIFEST, copy.digest), [(COSIGN, again)])
+    (check,) = [one for one in judge.verdict(copy).checks if one.name == "signature"]
+    index = json.loads(again)["verificationMaterial"]["tlogEntries"][0]["logIndex"]
+    first = json.loads(bundles[COSIGN])["verificationMaterial"]["tlogEntries"][0]["logIndex"]
+    assert check.passed and check.detail.endswith(" (and 1 more)")
+    assert any(f"log entry {one}, " in check.detail for one in (index, first))
+    (check,) = [one for one in judge.verdict(copy).checks if one.name == "signed sbom"]
+    assert "more)" not in check.detail

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 
-from plinth.verify.verdict import REJECTED, VERIFIED, Check, Verdict, table
+from plinth.verify.verdict import REJECTED, UNREADABLE, VERIFIED, Check, Verdict, table
 
 GOOD, BAD = Check("blobs", "3 layers"), Check("user", "", ("it runs as root",))
+
+
+def test_exit_codes_are_those_that_are_documented() -> None:
+    assert (VERIFIED, REJECTED, UNREADABLE) == (0, 1, 3)
 
 
 def test_every_check_must_pass() -> None:
