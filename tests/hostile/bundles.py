@@ -1,4 +1,4 @@
-"""Hostile Sigstore bundles; what verifiers make of signed lies is in test_tampering.py."""
+"""Hostile Sigstore bundles; what verifiers make of signed lies is in tests/tampering."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ class Command:
 
 UNCHECKED: set[tuple[type, str]] = {(Js, "log root"), (Command, "time stamp")}
 """What they let pass: one takes the root from the signed checkpoint alone, the other takes the
-log's time where it cannot use a time stamp. plinth refuses both (test_tampering.py)."""
+log's time where it cannot use a time stamp. plinth refuses both (tests/tampering)."""
 
 
 def _answer(command: list[str], folder: Path | None = None) -> Answer:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sigstore.models import TrustedRoot
 
 from plinth.errors import TrustError
@@ -144,6 +148,35 @@ def test_a_damaged_description_is_said(domain: Domain, damage: bytes) -> None:
     (domain.folder / "domain.json").write_bytes(damage)
     with pytest.raises(TrustError, match="description is damaged"):
         open_domain(domain.folder)
+
+
+def rsa_key() -> str:
+    key = rsa.generate_private_key(65537, 2048).public_key()
+    data = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return base64.b64encode(data).decode()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda keys: keys.append(keys[0]), "does not have exactly one key in use"),
+        (lambda keys: keys[0].update(until="2026-01-01T00:00:00+00:00"), "role "),
+        (lambda keys: keys[0].update(role="x"), "unknown role 'x'"),
+        (lambda keys: keys[0].update(certificates="x"), "certificates: expected a list"),
+        (lambda keys: keys[0].update(public=rsa_key()), "is not an elliptic curve key"),
+    ],
+    ids=["two in use", "none in use", "another role", "no certificates", "another kind of key"],
+)
+def test_keys_that_cannot_be(
+    domain: Domain, change: Callable[[list[dict[str, object]]], object], said: str
+) -> None:
+    path = domain.folder / "domain.json"
+    document = json.loads(path.read_bytes())
+    change(document["keys"])
+    path.write_text(json.dumps(document))
+    with pytest.raises(TrustError, match="description is damaged") as raised:
+        open_domain(domain.folder)
+    assert said in raised.value.found
 
 
 def test_a_later_format_is_said(domain: Domain) -> None:

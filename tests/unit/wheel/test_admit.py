@@ -270,3 +270,24 @@ def test_nothing_of_a_refused_wheel_enters_the_store(tmp_path: Path) -> None:
         store.put_file(tmp_path / NAME, digest, admit=lambda path: admit(path, NAME, "demo", "1.0"))
     assert not store.has(digest)
     assert list(store.blobs.iterdir()) == list(store.temporary.iterdir()) == []
+
+
+def test_a_method_that_is_not_of_wheels(tmp_path: Path) -> None:
+    files = wheel_files(GOOD)
+    with zipfile.ZipFile(tmp_path / NAME, "w", zipfile.ZIP_BZIP2) as made:
+        for path, data in files.items():
+            made.writestr(path, data)
+    refused(tmp_path / NAME, "unsupported compression method 12")
+
+
+def test_a_stored_entry_has_one_size(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / NAME, "w") as made:
+        for path, data in wheel_files(GOOD).items():
+            made.writestr(path, data)
+    raw = bytearray((tmp_path / NAME).read_bytes())
+    # The central directory's uncompressed size of the first entry (APPNOTE 4.3.12).
+    at = raw.index(b"PK\1\2") + 24
+    (size,) = struct.unpack_from("<I", raw, at)
+    struct.pack_into("<I", raw, at, size + 1)
+    (tmp_path / NAME).write_bytes(raw)
+    refused(tmp_path / NAME, "stored entry with two sizes")
