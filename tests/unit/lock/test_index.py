@@ -464,3 +464,16 @@ def test_the_settings_go_before_pips_own(tmp_path: Path, monkeypatch: pytest.Mon
     assert ours.pip_options() == ["--index-url=http://127.0.0.1:9/ours", "--cert=/a/bundle.pem"]
     pips = Index(Config(), tmp_path, store)
     assert pips.pip_options() == ["--index-url=http://127.0.0.1:9/of-pip", "--cert=/a/bundle.pem"]
+
+
+def test_without_pip_and_settings_it_is_said_what_to_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "python"
+    broken.write_text("#!/bin/sh\nexit 3\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(broken))
+    index = Index(Config(), tmp_path / "index", BlobStore(tmp_path))
+    with pytest.raises(FetchError, match="no package index is configured") as raised:
+        index.pip_options()
+    assert "set index-url in the settings" in raised.value.remedy

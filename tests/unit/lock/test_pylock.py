@@ -56,6 +56,7 @@ FILES = st.builds(
     version=st.sampled_from(["1.0", "2.0.post1", "1!3", "1.0+local.1", "0.1rc1"]),
     direct=st.booleans(),
     from_base=st.booleans(),
+    index=st.sampled_from(["", "pytorch-cpu"]),
     dependencies=st.lists(PARTS, max_size=3).map(tuple),
 )
 SDISTS = st.builds(

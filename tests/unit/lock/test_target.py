@@ -7,7 +7,7 @@ from packaging.tags import Tag
 
 from plinth.digest import Digest
 from plinth.lock.index import IndexFile
-from plinth.lock.target import Candidate, candidates, tags
+from plinth.lock.target import Candidate, candidates, fits, tags
 from plinth.spec.image import Target
 
 TARGET = Target("3.7", (2, 27), "amd64", ())
@@ -172,3 +172,22 @@ def test_sdists_count_with_their_version() -> None:
 def test_names_that_are_neither_are_passed_over(name: str) -> None:
     sound = "demo-1.0-py3-none-any.whl"
     assert [candidate.file.name for candidate in chosen(name, sound)] == [sound]
+
+
+def test_what_is_passed_over_hides_nothing_behind_it() -> None:
+    names = ["demo-1.0.exe", "demo-one-py3-none-any.whl", "demo-1.0-py3-none-any.whl"]
+    assert [one.file.name for one in chosen(*names)] == names[2:]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("demo-1.0-py3-none-any.whl", True),
+        ("demo-1.0-cp38-cp38-any.whl", False),
+        ("demo-1.0.tar.gz", False),
+        ("demo-one-py3-none-any.whl", False),
+        ("", False),
+    ],
+)
+def test_names_of_wheels_that_fit(name: str, expected: bool) -> None:
+    assert fits(name, TARGET) is expected
