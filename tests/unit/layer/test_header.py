@@ -10,7 +10,17 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from plinth.errors import LayoutError
-from plinth.layer.header import BLOCK, DIRECTORY, END, FILE, SYMLINK, check_path, header, padding
+from plinth.layer.header import (
+    BLOCK,
+    DIRECTORY,
+    END,
+    FILE,
+    SYMLINK,
+    check_path,
+    header,
+    is_too_long,
+    padding,
+)
 from plinth.layer.owner import DOCKERUSER, ROOT, Owner
 
 # Short alphabets, so that lengths around the limits are reached often; € is three bytes.
@@ -144,3 +154,33 @@ def test_padding_ends_a_block(size: int) -> None:
     assert (size + len(zeros)) % BLOCK == 0
     assert len(zeros) < BLOCK
     assert not any(zeros)
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("a" * 255, False),
+        ("a" * 256, True),
+        ("é" * 127, False),
+        ("é" * 128, True),
+        ("b/" + "a" * 256 + "/b", True),
+        ("a/" * 1999 + "bc", False),
+        ("a/" * 1999 + "bcd", True),
+        ("", False),
+    ],
+)
+def test_what_file_systems_have_room_for(path: str, expected: bool) -> None:
+    assert is_too_long(path) is expected
+
+
+def test_the_bytes_of_an_extended_header() -> None:
+    """POSIX pax, 3.1: a header of its own that belongs to root, its records, then the file's."""
+    data = header("é", FILE, size=3, mode=0o640, owner=Owner(7, 8))
+    assert len(data) == 3 * BLOCK
+    first, records, own = (data[n * BLOCK : (n + 1) * BLOCK] for n in range(3))
+    assert first[:108] == b"PaxHeader".ljust(100, b"\0") + b"0000644\0"
+    assert first[108:148] == b"0000000\x000000000\x00%011o\x0000000000000\0" % 11
+    assert first[156:157] == b"x"
+    assert records == b"11 path=\xc3\xa9\n".ljust(BLOCK, b"\0")
+    assert own[:2] == "é".encode() and own[100:108] == b"0000640\0"
+    assert own[108:124] == b"0000007\x000000010\0" and own[124:136] == b"00000000003\0"

@@ -29,6 +29,7 @@ HEX = "a0ca65a8cc13197cf77df228179a0dbbc9954f526f15c826ba3e9916c1c9bc8b"
         (f"h.example/a@sha256:{HEX}", RegistryReference("h.example", "a", digest=HEX)),
         (f"h.example/a:1@sha256:{HEX}", RegistryReference("h.example", "a", "1", HEX)),
         ("[::1]:5000/a", RegistryReference("[::1]:5000", "a")),
+        (f"h.example/{'a' * 255}", RegistryReference("h.example", "a" * 255)),
     ],
 )
 def test_forms(

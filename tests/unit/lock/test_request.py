@@ -1,0 +1,99 @@
+"""What a resolver answers, in words for people; and a resolver that fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from plinth.digest import Digest
+from plinth.errors import FetchError, LockError
+from plinth.lock.compiled import Pin
+from plinth.lock.index import IndexFile
+from plinth.lock.request import Request, Work, chosen, compile_requests
+from plinth.lock.resolver import Resolver, _run
+from plinth.lock.target import candidates
+from plinth.report import quiet
+from plinth.spec.image import Target
+
+TARGET = Target("3.7", (2, 27), "amd64", ())
+
+
+def request(*names: str, failures: tuple[Exception, ...] = ()) -> Request:
+    """A request whose index shows files of these names."""
+    files = [IndexFile(n, "", Digest.of(n.encode()), "1", "", False, "") for n in names]
+    index = SimpleNamespace(
+        failures=list(failures),
+        url="http://127.0.0.1:9/x",
+        wheels_url="http://127.0.0.1:9/x/w",
+        visible=lambda _: list(candidates(files, TARGET)),
+    )
+    made = SimpleNamespace(
+        index=index,
+        target=TARGET,
+        folder=Path("/scratch"),
+        held={"six": "1.0"},
+        spec=SimpleNamespace(id="demo", extends="below"),
+    )
+    return cast(Request, made)
+
+
+def answered(one: Request, failure: str | None) -> None:
+    resolver = SimpleNamespace(compile=lambda jobs, progress: [failure])
+    work = SimpleNamespace(request=one, job=lambda: None)
+    compile_requests(cast(Resolver, resolver), [cast(Work, work)], quiet)
+
+
+def test_an_index_that_failed_goes_before_what_the_resolver_made_of_it() -> None:
+    first, second = FetchError("first"), FetchError("second")
+    with pytest.raises(FetchError, match="first"):
+        answered(request(failures=(first, second)), "no versions at all")
+    answered(request(), None)
+
+
+def test_a_conflict_in_words() -> None:
+    failure = (
+        "Looking at http://127.0.0.1:9/x/w/six and http://127.0.0.1:9/x/six\n\n"
+        "The user requested six (asked for: six) in /scratch/requirements.in\n"
+        f"{'v' * 300}\n{'w' * 299}\n"
+    )
+    with pytest.raises(LockError) as raised:
+        answered(request(), failure)
+    error = raised.value
+    assert (error.what, error.where) == ("the requirements cannot be met", "images/demo.toml")
+    assert error.found.splitlines() == [
+        "Looking at the index/six and the index/six",
+        "The user requested six (asked for: six) in requirements.in",
+        f"{'v' * 300} …",
+        "w" * 299,
+        "below holds six 1.0",
+    ]
+    assert "for Python 3.7 and glibc 2.27" in error.expected
+
+
+def test_the_best_of_the_files_that_were_hashed() -> None:
+    names = ["demo-1.0-py3-none-any.whl", "demo-1.0-cp37-cp37m-manylinux1_x86_64.whl"]
+    names += ["demo-2.0-cp37-cp37m-manylinux1_x86_64.whl", "demo-1.0.tar.gz"]
+    digests = {name: Digest.of(name.encode()).hex for name in names}
+    found = request(*names)
+    pin = Pin("demo", "1.0", set(digests.values()), [])
+    assert chosen(found, pin)[0].name == names[1]
+    pin = Pin("demo", "1.0", {digests[names[0]], digests[names[2]]}, [])
+    assert (chosen(found, pin)[0].name, chosen(found, pin)[1]) == (names[0], False)
+    pin = Pin("demo", "1.0", {digests[names[3]]}, [])
+    assert chosen(found, pin)[1] is True
+    with pytest.raises(LockError, match=r"demo 1\.5 has no file the target can use"):
+        chosen(found, Pin("demo", "1.5", set(digests.values()), []))
+
+
+def test_a_resolver_that_answers_nonsense_is_quoted(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\ncat >/dev/null\necho no memory >&2\necho nonsense\n")
+    python.chmod(0o755)
+    with pytest.raises(LockError, match="the resolver failed") as raised:
+        _run(python, [])
+    assert raised.value.found == "no memory\n"
+    python.write_text("#!/bin/sh\ncat >/dev/null\necho '[null, 7]'\n")
+    assert _run(python, []) == [None, "7"]

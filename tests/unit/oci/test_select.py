@@ -1,0 +1,176 @@
+"""Which image of an index is meant, and documents that say nothing clear."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from plinth.digest import Digest
+from plinth.errors import LayoutError
+from plinth.oci.model import LAYER_GZIP, MANIFEST
+from plinth.oci.select import (
+    annotations_of,
+    descriptor,
+    entries,
+    is_image,
+    is_index,
+    layer_digests,
+    named,
+    names,
+    only,
+    repository_name,
+)
+
+HEX = "1" * 64
+INDEX = "application/vnd.oci.image.index.v1+json"
+REF, CALLED = "org.opencontainers.image.ref.name", "io.containerd.image.name"
+Json = dict[str, Any]
+
+
+def image(ref: str = "", called: str = "", **more: Any) -> Json:
+    annotations = {key: value for key, value in ((REF, ref), (CALLED, called)) if value}
+    return {"mediaType": MANIFEST, "annotations": annotations, **more}
+
+
+def platform(os: str, architecture: str) -> Json:
+    return {"platform": {"os": os, "architecture": architecture}}
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        (image(), True),
+        ({"mediaType": "application/vnd.docker.distribution.manifest.v2+json"}, True),
+        (image(**platform("linux", "amd64")), True),
+        (image(**platform("windows", "amd64")), True),
+        (image(**platform("a", "amd64")), True),
+        # BuildKit's attestations.
+        (image(**platform("unknown", "unknown")), False),
+        (image(artifactType="text/plain"), False),
+        (image(platform="unknown"), True),
+        ({"mediaType": INDEX}, False),
+        ({"mediaType": "text/plain"}, False),
+        ({}, False),
+    ],
+)
+def test_what_may_be_an_image(entry: Json, expected: bool) -> None:
+    assert is_image(entry) is expected
+
+
+def test_what_is_an_index() -> None:
+    assert is_index({"mediaType": INDEX})
+    assert is_index({"mediaType": "application/vnd.docker.distribution.manifest.list.v2+json"})
+    assert not is_index(image())
+    assert not is_index({})
+
+
+def test_a_reference_goes_before_what_engines_call_it() -> None:
+    one, two = image("a"), image("b", "team/a")
+    full = image(called="registry.example/team/c:1")
+    listed = [two, one, full]
+    assert named(listed, "a") == [one]
+    assert named([two, full], "team/a") == [two]
+    assert named([two, full], "a") == [two]
+    assert named(listed, "c:1") == named(listed, "team/c:1") == [full]
+    assert named(listed, "c") == named(listed, "eam/c:1") == []
+
+
+def test_the_names_in_an_index() -> None:
+    listed = [
+        image("a"),
+        image(called="team/b:1"),
+        image(),
+        image("c", artifactType="text/plain"),
+        {**image("d"), "mediaType": INDEX},
+        # What refers to an image is listed under a tag of its digest.
+        {**image(f"sha256-{HEX}"), "mediaType": INDEX},
+        image(f"sha256-{HEX}"),
+    ]
+    assert list(names(listed)) == ["a", "team/b:1", "d", f"sha256-{HEX}"]
+
+
+def test_the_only_image_or_that_for_linux() -> None:
+    arm, amd, windows = (
+        image(**platform(*pair))
+        for pair in (("linux", "arm64"), ("linux", "amd64"), ("windows", "amd64"))
+    )
+    attestation = image(**platform("unknown", "unknown"))
+    assert only([arm, attestation], "x", "") is arm
+    assert only([arm, windows, amd, attestation], "x", "") is amd
+    assert only([{"mediaType": INDEX}], "x", "") == {"mediaType": INDEX}
+    for listed, what in (
+        ([], "no images"),
+        ([attestation], "no images"),
+        ([arm, windows], "2 images"),
+        ([amd, arm, {**amd}], "3 images"),
+    ):
+        with pytest.raises(LayoutError) as raised:
+            only(listed, "x", "name one")
+        assert raised.value.what == f"{what}, of which one must be meant"
+        assert (raised.value.where, raised.value.remedy) == ("x", "name one")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a", "a"),
+        ("a:1", "a"),
+        ("team/a:1", "a"),
+        ("localhost:5000/team/a", "a"),
+        (f"h.example/a@sha256:{HEX}", "a"),
+        (f"h.example/a:1@sha256:{HEX}", "a"),
+        ("", ""),
+    ],
+)
+def test_repository_names(name: str, expected: str) -> None:
+    assert repository_name(name) == expected
+
+
+def test_annotations_are_texts() -> None:
+    assert annotations_of({"annotations": {"a": "b", "c": 7}}) == {"a": "b"}
+    nothing: object
+    for nothing in ({}, {"annotations": []}, {"annotations": None}, [], None):
+        assert annotations_of(nothing) == {}
+
+
+def test_descriptors() -> None:
+    assert descriptor({"digest": f"sha256:{HEX}", "size": 7}, "x") == Digest(HEX, 7)
+    assert descriptor({"digest": f"sha256:{HEX}", "size": 0}, "x") == Digest(HEX, 0)
+    wrong: object
+    for wrong in (
+        None,
+        [],
+        {},
+        {"digest": f"sha256:{HEX}"},
+        {"digest": f"sha256:{HEX}", "size": "7"},
+        {"digest": f"sha256:{HEX}", "size": True},
+        {"digest": f"sha256:{HEX}", "size": -1},
+        {"digest": f"sha512:{HEX}", "size": 7},
+        {"digest": f"sha256:{HEX[1:]}", "size": 7},
+    ):
+        with pytest.raises(LayoutError, match="not a descriptor") as raised:
+            descriptor(wrong, "x")
+        assert raised.value.where == "x"
+
+
+def test_layers_are_told_by_number() -> None:
+    good = {"mediaType": LAYER_GZIP, "digest": f"sha256:{HEX}", "size": 7}
+    digest = Digest("2" * 64, 1)
+    assert layer_digests({"layers": [good, good]}, digest) == [Digest(HEX, 7)] * 2
+    with pytest.raises(LayoutError) as raised:
+        layer_digests({"layers": [good, {}]}, digest)
+    assert raised.value.where == f"{digest.oci}: layers[1]"
+    wrong: Json
+    for wrong in ({}, {"layers": {}}, {"layers": None}):
+        with pytest.raises(LayoutError, match="the manifest has no layers"):
+            layer_digests(wrong, digest)
+
+
+def test_an_index_is_a_list_of_objects() -> None:
+    assert entries({"manifests": [image()]}, "x") == [image()]
+    assert entries({"manifests": []}, "x") == []
+    wrong: Json
+    for wrong in ({}, {"manifests": {}}, {"manifests": [image(), "x"]}):
+        with pytest.raises(LayoutError, match="not an OCI image index"):
+            entries(wrong, "x")
