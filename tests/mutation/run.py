@@ -36,7 +36,7 @@ TESTS = {
     "lock": ("tests/unit/lock", "tests/integration/test_lock.py"),
     "oci": (
         "tests/unit/oci tests/unit/publish",
-        "tests/unit/base tests/unit/airgap tests/tampering",
+        "tests/unit/airgap tests/tampering",
     ),
     "verify": ("tests/unit/verify tests/unit/attest tests/tampering", "tests/unit/airgap"),
 }
