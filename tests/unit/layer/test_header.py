@@ -184,3 +184,14 @@ def test_the_bytes_of_an_extended_header() -> None:
     assert records == b"11 path=\xc3\xa9\n".ljust(BLOCK, b"\0")
     assert own[:2] == "é".encode() and own[100:108] == b"0000640\0"
     assert own[108:124] == b"0000007\x000000010\0" and own[124:136] == b"00000000003\0"
+
+
+def test_what_does_not_fit_is_cut_where_its_field_ends() -> None:
+    """Readers that know no pax see as much as there is room for."""
+    path, target = "é" + "a" * 200, "b" * 150
+    data = header(path, SYMLINK, mode=0o777, owner=ROOT, target=target)
+    own = data[-BLOCK:]
+    assert own[:100] == path.encode()[:100] and own[100:108] == b"0000777\0"
+    assert own[157:257] == b"b" * 100
+    found = read(data)
+    assert (found.name, found.linkname) == (path, target)

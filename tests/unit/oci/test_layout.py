@@ -13,7 +13,7 @@ import pytest
 from plinth.digest import Digest, canonical_json
 from plinth.errors import LayoutError
 from plinth.oci.image import Image, Runtime, assemble
-from plinth.oci.layout import read_index, references, tag
+from plinth.oci.layout import read_index, read_manifest, references, tag
 from plinth.oci.model import MANIFEST, Descriptor, Layer
 from plinth.oci.validate import validate
 from plinth.store import BlobStore
@@ -193,3 +193,29 @@ def test_validation_finds_layers_that_are_none(store: BlobStore) -> None:
     (problem,) = validate(store.root)
     assert problem.path == "index.json: manifests[0].layers[0]"
     assert problem.message.startswith("expected a descriptor of")
+
+
+def test_validation_goes_on_after_a_layer_that_is_none(store: BlobStore) -> None:
+    image = an_image(store, "a", "b", "c")
+    layers = json.loads(store.get(image.manifest.digest))["layers"]
+    wrong = [{**layers[0], "mediaType": "x"}, layers[1], {**layers[2], "mediaType": "y"}]
+    _with(store, image, layers=wrong)
+    assert [problem.path for problem in validate(store.root)] == [
+        "index.json: manifests[0].layers[0]",
+        "index.json: manifests[0].layers[2]",
+    ]
+
+
+@pytest.mark.parametrize("data", [b"{", b"[" * 200_000, b"[]", b'{"manifests": 7}', b"\xff"])
+def test_an_index_of_nonsense(store: BlobStore, data: bytes) -> None:
+    put_tag(store, "a", an_image(store, "a"))
+    (store.root / "index.json").write_bytes(data)
+    with pytest.raises(LayoutError):
+        read_index(store)
+
+
+@pytest.mark.parametrize("data", [b"{", b"[" * 200_000, b"[]", b"7", b'{"mediaType": "x"}'])
+def test_a_manifest_of_nonsense(store: BlobStore, data: bytes) -> None:
+    descriptor = Descriptor(MANIFEST, store.put(data))
+    with pytest.raises(LayoutError):
+        read_manifest(store, descriptor.digest)
