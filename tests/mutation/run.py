@@ -63,7 +63,7 @@ class Mutant:
 
 
 def _unevaluated(text: str) -> set[tuple[int, int]]:
-    """The places (line, column) of annotations, and of the marks in a list of parameters."""
+    """The places (line, column) of annotations."""
     places: set[tuple[int, int]] = set()
     lines = text.splitlines()
 

@@ -14,7 +14,6 @@ from plinth.attest.statement import COSIGN, PROVENANCE, SBOM, statement
 from plinth.digest import Digest, canonical_json
 from plinth.oci.model import MANIFEST, Descriptor
 from plinth.oci.referrers import attach_to_layout
-from small_checkout import SmallCheckout
 from tampering.conftest import IMAGE, OTHER
 
 
@@ -200,9 +199,7 @@ def test_a_signed_payload_that_is_no_statement(judge: Judge, copy: Copy, forger:
 NAMES = ["name", "signature", "signed provenance", "signed sbom", "user", "origin", "provenance"]
 
 
-def test_what_needs_a_provenance_fails_without_one(
-    judge: Judge, copy: Copy, checkout: SmallCheckout
-) -> None:
+def test_what_needs_a_provenance_fails_without_one(judge: Judge, copy: Copy) -> None:
     """Whatever was asked for is among the checks, and nothing else."""
     copy.attach({kind: data for kind, data in copy.bundles().items() if kind != PROVENANCE})
     plain = replace(judge, checkout=None)

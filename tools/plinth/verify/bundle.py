@@ -35,6 +35,7 @@ from sigstore.verify import Verifier
 from sigstore.verify.policy import AllOf, AnyOf, Identity, OIDCIssuerV2, VerificationPolicy
 from sigstore_models.bundle.v1 import Bundle as Model
 from sigstore_models.common.v1 import TimeRange
+from sigstore_models.rekor.v1 import TransparencyLogEntry
 from sigstore_models.trustroot.v1 import CertificateAuthority
 
 from plinth.attest.trust import Believed
@@ -144,8 +145,9 @@ class BundleVerifier:
             )
         return self._wrong(where, f"does not verify against {self._believed.shown}", error)
 
-    def _integrated(self, seconds: int, where: str) -> datetime.datetime:
-        """When the log says it took the entry, seconds since 1970."""
+    def _integrated(self, entry: TransparencyLogEntry, where: str) -> datetime.datetime:
+        """When the log says it took the entry."""
+        seconds = entry.integrated_time or 0
         try:
             return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
         except (ValueError, OverflowError, OSError):
@@ -166,7 +168,7 @@ class BundleVerifier:
                 where, "the log's promise is missing", "none", "a signed entry timestamp"
             )
         if entry.inclusion_promise:
-            moment = self._integrated(entry.integrated_time or 0, where)
+            moment = self._integrated(entry, where)
             self._check_office(log.public_key.valid_for, moment, "the log's key", where)
         proof = entry.inclusion_proof
         size = _checkpoint_size(proof.checkpoint.envelope) if proof and proof.checkpoint else None
@@ -207,8 +209,7 @@ class BundleVerifier:
             self._check_office(authority.valid_for, times[-1], "the timestamp authority", where)
         if times:
             return max(times)
-        seconds = material.tlog_entries[0].integrated_time or 0
-        return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
+        return self._integrated(material.tlog_entries[0], where)
 
     def _authority_of(
         self, response: TimeStampResponse, message: bytes
