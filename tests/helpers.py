@@ -1,8 +1,9 @@
-"""Small wheels made in tests."""
+"""Small wheels made in tests, and the files of a checkout."""
 
 from __future__ import annotations
 
 import io
+import subprocess
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -74,3 +75,10 @@ def make_wheel(
     path = folder / f"{name}-{version}-py3-none-any.whl"
     path.write_bytes(zipped(whole, modes))
     return path
+
+
+def checkout_files(root: Path) -> list[str]:
+    """The files of the checkout at `root`, but what git ignores, relative to it."""
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, cwd=root, check=True, capture_output=True).stdout
+    return [name for name in names.decode().split("\0") if name and (root / name).is_file()]

@@ -16,6 +16,7 @@ import docker
 import pytest
 
 from containers import connected
+from helpers import checkout_files
 from plinth.engine.load import load
 from plinth.oci.layout import references
 from plinth.workspace import Workspace
@@ -84,16 +85,9 @@ def clone(built: Checkout) -> Callable[..., Checkout]:
     """A function that clones the checkout, with its inputs fetched and nothing built."""
 
     def make(path: Path, python: Path = Path(sys.executable)) -> Checkout:
-        listed = subprocess.run(
-            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-            cwd=ROOT,
-            check=True,
-            capture_output=True,
-        ).stdout
-        for name in filter(None, listed.decode().split("\0")):
-            if (ROOT / name).is_file():
-                (path / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(ROOT / name, path / name)
+        for name in checkout_files(ROOT):
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, path / name)
         share_inputs(built, path)
         return Checkout(path, python)
 

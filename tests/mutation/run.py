@@ -30,6 +30,9 @@ from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from helpers import checkout_files  # noqa: E402
 
 TESTS = {
     "layer": ("tests/unit/layer tests/unit/wheel tests/unit/contents",),
@@ -156,14 +159,12 @@ def _survives(copy: Path, mutant: Mutant, stages: tuple[str, ...]) -> bool:
 
 
 def _copies(folder: Path, number: int) -> Iterator[Path]:
-    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True).stdout
+    names = checkout_files(ROOT)
     for each in range(number):
         copy = folder / str(each)
-        for name in filter(None, names.decode().split("\0")):
-            if (ROOT / name).is_file():
-                (copy / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / name, copy / name)
+        for name in names:
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, copy / name)
         blobs = ROOT / "build" / "cache" / "blobs"
         if blobs.exists():
             # Downloads, so that images can be built there.
