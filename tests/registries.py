@@ -7,6 +7,7 @@ import contextlib
 import datetime
 import ipaddress
 import json
+import os
 import shutil
 import socket
 import socketserver
@@ -41,7 +42,12 @@ class Running:
     def repositories(self) -> list[str]:
         """Its repositories, as its storage has them."""
         base = self.root / "docker/registry/v2/repositories"
-        return sorted(str(path.parent.relative_to(base)) for path in base.rglob("_manifests"))
+        # `os.walk` bears with folders that go while it looks: those of uploads cut off do.
+        return sorted(
+            str(Path(folder).relative_to(base))
+            for folder, below, _ in os.walk(base)
+            if "_manifests" in below
+        )
 
     def tags(self, repository: str) -> dict[str, str]:
         """The tags of a repository and the digests they name, as its storage has them."""
