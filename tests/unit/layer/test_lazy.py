@@ -12,8 +12,10 @@ import pytest
 from estargz_reader import open_lazy
 from plinth.digest import Digest
 from plinth.errors import LayoutError
+from plinth.layer.estargz import TOC, footer
+from plinth.layer.header import DIRECTORY, END, FILE, header
 from plinth.layer.lazy import stored_toc, with_toc
-from plinth.layer.owner import DOCKERUSER
+from plinth.layer.owner import DOCKERUSER, ROOT
 from plinth.layer.writer import LayerWriter
 from plinth.oci.model import TITLE, Layer
 from plinth.oci.plain import plain_digest
@@ -81,6 +83,8 @@ def test_to_everyone_else_it_is_the_same_tar_with_two_more_files(store: BlobStor
         names = after.getnames()
         assert names[-2:] == [".no.prefetch.landmark", "stargz.index.json"]
         assert names[:-2] == before.getnames()
+        for added in after.getmembers()[-2:]:
+            assert (added.mode, added.uid, added.gid) == (0o644, 0, 0)
         for one in before:
             other = after.getmember(one.name)
             assert one.get_info() == other.get_info()
@@ -150,3 +154,19 @@ def test_a_blob_without_a_table_has_none(store: BlobStore, tmp_path: Path) -> No
         path.write_bytes(other)
         with pytest.raises(LayoutError, match="no table of contents"):
             stored_toc(path)
+
+
+@pytest.mark.parametrize(
+    "tar",
+    [
+        END,
+        header("other.json", FILE, mode=0o644, owner=ROOT) + END,
+        header(TOC, DIRECTORY, mode=0o755, owner=ROOT) + END,
+    ],
+    ids=["nothing", "another file", "a folder"],
+)
+def test_a_footer_that_points_to_another_thing(tmp_path: Path, tar: bytes) -> None:
+    path = tmp_path / "blob"
+    path.write_bytes(gzip.compress(tar) + footer(0))
+    with pytest.raises(LayoutError, match="no table of contents"):
+        stored_toc(path)

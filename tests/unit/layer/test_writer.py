@@ -6,10 +6,12 @@ import gzip as reader
 import io
 import random
 import shutil
+import struct
 import subprocess
 import tarfile
+import threading
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,6 +20,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from plinth.elf.read import Piece, length
+from plinth.elf.scan import LayerScan
 from plinth.errors import LayoutError, PlinthError
 from plinth.layer import gzip
 from plinth.layer.header import BLOCK, FILE, header, padding
@@ -307,3 +311,72 @@ def test_another_libdeflate_is_refused(monkeypatch: pytest.MonkeyPatch, store: B
     assert gzip._SAMPLE_SHA256 in raised.value.expected
     assert len(raised.value.found) == 64
     assert list(store.blobs.iterdir()) == []
+
+
+PIECE = 1 << 16
+
+
+def an_object(dynamic: tuple[int, int]) -> bytes:
+    """The beginning of an ELF object whose one segment is its dynamic section: start, length."""
+    ident = b"\x7fELF\x02\x01\x01".ljust(16, b"\0")
+    head = struct.pack("<16sHHIQQQIHHHHHH", ident, 3, 62, 1, 0, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+    segment = struct.pack("<IIQQQQQQ", 2, 6, dynamic[0], 0, 0, dynamic[1], dynamic[1], 8)
+    return (head + segment).ljust(PIECE, b"\0")
+
+
+@pytest.mark.parametrize(
+    ("mebibytes", "beginning"), [(8, 2), (24, 3), (520, 64)], ids=["least", "an eighth", "most"]
+)
+def test_of_a_large_object_only_what_its_tables_may_be_in_is_kept(
+    store: BlobStore, mebibytes: int, beginning: int
+) -> None:
+    seen: list[Sequence[Piece]] = []
+
+    class Scan(LayerScan):
+        def add(self, path: str, pieces: Sequence[Piece], crc: int | None = None) -> None:
+            seen.append(list(pieces))
+
+    size, middle = mebibytes << 20, (mebibytes << 19) // PIECE
+    with LayerWriter(store) as writer:
+        writer._scan = Scan()
+        spliced = writer.spliced("lib/large.so", size)
+        assert spliced is not None
+        # It fills two pieces, and touches no other.
+        spliced.plain(an_object((middle * PIECE, 2 * PIECE)))
+        for _ in range(1, size // PIECE):
+            spliced.plain(bytes(PIECE))
+        spliced.close(spliced._crc)
+    kept = [number for number, piece in enumerate(seen[0]) if not isinstance(piece, int)]
+    in_mebibyte = (1 << 20) // PIECE
+    assert kept == [
+        *range(beginning * in_mebibyte),
+        *(middle, middle + 1),
+        *range(size // PIECE - in_mebibyte, size // PIECE),
+    ]
+    assert sum(map(length, seen[0])) == size
+
+
+def test_of_what_is_no_object_nothing_is_kept(store: BlobStore) -> None:
+    with LayerWriter(store) as writer:
+        spliced = writer.spliced("data", 3 << 20)
+        assert spliced is not None
+        for start in (0, 1, 3, 5):
+            spliced.plain(NOISE[start : start + 2])
+            assert (spliced._kept == []) is (spliced._plain >= 4)
+
+
+def test_threads_are_begun_where_asked_for_and_ended(store: BlobStore) -> None:
+    def ours() -> list[str]:
+        return sorted(
+            thread.name
+            for thread in threading.enumerate()
+            if thread.name.startswith(("inner", "outer"))
+        )
+
+    with LayerWriter(store) as writer:
+        writer.file("a", NOISE)
+        assert ours() == []
+    with LayerWriter(store, threads=True) as writer:
+        writer.file("a", NOISE)
+        assert ours() == ["inner_0", "outer_0"]
+    assert ours() == []

@@ -70,9 +70,8 @@ def authorization(
             where=repository,
             remedy=f"log in: docker login {urlsplit(url).netloc}",
         )
-    _check_realm(fields["realm"], url, repository)
     with session.get(
-        fields["realm"],
+        _token_service(fields["realm"], url, repository),
         # An earlier token is for the registry, not for who gives tokens.
         headers={"Authorization": None},
         params=[
@@ -88,19 +87,21 @@ def authorization(
     session.headers["Authorization"] = f"Bearer {_token(data, repository)}"
 
 
-def _check_realm(realm: str, url: str, repository: str) -> None:
-    """Refuse to send credentials, or to believe a token, in the clear: only a registry that is
-    spoken to in the clear itself may have its tokens given so, and at the same host."""
-    ours, other = urlsplit(url), urlsplit(resolved(url, realm, repository))
-    if other.scheme == "https" and other.hostname:
-        return
-    if (other.scheme, ours.scheme, other.hostname) != ("http", "http", ours.hostname):
+def _token_service(realm: str, url: str, repository: str) -> str:
+    """The URL that a challenge's `realm` is. No credentials are sent, and no token is believed, in
+    the clear: only a registry that is spoken to in the clear itself may have its tokens given so,
+    and at the same host."""
+    place = resolved(url, realm, repository)
+    ours, other = urlsplit(url), urlsplit(place)
+    in_the_clear = (other.scheme, ours.scheme, other.hostname) == ("http", "http", ours.hostname)
+    if not in_the_clear and not (other.scheme == "https" and other.hostname):
         raise FetchError(
             "the registry's token service is not at a place for credentials",
             where=repository,
             expected="an https URL",
             found=realm,
         )
+    return place
 
 
 def _merged(asked: Sequence[str], more: Sequence[str]) -> list[str]:
