@@ -277,7 +277,10 @@ def test_an_artifact_of_another_type_is_none_of_ours(store: BlobStore, image: Im
     attach_to_layout(store, image.manifest, TWO[:1])
     other = store.put(b'{"artifactType": "text/plain"}')
     entry = {"mediaType": MANIFEST, "digest": other.oci, "size": other.size}
-    relist(store, lambda entries: entries.extend([entry, {**entry, "artifactType": "text/plain"}]))
+    more = [entry, {**entry, "artifactType": "text/plain"}]
+    relist(store, lambda entries: entries.extend(more))
+    assert [one.data for one in found_in(store)] == [TWO[0][1]]
+    relist(store, lambda entries: entries.reverse())
     assert [one.data for one in found_in(store)] == [TWO[0][1]]
 
 

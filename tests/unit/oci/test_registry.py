@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import requests
 
 from debs import Handler, serving
 from oci_registry import oci_registry
@@ -334,3 +335,177 @@ def test_a_list_that_does_not_end_is_refused(tmp_path: Path) -> None:
 def test_what_is_refused_is_no_empty_list(tmp_path: Path, status: int) -> None:
     with serving(tmp_path, says(b"", status)) as server, pytest.raises(FetchError):
         Registry(server.url, REPOSITORY).referrers(SUBJECT, BUNDLE)
+
+
+class Accepts(Says):
+    """Answers uploads too."""
+
+    def do_POST(self) -> None:  # noqa: N802
+        self.do_PUT()
+
+    def do_PATCH(self) -> None:  # noqa: N802
+        self.do_PUT()
+
+    def do_PUT(self) -> None:  # noqa: N802
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.answer()
+
+
+def accepts(status: int, more: dict[str, str] | None = None) -> type[Handler]:
+    return type("Accepting", (Accepts,), {"status": status, "more": more or {}})
+
+
+@pytest.mark.parametrize("data", [b"hello", b""])
+@pytest.mark.parametrize("status", [400, 404, 416])
+def test_an_upload_that_is_not_known_is_begun_anew(
+    tmp_path: Path, data: bytes, status: int
+) -> None:
+    with serving(tmp_path, accepts(status)) as server:
+        sent = Registry(server.url, REPOSITORY).send_chunk(f"{server.url}/v2/up", 3, data)
+    assert sent == ("", 0)
+
+
+@pytest.mark.parametrize("status", [201, 403, 405, 413, 415, 417, 500])
+def test_an_upload_that_is_refused_is_not_begun_anew(tmp_path: Path, status: int) -> None:
+    with (
+        serving(tmp_path, accepts(status)) as server,
+        pytest.raises((FetchError, requests.HTTPError), match=str(status)),
+    ):
+        Registry(server.url, REPOSITORY).send_chunk(f"{server.url}/v2/up", 3, b"hello")
+
+
+@pytest.mark.parametrize(
+    ("has", "data", "end"),
+    [
+        ("0-7", b"hello", 8),
+        ("bytes=0-7", b"hello", 8),
+        ("0-0", b"h", 1),
+        ("0-0", b"", 0),
+        ("0-1", b"", 2),
+        ("", b"hello", 8),
+        ("", b"", 3),
+        ("1-7", b"hello", 8),
+    ],
+)
+def test_how_much_of_an_upload_the_registry_has(
+    tmp_path: Path, has: str, data: bytes, end: int
+) -> None:
+    with serving(tmp_path, accepts(202, {"Range": has, "Location": "/v2/next"})) as server:
+        registry = Registry(server.url, REPOSITORY)
+        sent = registry.send_chunk(f"{server.url}/v2/up", 3, data)
+        assert sent == (f"{server.url}/v2/next", end)
+        assert server.asked == [f"{'PATCH' if data else 'GET'} /v2/up"]
+
+
+def test_a_blob_of_another_repository_is_mounted_or_sent(tmp_path: Path) -> None:
+    with serving(tmp_path, accepts(201)) as server:
+        registry = Registry(server.url, REPOSITORY)
+        assert registry.start_upload(SUBJECT, "team/other") == ("", 0)
+        assert server.asked == [
+            f"POST /v2/{REPOSITORY}/blobs/uploads/?mount={SUBJECT.oci}&from=team%2Fother"
+        ]
+        # Nothing was to be mounted, so nothing can have been.
+        with pytest.raises(FetchError, match="answered 201"):
+            registry.start_upload(SUBJECT)
+    for least, expected in (("5242880", 5242880), ("", 0), ("-1", 0), ("9" * 19, 0), ("1e3", 0)):
+        kind = accepts(202, {"Location": "up?a=b", "OCI-Chunk-Min-Length": least})
+        with serving(tmp_path, kind) as server:
+            begun = Registry(server.url, REPOSITORY).start_upload(SUBJECT, "team/other")
+        assert begun == (f"{server.url}/v2/{REPOSITORY}/blobs/uploads/up?a=b", expected)
+
+
+@pytest.mark.parametrize(
+    ("status", "may_help"), [(403, True), (404, True), (400, False), (402, False), (405, False)]
+)
+def test_a_refusal_says_whether_to_log_in(tmp_path: Path, status: int, may_help: bool) -> None:
+    with serving(tmp_path, says(b"", status)) as server, pytest.raises(FetchError) as raised:
+        Registry(server.url, REPOSITORY).blob(SUBJECT)
+    assert f"answered {status}" in raised.value.what
+    assert ("docker login" in raised.value.remedy) is may_help
+    assert len(server.asked) == 1
+
+
+def test_a_password_that_is_refused_is_not_tried_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Guarded(Handler):
+        def answer(self) -> None:
+            self.reply(401, headers={"WWW-Authenticate": "Basic"})
+
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    with serving(tmp_path, Guarded) as server:
+        auths = {urlsplit(server.url).netloc: {"auth": LOGIN}}
+        (tmp_path / "config.json").write_text(json.dumps({"auths": auths}))
+        with pytest.raises(FetchError, match="answered 401") as raised:
+            Registry(server.url, REPOSITORY).manifest("latest")
+        assert len(server.asked) == 2
+    assert "docker login" in raised.value.remedy
+
+
+@pytest.mark.parametrize("length", ["5", "", "4", "6"])
+def test_a_blob_of_another_length_is_not_had(tmp_path: Path, length: str) -> None:
+    class Sized(Handler):
+        def answer(self) -> None:
+            self.send_response(200)
+            if length:
+                self.send_header("Content-Length", length)
+            self.end_headers()
+            self.close_connection = True
+
+    with serving(tmp_path, Sized) as server:
+        has = Registry(server.url, REPOSITORY).has_blob(Digest.of(b"hello"))
+    assert has is (length in ("5", ""))
+
+
+def test_a_blob_that_is_not_there_is_not_had(tmp_path: Path) -> None:
+    with serving(tmp_path, says(b"", 404)) as server:
+        assert not Registry(server.url, REPOSITORY).has_blob(Digest.of(b"hello"))
+
+
+@pytest.mark.parametrize(
+    ("link", "asked"),
+    [
+        ('</v2/more>; rel="next"', 2),
+        ("</v2/more>; rel=next", 2),
+        ('<https://x.test/>; rel="prev", </v2/more>; REL="NEXT"', 2),
+        ('</v2/more>; rel="previous"', 1),
+        ("/v2/more; rel=next", 1),
+        ("", 1),
+    ],
+)
+def test_a_list_goes_on_where_its_link_says(tmp_path: Path, link: str, asked: int) -> None:
+    class Paged(Handler):
+        def answer(self) -> None:
+            first = not self.path.startswith("/v2/more")
+            body = b'{"tags": ["a"]}' if first else b'{"tags": ["b"]}'
+            self.reply(200, body, {"Link": link} if first else None)
+
+    with serving(tmp_path, Paged) as server:
+        assert Registry(server.url, REPOSITORY).tags() == ["a", "b"][:asked]
+        assert server.asked[0] == f"GET /v2/{REPOSITORY}/tags/list?n=1000"
+
+
+def test_a_list_whose_second_page_is_lost(tmp_path: Path) -> None:
+    class Lost(Handler):
+        def answer(self) -> None:
+            if self.path.startswith("/v2/more"):
+                self.reply(404)
+            else:
+                self.reply(200, b'{"tags": null}', {"Link": "</v2/more>; rel=next"})
+
+    with serving(tmp_path, Lost) as server, pytest.raises(FetchError, match="lost its list of tag"):
+        Registry(server.url, REPOSITORY).tags()
+
+
+def test_where_nothing_is_tagged_there_is_no_tag(tmp_path: Path) -> None:
+    with serving(tmp_path, says(b"", 404)) as server:
+        assert Registry(server.url, REPOSITORY).tags() == []
+
+
+@pytest.mark.parametrize("tags", [b'"a"', b"[1]", b'["a", null]', b'{"a": 1}'])
+def test_tags_that_are_none(tmp_path: Path, tags: bytes) -> None:
+    with (
+        serving(tmp_path, says(b'{"tags": %s}' % tags)) as server,
+        pytest.raises(LayoutError, match="not a list of tags"),
+    ):
+        Registry(server.url, REPOSITORY).tags()
