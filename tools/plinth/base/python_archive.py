@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import tarfile
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import zstandard
-from isal import igzip
 
 from plinth.base.python_tree import TreeFile, is_wanted
 from plinth.digest import Digest
 from plinth.errors import IntegrityError, PackageError
+from plinth.layer.gunzip import gunzipped_tar
 from plinth.layer.writer import LayerWriter
 from plinth.store import BlobStore
+from plinth.tar import tarfile
 
 _INSTALL = "python/install/"
 _MAX = 4 << 30
@@ -39,15 +38,12 @@ def read_written(archive: Path, version: str, name: str) -> list[TreeFile]:
     """
     found = []
     try:
-        with (
-            igzip.open(archive, "rb") as plain,
-            tarfile.open(fileobj=plain, mode="r|") as tar,
-        ):
+        with gunzipped_tar(archive) as tar:
             for member in tar:
                 content = tar.extractfile(member) if member.isfile() else None
                 data = content.read() if content else b""
                 found.append(TreeFile(member.name, member.mode, data, member.linkname))
-    except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
+    except (tarfile.TarError, OSError) as error:
         raise IntegrityError(f"damaged archive: {error}", where=name) from None
     return found
 

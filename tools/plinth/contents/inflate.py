@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import zlib
 from concurrent.futures import Future
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -14,13 +13,12 @@ from isal import isal_zlib
 from plinth.digest import CHUNK, Digest
 from plinth.errors import LayoutError
 from plinth.layer.estargz import FOOTER_SIZE
+from plinth.layer.gunzip import DEFLATE_ERRORS
 from plinth.layer.stream import Hasher, Threads
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-# The stubs take the class for an instance.
-_DAMAGED = cast("type[Exception]", isal_zlib.error)
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 MAX_PLAIN = 64 << 30
@@ -154,7 +152,7 @@ class Plain:
         buffer = bytearray(CHUNK)
         try:
             size = self._reader.readinto(buffer)
-        except (OSError, EOFError, zlib.error, _DAMAGED) as error:
+        except (OSError, EOFError, *DEFLATE_ERRORS) as error:
             raise LayoutError(f"the layer is damaged: {error}") from None
         self._taken += size
         if self._taken > min(MAX_PLAIN, FREE + MAX_RATIO * self._blob.size):

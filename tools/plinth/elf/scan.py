@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import tarfile
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import reduce
@@ -12,7 +10,6 @@ from pathlib import Path
 from typing import IO
 
 import deflate
-from isal import igzip
 
 from plinth.digest import CHUNK, canonical_json
 from plinth.elf.read import (
@@ -26,6 +23,8 @@ from plinth.elf.read import (
     read_elf,
 )
 from plinth.errors import IntegrityError
+from plinth.layer.gunzip import gunzipped_tar
+from plinth.tar import tarfile
 
 
 @dataclass
@@ -109,10 +108,7 @@ def read_scan(path: Path, name: str) -> LayerScan:
     """
     found = LayerScan()
     try:
-        with (
-            igzip.open(path, "rb") as stream,
-            tarfile.open(fileobj=stream, mode="r|") as tar,
-        ):
+        with gunzipped_tar(path) as tar:
             for member in tar:
                 inside = member.name.removeprefix("./")
                 if member.issym():
@@ -125,7 +121,7 @@ def read_scan(path: Path, name: str) -> LayerScan:
                     content = tar.extractfile(member)
                     if content is not None:
                         found.add(inside, [*_chunks(content)])
-    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
+    except (OSError, tarfile.TarError) as error:
         raise IntegrityError(f"unreadable layer: {error}", where=name) from None
     return found
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import zlib
 from gzip import BadGzipFile
 from pathlib import Path
 
-from isal import igzip
-
 from plinth.errors import IntegrityError
+from plinth.layer.gunzip import gunzipped_tar
 from plinth.tar import tarfile
 
 
@@ -19,13 +17,10 @@ def extract(layer: Path, folder: Path) -> None:
         IntegrityError: it is damaged.
     """
     try:
-        with (
-            igzip.open(layer, "rb") as stream,
-            tarfile.open(fileobj=stream, mode="r|") as tar,
-        ):
+        with gunzipped_tar(layer) as tar:
             tar.chown = lambda *_, **__: None  # type: ignore[method-assign]
             tar.extractall(folder, filter="tar")
-    except (BadGzipFile, EOFError, zlib.error, tarfile.TarError) as error:
+    except (BadGzipFile, tarfile.TarError) as error:
         raise IntegrityError(
             f"unreadable layer: {error}",
             where=str(layer),

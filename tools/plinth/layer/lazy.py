@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import io
-import tarfile
 import zlib
 from pathlib import Path
 from typing import BinaryIO
-
-from isal import igzip
 
 from plinth.digest import CHUNK, Digest
 from plinth.errors import LayoutError
 from plinth.layer import gzip
 from plinth.layer.estargz import FOOTER_SIZE, LANDMARK, LANDMARK_CONTENT, TOC, Toc, footer
+from plinth.layer.gunzip import gunzipped_tar
 from plinth.layer.header import END, FILE, header, padding
 from plinth.layer.members import Member, members
 from plinth.layer.owner import ROOT, Owner
 from plinth.oci.model import Layer
 from plinth.store import BlobStore
+from plinth.tar import tarfile
 
 
 class _Tar(io.RawIOBase):
@@ -59,7 +58,7 @@ def with_toc(path: Path, name: str, store: BlobStore) -> Layer:
         tar = _Tar(stream)
         try:
             toc, end = _table(tar)
-        except tarfile.TarError as error:
+        except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
             raise LayoutError(f"unreadable layer: {error}", where=str(path)) from None
         while tar.read():
             pass
@@ -138,7 +137,7 @@ def stored_toc(path: Path) -> Digest:
             if end != footer(offset):
                 raise ValueError(end)
             stream.seek(offset)
-            with igzip.open(stream, "rb") as plain, tarfile.open(fileobj=plain, mode="r|") as tar:
+            with gunzipped_tar(stream) as tar:
                 entry = tar.next()
                 content = tar.extractfile(entry) if entry and entry.name == TOC else None
                 if content is None:
@@ -148,5 +147,5 @@ def stored_toc(path: Path) -> Digest:
                     hashed.update(piece)
                     length += len(piece)
                 return Digest(hashed.hexdigest(), length)
-    except (ValueError, EOFError, zlib.error, OSError, tarfile.TarError):
+    except (ValueError, OSError, tarfile.TarError):
         raise LayoutError("the layer has no table of contents", where=str(path)) from None

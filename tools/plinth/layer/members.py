@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from isal import isal_zlib
 
 from plinth.errors import LayoutError
+from plinth.layer.gunzip import DEFLATE_ERRORS
 
 MAX_MEMBERS = 4_000_000
 """Members of one blob: each costs memory."""
@@ -19,8 +19,6 @@ _FIRST, _MORE = 1 << 14, 1 << 18
 # Given at once (bytes).
 _PIECE = 1 << 20
 _GZIP_WITH_HEADER = 31
-# The stubs take the class for an instance.
-_DAMAGED = (cast("type[Exception]", isal_zlib.error), zlib.error, EOFError)
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ def members(blob: BinaryIO) -> Iterator[Member | bytes]:
         while True:
             try:
                 plain = inflate.decompress(waiting, _PIECE)
-            except _DAMAGED as error:
+            except (EOFError, *DEFLATE_ERRORS) as error:
                 raise LayoutError(f"the layer is damaged: {error}") from None
             if plain:
                 given += len(plain)

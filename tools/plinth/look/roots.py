@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import tarfile
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-
-from isal import igzip
 
 from plinth.base.unpack import root_names
 from plinth.digest import CHUNK, Digest
 from plinth.errors import PlinthError
+from plinth.layer.gunzip import gunzipped_tar
 from plinth.oci.layout import read_manifest, references
 from plinth.oci.select import layer_digests
+from plinth.tar import tarfile
 from plinth.workspace import Workspace
 
 
@@ -59,10 +57,7 @@ def _difference(ws: Workspace, root: Path, layers: Sequence[Digest]) -> str:
     seen: set[str] = set()
     try:
         for layer in reversed(layers):
-            with (
-                igzip.open(ws.layout.path(layer), "rb") as stream,
-                tarfile.open(fileobj=stream, mode="r|") as tar,
-            ):
+            with gunzipped_tar(ws.layout.path(layer)) as tar:
                 for member in tar:
                     name = member.name.removeprefix("./")
                     if name in seen:
@@ -74,7 +69,7 @@ def _difference(ws: Workspace, root: Path, layers: Sequence[Digest]) -> str:
                             return f"/{name} leads elsewhere"
                     elif member.isreg() and not _same(path, tar, member):
                         return f"/{name} is another"
-    except (OSError, EOFError, zlib.error, tarfile.TarError):
+    except (OSError, tarfile.TarError):
         return "its layer cannot be read"
     return ""
 

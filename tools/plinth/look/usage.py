@@ -128,14 +128,12 @@ def unpacked_sizes(actions: Path) -> dict[Digest, int]:
 
 def _inflated(store: BlobStore, layer: Digest) -> int:
     """The tar's length of a layer, read from it: a base that was pulled is no action's."""
-    import zlib
-
-    from isal import igzip
+    from plinth.layer.gunzip import gunzipped
 
     try:
-        with igzip.open(store.path(layer), "rb") as stream:
+        with gunzipped(store.path(layer)) as stream:
             return sum(len(chunk) for chunk in iter(lambda: stream.read(CHUNK), b""))
-    except (OSError, EOFError, zlib.error) as error:
+    except OSError as error:
         raise LayoutError(f"unreadable layer: {error}", where=layer.oci) from None
 
 

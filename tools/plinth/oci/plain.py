@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import zlib
 from pathlib import Path
-
-from isal import igzip
 
 from plinth.digest import CHUNK, Digest
 from plinth.errors import IntegrityError
+from plinth.layer.gunzip import gunzipped
 
 
 def plain_digest(path: Path, most: int | None = None) -> Digest:
@@ -21,10 +19,10 @@ def plain_digest(path: Path, most: int | None = None) -> Digest:
     """
     hashed, size = hashlib.sha256(), 0
     try:
-        with igzip.open(path, "rb") as stream:
+        with gunzipped(path) as stream:
             while (most is None or size <= most) and (chunk := stream.read(CHUNK)):
                 hashed.update(chunk)
                 size += len(chunk)
-    except (OSError, EOFError, zlib.error) as error:
+    except OSError as error:
         raise IntegrityError(f"unreadable: {error}", where=str(path)) from None
     return Digest(hashed.hexdigest(), size)

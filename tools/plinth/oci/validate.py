@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from isal import igzip
-
 from plinth.digest import CHUNK, Digest
 from plinth.errors import IntegrityError, LayoutError, Problem
+from plinth.layer.gunzip import gunzipped
 from plinth.oci.layout import descriptor_digest, entry_name, read_index
 from plinth.oci.model import CONFIG, INDEX, LAYER_GZIP, MANIFEST
 from plinth.oci.referrers import BUNDLE, EMPTY, EMPTY_CONFIG
@@ -183,8 +181,6 @@ class _Validator:
                 TypeError,
                 AttributeError,
                 OSError,
-                EOFError,
-                zlib.error,
             ) as error:
                 yield Problem(at, str(error) or type(error).__name__)
                 continue
@@ -210,7 +206,7 @@ def _inflate(path: Path, expected: Digest) -> str:
             found=f"{found.oci}, {found.size} bytes",
         )
     inner = hashlib.sha256()
-    with igzip.open(path, "rb") as stream:
+    with gunzipped(path) as stream:
         while chunk := stream.read(CHUNK):
             inner.update(chunk)
     return inner.hexdigest()

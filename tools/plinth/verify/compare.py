@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import tarfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from isal import igzip
-
 from plinth.digest import CHUNK
+from plinth.layer.gunzip import gunzipped_tar
+from plinth.tar import tarfile
 
 _SHOWN = 5
 _FIELDS = ("type", "mode", "uid", "gid", "mtime", "linkname", "size")
@@ -29,7 +27,7 @@ def differences(one: Path, other: Path) -> Iterator[str]:
                 yield "and more"
                 return
             yield line
-    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
+    except (OSError, tarfile.TarError) as error:
         yield f"one of them cannot be read: {error}"
         return
     if not found:
@@ -61,7 +59,7 @@ def _files(one: Path, other: Path) -> Iterator[str]:
 def _listed(path: Path) -> dict[str, tuple[tarfile.TarInfo, str]]:
     """Every member of the layer by name, with the SHA-256 of a file's content."""
     found = {}
-    with igzip.open(path, "rb") as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
+    with gunzipped_tar(path) as tar:
         for member in tar:
             digest = hashlib.sha256()
             content = tar.extractfile(member) if member.isfile() else None
@@ -78,7 +76,7 @@ def _first_difference_in(name: str, one: Path, other: Path) -> tuple[int, bytes,
 
 @contextlib.contextmanager
 def _content(name: str, path: Path) -> Iterator[IO[bytes]]:
-    with igzip.open(path, "rb") as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
+    with gunzipped_tar(path) as tar:
         for member in tar:
             content = tar.extractfile(member) if member.name == name else None
             if content is not None:

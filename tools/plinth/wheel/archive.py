@@ -8,14 +8,12 @@ from __future__ import annotations
 import mmap
 import struct
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from isal import isal_zlib
-from isal.igzip_lib import IsalError
 from packaging.utils import (
     InvalidWheelFilename,
     canonicalize_name,
@@ -24,10 +22,10 @@ from packaging.utils import (
 )
 
 from plinth.errors import WheelError
+from plinth.layer.gunzip import DEFLATE_ERRORS
 
 STORED, DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
 _LOCAL = struct.Struct("<4s5H3L2H")
-_DAMAGED = (IsalError, zlib.error)
 _PIECE = 1 << 18
 _WHOLE = 1 << 23
 _MAX_DIRECTORY = 48 << 20
@@ -197,7 +195,7 @@ class WheelArchive:
                 yield raw, self._inflate_whole(info, raw)
             else:
                 yield from self._inflate_pieces(info, raw)
-        except _DAMAGED as error:  # type: ignore[misc]  # the stubs have it as a value
+        except DEFLATE_ERRORS as error:
             raise self.wrong(f"damaged deflate stream: {error}", info.filename) from None
 
     def _inflate_whole(self, info: zipfile.ZipInfo, raw: memoryview) -> bytes:
