@@ -78,6 +78,12 @@ def damaged() -> bytes:
     return bytes(data)
 
 
+def invalid(work: Path) -> None:
+    """Unpack a gzip file whose deflate stream is none."""
+    (work / "layer").write_bytes(b"\x1f\x8b\x08\0\0\0\0\0\0\xff" + b"\xff" * 20)
+    extract(work / "layer", work / "root")
+
+
 CASES = [
     Case("traversal", "parent", read(packed(entry("../victim", b"x"))), "not relative"),
     Case("traversal", "absolute", read(packed(entry("/etc/x", b"x"))), "not relative"),
@@ -92,6 +98,27 @@ CASES = [
         "links",
         "unpacked: through a link",
         unpacked(entry("x", kind=tarfile.SYMTYPE, linkname="../.."), entry("x/victim", b"x")),
+        "unreadable layer",
+    ),
+    Case(
+        "links",
+        "unpacked: hard link out, written through",
+        unpacked(
+            entry("x", kind=tarfile.LNKTYPE, linkname="../victim"),
+            entry("x", b"x"),
+        ),
+        "unreadable layer",
+    ),
+    Case(
+        "devices",
+        "unpacked: device, written to",
+        unpacked(entry("x", kind=tarfile.BLKTYPE, devmajor=8), entry("x", b"x")),
+        "unreadable layer",
+    ),
+    Case(
+        "devices",
+        "unpacked: pipe, written to",
+        unpacked(entry("x", kind=tarfile.FIFOTYPE), entry("x", b"x")),
         "unreadable layer",
     ),
     Case(
@@ -121,6 +148,7 @@ CASES = [
         "behind the end",
     ),
     Case("bombs", "ratio", read(bomb), "unpacks to too much"),
+    Case("nonsense", "unpacked: no deflate", invalid, "unreadable layer"),
     Case("bombs", "count", read(many), "more than|problems"),
     Case("names", "turned around", read(packed(entry("../a\u202egpj", b"x"))), "not relative"),
     Case("names", "control characters", read(packed(entry("/a\x1b[2J", b"x"))), "not relative"),

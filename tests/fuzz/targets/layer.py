@@ -5,19 +5,45 @@ from __future__ import annotations
 import functools
 import gzip
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 from plinth.contents.read import list_files, read_layer
+from plinth.elf.scan import read_scan
 from plinth.errors import PlinthError
+from plinth.layer.extract import extract
+from plinth.layer.lazy import stored_toc, with_toc
+from plinth.oci.plain import plain_digest
+from plinth.store import BlobStore
+from plinth.verify.compare import differences
+
+Reader = Callable[[bytes, Path], object]
+READERS: tuple[Reader, ...] = (
+    lambda blob, _: read_layer(functools.partial(io.BytesIO, blob)),
+    lambda blob, _: list_files(io.BytesIO(blob)),
+)
+# Of gzip blobs, where they are.
+OF_FILES: tuple[Callable[[Path, Path], object], ...] = (
+    lambda path, _: plain_digest(path),
+    lambda path, _: read_scan(path, "demo"),
+    lambda path, _: stored_toc(path),
+    lambda path, folder: with_toc(path, "demo", BlobStore(folder / "store")),
+    lambda path, folder: extract(path, folder / "root"),
+    lambda path, _: list(differences(path, path)),
+)
 
 
 def parse(data: bytes, folder: Path) -> None:
-    """Read the layer in `data`, and `data` as the tar of one."""
+    """Read the layer in `data`, and `data` as the tar of one, as everything that reads layers."""
     failed = None
+    path = folder / "blob"
     for blob in (data, gzip.compress(data, 1, mtime=0)):
-        for read in (read_layer, lambda opened: list_files(opened())):
+        path.write_bytes(blob)
+        calls = [functools.partial(read, blob, folder) for read in READERS]
+        calls += [functools.partial(read, path, folder) for read in OF_FILES]
+        for call in calls:
             try:
-                read(functools.partial(io.BytesIO, blob))
+                call()
             except PlinthError as error:
                 failed = error
     if failed:

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from plinth.contents import files as files_module
-from plinth.contents import inflate, tar
+from plinth.contents import tar
 from plinth.contents.model import LayerContents
 from plinth.contents.read import list_files, read_layer
 from plinth.digest import Digest
 from plinth.errors import LayoutError
+from plinth.layer import bounds
 from plinth.layer.header import FILE, header
 from plinth.layer.owner import ROOT
 
@@ -150,7 +151,7 @@ def test_what_is_endless_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(LayoutError, match="longer than its descriptor"):
         both = io.BufferedReader(_Joined(stream, rest))
         read_layer(lambda: both, Digest.of(b"x"))
-    monkeypatch.setattr(inflate, "FREE", 1 << 20)
+    monkeypatch.setattr(bounds, "_FREE", 1 << 20)
     bomb = gzip.compress(entry(data=bytes(64 << 20)) + END)
     with pytest.raises(LayoutError, match="unpacks to too much"):
         read(bomb)

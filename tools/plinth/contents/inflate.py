@@ -12,6 +12,7 @@ from isal import isal_zlib
 
 from plinth.digest import CHUNK, Digest
 from plinth.errors import LayoutError
+from plinth.layer.bounds import most
 from plinth.layer.estargz import FOOTER_SIZE
 from plinth.layer.gunzip import DEFLATE_ERRORS
 from plinth.layer.stream import Hasher, Threads
@@ -20,13 +21,6 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
-
-MAX_PLAIN = 64 << 30
-"""Bytes a layer may unpack to, whatever its size."""
-
-MAX_RATIO, FREE = 200, 1 << 30
-"""Beyond `FREE` bytes a layer may unpack to this many times its blob: zeros give 1,030."""
-
 
 # Chunks inflated before they are asked for.
 _AHEAD = 3
@@ -155,7 +149,7 @@ class Plain:
         except (OSError, EOFError, *DEFLATE_ERRORS) as error:
             raise LayoutError(f"the layer is damaged: {error}") from None
         self._taken += size
-        if self._taken > min(MAX_PLAIN, FREE + MAX_RATIO * self._blob.size):
+        if self._taken > most(self._blob.size):
             raise LayoutError(
                 "the layer unpacks to too much",
                 found=f"{self._taken} bytes and more from {self._blob.size}",

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 from plinth.contents.inflate import Plain
 from plinth.errors import LayoutError
+from plinth.layer.bounds import MAX_ENTRIES
 
-MAX_ENTRIES = 1_000_000
 MAX_EXTENDED = 1 << 20
 """Bytes of an extended header: paths end at 4,096."""
 

@@ -75,7 +75,8 @@ def check_path(path: str) -> None:
 
 def is_too_long(path: str) -> bool:
     """Whether file systems have no room for such a path."""
-    encoded = path.encode()
+    # Others' names need not be UTF-8.
+    encoded = path.encode(errors="surrogateescape")
     return len(encoded) > MAX_PATH or any(len(part) > MAX_NAME for part in encoded.split(b"/"))
 
 

@@ -25,8 +25,8 @@ class _Tar(io.RawIOBase):
     """The tar of a layer blob, as it is inflated: where each member begins by where its content
     does in the tar; and of the last member, which has the tar's end, what came before it."""
 
-    def __init__(self, blob: BinaryIO) -> None:
-        self._members = members(blob)
+    def __init__(self, blob: BinaryIO, where: str) -> None:
+        self._members = members(blob, where)
         self._sha256 = hashlib.sha256()
         self.starts: dict[int, int] = {}
         self.last = Member(0, 0)
@@ -55,7 +55,7 @@ def with_toc(path: Path, name: str, store: BlobStore) -> Layer:
         LayoutError: it is damaged, or another's.
     """
     with path.open("rb") as stream:
-        tar = _Tar(stream)
+        tar = _Tar(stream, str(path))
         try:
             toc, end = _table(tar)
         except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:

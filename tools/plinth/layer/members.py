@@ -30,8 +30,9 @@ class Member:
     plain: int
 
 
-def members(blob: BinaryIO) -> Iterator[Member | bytes]:
-    """The members of `blob` (RFC 1952, 2.2), each followed by its content in pieces.
+def members(blob: BinaryIO, where: str = "") -> Iterator[Member | bytes]:
+    """The members of `blob` (RFC 1952, 2.2), each followed by its content in pieces; errors call it
+    `where`.
 
     Raises:
         LayoutError: the blob is damaged, or has more than `MAX_MEMBERS` members.
@@ -41,14 +42,14 @@ def members(blob: BinaryIO) -> Iterator[Member | bytes]:
     while waiting:
         count += 1
         if count > MAX_MEMBERS:
-            raise LayoutError(f"the layer has more than {MAX_MEMBERS} gzip members")
+            raise LayoutError(f"the layer has more than {MAX_MEMBERS} gzip members", where=where)
         yield Member(taken - len(waiting), given)
         inflate = isal_zlib.decompressobj(_GZIP_WITH_HEADER)
         while True:
             try:
                 plain = inflate.decompress(waiting, _PIECE)
             except (EOFError, *DEFLATE_ERRORS) as error:
-                raise LayoutError(f"the layer is damaged: {error}") from None
+                raise LayoutError(f"the layer is damaged: {error}", where=where) from None
             if plain:
                 given += len(plain)
                 yield plain
@@ -60,7 +61,9 @@ def members(blob: BinaryIO) -> Iterator[Member | bytes]:
                 waiting = blob.read(_MORE)
                 taken += len(waiting)
                 if not waiting:
-                    raise LayoutError("the layer is damaged: it ends within a gzip member")
+                    raise LayoutError(
+                        "the layer is damaged: it ends within a gzip member", where=where
+                    )
         if not waiting:
             waiting = blob.read(_FIRST)
             taken += len(waiting)
