@@ -91,7 +91,10 @@ class SmallCheckout:
     def lock(self, wheels: Sequence[Path], image: str = IMAGE) -> None:
         """Let the lock of `image` name exactly `wheels`, which lie in the folder."""
         target = load_target(self.ws.bases, BASE)
-        inputs = inputs_of(load_image(self.ws.images, image), target)
+        spec = load_image(self.ws.images, image)
+        below = self.ws.locks / spec.extends / "requirements.txt"
+        extended = Digest.of_file(below).hex if spec.extends else ""
+        inputs = inputs_of(spec, target, extended)
         packages = tuple(sorted(map(_locked, wheels), key=lambda package: package.name))
         text = "".join(
             f"{package.name}=={package.version} \\\n    --hash={package.file.digest.oci}\n"

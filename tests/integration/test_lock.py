@@ -386,7 +386,7 @@ def test_a_hostile_wheel_without_metadata_does_not_enter_the_store(tmp_path: Pat
         server.add(path, metadata=False)
         index = Index(Config(index_url=server.url), tmp_path / "index", store)
         with LoopbackIndex(index, Target("3.7", (2, 27), "amd64", ()), AS_OF, {}) as loopback:
-            page = loopback.page("demo")
+            page = loopback.page("demo", sources=True)
             assert page is not None
             (file,) = page["files"]
             for link in (f"{file['url']}.metadata", file["url"]):

@@ -136,7 +136,7 @@ class LoopbackIndex:
             self.only_sources.add(canonicalize_name(project))
         return shown
 
-    def page(self, project: str, *, sources: bool = True) -> dict[str, Any] | None:
+    def page(self, project: str, *, sources: bool) -> dict[str, Any] | None:
         """The JSON simple page of `project`, without sdists unless `sources`; None where nothing
         of it can be installed."""
         self.prefetch(project)
@@ -164,7 +164,7 @@ class LoopbackIndex:
     def _link(self, file: IndexFile) -> str:
         return f"{self.origin}/files/{file.digest.hex}/{file.name}"
 
-    def project(self, project: str, *, sources: bool = True) -> dict[str, Any]:
+    def project(self, project: str, *, sources: bool) -> dict[str, Any]:
         """The older JSON document pip-tools reads hashes from."""
         releases: dict[str, list[dict[str, Any]]] = {}
         for candidate in self._shown(project, sources=sources):
