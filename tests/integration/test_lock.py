@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import random
 import shutil
 import tarfile
 import tempfile
@@ -447,6 +448,24 @@ def test_a_folder_of_wheels_goes_before_the_index(
     config = replace(nowhere, files={"wheels": str(tmp_path)})
     fetch_files(empty, config, [package_of(path)], admit=_admit, progress=silent)
     assert blobs(empty) == [Digest.of_file(path).hex]
+
+
+def test_the_largest_files_are_begun_with(
+    empty: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("plinth.lock.fetch._AT_ONCE", 1)
+    sizes = {"middle": 5_000, "large": 9_000, "small": 1_000}
+    paths = []
+    with IndexServer() as server:
+        for name, size in sizes.items():
+            data = random.Random(name).randbytes(size)  # noqa: S311
+            paths.append(make_wheel(tmp_path, {f"{name}.bin": data}, name=name))
+            server.add(paths[-1])
+        config = Config(index_url=server.url)
+        entries = [package_of(path) for path in paths]
+        fetch_files(empty, config, entries, admit=_admit, progress=silent)
+    files = [path for path in server.asked if path.startswith("/files/")]
+    assert files == [f"/files/{paths[number].name}" for number in (1, 0, 2)]
 
 
 def test_what_the_folder_lacks_comes_from_the_index(empty: Workspace, tmp_path: Path) -> None:

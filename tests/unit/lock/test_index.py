@@ -105,9 +105,10 @@ def test_links_may_be_relative_to_the_page(
 def test_files_without_sha256_or_size_are_passed_over(
     server: IndexServer, tmp_path: Path, wheel: Path
 ) -> None:
-    server.add(wheel)
     server.add(wheel, name="demo-1.1-py3-none-any.whl", size=None)
     server.add(wheel, name="demo-1.2-py3-none-any.whl", hashes={"md5": "0" * 32})
+    server.add(wheel, name="demo-1.3-py3-none-any.whl", filename="../x.whl")
+    server.add(wheel)
     assert names(index_of(server, tmp_path).files("demo", None)) == [WHEEL]
 
 

@@ -24,10 +24,11 @@ from plinth.workspace import Workspace
 
 TARGET = Target("3.7", (2, 27), "amd64", ())
 WHEEL = "torch-1.6.0+cpu-py3-none-any.whl"
+QUOTED = WHEEL.replace("+", "%2B")
 
 
 class Html(Handler):
-    """A page of links, and the files."""
+    """A page of links, and the files; none where there is one called `hidden`."""
 
     def answer(self) -> None:
         """The page, or a file."""
@@ -36,13 +37,13 @@ class Html(Handler):
         if self.path == "/whl/cpu/torch/":
             other = "torch-1.6.0+cpu-cp38-cp38-linux_x86_64.whl"
             text = (
-                f'<!DOCTYPE html><a href="../../{WHEEL.replace("+", "%2B")}#sha256={sha256}" '
+                f'<!DOCTYPE html><a href="../../{QUOTED}#sha256={sha256}" '
                 f'data-requires-python="&gt;=3.6">{WHEEL}</a>'
                 f'<a href="../../{other}#sha256={sha256}">{other}</a>'
                 f'<a href="../../unhashed-1.0-py3-none-any.whl">unhashed</a>'
             )
             self.reply(200, text.encode(), headers={"Content-Type": "text/html; charset=utf-8"})
-        elif self.path == f"/whl/{WHEEL.replace('+', '%2B')}":
+        elif self.path == f"/whl/{QUOTED}" and not wheel.with_name("hidden").exists():
             headers = {"Last-Modified": "Tue, 28 Jul 2020 16:00:00 GMT"}
             self.reply(200, wheel.read_bytes(), headers=headers)
         else:
@@ -77,9 +78,19 @@ def test_what_fits_is_listed_with_size_and_time(server: Server, tmp_path: Path) 
     assert file.requires_python == ">=3.6"
     # The wheel for another Python is not asked for.
     assert [line for line in server.asked if line.startswith("HEAD")] == [
-        f"HEAD /whl/{WHEEL.replace('+', '%2B')}"
+        f"HEAD /whl/{QUOTED}"
     ]
     assert index.download(file).read_bytes() == wheel.read_bytes()
+
+
+def test_a_file_that_is_listed_and_not_there(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "hidden").touch()
+    config, store = Config(), BlobStore(tmp_path / "store")
+    url = f"{server.url}/whl/cpu"
+    index = Index(config, tmp_path / "cache", store, url=url, fits=lambda name: fits(name, TARGET))
+    with pytest.raises(FetchError) as raised:
+        index.files("torch", None)
+    assert raised.value.where == QUOTED
 
 
 def test_the_configured_index_must_have_json(server: Server, tmp_path: Path) -> None:

@@ -73,6 +73,12 @@ def test_a_conflict_in_words() -> None:
     assert "for Python 3.7 and glibc 2.27" in error.expected
 
 
+def test_of_a_long_answer_the_end_is_shown() -> None:
+    with pytest.raises(LockError) as raised:
+        answered(request(), "\n".join(f"line {number}" for number in range(30)))
+    assert raised.value.found.splitlines() == [f"line {number}" for number in range(5, 30)]
+
+
 def test_the_best_of_the_files_that_were_hashed() -> None:
     names = ["demo-1.0-py3-none-any.whl", "demo-1.0-cp37-cp37m-manylinux1_x86_64.whl"]
     names += ["demo-2.0-cp37-cp37m-manylinux1_x86_64.whl", "demo-1.0.tar.gz"]
