@@ -77,9 +77,7 @@ def test_what_fits_is_listed_with_size_and_time(server: Server, tmp_path: Path) 
     assert file.uploaded.startswith("2020-07-28T16:00:00")
     assert file.requires_python == ">=3.6"
     # The wheel for another Python is not asked for.
-    assert [line for line in server.asked if line.startswith("HEAD")] == [
-        f"HEAD /whl/{QUOTED}"
-    ]
+    assert [line for line in server.asked if line.startswith("HEAD")] == [f"HEAD /whl/{QUOTED}"]
     assert index.download(file).read_bytes() == wheel.read_bytes()
 
 

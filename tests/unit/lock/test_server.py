@@ -184,9 +184,7 @@ def test_hashes_are_told_as_pip_tools_asks_for_them(
         *("other/{digest}", "", "{digest}"),
     ],
 )
-def test_there_is_nothing_else(
-    server: IndexServer, made: Made, tmp_path: Path, path: str
-) -> None:
+def test_there_is_nothing_else(server: IndexServer, made: Made, tmp_path: Path, path: str) -> None:
     digest = server.add(make_wheel(tmp_path))["hashes"]["sha256"]
     with made() as loopback:
         listed(f"{loopback.url}/demo/")

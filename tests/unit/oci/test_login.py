@@ -172,3 +172,27 @@ def test_scopes_of_a_resource_are_asked_for_together(session: requests.Session) 
         ],
     )
     assert url == wanted.prepare().url
+
+
+@pytest.mark.parametrize(
+    ("settings", "found"),
+    [
+        ('{"credHelpers": {"registry.test": "missing-one"}}', "missing-one"),
+        ('{"credsStore": "missing-one"}', "missing-one"),
+        ('{"auths": {"registry.test": {"auth": "no base64"}}}', ""),
+    ],
+)
+def test_credentials_that_cannot_be_read(
+    session: requests.Session,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: str,
+    found: str,
+) -> None:
+    (tmp_path / "config.json").write_text(settings)
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    with pytest.raises(FetchError, match="the credentials for the registry cannot be") as raised:
+        authorization(session, SECURE, "team/image", "Basic")
+    assert raised.value.where == "registry.test"
+    assert found in raised.value.found
+    assert "log in again with docker login" in raised.value.remedy

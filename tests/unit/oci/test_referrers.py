@@ -19,6 +19,8 @@ from plinth.oci.model import INDEX, MANIFEST, Descriptor
 from plinth.oci.referrers import (
     BUNDLE,
     CONTENT,
+    EMPTY,
+    EMPTY_CONFIG,
     PREDICATE,
     Referrer,
     artifact,
@@ -212,6 +214,7 @@ WRONG = {"mediaType": BUNDLE, "digest": "sha256:" + "0" * 64, "size": 3}
     ("change", "message"),
     [
         (_set("artifactType", to="text/plain"), "is not of type"),
+        (_set("artifactType", to="a/type"), "is not of type"),
         (_set("subject", to=WRONG), "it refers to sha256:0000"),
         (_set("subject", "size", to=1), "it refers to sha256:"),
         (_set("subject", to=None), "not a descriptor"),
@@ -316,6 +319,43 @@ def test_a_damaged_list_is_not_written_over(store: BlobStore, image: Image) -> N
     with pytest.raises(IntegrityError):
         attach_to_layout(store, image.manifest, TWO[1:])
     assert (store.root / "index.json").read_bytes() == before
+
+
+def test_validation_refuses_any_other_config_than_the_empty_one(
+    store: BlobStore, image: Image
+) -> None:
+    attach_to_layout(store, image.manifest, TWO[:1])
+    assert validate(store.root) == []
+    empty = Digest.of(EMPTY_CONFIG)
+    others = [f'{{"n":{number}}}'.encode() for number in range(20)]
+    for config in (min(others, key=Digest.of), max(others, key=Digest.of)):
+        digest = store.put(config)
+        change = {"mediaType": EMPTY, "digest": digest.oci, "size": digest.size}
+        remake(store, _set("config", to=change))
+        (problem,) = validate(store.root)
+        assert problem.path.endswith(".config")
+        assert problem.message == "not the empty config"
+    assert Digest.of(min(others, key=Digest.of)) < empty < digest
+
+
+def test_so_many_bundles_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("plinth.oci.referrers._MAX_REFERRERS", 2)
+    subject = Descriptor(MANIFEST, Digest("a" * 64, 7))
+    made = [artifact(subject, COSIGN, f'{{"a":{number}}}'.encode()) for number in range(4)]
+    blobs = {Digest.of(one.manifest): one.manifest for one in made}
+    blobs |= {Digest.of(f'{{"a":{n}}}'.encode()): f'{{"a":{n}}}'.encode() for n in range(4)}
+
+    def found(count: int) -> list[Referrer]:
+        listed = [one.entry for one in made[:count]]
+        return find(listed, subject.digest, BUNDLE, lambda digest, _: blobs[digest], "here")
+
+    assert [one.problems for one in found(2)] == [(), ()]
+    for count in (3, 4):
+        assert [one.problems for one in found(count)] == [
+            (),
+            (),
+            ("more than 2 things are attached to the image",),
+        ]
 
 
 def test_what_cannot_be_fetched_is_no_problem_of_the_bundle() -> None:

@@ -407,6 +407,11 @@ def test_a_blob_of_another_repository_is_mounted_or_sent(tmp_path: Path) -> None
         # Nothing was to be mounted, so nothing can have been.
         with pytest.raises(FetchError, match="answered 201"):
             registry.start_upload(SUBJECT)
+    with (
+        serving(tmp_path, accepts(200)) as server,
+        pytest.raises(FetchError, match="answered 200"),
+    ):
+        Registry(server.url, REPOSITORY).start_upload(SUBJECT, "team/other")
     for least, expected in (("5242880", 5242880), ("", 0), ("-1", 0), ("9" * 19, 0), ("1e3", 0)):
         kind = accepts(202, {"Location": "up?a=b", "OCI-Chunk-Min-Length": least})
         with serving(tmp_path, kind) as server:
@@ -440,6 +445,18 @@ def test_a_password_that_is_refused_is_not_tried_for_ever(
             Registry(server.url, REPOSITORY).manifest("latest")
         assert len(server.asked) == 2
     assert "docker login" in raised.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("status", "answers"), [(200, True), (401, True), (404, False), (403, False), (500, False)]
+)
+def test_whether_a_registry_answers_for_a_manifest(
+    tmp_path: Path, status: int, answers: bool
+) -> None:
+    with serving(tmp_path, says(b"", status)) as server:
+        assert Registry(server.url, REPOSITORY).has(SUBJECT) is answers
+        assert server.asked == [f"HEAD /v2/{REPOSITORY}/manifests/{SUBJECT.oci}"]
+    assert Registry(server.url, REPOSITORY).has(SUBJECT) is False
 
 
 @pytest.mark.parametrize("length", ["5", "", "4", "6"])

@@ -19,6 +19,7 @@ from plinth.oci.select import (
     named,
     names,
     only,
+    parsed,
     repository_name,
 )
 
@@ -165,6 +166,15 @@ def test_layers_are_told_by_number() -> None:
     for wrong in ({}, {"layers": {}}, {"layers": None}):
         with pytest.raises(LayoutError, match="the manifest has no layers"):
             layer_digests(wrong, digest)
+
+
+@pytest.mark.parametrize("escape", [r"\ud800", r"\uDFFF", r"\udc00\ud800", r"a\uDbff"])
+def test_half_of_a_surrogate_pair_is_refused(escape: str) -> None:
+    for text in (f'["{escape}"]', f'{{"{escape}": 1}}'):
+        with pytest.raises(LayoutError, match="not JSON: ") as raised:
+            parsed(text.encode(), "here")
+        assert raised.value.where == "here"
+    assert parsed(rb'["\ud83d\ude00", "\\ud800"]', "here") == ["\U0001f600", r"\ud800"]
 
 
 def test_an_index_is_a_list_of_objects() -> None:

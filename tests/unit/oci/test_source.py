@@ -19,9 +19,11 @@ from plinth.config import Config
 from plinth.digest import Digest
 from plinth.errors import FetchError, IntegrityError, LayoutError, PlinthError
 from plinth.oci.image import Image
-from plinth.oci.model import INDEX, MANIFEST
-from plinth.oci.referrers import BUNDLE, attach_to_layout
+from plinth.oci.model import INDEX, LAYER_GZIP, MANIFEST
+from plinth.oci.referrers import BUNDLE, attach_to_layout, attach_to_registry
+from plinth.oci.registry import Registry
 from plinth.oci.source import open_source
+from plinth.oci.source_layout import LayoutSource
 from plinth.store import BlobStore
 
 COSIGN = "https://sigstore.dev/cosign/sign/v1"
@@ -180,6 +182,40 @@ def test_a_registry_is_read_by_tag_and_digest(store: BlobStore, image: Image, ad
     assert contents(f"docker://{address}/team/one:latest") == known
     by_digest = contents(f"{address}/team/one@{image.manifest.digest.oci}")
     assert by_digest == {**known, "asked": ""}
+
+
+def test_bundles_of_a_registry_are_found(store: BlobStore, image: Image, tmp_path: Path) -> None:
+    # Its lists are tags, so that one can name what is gone.
+    with oci_registry(tmp_path, api=False) as (server, kind):
+        put_in_registry(store, image, kind.blobs, kind.manifests)
+        registry = Registry(server.url, "team/one")
+        attach_to_registry(registry, image.manifest, [(COSIGN, b"{}")])
+        address = f"{server.url.removeprefix('http://')}/team/one"
+        assert contents(address) == expected(store, image, "one")
+        (entry,) = registry.referrers(image.manifest.digest, BUNDLE)
+        del kind.manifests[entry["digest"]]
+        ((_, data, problems),) = contents(address)["bundles"]
+    assert not data
+    assert "the registry lacks a manifest it lists" in problems[0]
+    assert entry["digest"] in problems[0]
+
+
+def test_whether_layers_are_compressed_is_told_by_the_first(store: BlobStore) -> None:
+    def unpacked(*kinds: object) -> bool:
+        layers = [{"mediaType": kind} if isinstance(kind, str) else kind for kind in kinds]
+        manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "layers": layers}
+        entry = entry_of(store.put(json.dumps(manifest).encode()))
+        edit(store.root / "index.json", lambda index: index.update(manifests=[entry]))
+        with open_source(f"oci:{store.root}", CONFIG) as source:
+            assert isinstance(source, LayoutSource)
+            return source.is_unpacked()
+
+    make_image(store, "one")
+    plain = LAYER_GZIP.removesuffix("+gzip")
+    assert unpacked(plain, LAYER_GZIP)
+    assert not unpacked(LAYER_GZIP, plain)
+    assert not unpacked()
+    assert not unpacked(3)
 
 
 def test_layers_of_a_registry_are_files_while_it_is_open(address: str) -> None:
@@ -428,6 +464,28 @@ def test_an_archive_that_is_cut_short_is_refused(
         path.write_bytes(data[:length])
         with pytest.raises(PlinthError):
             contents(str(path))
+
+
+def test_an_archive_may_end_with_its_last_file_and_not_before(tmp_path: Path) -> None:
+    path = tarred(tmp_path / "x.tar", {"manifest.json": b"[]".ljust(1024)})
+    data = path.read_bytes()
+    path.write_bytes(data[: 512 + 1024])
+    with pytest.raises(LayoutError, match="no images, of which one must be meant"):
+        contents(str(path))
+    path.write_bytes(data[: 512 + 1023])
+    with pytest.raises(LayoutError, match=r"it ends within 'manifest\.json'"):
+        contents(str(path))
+
+
+def test_an_archive_of_several_images_says_which(tmp_path: Path) -> None:
+    listing = [{"Config": "c", "Layers": [], "RepoTags": [f"{name}:1"]} for name in "ab"]
+    files = {"c": b"{}", "manifest.json": json.dumps(listing).encode()}
+    path = tarred(tmp_path / "x.tar", files)
+    for asked, count in (("", "2"), (":c:1", "no")):
+        with pytest.raises(LayoutError) as raised:
+            contents(f"docker-archive:{path}{asked}")
+        assert raised.value.what == f"{count} images, of which one must be meant"
+        assert raised.value.found == "a:1, b:1"
 
 
 def test_an_archive_that_holds_a_file_twice_is_refused(tmp_path: Path) -> None:

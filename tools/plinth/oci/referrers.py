@@ -178,7 +178,7 @@ def find(
     Whatever is wrong with one becomes its problem.
     """
     found: dict[str, Referrer] = {}
-    for entry in listed[: _MAX_REFERRERS + 1]:
+    for entry in listed[:_MAX_REFERRERS]:
         if entry.get("artifactType", artifact_type) != artifact_type:
             continue
         at = f"{where}: {entry.get('digest')}"
