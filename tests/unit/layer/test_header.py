@@ -128,6 +128,9 @@ def test_a_header_that_fits_ustar_has_no_extension() -> None:
     data = header(path, FILE, mode=0o644, owner=ROOT)
     assert len(data) == BLOCK
     assert (data[:100], data[345:500]) == (b"b" * 100, b"a" * 155)
+    data = header("a/" + "b" * 99, FILE, mode=0o644, owner=ROOT)
+    assert len(data) == BLOCK
+    assert (data[:100], data[345:347]) == (b"b" * 99 + b"\0", b"a\0")
 
 
 @pytest.mark.parametrize(

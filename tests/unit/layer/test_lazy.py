@@ -83,6 +83,9 @@ def test_to_everyone_else_it_is_the_same_tar_with_two_more_files(store: BlobStor
         names = after.getnames()
         assert names[-2:] == [".no.prefetch.landmark", "stargz.index.json"]
         assert names[:-2] == before.getnames()
+        table = after.extractfile(names[-1])
+        assert table is not None
+        assert stored_toc(store.path(layer.digest)) == Digest.of(table.read())
         for added in after.getmembers()[-2:]:
             assert (added.mode, added.uid, added.gid) == (0o644, 0, 0)
         for one in before:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -14,7 +15,7 @@ from plinth.config import Config
 from plinth.digest import Digest
 from plinth.errors import FetchError, LockError
 from plinth.lock.fetch import fetch_files
-from plinth.lock.index import Index
+from plinth.lock.index import JSON, Index
 from plinth.lock.pylock import LockedFile, LockedPackage
 from plinth.lock.target import fits
 from plinth.report import quiet
@@ -28,13 +29,17 @@ QUOTED = WHEEL.replace("+", "%2B")
 
 
 class Html(Handler):
-    """A page of links, and the files; none where there is one called `hidden`."""
+    """A page of links, and the files; none where there is one called `hidden`. What the page was
+    asked as is kept."""
+
+    accepted: ClassVar[list[str]] = []
 
     def answer(self) -> None:
         """The page, or a file."""
         wheel = Path(self.directory) / WHEEL
         sha256 = hashlib.sha256(wheel.read_bytes()).hexdigest()
         if self.path == "/whl/cpu/torch/":
+            self.accepted.append(self.headers["Accept"])
             other = "torch-1.6.0+cpu-cp38-cp38-linux_x86_64.whl"
             text = (
                 f'<!DOCTYPE html><a href="../../{QUOTED}#sha256={sha256}" '
@@ -71,7 +76,9 @@ def test_what_fits_is_listed_with_size_and_time(server: Server, tmp_path: Path) 
         url=f"{server.url}/whl/cpu",
         fits=lambda name: fits(name, TARGET),
     )
+    Html.accepted.clear()
     (file,) = index.files("torch", None)
+    assert Html.accepted == [f"{JSON}, text/html;q=0.1"]
     wheel = tmp_path / WHEEL
     assert (file.name, file.digest) == (WHEEL, Digest.of_file(wheel))
     assert file.uploaded.startswith("2020-07-28T16:00:00")
@@ -94,9 +101,11 @@ def test_a_file_that_is_listed_and_not_there(server: Server, tmp_path: Path) -> 
 def test_the_configured_index_must_have_json(server: Server, tmp_path: Path) -> None:
     config = Config(index_url=f"{server.url}/whl/cpu")
     index = Index(config, tmp_path / "cache", BlobStore(tmp_path / "store"))
+    Html.accepted.clear()
     with pytest.raises(LockError) as raised:
         index.files("torch", None)
     assert raised.value.what == "the package index has no JSON API"
+    assert Html.accepted == [JSON]
 
 
 def test_a_locked_file_comes_from_the_index_its_lock_names(server: Server, tmp_path: Path) -> None:
