@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,7 +16,7 @@ from plinth.config import Config
 from plinth.digest import Digest
 from plinth.errors import FetchError, LockError
 from plinth.lock.fetch import fetch_files
-from plinth.lock.index import JSON, Index
+from plinth.lock.index import JSON, Index, IndexFile
 from plinth.lock.pylock import LockedFile, LockedPackage
 from plinth.lock.target import fits
 from plinth.report import quiet
@@ -53,6 +54,18 @@ class Html(Handler):
             self.reply(200, wheel.read_bytes(), headers=headers)
         else:
             self.reply(404)
+
+
+class Moved(Html):
+    """Html whose files have gone to another place."""
+
+    def answer(self) -> None:
+        """The page, or where the file is now, or the file."""
+        if self.path == f"/whl/{QUOTED}":
+            self.reply(302, headers={"Location": f"/files/{QUOTED}"})
+            return
+        self.path = self.path.replace("/files/", "/whl/")
+        super().answer()
 
 
 @pytest.fixture
@@ -96,6 +109,23 @@ def test_a_file_that_is_listed_and_not_there(server: Server, tmp_path: Path) -> 
     with pytest.raises(FetchError) as raised:
         index.files("torch", None)
     assert raised.value.where == QUOTED
+
+
+def test_files_that_have_moved_are_asked_for_where_they_are(server: Server, tmp_path: Path) -> None:
+    def listed(url: str, name: str) -> IndexFile:
+        cache, store = tmp_path / name / "cache", BlobStore(tmp_path / name / "store")
+        (file,) = Index(
+            Config(), cache, store, url=f"{url}/whl/cpu", fits=lambda one: fits(one, TARGET)
+        ).files("torch", None)
+        return file
+
+    with serving(tmp_path, Moved) as moved:
+        here, there = listed(server.url, "a"), listed(moved.url, "b")
+    assert replace(there, url=here.url) == here
+    assert [line for line in moved.asked if line.startswith("HEAD")] == [
+        f"HEAD /whl/{QUOTED}",
+        f"HEAD /files/{QUOTED}",
+    ]
 
 
 def test_the_configured_index_must_have_json(server: Server, tmp_path: Path) -> None:

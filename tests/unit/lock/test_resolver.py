@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import cast
 
@@ -11,7 +14,7 @@ import pytest
 from plinth.config import Config
 from plinth.errors import LockError
 from plinth.lock.index import Index
-from plinth.lock.resolver import Job, Resolver
+from plinth.lock.resolver import _DRIVER, Job, Resolver
 from plinth.report import quiet
 
 
@@ -122,3 +125,27 @@ def test_an_environment_that_cannot_be_made(tmp_path: Path, script: str, found: 
     assert raised.value.found == found
     assert raised.value.where == f"{tmp_path / 'python3.7'} -s -m venv"
     assert not [*(tmp_path / "tools").rglob("ready")]
+
+
+def test_what_pip_compile_ends_with_is_told(tmp_path: Path) -> None:
+    (tmp_path / "some.in").write_text("six\n")
+    (tmp_path / "none.in").write_text("")
+    common = ("--quiet", "--no-index", "--output-file=requirements.txt")
+    jobs = [
+        {"folder": str(tmp_path), "command": "doit lock", "arguments": [*common, *more]}
+        for more in (("--resolver=legacy", "some.in"), ("none.in",), ("some.in",), ("gone.in",))
+    ]
+    done = subprocess.run(
+        [sys.executable, _DRIVER],
+        input=json.dumps(jobs),
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    # The first ends by its exit status, the third and the fourth by what they raise.
+    legacy, fine, backtracking, gone = json.loads(done.stdout)
+    assert "Could not find a version that matches six" in legacy
+    assert fine is None
+    assert backtracking.endswith("(from versions: none)\nasked for: six")
+    assert gone.startswith("BadParameter: ")
+    assert "# via" not in (tmp_path / "requirements.txt").read_text()

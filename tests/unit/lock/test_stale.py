@@ -11,7 +11,8 @@ from plinth.digest import Digest
 from plinth.errors import LockError, StaleLockError
 from plinth.lock import pylock, stale
 from plinth.lock.pylock import PylockError
-from small_checkout import IMAGE, SmallCheckout, make, wheel
+from plinth.spec.image import load_target
+from small_checkout import BASE, IMAGE, SmallCheckout, make, wheel
 
 
 @pytest.fixture
@@ -75,6 +76,18 @@ def test_files_of_two_locks(checkout: SmallCheckout) -> None:
     assert "do not belong together" in said and Digest.of_file(path).oci in said
     path.unlink()
     assert "no file" in refusal(checkout, StaleLockError)
+
+
+def test_a_wheel_that_the_image_cannot_load(checkout: SmallCheckout) -> None:
+    held = pylock.load(lock(checkout), "")
+    one, two = held.packages
+    name = "two-2.0-cp37-cp37m-manylinux_2_99_x86_64.whl"
+    made = replace(held, packages=(one, replace(two, file=replace(two.file, name=name))))
+    lock(checkout).write_text(pylock.dump(made))
+    target = load_target(checkout.ws.bases, BASE)
+    said = refusal(checkout, PylockError)
+    assert f"packages[1].wheels[0].name: {name} does not fit the image {IMAGE}" in said
+    assert f"wants CPython 3.7 and glibc up to 2.{target.glibc[1]}" in said
 
 
 def test_inputs_edited_by_hand(checkout: SmallCheckout) -> None:
