@@ -11,6 +11,8 @@ from plinth.base.interpreter import find_python
 from plinth.config import Config
 from plinth.errors import InterpreterError
 
+NO_PYTHON = "it does not answer as Python does"
+
 
 def fake(
     path: Path, version: str = "3.7", kind: str = "CPython", prefix: Path | None = None
@@ -67,7 +69,10 @@ def test_the_settings_of_another_version_do_not_count(machine: Path) -> None:
 def test_what_the_settings_name_is_that_or_nothing(machine: Path) -> None:
     fake(machine / "path" / "python3.7")
     gone = machine / "gone" / "python3.7"
-    assert refused(Config(python={"3.7": str(gone)})).found == f"tried {gone}"
+    assert (
+        refused(Config(python={"3.7": str(gone)})).found
+        == f"tried {gone} (No such file or directory)"
+    )
 
 
 def test_pyenvs_newest_is_found_last(machine: Path) -> None:
@@ -106,22 +111,25 @@ def test_a_shim_that_does_not_answer_is_passed_over(machine: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "why"),
     [
-        "printf '%s\\n' /usr/bin/python3.7 3.8 CPython /usr",
-        "printf '%s\\n' /usr/bin/python3.7 3.7 PyPy /usr",
-        "printf '%s\\n' /usr/bin/python3.7 3.7 CPython",
-        "printf '%s\\n' /usr/bin/python3.7 3.7 CPython /usr; exit 1",
-        "printf '\\377\\376'",
-        "echo hello",
-        "exit 0",
-        "kill -9 $$",
+        ("printf '%s\\n' /usr/bin/python3.7 3.8 CPython /usr", "it is CPython 3.8"),
+        ("printf '%s\\n' /usr/bin/python3.7 3.7 PyPy /usr", "it is PyPy 3.7"),
+        ("printf '%s\\n' /usr/bin/python3.7 3.7 CPython", NO_PYTHON),
+        ("printf '%s\\n' /usr/bin/python3.7 3.7 CPython /usr; exit 1", "exit status 1"),
+        ("echo one >&2; echo 'not here' >&2; exit 127", "exit status 127: not here"),
+        ("printf '\\377\\376'", NO_PYTHON),
+        ("echo hello", NO_PYTHON),
+        ("exit 0", NO_PYTHON),
+        ("kill -9 $$", "exit status -9"),
     ],
-    ids=["version", "implementation", "short", "code", "bytes", "text", "nothing", "killed"],
+    ids=["version", "kind", "short", "code", "said", "bytes", "text", "nothing", "killed"],
 )
-def test_what_is_no_such_interpreter_is_passed_over_by_name(machine: Path, text: str) -> None:
+def test_what_is_no_such_interpreter_is_passed_over_by_name(
+    machine: Path, text: str, why: str
+) -> None:
     path = script(machine / "path" / "python3.7", text)
-    assert refused(Config()).found == f"tried {path}"
+    assert refused(Config()).found == f"tried {path} ({why})"
 
 
 def test_what_cannot_be_run_is_passed_over(machine: Path) -> None:
@@ -129,7 +137,15 @@ def test_what_cannot_be_run_is_passed_over(machine: Path) -> None:
     path.parent.mkdir()
     path.write_bytes(b"\x7fELF garbage")
     path.chmod(0o755)
-    assert refused(Config()).found == f"tried {path}"
+    assert refused(Config()).found == f"tried {path} (Exec format error)"
+
+
+def test_what_does_not_answer_is_not_waited_for(
+    machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("plinth.base.interpreter._TIMEOUT", 1)
+    path = script(machine / "path" / "python3.7", "exec /bin/sleep 60")
+    assert refused(Config()).found == f"tried {path} (no answer in 1 seconds)"
 
 
 def test_without_any_the_ways_to_get_one_are_said() -> None:

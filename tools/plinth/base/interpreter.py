@@ -12,6 +12,13 @@ from pathlib import Path
 from plinth.config import Config
 from plinth.errors import InterpreterError
 
+_TIMEOUT = 20
+"""Seconds that an interpreter may take to start."""
+
+
+class _OtherError(Exception):
+    """Why a candidate is no such interpreter."""
+
 
 def find_python(version: str, config: Config) -> Path:
     """The real path of a CPython `version` ("3.7") of this machine.
@@ -23,10 +30,10 @@ def find_python(version: str, config: Config) -> Path:
     """
     tried = []
     for candidate in _candidates(version, config):
-        tried.append(str(candidate))
-        found = _real(candidate, version)
-        if found is not None:
-            return found
+        try:
+            return _real(candidate, version)
+        except _OtherError as error:
+            tried.append(f"{candidate} ({error})")
     raise InterpreterError(
         f"there is no CPython {version} on this machine",
         expected=f"python{version} on PATH, in pyenv, or named in the settings",
@@ -55,8 +62,12 @@ def _candidates(version: str, config: Config) -> Iterator[Path]:
     )
 
 
-def _real(candidate: Path, version: str) -> Path | None:
-    """The interpreter behind shims and links, if it runs and is of that version."""
+def _real(candidate: Path, version: str) -> Path:
+    """The interpreter behind shims and links, if it runs and is of that version.
+
+    Raises:
+        _OtherError: it does not, or is not.
+    """
     script = (
         "import platform, sys; print(sys.executable); print('%d.%d' % sys.version_info[:2]);"
         "print(platform.python_implementation()); print(sys.base_prefix)"
@@ -68,12 +79,19 @@ def _real(candidate: Path, version: str) -> Path | None:
             capture_output=True,
             encoding="utf-8",
             errors="replace",
-            timeout=20,
+            timeout=_TIMEOUT,
         )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
+    except OSError as error:
+        raise _OtherError(str(error.strerror)) from None
+    except subprocess.TimeoutExpired:
+        raise _OtherError(f"no answer in {_TIMEOUT} seconds") from None
     lines = done.stdout.splitlines()
-    if done.returncode or len(lines) < 4 or lines[1:3] != [version, "CPython"]:
-        return None
+    if done.returncode:
+        said = done.stderr.strip().splitlines()[-1:]
+        raise _OtherError(": ".join([f"exit status {done.returncode}", *said])[:200])
+    if len(lines) < 4:
+        raise _OtherError("it does not answer as Python does")
+    if lines[1:3] != [version, "CPython"]:
+        raise _OtherError(f"it is {lines[2]} {lines[1]}"[:200])
     real = Path(lines[3]) / "bin" / f"python{version}"
     return real if real.exists() else Path(lines[0])
