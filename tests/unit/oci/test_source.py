@@ -267,9 +267,13 @@ def test_an_index_in_a_registry_is_followed_to_the_image(
     with oci_registry(tmp_path) as (server, kind):
         put_in_registry(store, image, kind.blobs, kind.manifests)
         nested = index_of(store, entry_of(image.manifest.digest))
-        kind.manifests["many"] = (INDEX, store.get(nested))
-        found = contents(f"{server.url.removeprefix('http://')}/a:many")
-    assert found["manifest"] == store.get(image.manifest.digest)
+        listed = store.get(nested)
+        untyped = json.dumps({"manifests": json.loads(listed)["manifests"]}).encode()
+        # By its header, by what it says itself, by both.
+        for answer in ((INDEX, untyped), (MANIFEST, listed), (INDEX, listed)):
+            kind.manifests["many"] = answer
+            found = contents(f"{server.url.removeprefix('http://')}/a:many")
+            assert found["manifest"] == store.get(image.manifest.digest)
 
 
 @pytest.mark.parametrize(
@@ -442,6 +446,7 @@ def test_a_damaged_index_is_one_clear_error(
         b'[{"Config": 3, "Layers": []}]',
         b'[{"Config": "c", "Layers": 3}]',
         b'[{"Config": "c", "Layers": [3]}]',
+        b'[{"Config": "c", "Layers": [3, "c"]}]',
         b'[{"Config": "c", "Layers": ["missing"]}]',
         b'[{"Config": "c", "Layers": []}, {"Config": "c", "Layers": []}]',
         b"[" * 100_000,
