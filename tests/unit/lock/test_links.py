@@ -16,7 +16,7 @@ from plinth.config import Config
 from plinth.digest import Digest
 from plinth.errors import FetchError, LockError
 from plinth.lock.fetch import fetch_files
-from plinth.lock.index import JSON, Index, IndexFile
+from plinth.lock.index import JSON, Index
 from plinth.lock.pylock import LockedFile, LockedPackage
 from plinth.lock.target import fits
 from plinth.report import quiet
@@ -81,14 +81,19 @@ def package(path: Path, index: str) -> LockedPackage:
     return LockedPackage("torch", "1.6.0+cpu", file, False, index=index)
 
 
-def test_what_fits_is_listed_with_size_and_time(server: Server, tmp_path: Path) -> None:
-    index = Index(
+def index_of(server: Server, folder: Path) -> Index:
+    """The server's index as it is asked for what fits the target; its files are in `folder`."""
+    return Index(
         Config(),
-        tmp_path / "cache",
-        BlobStore(tmp_path / "store"),
+        folder / "cache",
+        BlobStore(folder / "store"),
         url=f"{server.url}/whl/cpu",
         fits=lambda name: fits(name, TARGET),
     )
+
+
+def test_what_fits_is_listed_with_size_and_time(server: Server, tmp_path: Path) -> None:
+    index = index_of(server, tmp_path)
     Html.accepted.clear()
     (file,) = index.files("torch", None)
     assert Html.accepted == [f"{JSON}, text/html;q=0.1"]
@@ -103,24 +108,15 @@ def test_what_fits_is_listed_with_size_and_time(server: Server, tmp_path: Path) 
 
 def test_a_file_that_is_listed_and_not_there(server: Server, tmp_path: Path) -> None:
     (tmp_path / "hidden").touch()
-    config, store = Config(), BlobStore(tmp_path / "store")
-    url = f"{server.url}/whl/cpu"
-    index = Index(config, tmp_path / "cache", store, url=url, fits=lambda name: fits(name, TARGET))
     with pytest.raises(FetchError) as raised:
-        index.files("torch", None)
+        index_of(server, tmp_path).files("torch", None)
     assert raised.value.where == QUOTED
 
 
 def test_files_that_have_moved_are_asked_for_where_they_are(server: Server, tmp_path: Path) -> None:
-    def listed(url: str, name: str) -> IndexFile:
-        cache, store = tmp_path / name / "cache", BlobStore(tmp_path / name / "store")
-        (file,) = Index(
-            Config(), cache, store, url=f"{url}/whl/cpu", fits=lambda one: fits(one, TARGET)
-        ).files("torch", None)
-        return file
-
     with serving(tmp_path, Moved) as moved:
-        here, there = listed(server.url, "a"), listed(moved.url, "b")
+        (here,) = index_of(server, tmp_path / "a").files("torch", None)
+        (there,) = index_of(moved, tmp_path / "b").files("torch", None)
     assert replace(there, url=here.url) == here
     assert [line for line in moved.asked if line.startswith("HEAD")] == [
         f"HEAD /whl/{QUOTED}",
