@@ -15,6 +15,8 @@ from plinth.trust.domain import Domain, init_domain
 from plinth.trust.server import Running, serving
 
 IDENTITY = "me@example.org"
+OLD_POLICY = "2.25.134270742004134242326968837599937132564"
+"""The policy of time stamps made before cosign was tried, whose last arc has 128 bits."""
 
 Sign = Callable[[Running, int], list[Bundle]]
 

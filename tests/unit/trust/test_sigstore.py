@@ -9,18 +9,23 @@ from pathlib import Path
 import pytest
 import tamperlog  # type: ignore[import-untyped]
 from cryptography import x509
+from cryptography.x509 import ObjectIdentifier
 from sigstore.errors import VerificationError
 from sigstore.models import Bundle, ClientTrustConfig, TrustedRoot
 from sigstore.oidc import IdentityToken
 from sigstore.sign import SigningContext
 from sigstore.verify import Verifier
 from sigstore.verify.policy import Identity
+from sigstore_models.trustroot.v1 import TrustedRoot as Model
 
+from plinth.attest.trust import Believed
+from plinth.trust import tsa
 from plinth.trust.domain import Domain, init_domain, rotate
 from plinth.trust.note import Checkpoint
 from plinth.trust.server import Running, serving
 from plinth.trust.state import ROLES, Role
-from unit.trust.conftest import IDENTITY, Sign
+from plinth.verify.bundle import BundleVerifier, Signers
+from unit.trust.conftest import IDENTITY, OLD_POLICY, Sign
 
 
 def verifier(domain: Domain, folder: Path) -> Verifier:
@@ -44,6 +49,27 @@ def test_sign_and_verify_offline(domain: Domain, sign: Sign, tmp_path: Path) -> 
         stamps = again.verification_material.timestamp_verification_data
         assert stamps is not None and len(stamps.rfc3161_timestamps) == 1
         assert again.log_entry._inner.inclusion_promise is not None
+
+
+@pytest.mark.parametrize("policy_of_before", [OLD_POLICY, ""])
+def test_bundles_with_the_policy_of_before_verify(
+    domain: Domain, sign: Sign, monkeypatch: pytest.MonkeyPatch, policy_of_before: str
+) -> None:
+    if policy_of_before:
+        monkeypatch.setattr(tsa, "POLICY", ObjectIdentifier(policy_of_before))
+    with serving(domain) as running:
+        (bundle,) = sign(running, 1)
+    monkeypatch.undo()
+    stamps = bundle.verification_material.timestamp_verification_data
+    assert stamps is not None
+    (response,) = stamps.rfc3161_timestamps
+    expected = policy_of_before or tsa.POLICY.dotted_string
+    assert response.tst_info.policy.dotted_string == expected
+    believed = Believed("the domain", Model.from_json(domain.trusted_root()))
+    found = BundleVerifier(believed, Signers((domain.identity,), domain.issuer)).verify(
+        bundle.to_json().encode(), "bundle"
+    )
+    assert (found.identity, found.time) == (IDENTITY, response.tst_info.gen_time)
 
 
 def test_an_artifact_and_a_uri_as_identity(tmp_path: Path) -> None:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import datetime
 import subprocess
+import uuid
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import ObjectIdentifier
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from rfc3161_client import TimestampRequestBuilder, VerifierBuilder, decode_timestamp_response
 from rfc3161_client.base import HashAlgorithm
 
-from plinth.trust import ca
+from plinth.trust import ca, ct, keys
+from plinth.trust import tsa as authority
 from plinth.trust.keys import new_key
 from plinth.trust.refused import RefusedError
 from plinth.trust.tsa import POLICY, Tsa
+from unit.trust.conftest import OLD_POLICY
 
 NOW = datetime.datetime(2026, 3, 4, 5, 6, 7, 890, tzinfo=datetime.timezone.utc)
 
@@ -68,6 +72,31 @@ def test_openssl_verifies(tmp_path: Path) -> None:
     (tmp_path / "data").write_bytes(b"another")
     found = subprocess.run([*verify, "-data", "data"], cwd=tmp_path, capture_output=True, text=True)
     assert found.returncode != 0
+
+
+def test_go_reads_every_object_identifier() -> None:
+    """Its encoding/asn1 takes no arc of 2^31 or more; what it cannot read, cosign refuses."""
+    known = [
+        value
+        for module in (authority, ca, ct, keys)
+        for value in vars(module).values()
+        if isinstance(value, ObjectIdentifier)
+    ]
+    assert POLICY in known
+    for identifier in known:
+        assert all(int(arc) < 1 << 31 for arc in identifier.dotted_string.split(".")), identifier
+
+
+def test_the_policy_is_a_uuid_under_the_arc_for_them() -> None:
+    base, arcs = "1.2.840.113556.1.8000.2554.", POLICY.dotted_string.split(".")[-7:]
+    assert POLICY.dotted_string == base + ".".join(arcs)
+    digits = "".join(
+        f"{int(arc):0{width}x}" for arc, width in zip(arcs, (4, 4, 4, 4, 4, 6, 6), strict=True)
+    )
+    found = uuid.UUID(digits)
+    assert (found.version, found.variant) == (4, uuid.RFC_4122)
+    # The policy of before, which cosign cannot read: the same UUID as one arc.
+    assert f"2.25.{found.int}" == OLD_POLICY
 
 
 def test_serial_numbers_differ(tsa: Tsa) -> None:

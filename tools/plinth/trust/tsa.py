@@ -30,8 +30,15 @@ _CONTENT_TYPE = ObjectIdentifier("1.2.840.113549.1.9.3")
 _MESSAGE_DIGEST = ObjectIdentifier("1.2.840.113549.1.9.4")
 _SIGNING_TIME = ObjectIdentifier("1.2.840.113549.1.9.5")
 _SIGNING_CERTIFICATE_V2 = ObjectIdentifier("1.2.840.113549.1.9.16.2.47")
-# A random UUID as an OID (X.667): time stamps from somebody's own trust domain.
-POLICY = ObjectIdentifier("2.25.134270742004134242326968837599937132564")
+POLICY = ObjectIdentifier(
+    "1.2.840.113556.1.8000.2554.25859.39601.20529.20011.35887.1029375.14907412"
+)
+"""Time stamps from somebody's own trust domain: the UUID 65039ab1-5031-4e2b-8c2f-0fb4ffe37814.
+
+X.667 would have it as one arc under 2.25, but Go's encoding/asn1 reads no arc of 2^31 or more.
+Under 1.2.840.113556.1.8000.2554 anybody may use their UUIDs, in arcs of 16 and 24 bits:
+https://learn.microsoft.com/en-us/windows/win32/ad/obtaining-an-object-identifier-from-microsoft
+"""
 
 
 @asn1.sequence
