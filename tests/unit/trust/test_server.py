@@ -282,6 +282,19 @@ def test_malformed_requests(running: Running, head: str, status: int) -> None:
     assert received.startswith(b"HTTP/1.1 %d " % status)
 
 
+def test_the_answer_to_an_entry_names_it_as_rekor_does(running: Running) -> None:
+    """Go clients find the entry in the body by the header, so it has no quotation marks."""
+    pem = certificate(running)
+    for document in (hashedrekord(pem), dsse(pem)):
+        reply = post(f"{running.url}/api/v1/log/entries", document)
+        (uuid,) = reply.json()
+        assert reply.headers["ETag"] == uuid
+        assert reply.headers["Location"] == f"/api/v1/log/entries/{uuid}"
+        again = requests.get(running.url + reply.headers["Location"], timeout=10)
+        assert again.json()[uuid]["logIndex"] == reply.json()[uuid]["logIndex"]
+    assert "ETag" not in requests.get(f"{running.url}/api/v1/log", timeout=10).headers
+
+
 def test_auditors_read_the_log(running: Running) -> None:
     pem = certificate(running)
     api = f"{running.url}/api/v1/log"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qs, urlsplit
 
 from cryptography import x509
@@ -42,6 +42,7 @@ class Reply:
     body: bytes
     status: int = 200
     type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 Route = Callable[[Request], Reply]
@@ -127,7 +128,11 @@ class Services:
         return _json({"chains": [{"certificates": list(map(_pem, one))} for one in chains]})
 
     def _submit(self, request: Request) -> Reply:
-        return _json(self._rekor.submit(request.body, now()), 201)
+        answer = self._rekor.submit(request.body, now())
+        (uuid,) = answer
+        # Rekor's API has both; its clients find the entry in the body by the ETag, unquoted.
+        headers = {"ETag": uuid, "Location": f"{request.path}/{uuid}"}
+        return replace(_json(answer, 201), headers=headers)
 
     def _entry_by_index(self, request: Request) -> Reply:
         index = _number(request, "logIndex")
