@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import tamperlog  # type: ignore[import-untyped]
-from sigstore.models import ClientTrustConfig, TrustedRoot
+from sigstore.models import ClientTrustConfig, SigningConfig, TrustedRoot
 
 from plinth.errors import TrustError
 from plinth.trust.cli import add_parser, passphrase_from_environment
@@ -126,6 +126,7 @@ def test_export_writes_what_it_says(
         "log-1.pub.pem",
         "oidc-1.pub.pem",
         "policy.toml",
+        "signing_config.json",
         "trusted_root.json",
         "tsa-1.crt.pem",
     ]
@@ -135,7 +136,19 @@ def test_export_writes_what_it_says(
     TrustedRoot.from_file(str(out / "trusted_root.json"))
     config = ClientTrustConfig.from_json((out / "client_trust_config.json").read_text())
     assert config.signing_config.get_fulcio().url == "http://127.0.0.1:4711"
+    signing = SigningConfig.from_file(str(out / "signing_config.json"))
+    assert signing.get_fulcio().url == "http://127.0.0.1:4711"
     assert not any("PRIVATE" in path.read_text() for path in said)
+
+
+def test_a_token_in_a_file_ends_without_a_newline(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    domain = init_domain(folder, IDENTITY)
+    trust("token")
+    printed = capsys.readouterr().out
+    assert printed == printed.strip()
+    assert domain.oidc().identity_of(printed) == IDENTITY
 
 
 def test_rotate_takes_some_or_all(folder: Path) -> None:

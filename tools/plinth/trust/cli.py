@@ -148,7 +148,8 @@ def _serve(arguments: argparse.Namespace) -> None:
 
 
 def _token(arguments: argparse.Namespace) -> None:
-    print(_open(arguments).token())
+    # Some clients, cosign among them, refuse a token in a file that ends in a newline.
+    print(_open(arguments).token(), end="\n" if sys.stdout.isatty() else "")
 
 
 def _export(arguments: argparse.Namespace) -> None:
@@ -163,7 +164,10 @@ def _export(arguments: argparse.Namespace) -> None:
         (out / name).write_bytes(data)
         print(f"wrote {out / name}")
     if not url:
-        print("no client_trust_config.json: name the --port that `plinth trust serve` will have")
+        print(
+            "no client_trust_config.json and no signing_config.json: name the --port that"
+            " `plinth trust serve` will have"
+        )
 
 
 def _rotate(arguments: argparse.Namespace) -> None:
@@ -237,7 +241,7 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     token.set_defaults(run=_token)
     export = leaf("export", "write what verifiers need: trusted root, certificates, public keys")
     export.add_argument("--out", default=".", metavar="DIR", help="where to (default: here)")
-    export.add_argument("--port", type=int, default=0, help="also a trust config for this port")
+    export.add_argument("--port", type=int, default=0, help="also what signers need, for this port")
     export.set_defaults(run=_export)
     rotate = leaf("rotate", "replace keys; what was signed stays verifiable")
     rotate.add_argument(

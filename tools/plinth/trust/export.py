@@ -21,7 +21,7 @@ def exported(state: State, url: str) -> dict[str, bytes]:
     """The files of an export, by name.
 
     Args:
-        url: where the domain will be served, for a client trust config; empty: none is made.
+        url: where the domain will be served, for what signers need; empty: only verifiers' files.
     """
     policy = {
         "identity": state.identity,
@@ -34,6 +34,7 @@ def exported(state: State, url: str) -> dict[str, bytes]:
     }
     if url:
         files["client_trust_config.json"] = roots.client_trust_config(state, url).encode()
+        files["signing_config.json"] = roots.signing_config(state, url).encode()
     for record in state.records:
         if record.certificates:
             chain = [one.public_bytes(Encoding.PEM) for one in record.certificates]

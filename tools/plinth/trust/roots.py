@@ -78,12 +78,7 @@ def trusted_root(state: State) -> str:
     return json.dumps(_trusted_root(state), indent=2) + "\n"
 
 
-def client_trust_config(state: State, url: str) -> str:
-    """A ClientTrustConfig for services listening at `url` (no path, no trailing slash).
-
-    It names no OIDC provider: whoever may sign gets a token from the folder, and a browser
-    could not tell the domain's owner from anyone else on the machine.
-    """
+def _signing_config(state: State, url: str) -> dict[str, object]:
     since = _time(min(record.since for record in state.records))
 
     def service(path: str) -> dict[str, object]:
@@ -94,18 +89,32 @@ def client_trust_config(state: State, url: str) -> str:
             "operator": host(state, "operator"),
         }
 
+    return {
+        "mediaType": "application/vnd.dev.sigstore.signingconfig.v0.2+json",
+        "caUrls": [service("")],
+        "rekorTlogUrls": [service("")],
+        "rekorTlogConfig": {"selector": "ANY"},
+        "tsaUrls": [service("/api/v1/timestamp")],
+        "tsaConfig": {"selector": "ANY"},
+    }
+
+
+def signing_config(state: State, url: str) -> str:
+    """A SigningConfig for services listening at `url` (no path, no trailing slash).
+
+    It names no OIDC provider: whoever may sign gets a token from the folder, and a browser
+    could not tell the domain's owner from anyone else on the machine.
+    """
+    return json.dumps(_signing_config(state, url), indent=2) + "\n"
+
+
+def client_trust_config(state: State, url: str) -> str:
+    """A ClientTrustConfig: the trusted root and, for services at `url`, the signing config."""
     return json.dumps(
         {
             "mediaType": "application/vnd.dev.sigstore.clienttrustconfig.v0.1+json",
             "trustedRoot": _trusted_root(state),
-            "signingConfig": {
-                "mediaType": "application/vnd.dev.sigstore.signingconfig.v0.2+json",
-                "caUrls": [service("")],
-                "rekorTlogUrls": [service("")],
-                "rekorTlogConfig": {"selector": "ANY"},
-                "tsaUrls": [service("/api/v1/timestamp")],
-                "tsaConfig": {"selector": "ANY"},
-            },
+            "signingConfig": _signing_config(state, url),
         },
         indent=2,
     )
