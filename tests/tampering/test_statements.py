@@ -180,6 +180,41 @@ def test_a_statement_under_another_name(judge: Judge, copy: Copy, forger: Forger
     rejected(judge, copy, "signature: ", "it calls the image 'azureml/other'")
 
 
+def test_a_subject_without_a_name_is_the_image_of_its_digest(
+    judge: Judge, copy: Copy, forger: Forger
+) -> None:
+    """As cosign signs: the digest says which image, and the image's manifest has its name."""
+    bundles = copy.bundles()
+    copy.attach({**bundles, COSIGN: forger.sign(_stated(copy, COSIGN, "", copy.digest))})
+    assert judge.problems(copy) == []
+    other = Digest("0" * 64, 1)
+    copy.attach({**bundles, COSIGN: forger.sign(statement("", other, COSIGN, {}))})
+    rejected(judge, copy, "signature: ", "it is about sha256:0000")
+
+
+def test_an_image_that_was_not_asked_for_is_refused_though_no_subject_names_it(
+    judge: Judge, copy: Copy, forger: Forger
+) -> None:
+    """All its statements lack a name and are about it; it lies under another image's name."""
+    other = Copy(copy.root, OTHER)
+    copy.edit_entry(digest=other.digest.oci, size=other.digest.size)
+    assert copy.digest == other.digest
+    copy.attach(
+        {kind: forger.sign(_stated(other, kind, "", other.digest)) for kind in other.bundles()}
+    )
+    rejected(judge, copy, f"name: asked for '{IMAGE}'")
+
+
+def test_two_subjects_of_one_digest(judge: Judge, copy: Copy, forger: Forger) -> None:
+    """Whichever of them comes last, the wrong name counts."""
+    title = copy.manifest()["annotations"]["org.opencontainers.image.title"]
+    document = json.loads(_stated(copy, COSIGN, "azureml/other", copy.digest))
+    for last in (title, ""):
+        document["subject"][1:] = [{"name": last, "digest": {"sha256": copy.digest.hex}}]
+        copy.attach({**copy.bundles(), COSIGN: forger.sign(canonical_json(document))})
+        rejected(judge, copy, "signature: ", "two subjects with the digest")
+
+
 def test_a_statement_about_two_images(judge: Judge, copy: Copy, forger: Forger) -> None:
     title = copy.manifest()["annotations"]["org.opencontainers.image.title"]
     document = json.loads(_stated(copy, COSIGN, title, copy.digest))

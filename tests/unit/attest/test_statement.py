@@ -37,6 +37,7 @@ def test_what_is_stated_is_read() -> None:
         ({"subject": [{"name": 1, "digest": {"sha256": "0" * 64}}]}, "expected a text, found 1"),
         ({"subject": [{"name": "a", "digest": {"sha256": ["0"]}}]}, "expected a text, found"),
         ({"subject": [{"name": "a", "digest": {"sha512": "0"}}]}, "sha256"),
+        ({"subject": GOOD["subject"] * 2}, "two subjects with the digest sha256:0000"),
         ({"subject": 7}, "TypeError"),
         ({"subject": ["x"]}, "Error"),
     ],

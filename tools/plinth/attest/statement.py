@@ -34,8 +34,8 @@ def statement(name: str, manifest: Digest, predicate_type: str, predicate: Json)
 
 @dataclass(frozen=True)
 class Statement:
-    """A statement that was read: names of subjects by SHA-256, type and content of the
-    predicate."""
+    """A statement that was read: names of subjects by SHA-256 (empty where a subject has no name),
+    type and content of the predicate."""
 
     subjects: Mapping[str, str]
     predicate_type: str
@@ -46,7 +46,7 @@ def parse(payload: bytes, where: str) -> Statement:
     """The in-toto statement in `payload`, called `where` in messages.
 
     Raises:
-        AttestationError: it is not one, or has a subject that no SHA-256 names.
+        AttestationError: it is not one, or a subject has no SHA-256, or the same as another.
     """
     try:
         document = json.loads(payload)
@@ -54,7 +54,10 @@ def parse(payload: bytes, where: str) -> Statement:
             raise ValueError(f"its type is {document['_type']!r}")
         subjects: dict[str, str] = {}
         for subject in document["subject"]:
-            subjects[_text(subject["digest"]["sha256"])] = _text(subject.get("name", ""))
+            digest = _text(subject["digest"]["sha256"])
+            if digest in subjects:
+                raise ValueError(f"two subjects with the digest sha256:{digest}")
+            subjects[digest] = _text(subject.get("name", ""))
         kind, predicate = _text(document["predicateType"]), document.get("predicate", {})
         if not isinstance(predicate, dict):
             raise ValueError("its predicate is not an object")

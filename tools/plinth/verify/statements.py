@@ -75,8 +75,8 @@ def authenticate(bundles: Iterable[RawBundle], verifier: BundleVerifier) -> Stat
 
 
 def about(statements: Statements, digest: str, name: str) -> Statements:
-    """Of `statements`, those whose subject is the manifest `digest` (hexadecimal) of the image
-    called `name`; the others are refused."""
+    """Of `statements`, those whose one subject is the manifest `digest` (hexadecimal) and has the
+    image's `name` or no name; the others are refused."""
     kept = Statements(refused={kind: list(reasons) for kind, reasons in statements.refused.items()})
     for kind, entries in statements.proven.items():
         for proven in entries:
@@ -84,7 +84,8 @@ def about(statements: Statements, digest: str, name: str) -> Statements:
             if set(subjects) != {digest}:
                 listed = ", ".join(f"sha256:{one} ({called})" for one, called in subjects.items())
                 kept.refuse(kind, f"{proven.where}: it is about {listed}, not this image")
-            elif subjects[digest] != name:
+            # cosign's subjects have no name. The digest is of a manifest that has it.
+            elif subjects[digest] not in ("", name):
                 kept.refuse(
                     kind, f"{proven.where}: it calls the image {subjects[digest]!r}, not {name!r}"
                 )
