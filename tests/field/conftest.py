@@ -1,0 +1,144 @@
+"""Today's tools of other people, and images signed by plinth for them to judge."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import small_checkout
+from forge import IDENTITY
+from oci_registry import oci_registry
+from plinth.attest.sign import sign_images
+from plinth.build import build_image
+from plinth.config import Config
+from plinth.oci.model import MANIFEST, Descriptor
+from plinth.oci.referrers import attach_to_registry
+from plinth.oci.registry import Registry
+from plinth.report import quiet
+from plinth.trust.domain import Domain, init_domain
+from plinth.workspace import Workspace
+from published import Published, export
+from registries import docker_registry
+from small_checkout import wheel
+
+IMAGE, OTHER = "small", "other"
+RELEASE = "3.1.3"
+"""The cosign that the documentation names."""
+_GET = (
+    f"build one (go install github.com/sigstore/cosign/v3/cmd/cosign@v{RELEASE}) and name it with "
+    "PLINTH_TEST_COSIGN, or have it on PATH"
+)
+
+
+def version(program: str) -> tuple[int, ...]:
+    """The version of the cosign at `program`; empty where it states none."""
+    done = subprocess.run([program, "version"], check=True, text=True, capture_output=True)
+    found = re.search(r"^GitVersion:\s*v(\d+)\.(\d+)\.(\d+)", done.stdout, re.M)
+    return tuple(map(int, found.groups())) if found else ()
+
+
+@pytest.fixture(scope="session")
+def cosign() -> Path:
+    """cosign 3 or later: `PLINTH_TEST_COSIGN`, else the one on PATH."""
+    named = os.environ.get("PLINTH_TEST_COSIGN")
+    program = named or shutil.which("cosign")
+    if program is None:
+        pytest.skip(f"cosign is not installed: {_GET}")
+    if version(program) < (3,):
+        assert not named, f"{named} is not cosign 3 or later"
+        pytest.skip(f"cosign on PATH is older than 3: {_GET}")
+    return Path(program).absolute()
+
+
+def sign(ws: Workspace, domain: Domain) -> None:
+    """Sign both images with the domain."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PLINTH_TRUST", str(domain.folder))
+        # The other first, so that the log has a tree when the image comes into it.
+        ids = [OTHER, IMAGE]
+        sign_images(ws, ids, trust="embedded", config=Config(), progress=quiet)
+
+
+@pytest.fixture(scope="session")
+def signed(tmp_path_factory: pytest.TempPathFactory) -> Published:
+    """Two small images, built, and signed as `plinth sign` does it."""
+    folder = tmp_path_factory.mktemp("signed")
+    checkout = small_checkout.make(folder / "checkout", images=(OTHER, IMAGE))
+    checkout.seed(debs=True)
+    checkout.lock([wheel(checkout.wheels, "demo", "1.0")], IMAGE)
+    checkout.lock([wheel(checkout.wheels, "leaf", "2.0")], OTHER)
+    config = replace(Config(), files={"wheels": str(checkout.wheels)})
+    for image in (OTHER, IMAGE):
+        build_image(checkout.ws, image, config=config, jobs=1, progress=quiet)
+    domain = init_domain(folder / "domain", IDENTITY)
+    sign(checkout.ws, domain)
+    return Published(checkout.ws, domain, export(domain, folder / "trust"))
+
+
+@contextlib.contextmanager
+def _debian(folder: Path) -> Iterator[str]:
+    with docker_registry(folder) as running:
+        yield running.host
+
+
+@contextlib.contextmanager
+def _ours(folder: Path) -> Iterator[str]:
+    with oci_registry(folder) as (server, _):
+        yield server.url.removeprefix("http://")
+
+
+@pytest.fixture(scope="session", params=[_debian, _ours], ids=["without the API", "with the API"])
+def registry(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[], str]]:
+    """Starts a registry, `HOST:PORT`: Debian's lacks the referrers API, ours has it. Ours has no
+    bounds between repositories, so images that must not meet go to one each."""
+    with contextlib.ExitStack() as stack:
+        yield lambda: stack.enter_context(request.param(tmp_path_factory.mktemp("registry")))
+
+
+def publish(signed: Published, image: str, repository: str, bundles: Mapping[str, bytes]) -> str:
+    """Copy an image into `HOST:PORT/NAME`, attach bundles to it; its place by digest."""
+    program = shutil.which("skopeo")
+    if program is None:
+        pytest.skip("skopeo is not installed")
+    command = [program, "copy", "--quiet", "--dest-tls-verify=false"]
+    command += [f"oci:{signed.layout}:{image}", f"docker://{repository}:1"]
+    done = subprocess.run(command, check=False, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    host, _, name = repository.partition("/")
+    digest = signed.image(image).digest
+    target = Registry(f"http://{host}", name)
+    attach_to_registry(target, Descriptor(MANIFEST, digest), list(bundles.items()))
+    return f"{repository}@{digest.oci}"
+
+
+@pytest.fixture(scope="session")
+def place(registry: Callable[[], str], signed: Published) -> str:
+    """The image in a registry with its bundles, `HOST/NAME@sha256:…`."""
+    return publish(signed, IMAGE, f"{registry()}/plinth/{IMAGE}", signed.image(IMAGE).bundles())
+
+
+@pytest.fixture(scope="session")
+def misplaced(registry: Callable[[], str], signed: Published) -> str:
+    """The other image in a registry, with the bundles of the first one."""
+    return publish(signed, OTHER, f"{registry()}/plinth/{OTHER}", signed.image(IMAGE).bundles())
+
+
+@pytest.fixture
+def environment(cosign: Path, tmp_path: Path) -> dict[str, str]:
+    """A PATH with this cosign and plinth on it, and a home without anything."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "cosign").symlink_to(cosign)
+    (programs / "plinth").symlink_to(Path(sys.executable).with_name("plinth"))
+    return {"PATH": f"{programs}:/usr/bin:/bin", "HOME": str(tmp_path)}
