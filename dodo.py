@@ -15,10 +15,11 @@ from doit import get_var  # noqa: E402
 from doit.exceptions import TaskFailed  # noqa: E402
 from doit.tools import config_changed  # noqa: E402
 
-from plinth import commands  # noqa: E402
+from plinth import commands, utf8  # noqa: E402
 from plinth.errors import PlinthError  # noqa: E402
 from plinth.workspace import Workspace  # noqa: E402
 
+utf8.start()
 WS = Workspace.find(ROOT)
 DOIT_CONFIG = {
     "backend": "sqlite3",

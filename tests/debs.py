@@ -53,7 +53,7 @@ def hardlink(path: str, target: str) -> Entry:
 def tarred(entries: Iterable[Entry]) -> bytes:
     """The entries as a tar in GNU format, as dpkg makes them, with fixed times and no names."""
     stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w", format=tarfile.GNU_FORMAT) as tar:
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.GNU_FORMAT, encoding="utf-8") as tar:
         for entry in entries:
             info = tarfile.TarInfo(entry.path)
             info.type, info.mode, info.linkname = entry.kind, entry.mode, entry.target

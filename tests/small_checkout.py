@@ -36,7 +36,15 @@ DEBS = (
             "usr/share/base-passwd/group.master": b"root:*:0:\nshadow:*:42:\n",
         },
     ),
-    Package("base-files", files={"etc/debian_version": b"12.9\n", "usr/bin/hello": b"#!/bin/sh\n"}),
+    Package(
+        "base-files",
+        files={
+            "etc/debian_version": b"12.9\n",
+            "usr/bin/hello": b"#!/bin/sh\n",
+            # As ca-certificates has one: a name that a locale could decide how to read.
+            "usr/share/ca-certificates/Főtanúsítvány.crt": b"a certificate\n",
+        },
+    ),
 )
 
 
@@ -116,10 +124,12 @@ def _locked(path: Path) -> LockedPackage:
 
 
 def interpreter() -> list[TreeFile]:
-    """An interpreter of two files: a script that runs the tests' own CPython, and a module."""
+    """An interpreter: a script that runs the tests' own CPython, a module, and a file whose name is
+    not ASCII."""
     script = f'#!/bin/sh\nexec {sys.executable} "$@"\n'.encode()
     return [
         TreeFile("bin/python3.7", 0o755, script),
+        TreeFile("lib/python3.7/Grüße.txt", 0o644, b"a text\n"),
         TreeFile("lib/python3.7/os.py", 0o644, b"name = 'posix'\n"),
     ]
 

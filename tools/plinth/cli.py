@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from plinth import __version__, commands, diff_cli
+from plinth import __version__, commands, diff_cli, utf8
 from plinth.airgap import cli as airgap_cli
 from plinth.attest import cli as attest_cli
 from plinth.errors import PlinthError
@@ -145,6 +145,8 @@ def _run(arguments: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0, 1 for an error shown, 2 for wrong usage, 130 for ^C,
     or what the command itself documents."""
+    if argv is None:
+        utf8.start()
     arguments = command_line().parse_args(argv)
     try:
         if hasattr(arguments, "run"):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from plinth import utf8
 from plinth.compilers import LocalCompilers
 from plinth.config import Config
 from plinth.errors import PlinthError
@@ -47,8 +48,9 @@ def session(
     At the end everything that others may use is sent; an error or Ctrl-C drops what is not.
 
     Raises:
-        PlinthError: `download` is no such choice.
+        PlinthError: `download` is no such choice, or file names are not UTF-8.
     """
+    utf8.check()
     if download not in ("", *DOWNLOADS):
         raise PlinthError(
             "unknown choice of what is downloaded",

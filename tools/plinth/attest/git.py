@@ -34,7 +34,11 @@ def git_state(root: Path) -> GitState | None:
 def _git(root: Path, *arguments: str) -> str | None:
     try:
         done = subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True
+            ["git", "-C", str(root), *arguments],
+            capture_output=True,
+            encoding="utf-8",
+            errors="surrogateescape",
+            check=True,
         )
     except (OSError, subprocess.CalledProcessError):
         return None
@@ -44,7 +48,7 @@ def _git(root: Path, *arguments: str) -> str | None:
 def _without_credentials(url: str) -> str:
     """`url` as it may be published: no user, no password, and no path of this machine."""
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(url.encode("utf-8", "replace").decode())
         port = parts.port
     except ValueError:
         return ""

@@ -69,8 +69,10 @@ def _real(candidate: Path, version: str) -> Path:
         _OtherError: it does not, or is not.
     """
     script = (
-        "import platform, sys; print(sys.executable); print('%d.%d' % sys.version_info[:2]);"
-        "print(platform.python_implementation()); print(sys.base_prefix)"
+        "import os, platform, sys; lines = [sys.executable, '%d.%d' % sys.version_info[:2],"
+        "platform.python_implementation(), sys.base_prefix];"
+        # Paths as bytes: its locale may be another than ours.
+        "sys.stdout.buffer.write(os.fsencode('\\n'.join(lines)))"
     )
     try:
         done = subprocess.run(
@@ -78,7 +80,7 @@ def _real(candidate: Path, version: str) -> Path:
             check=False,
             capture_output=True,
             encoding="utf-8",
-            errors="replace",
+            errors="surrogateescape",
             timeout=_TIMEOUT,
         )
     except OSError as error:

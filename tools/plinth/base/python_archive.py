@@ -61,7 +61,7 @@ def read_standalone(archive: Path, version: str, name: str) -> list[TreeFile]:
         with (
             archive.open("rb") as stream,
             zstandard.ZstdDecompressor().stream_reader(stream) as plain,
-            tarfile.open(fileobj=plain, mode="r|") as tar,
+            tarfile.open(fileobj=plain, mode="r|", encoding="utf-8") as tar,
         ):
             total = 0
             for member in tar:

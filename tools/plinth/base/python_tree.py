@@ -48,7 +48,7 @@ def read_tree(executable: Path, version: str) -> list[TreeFile]:
         InterpreterError: a file cannot be freed of the machine's prefix.
     """
     prefix = executable.parent.parent
-    old = str(prefix).encode()
+    old = os.fsencode(prefix)
     new = f"/{PREFIX}".encode()
     # The path of its library, which the executable must find in the image.
     if len(new) + len("/lib") >= len(old):

@@ -152,7 +152,7 @@ def _whole(data: bytes, member: str, name: str, limit: int, *, ended: bool, rest
 def _entries(data: bytes, name: str) -> Iterator[File]:
     seen: dict[str, File] = {}
     try:
-        with tarfile.open(fileobj=_Headers(data), mode="r:") as tar:
+        with tarfile.open(fileobj=_Headers(data), mode="r:", encoding="utf-8") as tar:
             for number, member in enumerate(tar):
                 if number >= MAX_ENTRIES:
                     raise PackageError(f"more than {MAX_ENTRIES} entries", where=name)

@@ -42,7 +42,10 @@ def gunzipped_tar(blob: Path | BinaryIO) -> Iterator[tarfile.TarFile]:
         OSError: as `gunzipped` does.
     """
     try:
-        with gunzipped(blob) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
+        with (
+            gunzipped(blob) as stream,
+            tarfile.open(fileobj=stream, mode="r|", encoding="utf-8") as tar,
+        ):
             yield tar
     except (ValueError, OverflowError, RecursionError) as error:
         # Hostile headers raise more than the library's own error.

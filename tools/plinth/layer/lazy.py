@@ -82,7 +82,7 @@ def with_toc(path: Path, name: str, store: BlobStore) -> Layer:
 def _table(tar: _Tar) -> tuple[Toc, int]:
     """The table of `tar`, and where its last entry ends."""
     toc, end = Toc(), 0
-    with tarfile.open(fileobj=tar, mode="r|", bufsize=CHUNK) as archive:
+    with tarfile.open(fileobj=tar, mode="r|", bufsize=CHUNK, encoding="utf-8") as archive:
         for entry in archive:
             name, owner, sha256 = entry.name, Owner(entry.uid, entry.gid), hashlib.sha256()
             end = entry.offset_data

@@ -11,6 +11,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from plinth import utf8
 from plinth.config import Config
 from plinth.digest import Digest
 from plinth.errors import LockError, PlinthError
@@ -47,6 +48,7 @@ def lock_images(
     Raises:
         PlinthError: a specification is invalid, requirements conflict, or the index fails.
     """
+    utf8.check()
     specs = [load_image(ws.images, image_id) for image_id in ids]
     # What extends another image is locked on top of that one's lock, so after it.
     later = [spec for spec in specs if spec.extends]
@@ -129,8 +131,10 @@ def _prepare(
     for name, lines in sources.items():
         path = folder / name
         path.parent.mkdir()
-        path.write_text("\n".join([*lines, *(["-c ../constraints.txt"] if bounds else [])]) + "\n")
-    (folder / "constraints.txt").write_text("\n".join(bounds) + "\n")
+        path.write_text(
+            "\n".join([*lines, *(["-c ../constraints.txt"] if bounds else [])]) + "\n", "utf-8"
+        )
+    (folder / "constraints.txt").write_text("\n".join(bounds) + "\n", "utf-8")
     pinned: dict[str, str] = {}
     existing = ws.locks / image_id / "requirements.txt"
     if existing.exists():

@@ -105,7 +105,11 @@ class Index:
     @cached_property
     def _settings(self) -> tuple[str, str | None]:
         done = subprocess.run(
-            [sys.executable, "-c", _ASK_PIP], check=False, capture_output=True, text=True
+            [sys.executable, "-X", "utf8", "-c", _ASK_PIP],
+            check=False,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
         )
         url, cert = json.loads(done.stdout) if done.returncode == 0 else (None, None)
         url = self._url or self._config.index_url or url

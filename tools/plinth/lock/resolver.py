@@ -96,7 +96,7 @@ class Resolver:
 
     def _environment(self, progress: Progress) -> Path:
         python = self.python
-        key = Digest.of(_PINS.read_bytes() + str(python).encode()).hex[:16]
+        key = Digest.of(_PINS.read_bytes() + os.fsencode(python)).hex[:16]
         folder = self._tools / f"pip-tools-{PIP_TOOLS}-{key}"
         ready = folder / "ready"
         if not ready.exists():
@@ -116,7 +116,12 @@ class Resolver:
 
     def _run(self, command: list[str]) -> None:
         done = subprocess.run(
-            command, check=False, capture_output=True, text=True, env=_clean_environment()
+            command,
+            check=False,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            env=_clean_environment(),
         )
         if done.returncode:
             raise LockError(
@@ -137,7 +142,8 @@ def _run(python: Path, jobs: Sequence[Job]) -> list[str | None]:
         input=json.dumps(requests),
         check=False,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         env=_clean_environment(),
     )
     try:

@@ -83,7 +83,7 @@ def unpack(path: Path, filename: str, folder: Path, *, taken: Collection[str] = 
     names: set[str] = set()
     total = 0
     try:
-        with tarfile.open(path, "r:gz") as tar:
+        with tarfile.open(path, "r:gz", encoding="utf-8") as tar:
             for number, member in enumerate(tar):
                 total += member.size
                 if number > _MAX_ENTRIES or total > _MAX_BYTES:
@@ -159,7 +159,7 @@ def _member(path: Path, filename: str, name: str) -> bytes | None:
                         with archive.open(info) as inner:
                             return inner.read(_MAX)
             return None
-        with tarfile.open(path) as tar:
+        with tarfile.open(path, encoding="utf-8") as tar:
             for member in tar:
                 if member.isfile() and member.name.removeprefix("./").split("/")[1:] == [name]:
                     stream = tar.extractfile(member)

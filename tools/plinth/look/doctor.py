@@ -194,7 +194,12 @@ def _sandbox() -> Iterator[Finding]:
     # Mounts what every sandbox of ours mounts.
     command = [bwrap, "--unshare-all", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev"]
     done = subprocess.run(
-        [*command, "true"], check=False, capture_output=True, text=True, timeout=30
+        [*command, "true"],
+        check=False,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        timeout=30,
     )
     if done.returncode:
         said = done.stderr.strip() or f"exit code {done.returncode}"

@@ -125,7 +125,7 @@ class TarFiles:
         try:
             with _Headers(path) as stream:
                 _refuse_compressed(stream, self.where)
-                with tarfile.open(fileobj=stream, mode="r:") as tar:
+                with tarfile.open(fileobj=stream, mode="r:", encoding="utf-8") as tar:
                     for member in tar:
                         self._add(member, length)
         except RecursionError:
