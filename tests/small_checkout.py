@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tomli_w
+from packaging.utils import canonicalize_name
 
 from debs import Package
 from helpers import make_wheel
@@ -120,7 +121,7 @@ class SmallCheckout:
 def _locked(path: Path) -> LockedPackage:
     name, version = path.name.split("-")[:2]
     file = LockedFile(path.name, Digest.of_file(path), "1970-01-01T00:00:00+00:00")
-    return LockedPackage(name, version, file, is_sdist=False, direct=True)
+    return LockedPackage(canonicalize_name(name), version, file, is_sdist=False, direct=True)
 
 
 def interpreter() -> list[TreeFile]:

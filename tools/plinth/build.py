@@ -12,7 +12,7 @@ from plinth.accelerator.layers import accelerator_layers, linker_layer
 from plinth.accelerator.lock import choose
 from plinth.base.build import choose_base, ensure_base
 from plinth.base.model import Base
-from plinth.closed import ensure_closed
+from plinth.closed import ensure_closed, ensure_met
 from plinth.config import Config
 from plinth.elf.closure import Rules
 from plinth.lazy import lazily
@@ -29,7 +29,7 @@ from plinth.run import known, lacking
 from plinth.session import session
 from plinth.spec.accelerator import CPU
 from plinth.spec.base import BaseSpec, DebianRootfs, SdistBuild, load_base
-from plinth.spec.image import ESTARGZ, ImageSpec, load_image
+from plinth.spec.image import ESTARGZ, ImageSpec, load_image, load_target
 from plinth.wheel.admit import admit
 from plinth.wheel.layer import WheelFile, grouped, layer_action, wheel_layer
 from plinth.wheel.sdist import build_wheel
@@ -104,7 +104,9 @@ def _built(
         above += accelerator_layers(ws, extra, extra_lock, config=config, progress=progress)
     # The linker's configuration comes on top of all.
     room = MAX_LAYERS - len(layers) - len(above) - 1
-    layers += _wheel_layers(ws, grouped([*wheels], room), built_base, wheels, fetch)
+    above_base = _wheel_layers(ws, grouped([*wheels], room), built_base, wheels, fetch)
+    ensure_met(spec, load_target(ws.bases, spec.base), packages, above_base)
+    layers += above_base
     # Last, so that images with and without them share all that is below.
     layers += above
     rules = Rules(spec.dlopen, frozenset(spec.host))

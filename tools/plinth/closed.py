@@ -1,4 +1,5 @@
-"""The gate every image passes before it is named: its ELF closure, checked once for its layers."""
+"""The gates every image passes before it is named: what its Python packages require, its ELF
+closure."""
 
 from __future__ import annotations
 
@@ -6,14 +7,38 @@ from collections.abc import Sequence
 
 from plinth.actions import Action
 from plinth.elf.closure import Finding, Rules, check
-from plinth.errors import ClosureError
+from plinth.errors import ClosureError, LockError
+from plinth.lock.pylock import LockedPackage
+from plinth.lock.requires import asked_by, unmet
 from plinth.oci.model import Layer
 from plinth.result import ActionResult
 from plinth.run import run
 from plinth.scans import scan, scan_inputs
+from plinth.spec.image import ImageSpec, Target
 from plinth.workspace import Workspace
 
 _SHOWN = 20
+
+
+def ensure_met(
+    spec: ImageSpec, target: Target, packages: Sequence[LockedPackage], layers: Sequence[Layer]
+) -> None:
+    """Check that the `packages` of an image, which are in `layers`, have what they require.
+
+    Raises:
+        LockError: naming every package that lacks something, and what.
+    """
+    versions = {package.name: package.version for package in packages}
+    requires = {name: texts for layer in layers for name, texts in layer.requires.items()}
+    problems = unmet(versions, requires, asked_by(spec, target), target.python)
+    if problems:
+        raise LockError(
+            "the lock does not meet every requirement of its packages",
+            where=f"locks/{spec.id}/pylock.toml",
+            expected=f"every requirement met on Python {target.python}",
+            found="\n".join(problems),
+            remedy=f"delete locks/{spec.id}/pylock.toml and lock again: doit lock:{spec.id}",
+        )
 
 
 def ensure_closed(

@@ -41,6 +41,7 @@ FILES = (
     "wheel/archive.py",
     "wheel/bytecode.py",
     "wheel/install.py",
+    "wheel/metadata.py",
     "wheel/record.py",
     "wheel/splice.py",
 )

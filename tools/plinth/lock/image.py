@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -20,15 +20,17 @@ from plinth.lock.compiled import pins
 from plinth.lock.index import Index
 from plinth.lock.inputs import checksum, inputs_of
 from plinth.lock.packages import lock_packages
-from plinth.lock.pylock import ImageLock, LockedPackage, dump
+from plinth.lock.pylock import ImageLock, LockedFile, LockedPackage, dump
 from plinth.lock.request import Request, Work, chosen, compile_requests
+from plinth.lock.requires import asked_by, unmet
 from plinth.lock.resolver import Resolver
 from plinth.lock.sdists import Sdists
 from plinth.lock.server import LoopbackIndex
-from plinth.lock.target import fits
+from plinth.lock.target import Candidate, fits
 from plinth.report import Progress
 from plinth.spec.image import load_image, load_target
 from plinth.store import atomic_write
+from plinth.wheel.metadata import requires_dist
 from plinth.workspace import Workspace
 
 
@@ -72,30 +74,42 @@ def _lock_all(
     index = Index(config, ws.build / "cache" / "index", ws.cache)
     with contextlib.ExitStack() as stack:
         requests = [_prepare(ws, image_id, index, config, stack) for image_id in wanted]
-        tools = ws.build / "cache" / "tools"
-        resolver = Resolver(tools, requests[0].target.python, config, index)
-        sdists = Sdists(resolver, progress)
+        # What a package requires depends on the Python that resolves: each by its own.
+        groups: dict[str, list[Request]] = {}
         for request in requests:
-            request.index.prepare = partial(sdists.metadata, request)
-        progress(f"resolving {', '.join(wanted)}")
-        compile_requests(
-            resolver,
-            [
-                Work(r, r.folder, r.sources, f"doit lock:{r.spec.id}", tuple(upgrade))
-                for r in requests
-            ],
-            progress,
-        )
-        written = []
-        for request in requests:
-            text = (request.folder / "requirements.txt").read_text(encoding="utf-8")
-            lock = _lock(request, text, sdists)
-            if _write(ws.locks / request.spec.id, text, dump(lock)):
-                written.append(request.spec.id)
-                progress(f"locks/{request.spec.id}: {len(lock.packages)} packages")
-            else:
-                progress(f"locks/{request.spec.id}: unchanged")
+            groups.setdefault(request.target.python, []).append(request)
+        made: list[tuple[str, str, ImageLock]] = []
+        for python, group in groups.items():
+            resolver = Resolver(ws.build / "cache" / "tools", python, config, index)
+            made += _resolved(group, resolver, upgrade, progress)
+    written = []
+    for image_id, text, lock in made:
+        if _write(ws.locks / image_id, text, dump(lock)):
+            written.append(image_id)
+            progress(f"locks/{image_id}: {len(lock.packages)} packages")
+        else:
+            progress(f"locks/{image_id}: unchanged")
     return written
+
+
+def _resolved(
+    requests: Sequence[Request], resolver: Resolver, upgrade: Sequence[str], progress: Progress
+) -> list[tuple[str, str, ImageLock]]:
+    """The id, requirements.txt and lock of images of one Python, the one of `resolver`."""
+    sdists = Sdists(resolver, progress)
+    for request in requests:
+        request.index.prepare = partial(sdists.metadata, request)
+    progress(f"resolving {', '.join(request.spec.id for request in requests)}")
+    compile_requests(
+        resolver,
+        [Work(r, r.folder, r.sources, f"doit lock:{r.spec.id}", tuple(upgrade)) for r in requests],
+        progress,
+    )
+    found = []
+    for request in requests:
+        text = (request.folder / "requirements.txt").read_text(encoding="utf-8")
+        found.append((request.spec.id, text, _lock(request, text, sdists)))
+    return found
 
 
 def _is_fresh(ws: Workspace, image_id: str) -> bool:
@@ -161,14 +175,16 @@ def _lock(request: Request, text: str, sdists: Sdists) -> ImageLock:
             brought.setdefault(canonicalize_name(parent), []).append(pin.name)
     direct = {canonicalize_name(Requirement(r).name) for r in request.spec.requirements}
     base = {canonicalize_name(Requirement(r).name) for r in request.target.requirements}
+    files = {pin.name: chosen(request, pin) for pin in compiled}
+    _check_met(request, {pin.name: pin.version for pin in compiled}, files)
     packages = []
     for pin in compiled:
-        file, is_sdist = chosen(request, pin)
+        file, is_sdist = files[pin.name].file, files[pin.name].is_sdist
         packages.append(
             LockedPackage(
                 pin.name,
                 pin.version,
-                file,
+                LockedFile.of(file),
                 is_sdist,
                 pin.name in direct,
                 pin.name in base,
@@ -185,6 +201,30 @@ def _lock(request: Request, text: str, sdists: Sdists) -> ImageLock:
         checksum(inputs),
         Digest.of(text.encode()).hex,
     )
+
+
+def _check_met(
+    request: Request, versions: Mapping[str, str], files: Mapping[str, Candidate]
+) -> None:
+    """Refuse an answer of the resolver in which a package lacks what it requires.
+
+    Raises:
+        LockError: naming every package and what it requires.
+    """
+    requires = {
+        name: requires_dist(request.index.metadata(candidate.file))
+        for name, candidate in files.items()
+    }
+    python = request.target.python
+    problems = unmet(versions, requires, asked_by(request.spec, request.target), python)
+    if problems:
+        raise LockError(
+            "the resolver's answer does not meet every requirement",
+            where=f"images/{request.spec.id}.toml",
+            expected=f"every requirement met on Python {python}",
+            found="\n".join(problems),
+            remedy="bound the versions with [[python.constraints]], with the reason",
+        )
 
 
 def _write(folder: Path, requirements: str, pylock: str) -> bool:

@@ -12,9 +12,9 @@ from packaging.version import Version
 
 from plinth.errors import LockError
 from plinth.lock.compiled import Pin
-from plinth.lock.pylock import LockedFile
 from plinth.lock.resolver import Job, Resolver
 from plinth.lock.server import LoopbackIndex
+from plinth.lock.target import Candidate
 from plinth.report import Progress
 from plinth.spec.image import ImageSpec, Target
 
@@ -90,8 +90,8 @@ def _readable(failure: str, request: Request) -> str:
     )
 
 
-def chosen(request: Request, pin: Pin) -> tuple[LockedFile, bool]:
-    """The best file of a pinned version for the target, and whether it is an sdist.
+def chosen(request: Request, pin: Pin) -> Candidate:
+    """The best file of a pinned version for the target.
 
     Raises:
         LockError: there is none.
@@ -109,5 +109,4 @@ def chosen(request: Request, pin: Pin) -> tuple[LockedFile, bool]:
             f"{request.target.glibc[0]}.{request.target.glibc[1]}, or an sdist",
             remedy="bound the version with [[python.constraints]]",
         )
-    best = min(found, key=lambda candidate: (candidate.rank, candidate.file.name))
-    return LockedFile.of(best.file), best.is_sdist
+    return min(found, key=lambda candidate: (candidate.rank, candidate.file.name))

@@ -11,7 +11,7 @@ from plinth.errors import LockError
 from plinth.lock.compiled import pins
 from plinth.lock.index import IndexFile
 from plinth.lock.prepared import prepared_metadata
-from plinth.lock.pylock import LockedPackage
+from plinth.lock.pylock import LockedFile, LockedPackage
 from plinth.lock.request import Request, Work, chosen, compile_requests
 from plinth.lock.resolver import Resolver
 from plinth.lock.sdist import build_requirements
@@ -65,7 +65,7 @@ class Sdists:
                 ) from None
             raise
         needed = [
-            LockedPackage(pin.name, pin.version, chosen(request, pin)[0], False)
+            LockedPackage(pin.name, pin.version, LockedFile.of(chosen(request, pin).file), False)
             for pin in pins((folder / "requirements.txt").read_text(encoding="utf-8"))
         ]
         return tuple(sorted(needed, key=lambda package: package.name))

@@ -196,11 +196,18 @@ class LoopbackIndex:
         file = self._by_digest.get(digest)
         if file is None:
             return None
-        if name.endswith(".metadata"):
-            return self._index.metadata(file) if file.metadata else self._extracted(file)
-        return self.download(file).read_bytes()
+        return (
+            self.metadata(file) if name.endswith(".metadata") else self.download(file).read_bytes()
+        )
 
-    def _extracted(self, file: IndexFile) -> bytes:
+    def metadata(self, file: IndexFile) -> bytes:
+        """The core metadata of a file of the configured index.
+
+        Raises:
+            PlinthError: it cannot be had: not fetched, or a wheel or sdist that is malformed.
+        """
+        if file.metadata:
+            return self._index.metadata(file)
         if not file.name.endswith(".whl"):
             return self.prepare(file)
         with WheelArchive(self.download(file), file.name) as wheel:

@@ -67,7 +67,10 @@ def marker_environment(version: str) -> dict[str, str]:
         "os_name": "posix",
         "platform_machine": "x86_64",
         "platform_python_implementation": "CPython",
+        # Of the kernel it will run on.
+        "platform_release": "",
         "platform_system": "Linux",
+        "platform_version": "",
         "python_full_version": version,
         "python_version": version.rpartition(".")[0],
         "sys_platform": "linux",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from plinth.digest import Digest, Json
@@ -46,7 +46,8 @@ class Layer:
     `name` what a person calls it, `built` whether this run made it, `uncompressed` the tar's
     length in bytes, `scan` what its writer saw of shared objects, if it just wrote it, and
     `scanned` the blob that keeps it; `toc` is the SHA-256 (hex) of its table of contents, empty
-    where it has none.
+    where it has none. `requires` is what the Python distributions in it require, by normalized
+    name, where its step tells.
     """
 
     name: str
@@ -57,12 +58,15 @@ class Layer:
     scan: LayerScan | None = field(default=None, compare=False, repr=False)
     scanned: Digest | None = field(default=None, compare=False)
     toc: str = ""
+    requires: Mapping[str, Sequence[str]] = field(default_factory=dict, compare=False)
 
     def result(self) -> ActionResult:
         """The layer as an action's result."""
         info: dict[str, Json] = {"diff_id": self.diff_id, "uncompressed": self.uncompressed}
         if self.toc:
             info["toc"] = self.toc
+        if self.requires:
+            info["requires"] = {name: list(texts) for name, texts in self.requires.items()}
         return ActionResult({"layer": self.digest}, info)
 
     @classmethod
@@ -76,6 +80,7 @@ class Layer:
             built=not hit,
             scanned=result.outputs.get("scan"),
             toc=str(result.info.get("toc", "")),
+            requires=_texts(result.info.get("requires")),
         )
 
     @property
@@ -87,3 +92,9 @@ class Layer:
             noted[TOC_DIGEST] = f"sha256:{self.toc}"
             noted[UNCOMPRESSED_SIZE] = str(self.uncompressed)
         return Descriptor(LAYER_GZIP, self.digest, noted)
+
+
+def _texts(value: Json) -> dict[str, list[str]]:
+    """Lists of texts by name; empty where `value` is no such thing."""
+    found = value.items() if isinstance(value, dict) else ()
+    return {name: [str(text) for text in texts] for name, texts in found if isinstance(texts, list)}

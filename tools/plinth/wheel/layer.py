@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from packaging.utils import canonicalize_name
+
 from plinth.actions import Action
 from plinth.base.model import Base
 from plinth.digest import Digest
 from plinth.layer import gzip
 from plinth.oci.model import Layer
+from plinth.result import ActionResult
 from plinth.run import run
 from plinth.workspace import Workspace
 
@@ -66,8 +69,20 @@ def wheel_layer(
         WheelError: a wheel cannot be installed.
         LayoutError: two wheels hold the same file.
     """
-    result, hit = run(ws, layer_action(wheels, base), prepare=fetch)
+    result, hit = run(
+        ws,
+        layer_action(wheels, base),
+        prepare=fetch,
+        sound=lambda found: _tells_requires(found, wheels),
+    )
     return Layer.of(title(wheels), result, hit=hit)
+
+
+def _tells_requires(result: ActionResult, wheels: Sequence[WheelFile]) -> bool:
+    """Whether `result`, somebody else's, has what each of `wheels` requires."""
+    found = result.info.get("requires")
+    names = {canonicalize_name(wheel.name) for wheel in wheels}
+    return isinstance(found, dict) and found.keys() == names
 
 
 def grouped(wheels: Sequence[WheelFile], room: int) -> list[tuple[WheelFile, ...]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from plinth.base.model import PREFIX
@@ -17,6 +17,7 @@ from plinth.store import BlobStore
 from plinth.wheel.archive import STORED, WheelArchive
 from plinth.wheel.bytecode import Compiler
 from plinth.wheel.install import Installation, Placed, bytecode_path, plan
+from plinth.wheel.metadata import requires_dist
 
 # Above this a wheel's two hashes get threads of their own (bytes).
 _THREADED = 4 << 20
@@ -40,12 +41,15 @@ def splice(
         LayoutError: two wheels hold the same file.
     """
     total = sum(wheel.path.stat().st_size for wheel in wheels)
+    requires = {}
     with LayerWriter(store, threads=total >= _THREADED) as writer:
         folders: set[str] = set()
         for wheel in wheels:
             with WheelArchive(wheel.path, wheel.filename) as archive:
                 _write(archive, writer, folders, version, compiler)
-        return writer.commit(wheels[0].filename)
+                metadata = archive.find(f"{archive.dist_info}/METADATA")
+                requires[archive.name] = requires_dist(archive.read(metadata))
+        return replace(writer.commit(wheels[0].filename), requires=requires)
 
 
 def _write(
