@@ -85,11 +85,12 @@ def test_the_best_of_the_files_that_were_hashed() -> None:
     digests = {name: Digest.of(name.encode()).hex for name in names}
     found = request(*names)
     pin = Pin("demo", "1.0", set(digests.values()), [])
-    assert chosen(found, pin)[0].name == names[1]
+    assert chosen(found, pin).file.name == names[1]
     pin = Pin("demo", "1.0", {digests[names[0]], digests[names[2]]}, [])
-    assert (chosen(found, pin)[0].name, chosen(found, pin)[1]) == (names[0], False)
+    best = chosen(found, pin)
+    assert (best.file.name, best.is_sdist) == (names[0], False)
     pin = Pin("demo", "1.0", {digests[names[3]]}, [])
-    assert chosen(found, pin)[1] is True
+    assert chosen(found, pin).is_sdist is True
     with pytest.raises(LockError, match=r"demo 1\.5 has no file the target can use"):
         chosen(found, Pin("demo", "1.5", set(digests.values()), []))
 
