@@ -50,7 +50,8 @@ def _names_are_utf8() -> bool:
 def _terminal(encoding: str) -> str:
     """The encoding of output: what the locale says, although file names are UTF-8; `encoding`
     where the environment names one, or the locale's is ASCII, as it is where nobody chose any."""
-    if not sys.flags.utf8_mode or {"PYTHONUTF8", "PYTHONIOENCODING"} & os.environ.keys():
+    chosen = os.environ.get("PYTHONUTF8") == "1" or "PYTHONIOENCODING" in os.environ
+    if chosen or not sys.flags.utf8_mode:
         return encoding
     named = locale.nl_langinfo(locale.CODESET)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -111,3 +112,15 @@ def test_a_session_of_a_build_checks_the_encoding(
         session(ws, Config(), jobs=1, progress=print),
     ):
         raise AssertionError
+
+
+def test_output_keeps_the_encoding_of_the_terminal(tmp_path: Path) -> None:
+    if shutil.which("localedef") is None or not Path("/usr/share/i18n/charmaps").is_dir():
+        pytest.skip("localedef and its charmaps are not installed (package locales)")
+    name = "de_DE.ISO-8859-1"
+    made = ["localedef", "-c", "-i", "de_DE", "-f", "ISO-8859-1", str(tmp_path / name)]
+    subprocess.run(made, check=False, capture_output=True)
+    code = "from plinth import utf8\nutf8.start()\nprint('\\u00fc \\u2026')"
+    environment = {"LC_ALL": name, "LOCPATH": str(tmp_path)}
+    assert run(code, **environment).stdout == b"\xfc \\u2026\n"
+    assert run(code, PYTHONUTF8="1", **environment).stdout == "ü …\n".encode()

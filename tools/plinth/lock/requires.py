@@ -90,7 +90,7 @@ def _counts(marker: Marker | None, extra: str, python: str) -> bool:
     try:
         return all(marker.evaluate({**marker_environment(end), "extra": extra}) for end in ends)
     except (UndefinedComparison, UndefinedEnvironmentName, InvalidVersion):
-        # Of the machine it will run on, such as its kernel's release: nobody knows.
+        # About the machine the image will run on, such as its kernel's release: not known here.
         return False
 
 

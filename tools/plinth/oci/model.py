@@ -47,7 +47,7 @@ class Layer:
     length in bytes, `scan` what its writer saw of shared objects, if it just wrote it, and
     `scanned` the blob that keeps it; `toc` is the SHA-256 (hex) of its table of contents, empty
     where it has none. `requires` is what the Python distributions in it require, by normalized
-    name, where its step tells.
+    name, where its step recorded it.
     """
 
     name: str

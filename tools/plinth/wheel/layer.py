@@ -73,13 +73,13 @@ def wheel_layer(
         ws,
         layer_action(wheels, base),
         prepare=fetch,
-        sound=lambda found: _tells_requires(found, wheels),
+        sound=lambda found: _has_requires(found, wheels),
     )
     return Layer.of(title(wheels), result, hit=hit)
 
 
-def _tells_requires(result: ActionResult, wheels: Sequence[WheelFile]) -> bool:
-    """Whether `result`, somebody else's, has what each of `wheels` requires."""
+def _has_requires(result: ActionResult, wheels: Sequence[WheelFile]) -> bool:
+    """Whether `result`, which a cache may have made up, lists what each of `wheels` requires."""
     found = result.info.get("requires")
     names = {canonicalize_name(wheel.name) for wheel in wheels}
     return isinstance(found, dict) and found.keys() == names
