@@ -1,11 +1,14 @@
-"""Makes `tests/` importable, so that suites can share helpers; says what may run side by side."""
+"""Makes `tests/` importable, so that suites can share helpers; says what may run side by side;
+switches off public places, so that nothing here asks a host outside."""
 
 from __future__ import annotations
 
 import functools
+import os
+import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -16,6 +19,21 @@ if TYPE_CHECKING:
 
 TESTS = Path(__file__).parent
 sys.path.insert(0, str(TESTS))
+
+# Whatever settings a test writes. Many tests give a process an environment of their own making, so
+# each process gets this, too, unless the test says otherwise.
+CLOSED = {"PLINTH_PUBLIC": "false"}
+os.environ.update(CLOSED)
+_begin = subprocess.Popen.__init__
+
+
+def _begin_closed(self: subprocess.Popen[Any], *args: Any, **kwargs: Any) -> None:
+    if kwargs.get("env") is not None:
+        kwargs["env"] = {**CLOSED, **kwargs["env"]}
+    _begin(self, *args, **kwargs)
+
+
+subprocess.Popen.__init__ = _begin_closed  # type: ignore[method-assign]
 
 # How fast a busy machine draws inputs is no property of what is tested.
 settings.register_profile("plinth", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -10,7 +10,9 @@ from pathlib import Path
 from plinth import contract
 from plinth.accelerator.layers import accelerator_layers, linker_layer
 from plinth.accelerator.lock import choose
-from plinth.base.build import choose_base, ensure_base
+from plinth.base.build import ensure_base
+from plinth.base.choose import choose_base
+from plinth.base.lock import write_local
 from plinth.base.model import Base
 from plinth.closed import ensure_closed, ensure_met
 from plinth.config import Config
@@ -79,10 +81,13 @@ def _built(
 ) -> Built:
     spec = load_image(ws.images, image_id)
     lock = stale.check(ws, image_id)
-    base_name, reason = choose_base(ws, spec.base, config=config, insist=base)
+    chosen = choose_base(ws, spec.base, config=config, insist=base)
+    base_name = chosen.name
     extra, extra_lock, missing = choose(ws, spec.accelerator, insist=accelerator)
-    for note in filter(None, (reason, missing)):
+    for note in filter(None, (chosen.note, missing)):
         progress(note)
+    if chosen.tree is not None:
+        write_local(ws, base_name, chosen.tree)
     for store in (ws.layout, ws.cache):
         store.prepare()
         store.sweep()

@@ -105,7 +105,10 @@ def is_built(ws: Workspace, image_id: str, base: str = "") -> bool:
     except OSError:
         return False
     name = _names(path, (state.st_ino, state.st_mtime_ns, state.st_size)).get(image_id)
-    return name is not None and (not base or f"-{base}-" in name)
+    # The name of a local base begins with that of its origin.
+    return name is not None and (
+        not base or (f"-{base}-" in name and f"-{base}-local-" not in name)
+    )
 
 
 @lru_cache(maxsize=1)

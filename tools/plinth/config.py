@@ -1,7 +1,9 @@
 """Settings of this machine: where indexes, mirrors, registries and interpreters are.
 
 Nothing here may change a byte of an output: settings say where verified bytes are looked for.
-Read from `$PLINTH_CONFIG`, else `~/.config/plinth/config.toml`; absent means all defaults.
+Read from `$PLINTH_CONFIG`, else `~/.config/plinth/config.toml`; absent means all defaults. Public
+places (`PUBLIC_REGISTRIES`, `PUBLIC_FILES`) are defaults, too: a user's own key replaces one, and
+`public = false`, or `PLINTH_PUBLIC=false` in the environment, switches all of them off.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import tomli
@@ -32,14 +35,25 @@ _KEYS = {
     "publish": str,
     "tls": dict,
     "remote": dict,
+    "public": bool,
 }
 _URLS = ("index-url", "apt", "registries", "indexes")
 _TLS_KEYS = {"ca", "cert", "key"}
 
+PUBLIC_REGISTRIES: Mapping[str, str] = {"default": "https://registry-1.docker.io"}
+"""Registries known to everybody, in force unless switched off: Docker Hub."""
+
+PUBLIC_FILES: Mapping[str, str] = {
+    "python-build-standalone": (
+        "https://github.com/astral-sh/python-build-standalone/releases/download"
+    )
+}
+"""Places of releases known to everybody, likewise."""
+
 
 @dataclass(frozen=True)
 class Config:
-    """One machine's settings.
+    """One machine's settings. Public places are added by `load`, not by this class.
 
     index_url: the Python package index (PEP 503/691); empty means pip's own setting.
     python: target interpreters by version, `{"3.7": "/path/to/python3.7"}`.
@@ -88,15 +102,21 @@ def load(environment: Mapping[str, str] = os.environ) -> Config:
     """The settings in force.
 
     Raises:
-        ProblemsError: the settings file is not TOML or has unknown or mistyped keys.
+        ProblemsError: the settings file is not TOML or has unknown or mistyped keys, or
+            `PLINTH_PUBLIC` is neither true nor false.
     """
+    public = environment.get("PLINTH_PUBLIC") or "true"
+    if public not in ("true", "false"):
+        problem = Problem("PLINTH_PUBLIC", f"expected true or false, found {public!r}")
+        raise ProblemsError("environment", [problem])
     named = environment.get("PLINTH_CONFIG")
     home = environment.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
     path = Path(named) if named else Path(home) / "plinth" / "config.toml"
+    document: dict[str, Any] = {}
     try:
         document = tomli.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return Config()
+        pass
     except (tomli.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise ProblemsError(str(path), [Problem("", str(error))]) from None
     problems = []
@@ -127,12 +147,14 @@ def load(environment: Mapping[str, str] = os.environ) -> Config:
             problems += [Problem(at, f"not a URL: {text}") for at, text in _no_urls(key, value)]
     if problems:
         raise ProblemsError(str(path), problems)
+    with_public = public == "true" and document.get("public", True)
     return Config(
         index_url=document.get("index-url", ""),
         python=document.get("python", {}),
         apt=document.get("apt", {}),
-        registries=document.get("registries", {}),
-        files=document.get("files", {}),
+        registries=(dict(PUBLIC_REGISTRIES) if with_public else {})
+        | document.get("registries", {}),
+        files=(dict(PUBLIC_FILES) if with_public else {}) | document.get("files", {}),
         keyrings=document.get("keyrings", {}),
         indexes=document.get("indexes", {}),
         trust=document.get("trust", ""),

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from plinth.accelerator.lock import choose
-from plinth.base.build import choose_base, planned_base
-from plinth.base.lock import LockedDeb
+from plinth.base.build import planned_base
+from plinth.base.choose import choose_base
+from plinth.base.lock import LockedDeb, read_local
 from plinth.base.model import Base
 from plinth.build import layer_order
 from plinth.config import Config
@@ -142,25 +143,27 @@ def explain_image(
     ws: Workspace, image_id: str, *, config: Config, base: str = "", accelerator: str = ""
 ) -> Explanation:
     """Inputs changed, packages changed, layers to build, bytes that a push to where plinth pushed
-    before would send. Builds nothing and asks nobody.
+    before would send. Builds nothing; asks only whether the base is available, as a build does.
 
     Raises:
         PlinthError: as a build would: the lock is stale, a specification is invalid.
     """
     spec = load_image(ws.images, image_id)
     lock = stale.check(ws, image_id)
-    base_name, reason = choose_base(ws, spec.base, config=config, insist=base)
+    chosen = choose_base(ws, spec.base, config=config, insist=base)
+    base_name = chosen.name
     extra, extra_lock, missing_set = choose(ws, spec.accelerator, insist=accelerator)
     record = read_record(ws, image_id)
     packages = {package.name: package.version for package in lock.packages}
     found = Explanation(
         image_id,
         base_name,
-        tuple(filter(None, (reason, missing_set))),
+        tuple(filter(None, (chosen.note, missing_set))),
         _changed(ws, image_id, base_name, extra.name if extra else "", record),
         tuple(_package_changes(record.packages, packages)) if record else (),
     )
-    known_base = planned_base(ws, base_name)
+    is_new = chosen.tree is not None and read_local(ws, base_name) != chosen.tree
+    known_base = None if is_new else planned_base(ws, base_name)
     if known_base is None:
         return replace(found, base_to_build=True)
     wheels = extra_lock.wheels if extra_lock else ()

@@ -60,6 +60,15 @@ def retried(ask: Callable[[], T], what: str, *, place: str, remedy: str) -> T:
     raise AssertionError  # the loop returns or raises
 
 
+def shown(url: str) -> str:
+    """`url` without the user and password that may be in it."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "an invalid URL"
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
 def resolved(base: str, url: str, what: str) -> str:
     """`url`, that an answer from `base` names, as an absolute one (RFC 3986, 5.2); `what` was
     asked for.

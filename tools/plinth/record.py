@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from plinth.base.lock import lock_files
 from plinth.digest import Digest, Json, canonical_json
 from plinth.lock.pylock import ImageLock
 from plinth.oci.image import Image
+from plinth.spec.base import origin
 from plinth.store import atomic_write
 from plinth.workspace import Workspace
 
@@ -48,21 +50,20 @@ class Record:
 
 
 def inputs_of(ws: Workspace, image_id: str, base: str, accelerator: str = "") -> dict[str, str]:
-    """Digests of the files that decide the image, by path relative to the checkout."""
+    """Digests of the files that decide the image, by path relative to the checkout; see
+    `plinth.base.lock.lock_files` for those of bases."""
     parts = [base, accelerator] if accelerator else [base]
     files = [
         ws.images / f"{image_id}.toml",
         ws.locks / image_id / "pylock.toml",
         ws.locks / image_id / "os.toml",
-        *(ws.bases / f"{name}.toml" for name in parts),
-        *(ws.locks / "base" / f"{name}.toml" for name in parts),
+        *(ws.bases / f"{origin(name)}.toml" for name in parts),
         *sorted(path for path in (ws.bases / "rootfs").rglob("*") if path.is_file()),
     ]
-    return {
-        path.relative_to(ws.root).as_posix(): Digest.of_file(path).hex
-        for path in files
-        if path.exists()
-    }
+    named = {path.relative_to(ws.root).as_posix(): path for path in files}
+    for name in parts:
+        named |= lock_files(ws, name)
+    return {name: Digest.of_file(path).hex for name, path in named.items() if path.exists()}
 
 
 def _path(ws: Workspace, image_id: str) -> Path:

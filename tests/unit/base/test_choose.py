@@ -1,9 +1,10 @@
-"""Which base is built on: the one asked for, its fallback with the reason, or another by will."""
+"""Which base is built on: the one asked for, its fallback, either with this machine's interpreter,
+or another by will; and what is said where none can be."""
 
 from __future__ import annotations
 
-import json
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,14 +12,20 @@ import pytest
 import tomli_w
 
 from debs import Handler, Server, serving
-from plinth.base.build import choose_base
+from plinth.base.choose import Choice, choose_base
+from plinth.base.interpreter import find_tree
+from plinth.base.lock import read_lock, write_local
+from plinth.base.python_tree import read_tree
+from plinth.base.stored_tree import keep_tree
 from plinth.config import Config
 from plinth.digest import Digest
-from plinth.errors import SpecError
+from plinth.errors import InterpreterError, LockError, SpecError
+from plinth.spec.base import load_base
 from plinth.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[3]
-WANTED, FALLBACK = "canonical", "embedded"
+WANTED, FALLBACK = "canonical", "debian12-py37"
+LOCAL = f"{FALLBACK}-local"
 ARCHIVE, LAYER = b"an archive", b"a layer"
 
 
@@ -55,19 +62,24 @@ CANONICAL: dict[str, object] = {
 
 
 class Answers(Handler):
-    """A registry that has the manifest and nothing else."""
+    """A registry that has the manifest, and a release host that has the archive."""
 
     def answer(self) -> None:
-        """Answer for the manifest."""
-        self.reply(200 if self.path.endswith(f"/manifests/{MANIFEST['digest']}") else 404)
+        """Answer for both."""
+        has = self.path.endswith((f"/manifests/{MANIFEST['digest']}", "/1/cpython.tar.zst"))
+        self.reply(200 if has else 404)
 
 
 @pytest.fixture
-def ws(tmp_path: Path) -> Workspace:
-    (tmp_path / "base").mkdir()
+def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """A checkout on a machine without any CPython 3.7."""
+    monkeypatch.setenv("PATH", str(tmp_path / "path"))
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "pyenv"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    for folder, name in (("base", FALLBACK), ("locks/base", FALLBACK)):
+        (tmp_path / folder).mkdir(parents=True)
+        shutil.copyfile(ROOT / folder / f"{name}.toml", tmp_path / folder / f"{name}.toml")
     (tmp_path / "base" / f"{WANTED}.toml").write_text(tomli_w.dumps(CANONICAL))
-    embedded = tmp_path / "base" / f"{FALLBACK}.toml"
-    shutil.copyfile(ROOT / "base" / "debian12-py37.toml", embedded)
     return Workspace(tmp_path, tmp_path / "build")
 
 
@@ -77,106 +89,187 @@ def server(tmp_path: Path) -> Iterator[Server]:
         yield running
 
 
-def configured(server: Server) -> Config:
-    return Config(registries={"default": server.url}, files={"builds": "/srv/mirror"})
+def reachable(server: Server) -> Config:
+    return Config(registries={"default": server.url}, files={"builds": server.url})
 
 
-def fallen_back(ws: Workspace, config: Config) -> str:
-    """The reason for the fallback."""
-    name, reason = choose_base(ws, WANTED, config=config)
-    assert name == FALLBACK
-    assert reason.startswith(f"note: the base {WANTED} cannot be had here: ")
-    assert f"building on {FALLBACK}, which is part of the image's name" in reason
-    assert f"base={WANTED} insists" in reason
-    return reason
+def installed(ws: Workspace, build: str = "one") -> Path:
+    """A `build` of CPython 3.7 on the machine, as far as can be seen from outside."""
+    path = ws.root / f"a-python-of-this-machine-{build}" / "bin" / "python3.7"
+    for folder in (path.parent, path.parents[1] / "include"):
+        folder.mkdir(parents=True)
+    (path.parents[1] / "include" / "pyconfig.h").write_text(build)
+    path.write_text(f"#!/bin/sh\nprintf '%s\\n' {path} 3.7 CPython {path.parents[1]}\n")
+    path.chmod(0o755)
+    return path
+
+
+def lock_to(ws: Workspace, tree: Digest) -> None:
+    """Lock the fallback to the interpreter `tree`."""
+    path = ws.locks / "base" / f"{FALLBACK}.toml"
+    old = read_lock(ws, load_base(ws.bases, FALLBACK)).tree
+    assert old is not None
+    text = path.read_text().replace(old.oci, tree.oci)
+    path.write_text(text.replace(f"size = {old.size}\n", f"size = {tree.size}\n", 1))
+    assert read_lock(ws, load_base(ws.bases, FALLBACK)).tree == tree
+
+
+def found_on(python: Path) -> tuple[Config, Digest]:
+    """Settings that name an interpreter, and its tree."""
+    config = Config(python={"3.7": str(python)})
+    return config, find_tree("3.7", config)[1]
 
 
 def test_what_is_reachable_is_taken_without_a_word(ws: Workspace, server: Server) -> None:
-    assert choose_base(ws, WANTED, config=configured(server)) == (WANTED, "")
+    assert choose_base(ws, WANTED, config=reachable(server)) == Choice(WANTED)
 
 
 def test_what_is_held_is_taken_without_any_place(ws: Workspace) -> None:
     ws.cache.put(ARCHIVE)
     ws.layout.put(LAYER)
-    assert choose_base(ws, WANTED, config=Config()) == (WANTED, "")
+    assert choose_base(ws, WANTED, config=Config()) == Choice(WANTED)
 
 
-def test_a_base_without_fallback_is_taken_whatever_can_be_had(ws: Workspace) -> None:
-    assert choose_base(ws, FALLBACK, config=Config()) == (FALLBACK, "")
-
-
-def test_an_interpreter_with_no_place_is_the_reason(ws: Workspace, server: Server) -> None:
-    reason = fallen_back(ws, Config(registries={"default": server.url}))
-    assert "cpython.tar.zst is not in the store, and no place is configured for it" in reason
-    assert '(settings: files."builds")' in reason
-    assert server.asked == []
-
-
-def test_a_rootfs_with_no_registry_is_the_reason(ws: Workspace) -> None:
-    reason = fallen_back(ws, Config(files={"builds": "/srv/mirror"}))
-    assert "library/test is not in the store, and no registry is configured" in reason
-    assert "(settings: registries.default)" in reason
-
-
-def test_a_registry_that_does_not_answer_is_the_reason(ws: Workspace, tmp_path: Path) -> None:
-    with serving(tmp_path) as server:
-        pass
-    reason = fallen_back(ws, configured(server))
-    assert "the configured registry does not answer for library/test" in reason
-
-
-def test_a_registry_is_asked_once_and_its_answer_is_remembered(
-    ws: Workspace, server: Server
+def test_the_fallback_is_taken_where_this_machine_has_the_locked_interpreter(
+    ws: Workspace,
 ) -> None:
-    for _ in range(3):
-        assert choose_base(ws, WANTED, config=configured(server)) == (WANTED, "")
-    assert len(server.asked) == 1
-    # Another process remembers as well.
-    again = Workspace(ws.root, ws.build)
-    assert choose_base(again, WANTED, config=configured(server)) == (WANTED, "")
-    assert len(server.asked) == 1
-
-
-def test_a_no_is_remembered_too(ws: Workspace, tmp_path: Path) -> None:
-    with serving(tmp_path) as server:
-        for _ in range(3):
-            fallen_back(ws, configured(server))
-    assert len(server.asked) == 1
-
-
-def test_answers_of_several_registries_are_remembered_side_by_side(
-    ws: Workspace, tmp_path: Path
-) -> None:
-    with serving(tmp_path, Answers) as one, serving(tmp_path) as other:
-        for _ in range(2):
-            assert choose_base(ws, WANTED, config=configured(one))[0] == WANTED
-            assert choose_base(ws, WANTED, config=configured(other))[0] == FALLBACK
-    assert len(one.asked) == len(other.asked) == 1
-
-
-@pytest.mark.parametrize("damage", ["", "{", "[]", "3", '{"x": 1}', "null", '"text"'])
-def test_a_damaged_memory_is_asked_anew(ws: Workspace, server: Server, damage: str) -> None:
-    path = ws.build / "cache" / "probe.json"
-    path.parent.mkdir(parents=True)
-    path.write_text(damage)
-    assert choose_base(ws, WANTED, config=configured(server)) == (WANTED, "")
-    assert True in json.loads(path.read_text()).values()
-
-
-@pytest.mark.parametrize("insist", [WANTED, FALLBACK])
-def test_insisting_asks_nobody(ws: Workspace, insist: str) -> None:
-    assert choose_base(ws, WANTED, config=Config(), insist=insist) == (insist, "")
-
-
-def test_a_base_the_lock_does_not_serve_cannot_be_insisted_on(ws: Workspace) -> None:
-    with pytest.raises(SpecError) as raised:
-        choose_base(ws, WANTED, config=Config(), insist="other")
-    assert str(raised.value) == (
-        "base/other.toml: 1 problem\n"
-        f"  base/other.toml: the lock serves {WANTED} or {FALLBACK}, not 'other'"
+    config, tree = found_on(installed(ws))
+    lock_to(ws, tree)
+    chosen = choose_base(ws, WANTED, config=config)
+    assert (chosen.name, chosen.tree) == (FALLBACK, None)
+    assert chosen.note == (
+        f"note: the base {WANTED} is not available here: no place is configured for "
+        'cpython.tar.zst (settings: files."builds")\n'
+        f"      building on {FALLBACK}, which is part of the image's name; base={WANTED} insists"
     )
-    with pytest.raises(SpecError, match=f"the lock serves {FALLBACK}, not 'other'"):
-        choose_base(ws, FALLBACK, config=Config(), insist="other")
+    assert choose_base(ws, FALLBACK, config=config) == Choice(FALLBACK)
+
+
+def test_the_fallback_is_taken_where_the_locked_interpreter_came_with_an_import(
+    ws: Workspace,
+) -> None:
+    python = installed(ws)
+    lock_to(ws, keep_tree(ws.cache, read_tree(python, "3.7")))
+    shutil.rmtree(python.parents[1])
+    # Another one of this machine does not come before it.
+    other = installed(ws, "another")
+    for config in (Config(), Config(python={"3.7": str(other)})):
+        assert choose_base(ws, FALLBACK, config=config) == Choice(FALLBACK)
+
+
+def test_another_build_of_the_interpreter_makes_a_local_base(ws: Workspace) -> None:
+    python = installed(ws)
+    config, tree = found_on(python)
+    chosen = choose_base(ws, WANTED, config=config)
+    assert (chosen.name, chosen.tree) == (LOCAL, tree)
+    first, second, third = chosen.note.splitlines()
+    assert first.startswith(f"note: the base {WANTED} is not available here: ")
+    assert second == (
+        f"note: the CPython 3.7 of this machine ({python}) is another build than the one the base "
+        f"{FALLBACK} is locked to"
+    )
+    assert third == (
+        f"      building on {LOCAL}, which is part of the image's name; "
+        f"base={WANTED} or base={FALLBACK} insists"
+    )
+
+
+def test_insisting_on_the_locked_interpreter_refuses_another_build_in_one_sentence(
+    ws: Workspace,
+) -> None:
+    config, tree = found_on(installed(ws))
+    with pytest.raises(InterpreterError) as raised:
+        choose_base(ws, WANTED, config=config, insist=FALLBACK)
+    assert raised.value.what.endswith(
+        f"is another build than the one the base {FALLBACK} is locked to"
+    )
+    assert raised.value.found == tree.oci
+    assert raised.value.remedy.startswith(f"leave out base=, which builds on {LOCAL}; ")
+
+
+def test_a_local_base_can_be_insisted_on_where_it_is_another(ws: Workspace) -> None:
+    config, tree = found_on(installed(ws))
+    assert choose_base(ws, WANTED, config=config, insist=LOCAL) == Choice(LOCAL, tree=tree)
+    lock_to(ws, tree)
+    with pytest.raises(InterpreterError) as raised:
+        choose_base(ws, WANTED, config=config, insist=LOCAL)
+    assert raised.value.remedy == f"build on that base: base={FALLBACK}"
+
+
+def test_a_local_base_of_a_provenance_has_the_interpreter_it_names_or_none(ws: Workspace) -> None:
+    python = installed(ws)
+    config, tree = found_on(python)
+    write_local(ws, LOCAL, tree)
+    noted = ws.build / "cache" / "local" / f"{LOCAL}.toml"
+    # As `plinth.attest.sources` lays it out.
+    noted.rename(ws.locks / "base" / noted.name)
+    assert choose_base(ws, WANTED, config=config, insist=LOCAL).tree == tree
+    other, _ = found_on(installed(ws, "another"))
+    with pytest.raises(InterpreterError) as raised:
+        choose_base(ws, WANTED, config=other, insist=LOCAL)
+    assert raised.value.expected == tree.oci
+    # What travels with an export of it does.
+    keep_tree(ws.cache, read_tree(python, "3.7"))
+    assert choose_base(ws, WANTED, config=other, insist=LOCAL).tree == tree
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        Config(),
+        Config(
+            registries={"default": "http://127.0.0.1:9"}, files={"builds": "http://127.0.0.1:9"}
+        ),
+    ],
+)
+def test_where_no_base_is_possible_the_remedies_are_said_the_easiest_first(
+    ws: Workspace, config: Config
+) -> None:
+    began = time.monotonic()
+    with pytest.raises(InterpreterError) as raised:
+        choose_base(ws, WANTED, config=config)
+    assert time.monotonic() - began < 3
+    error = raised.value
+    assert error.what == f"neither {WANTED} nor {FALLBACK} can be built on this machine"
+    first, second = error.found.splitlines()
+    if config.files:
+        assert first == f"{WANTED}: http://127.0.0.1:9: cannot be reached (Connection refused)"
+    else:
+        assert first.startswith(f"{WANTED}: no place is configured for cpython.tar.zst")
+    assert second.startswith(f"{FALLBACK}: there is no CPython 3.7 on this machine")
+    one, two, three = error.remedy.splitlines()
+    assert one.startswith("1. connect" if config.files else "1. name places in the settings")
+    assert 'registries.default and files."builds"' in one
+    assert "pyenv install 3.7" in two
+    assert "uv python install 3.7" in two
+    assert "plinth import" in three
+
+
+def test_a_base_that_is_not_locked_is_refused(ws: Workspace) -> None:
+    (ws.locks / "base" / f"{FALLBACK}.toml").unlink()
+    with pytest.raises(LockError, match=f"there is no lock for the base {FALLBACK}"):
+        choose_base(ws, WANTED, config=Config())
+
+
+def test_insisting_on_the_canonical_base_asks_nobody(ws: Workspace) -> None:
+    assert choose_base(ws, WANTED, config=Config(), insist=WANTED) == Choice(WANTED)
+
+
+@pytest.mark.parametrize("insist", ["other", f"{WANTED}-local"])
+def test_a_base_the_lock_does_not_serve_cannot_be_insisted_on(ws: Workspace, insist: str) -> None:
+    with pytest.raises(SpecError) as raised:
+        choose_base(ws, WANTED, config=Config(), insist=insist)
+    why = {
+        "other": f"base/other.toml: the lock serves {WANTED} or {FALLBACK}, not 'other'",
+        f"{WANTED}-local": "python.kind: it is pinned, so there is no base canonical-local",
+    }
+    assert why[insist] in str(raised.value)
+
+
+def test_no_specification_may_be_called_as_a_local_base_is(ws: Workspace) -> None:
+    shutil.copyfile(ws.bases / f"{FALLBACK}.toml", ws.bases / f"{LOCAL}.toml")
+    with pytest.raises(SpecError, match="names that end in -local"):
+        load_base(ws.bases, LOCAL)
 
 
 def test_an_unknown_base_is_refused_with_those_there_are(ws: Workspace) -> None:

@@ -31,9 +31,11 @@ def script(path: Path, text: str) -> Path:
 
 @pytest.fixture(autouse=True)
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine with an empty PATH and no pyenv."""
+    """A machine with an empty PATH, without pyenv and uv."""
     monkeypatch.setenv("PATH", str(tmp_path / "path"))
     monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "pyenv"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.delenv("UV_PYTHON_INSTALL_DIR", raising=False)
     return tmp_path
 
 
@@ -41,7 +43,7 @@ def refused(config: Config) -> InterpreterError:
     with pytest.raises(InterpreterError) as raised:
         find_python("3.7", config)
     assert raised.value.what == "there is no CPython 3.7 on this machine"
-    assert raised.value.expected == "python3.7 on PATH, in pyenv, or named in the settings"
+    assert raised.value.expected == "python3.7 on PATH, of pyenv or uv, or named in the settings"
     return raised.value
 
 
@@ -81,6 +83,23 @@ def test_pyenvs_newest_is_found_last(machine: Path) -> None:
     newest = machine / "pyenv" / "versions" / "3.7.16" / "bin" / "python3.7"
     assert find_python("3.7", Config()) == newest
     path = fake(machine / "path" / "python3.7", prefix=machine)
+    assert find_python("3.7", Config()) == path
+
+
+@pytest.mark.parametrize("folder", ["data/uv/python", "elsewhere"])
+def test_what_uv_installed_is_found(
+    machine: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    if folder == "elsewhere":
+        monkeypatch.setenv("UV_PYTHON_INSTALL_DIR", str(machine / folder))
+    for version in ("3.7.3", "3.7.9", "3.8.20"):
+        fake(machine / folder / f"cpython-{version}-linux-x86_64-gnu" / "bin" / "python3.7")
+    # uv's own link to the newest.
+    link = machine / folder / "cpython-3.7-linux-x86_64-gnu"
+    link.symlink_to("cpython-3.7.9-linux-x86_64-gnu")
+    newest = machine / folder / "cpython-3.7.9-linux-x86_64-gnu" / "bin" / "python3.7"
+    assert find_python("3.7", Config()) == newest
+    path = fake(machine / "pyenv" / "versions" / "3.7.1" / "bin" / "python3.7")
     assert find_python("3.7", Config()) == path
 
 
@@ -151,9 +170,8 @@ def test_what_does_not_answer_is_not_waited_for(
 def test_without_any_the_ways_to_get_one_are_said() -> None:
     error = refused(Config())
     assert error.found == "nothing called python3.7"
-    assert "pyenv install 3.7" in error.remedy
+    assert "pyenv install 3.7, or uv python install 3.7" in error.remedy
     assert 'set python."3.7" = "/path/to/python3.7" in the settings' in error.remedy
-    assert "docs/base.md" in error.remedy
 
 
 def test_the_machines_environment_does_not_reach_the_question(

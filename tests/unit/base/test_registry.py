@@ -194,20 +194,20 @@ def test_a_registry_that_cannot_be_reached_is_named_with_what_to_do(
 
 def test_the_probe_asks_for_the_manifest(server: Server) -> None:
     registry = Registry(server.url, REPOSITORY)
-    assert registry.has(pinned().manifest)
+    assert registry.unavailable(pinned().manifest) == ""
     assert server.asked == [f"HEAD /v2/{REPOSITORY}/manifests/{pinned().manifest.oci}"]
-    assert not registry.has(Digest.of(b"another"))
-    assert not Registry(server.url, "library/other").has(pinned().manifest)
+    assert registry.unavailable(Digest.of(b"another")) == "answered 404"
+    assert Registry(server.url, "library/other").unavailable(pinned().manifest) == "answered 404"
 
 
-def test_to_the_probe_a_challenge_is_an_answer(tmp_path: Path) -> None:
+def test_the_probe_gets_a_token_as_a_pull_does(tmp_path: Path) -> None:
     with serving(tmp_path, Guarded) as server:
-        assert Registry(server.url, REPOSITORY).has(pinned().manifest)
-    assert len(server.asked) == 1
+        assert Registry(server.url, REPOSITORY).unavailable(pinned().manifest) == ""
+    assert [line.split()[0] for line in server.asked] == ["HEAD", "GET", "HEAD"]
 
 
-@pytest.mark.parametrize(
-    "url", ["", "nonsense", "http://", "http://127.0.0.1:1", "ftp://127.0.0.1"]
-)
-def test_to_the_probe_what_does_not_answer_is_a_no(url: str) -> None:
-    assert not Registry(url, REPOSITORY).has(pinned().manifest)
+def test_to_the_probe_a_token_that_opens_nothing_is_a_no(tmp_path: Path) -> None:
+    with serving(tmp_path, NeverContent) as server:
+        assert Registry(server.url, REPOSITORY).unavailable(pinned().manifest) == "answered 401"
+    with serving(tmp_path, WantsCredentials) as server, pytest.raises(FetchError):
+        Registry(server.url, REPOSITORY).unavailable(pinned().manifest)

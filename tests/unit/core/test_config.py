@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from plinth.config import Config, load
+from plinth.config import PUBLIC_FILES, PUBLIC_REGISTRIES, Config, load
 from plinth.errors import ProblemsError
 
 WHOLE = """
@@ -45,13 +47,60 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("text", ["", "# nothing\n", "[apt]\n"])
+DEFAULTS = Config(registries=PUBLIC_REGISTRIES, files=PUBLIC_FILES)
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "[apt]\n", "public = true\n"])
 def test_nothing_said_means_all_defaults(tmp_path: Path, text: str) -> None:
-    assert load(put(tmp_path, text)) == Config()
+    assert load(put(tmp_path, text)) == DEFAULTS
 
 
 def test_no_file_means_all_defaults(tmp_path: Path) -> None:
-    assert load({"PLINTH_CONFIG": str(tmp_path / "gone.toml")}) == Config()
+    assert load({"PLINTH_CONFIG": str(tmp_path / "gone.toml")}) == DEFAULTS
+
+
+def test_public_places_are_docker_hub_and_the_releases_of_python_build_standalone() -> None:
+    assert DEFAULTS.registry_urls("default") == ("https://registry-1.docker.io",)
+    assert DEFAULTS.files["python-build-standalone"] == (
+        "https://github.com/astral-sh/python-build-standalone/releases/download"
+    )
+
+
+def test_a_users_own_key_replaces_one_public_place(tmp_path: Path) -> None:
+    text = "[registries]\ndefault = ['https://own.example']\n[files]\nwheels = '/srv'\n"
+    found = load(put(tmp_path, text))
+    assert found.registry_urls("default") == ("https://own.example",)
+    assert found.files == {**PUBLIC_FILES, "wheels": "/srv"}
+
+
+def test_public_places_are_switched_off_by_the_settings_or_the_environment(tmp_path: Path) -> None:
+    own = "[files]\nwheels = '/srv'\n"
+    off = Config(files={"wheels": "/srv"})
+    assert load(put(tmp_path, f"public = false\n{own}")) == off
+    assert load({**put(tmp_path, own), "PLINTH_PUBLIC": "false"}) == off
+    # The environment can only switch off: what a test suite sets is not undone by a file.
+    assert load({**put(tmp_path, f"public = true\n{own}"), "PLINTH_PUBLIC": "false"}) == off
+    assert load({**put(tmp_path, f"public = false\n{own}"), "PLINTH_PUBLIC": "true"}) == off
+
+
+def test_another_value_of_the_variable_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ProblemsError, match="PLINTH_PUBLIC: expected true or false, found 'no'"):
+        load({**put(tmp_path, ""), "PLINTH_PUBLIC": "no"})
+
+
+def test_no_test_asks_a_public_place(tmp_path: Path) -> None:
+    """Neither this process nor one whose environment a test made from nothing."""
+    assert (load().registries, load().files) == ({}, {})
+    program = "from plinth.config import load; c = load(); print(dict(c.registries), dict(c.files))"
+    for environment in ({}, put(tmp_path, "public = true")):
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            env={"HOME": str(tmp_path), **environment},
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        assert done.stdout == "{} {}\n"
 
 
 def test_the_file_is_looked_for_in_three_places(
@@ -79,7 +128,7 @@ def test_every_problem_is_reported_at_once_with_its_field(tmp_path: Path) -> Non
         "index-url: expected str, found 3",
         "apt: expected dict, found 'https://debian.example'",
         "index: unknown setting; known are index-url, python, apt, registries, files, keyrings, "
-        "indexes, trust, builder, policy, publish, tls, remote",
+        "indexes, trust, builder, policy, publish, tls, remote, public",
         "python.3.7: expected a string, found 7",
         "files.c: expected a string, found ['d']",
     ]

@@ -13,10 +13,11 @@ import pytest
 
 from plinth.cli import main
 from plinth.errors import PlinthError
+from plinth.http import shown
 from plinth.look import doctor
 from plinth.look.check import FAIL, OK, WARN, Finding, run
 from plinth.look.doctor import examine, exit_code
-from plinth.look.places import answers, shown
+from plinth.look.places import answers
 from plinth.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -156,7 +157,7 @@ def test_whatever_a_check_raises_is_a_finding() -> None:
 
 def test_addresses_are_shown_without_passwords() -> None:
     assert shown("https://user:secret@example.org/simple") == "https://example.org/simple"
-    assert shown("https://user:secret@[example.org/simple") == "an address that is none"
+    assert shown("https://user:secret@[example.org/simple") == "an invalid URL"
     told = answers(f"http://user:secret@127.0.0.1:{free_port()}/x")
     assert told
     assert "secret" not in told

@@ -9,8 +9,10 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from plinth.base.lock import lock_files
 from plinth.errors import PlinthError, Problem, ProblemsError
 from plinth.spec.accelerator import CPU
+from plinth.spec.base import origin
 from plinth.spec.image import load_image, load_target
 from plinth.workspace import Workspace
 
@@ -35,17 +37,13 @@ def source_files(
     if spec.extends:
         wanted |= {ws.images / f"{spec.extends}.toml", *_locks(ws, spec.extends)}
     wanted |= {ws.bases / f"{one.name}.toml" for one in load_target(ws.bases, spec.base).bases}
-    wanted.add(ws.locks / "base" / f"{base}.toml")
     if spec.accelerator != CPU:
         wanted.add(ws.bases / f"{spec.accelerator}.toml")
     if accelerator:
         wanted |= {ws.bases / f"{accelerator}.toml", ws.locks / "base" / f"{accelerator}.toml"}
     wanted |= {path for path in (ws.bases / "rootfs").rglob("*") if path.is_file()}
-    return {
-        path.relative_to(ws.root).as_posix(): path.read_bytes()
-        for path in sorted(wanted)
-        if path.exists()
-    }
+    named = {path.relative_to(ws.root).as_posix(): path for path in wanted} | lock_files(ws, base)
+    return {name: path.read_bytes() for name, path in sorted(named.items()) if path.exists()}
 
 
 def _locks(ws: Workspace, image_id: str) -> set[Path]:
@@ -84,4 +82,5 @@ def write_sources(files: Mapping[str, bytes], root: Path) -> Workspace:
 def accelerator_of(inputs: Mapping[str, str], base: str) -> str:
     """The accelerator set a build used, told by its record's `inputs` (by path); empty: none."""
     names = (path.removeprefix("locks/base/") for path in inputs if path.startswith("locks/base/"))
-    return next((n.removesuffix(".toml") for n in names if n != f"{base}.toml"), "")
+    stems = (name.removesuffix(".toml") for name in names)
+    return next((stem for stem in stems if origin(stem) != origin(base)), "")

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-
 from plinth.actions import Action
 from plinth.base.lock import BaseLock, read_lock
 from plinth.base.model import Base, Interpreter
+from plinth.base.probe import forget
 from plinth.base.python_source import archive_action, pack
 from plinth.config import Config
 from plinth.digest import Digest
-from plinth.errors import FetchError, InterpreterError, Problem, SpecError
+from plinth.errors import FetchError, InterpreterError
 from plinth.layer import gzip
 from plinth.oci.model import Layer
 from plinth.report import Progress, human_size
@@ -23,75 +21,9 @@ from plinth.spec.base import (
     ImageRootfs,
     StandalonePython,
     load_base,
+    origin,
 )
-from plinth.store import atomic_write
 from plinth.workspace import Workspace
-
-
-def choose_base(ws: Workspace, wanted: str, *, config: Config, insist: str = "") -> tuple[str, str]:
-    """The base to build on, and why it is not `wanted` (empty where it is).
-
-    `insist` names a base that is taken whatever can be had.
-
-    Raises:
-        SpecError: a base is invalid, or cannot stand for the wanted one.
-    """
-    spec = load_base(ws.bases, wanted)
-    if insist:
-        if insist not in (wanted, spec.fallback):
-            known = " or ".join(filter(None, (wanted, spec.fallback)))
-            problem = Problem("", f"the lock serves {known}, not {insist!r}")
-            raise SpecError(f"base/{insist}.toml", [problem])
-        return insist, ""
-    why = _unreachable(ws, spec, config) if spec.fallback else ""
-    if not why:
-        return wanted, ""
-    return spec.fallback, (
-        f"note: the base {wanted} cannot be had here: {why}\n"
-        f"      building on {spec.fallback}, which is part of the image's name; "
-        f"base={wanted} insists"
-    )
-
-
-def _unreachable(ws: Workspace, spec: BaseSpec, config: Config) -> str:
-    """Why the inputs of `spec` are neither in the store nor reachable; empty where they are."""
-    if isinstance(spec.python, StandalonePython) and not (
-        ws.cache.has(spec.python.digest) or config.files.get(spec.python.release)
-    ):
-        return (
-            f"{spec.python.asset} is not in the store, and no place is configured for it "
-            f'(settings: files."{spec.python.release}")'
-        )
-    if isinstance(spec.rootfs, ImageRootfs) and not ws.layout.has(spec.rootfs.layer):
-        urls = config.registry_urls(spec.rootfs.registry)
-        if not urls:
-            return (
-                f"{spec.rootfs.repository} is not in the store, and no registry is configured "
-                f"(settings: registries.{spec.rootfs.registry})"
-            )
-        if not _answers(ws, spec.rootfs, urls):
-            return f"the configured registry does not answer for {spec.rootfs.repository}"
-    return ""
-
-
-def _answers(ws: Workspace, rootfs: ImageRootfs, urls: Sequence[str]) -> bool:
-    """Whether a registry has the base: asked once, then remembered for this workspace."""
-    path = ws.build / "cache" / "probe.json"
-    key = Digest.of(f"{' '.join(urls)} {rootfs.manifest.oci}".encode()).hex
-    try:
-        known = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        known = None
-    if not isinstance(known, dict):
-        known = {}
-    if isinstance(known.get(key), bool):
-        return bool(known[key])
-    from plinth.oci.registry import Registry
-
-    answer = any(Registry(url, rootfs.repository).has(rootfs.manifest) for url in urls)
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps({**known, key: answer}), encoding="utf-8")
-    return answer
 
 
 def ensure_base(ws: Workspace, name: str, *, config: Config, progress: Progress) -> Base:
@@ -99,13 +31,21 @@ def ensure_base(ws: Workspace, name: str, *, config: Config, progress: Progress)
 
     Raises:
         LockError: it is not locked, or the lock is stale.
-        FetchError: an input cannot be had.
+        FetchError: an input is not available.
         InterpreterError: the machine's interpreter is not the locked one, or there is none.
     """
     spec = load_base(ws.bases, name)
     lock = read_lock(ws, spec)
-    system = _system(ws, spec, lock, config, progress)
-    python, tree = _python(ws, spec, lock, config, progress)
+    try:
+        system = _system(ws, spec, lock, config, progress)
+        python, tree = _python(ws, spec, lock, config, progress)
+    except FetchError as error:
+        # What was there when it was asked for may be gone: ask again.
+        forget(ws)
+        if spec.fallback:
+            other = f"build on the other base: base={spec.fallback}"
+            error.remedy = "; or ".join(filter(None, (error.remedy, other)))
+        raise
     return Base(name, (system, python), Interpreter(spec.python.version, tree))
 
 
@@ -177,7 +117,7 @@ def _interpreter(spec: BaseSpec, lock: BaseLock) -> Digest:
     if lock.tree is None:
         raise InterpreterError(
             "the lock names no interpreter",
-            where=f"locks/base/{spec.name}.toml",
+            where=f"locks/base/{origin(spec.name)}.toml",
             remedy="delete it and run doit lock:base",
         )
     return lock.tree
@@ -199,7 +139,7 @@ def _system(
             lock.packages,
             lambda: find_sources(rootfs.distribution, rootfs.suites, config),
             progress,
-            again=f"delete locks/base/{spec.name}.toml and run doit lock:base",
+            again=f"delete locks/base/{origin(spec.name)}.toml and run doit lock:base",
         )
         progress(f"building the system layer of {spec.name}")
 
@@ -215,8 +155,7 @@ def _pulled(ws: Workspace, rootfs: ImageRootfs, config: Config, progress: Progre
             raise FetchError(
                 f"{rootfs.repository} is not in the store and no registry is configured",
                 expected=rootfs.manifest.oci,
-                remedy=f"set registries.{rootfs.registry} (a base URL) in the settings, or build "
-                "on the fallback base",
+                remedy=f"set registries.{rootfs.registry} (a base URL) in the settings",
             )
         from plinth.base.registry import pull
 

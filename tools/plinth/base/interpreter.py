@@ -6,10 +6,12 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from plinth.base.python_tree import read_tree, tree_digest
 from plinth.config import Config
+from plinth.digest import Digest
 from plinth.errors import InterpreterError
 
 _TIMEOUT = 20
@@ -23,7 +25,8 @@ class _OtherError(Exception):
 def find_python(version: str, config: Config) -> Path:
     """The real path of a CPython `version` ("3.7") of this machine.
 
-    Looked for in the settings (`python."3.7"`), then on PATH, then among pyenv's versions.
+    Looked for in the settings (`python."3.7"`), then on PATH, then among pyenv's versions, then
+    among uv's.
 
     Raises:
         InterpreterError: there is none, with what to do about it.
@@ -36,12 +39,29 @@ def find_python(version: str, config: Config) -> Path:
             tried.append(f"{candidate} ({error})")
     raise InterpreterError(
         f"there is no CPython {version} on this machine",
-        expected=f"python{version} on PATH, in pyenv, or named in the settings",
+        expected=f"python{version} on PATH, of pyenv or uv, or named in the settings",
         found=f"tried {', '.join(tried)}" if tried else f"nothing called python{version}",
-        remedy=f'install one (pyenv install {version}), or set python."{version}" = '
-        f'"/path/to/python{version}" in the settings file ~/.config/plinth/config.toml,\n'
-        "or make the canonical base's inputs reachable (docs/base.md)",
+        remedy=how_to_install(version),
     )
+
+
+def how_to_install(version: str) -> str:
+    """What to do where there is no CPython `version`."""
+    return (
+        f"install one (pyenv install {version}, or uv python install {version}), or set "
+        f'python."{version}" = "/path/to/python{version}" in the settings file '
+        "~/.config/plinth/config.toml"
+    )
+
+
+def find_tree(version: str, config: Config) -> tuple[Path, Digest]:
+    """The CPython `version` of this machine, as `find_python` has it, and the digest of its tree.
+
+    Raises:
+        InterpreterError: there is none, or it cannot be taken into an image.
+    """
+    python = find_python(version, config)
+    return python, tree_digest(read_tree(python, version))
 
 
 def _candidates(version: str, config: Config) -> Iterator[Path]:
@@ -51,11 +71,18 @@ def _candidates(version: str, config: Config) -> Iterator[Path]:
     found = shutil.which(f"python{version}")
     if found:
         yield Path(found)
-    root = Path(os.environ.get("PYENV_ROOT", str(Path.home() / ".pyenv")))
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    yield from _newest_first(pyenv, f"versions/{version}.*/bin/python{version}")
+    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    uv = Path(os.environ.get("UV_PYTHON_INSTALL_DIR") or Path(data) / "uv" / "python")
+    yield from _newest_first(uv, f"cpython-{version}.*/bin/python{version}")
+
+
+def _newest_first(root: Path, pattern: str) -> Iterable[Path]:
     if not os.access(root, os.R_OK | os.X_OK):
-        return  # another user's, say
-    yield from sorted(
-        root.glob(f"versions/{version}.*/bin/python{version}"),
+        return ()  # another user's, say
+    return sorted(
+        root.glob(pattern),
         # Numbers, not text: 3.7.16 is newer than 3.7.9.
         key=lambda path: [int(number) for number in re.findall(r"\d+", path.parts[-3])],
         reverse=True,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from plinth.errors import LockError, ProblemsError
 from plinth.lock.document import check_fresh, read_document
 from plinth.lock.inputs import checksum
 from plinth.report import Progress
-from plinth.spec.base import BaseSpec, DebianRootfs, FoundPython, load_base
+from plinth.spec.base import LOCAL, BaseSpec, DebianRootfs, FoundPython, load_base, origin
 from plinth.store import atomic_write
 from plinth.workspace import Workspace
 
@@ -93,17 +93,16 @@ def lock_base(ws: Workspace, name: str, *, config: Config, progress: Progress) -
     else:
         progress(f"locks/base/{name}.toml is fresh: nothing to do")
         return False
+    tree = None
+    # Before anything is downloaded: this is what a machine may lack.
+    if isinstance(spec.python, FoundPython):
+        from plinth.base.interpreter import find_tree
+
+        _, tree = find_tree(spec.python.version, config)
     packages: tuple[LockedDeb, ...] = ()
     indexes: dict[str, str] = {}
     if isinstance(spec.rootfs, DebianRootfs):
         packages, indexes = _debian(spec.rootfs, spec.architecture, config, progress)
-    tree = None
-    if isinstance(spec.python, FoundPython):
-        from plinth.base.interpreter import find_python
-        from plinth.base.python_tree import read_tree, tree_digest
-
-        found = find_python(spec.python.version, config)
-        tree = tree_digest(read_tree(found, spec.python.version))
     lock = BaseLock(packages, indexes, tree, inputs_of(spec))
     with atomic_write(_path(ws, name)) as path:
         path.write_text(_dump(lock), encoding="utf-8")
@@ -152,6 +151,56 @@ def _path(ws: Workspace, name: str) -> Path:
     return ws.locks / "base" / f"{name}.toml"
 
 
+def _local_path(ws: Workspace, name: str) -> Path:
+    """Where the interpreter of the local base `name` is noted: in a workspace made from a
+    provenance beside the locks, as it is one of its sources; else in the build folder."""
+    carried = _path(ws, name)
+    return carried if carried.exists() else local_folder(ws) / carried.name
+
+
+def local_folder(ws: Workspace) -> Path:
+    """Where builds note the interpreters of local bases."""
+    return ws.build / "cache" / "local"
+
+
+def lock_files(ws: Workspace, name: str) -> dict[str, Path]:
+    """The lock files of the base `name`, by their paths in a checkout or provenance: of a local
+    one that of its origin and what names its interpreter."""
+    paths = {origin(name): _path(ws, origin(name))}
+    if name.endswith(LOCAL):
+        paths[name] = _local_path(ws, name)
+    return {f"locks/base/{stem}.toml": path for stem, path in paths.items()}
+
+
+def read_local(ws: Workspace, name: str, *, carried: bool = False) -> Digest | None:
+    """The tree of the interpreter noted for the local base `name`, or None where none is;
+    `carried`: only if it came with a provenance.
+
+    Raises:
+        ProblemsError: what is noted is malformed.
+    """
+    path = _path(ws, name) if carried else _local_path(ws, name)
+    if not path.exists():
+        return None
+    return read_document(
+        path,
+        path.name,
+        lambda document: _tree(document["interpreter"]),
+        missing=LockError("no interpreter is noted", where=path.name),
+        remedy=f"delete {path}, and build again",
+    )
+
+
+def write_local(ws: Workspace, name: str, tree: Digest) -> None:
+    """Note that the local base `name` has the interpreter `tree`."""
+    if read_local(ws, name, carried=True) == tree:
+        return
+    document = {"interpreter": {"tree": tree.oci, "size": tree.size}}
+    text = f"# Made by doit build: the interpreter of this machine.\n{tomli_w.dumps(document)}"
+    with atomic_write(local_folder(ws) / f"{name}.toml") as path:
+        path.write_text(text, encoding="utf-8")
+
+
 def _dump(lock: BaseLock) -> str:
     document: dict[str, Any] = {
         "inputs-sha256": checksum(lock.inputs),
@@ -179,25 +228,36 @@ def dump_debs(packages: Iterable[LockedDeb]) -> list[dict[str, Any]]:
 
 
 def read_lock(ws: Workspace, spec: BaseSpec) -> BaseLock:
-    """The lock of the base `spec`, made from that very specification.
+    """The lock of the base `spec`, made from that very specification; that of a local base is its
+    origin's with the interpreter noted for it.
 
     Raises:
-        LockError: there is none.
+        LockError: there is none, or no interpreter is noted.
         StaleLockError: the specification changed since; says how.
         ProblemsError: it is malformed.
     """
-    shown = f"locks/base/{spec.name}.toml"
+    name = origin(spec.name)
+    shown = f"locks/base/{name}.toml"
     remedy = "lock again: doit lock:base"
     lock = read_document(
-        _path(ws, spec.name),
+        _path(ws, name),
         shown,
         _parsed,
-        missing=LockError(f"there is no lock for the base {spec.name}", where=shown, remedy=remedy),
+        missing=LockError(f"there is no lock for the base {name}", where=shown, remedy=remedy),
         remedy=f"delete it and {remedy}",
     )
-    what = f"the lock of the base {spec.name} was"
+    what = f"the lock of the base {name} was"
     check_fresh(lock.inputs, inputs_of(spec), what, shown, remedy=remedy)
-    return lock
+    if spec.name == name:
+        return lock
+    tree = read_local(ws, spec.name)
+    if tree is None:
+        raise LockError(
+            f"no build on the base {spec.name} is known here",
+            where=str(local_folder(ws)),
+            remedy="build the image again: doit forget build:<id>; doit build:<id>",
+        )
+    return replace(lock, tree=tree)
 
 
 def parse_debs(entries: Iterable[dict[str, Any]]) -> tuple[LockedDeb, ...]:
@@ -227,12 +287,12 @@ def parse_debs(entries: Iterable[dict[str, Any]]) -> tuple[LockedDeb, ...]:
 def _parsed(document: dict[str, Any]) -> BaseLock:
     packages = parse_debs(document.get("packages", []))
     interpreter = document.get("interpreter")
-    tree = (
-        Digest(interpreter["tree"].removeprefix("sha256:"), interpreter["size"])
-        if interpreter
-        else None
-    )
+    tree = _tree(interpreter) if interpreter else None
     indexes, inputs = document.get("indexes", {}), document["inputs"]
     if not isinstance(indexes, dict) or not isinstance(inputs, dict):
         raise TypeError("indexes and inputs are tables")
     return BaseLock(packages, indexes, tree, inputs)
+
+
+def _tree(interpreter: dict[str, Any]) -> Digest:
+    return Digest(interpreter["tree"].removeprefix("sha256:"), interpreter["size"])

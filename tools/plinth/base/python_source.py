@@ -51,8 +51,6 @@ def _found(python: FoundPython, wanted: Digest, config: Config) -> list[TreeFile
             where=str(executable),
             expected=wanted.oci,
             found=found.oci,
-            remedy="lock the base to this one (delete its file in locks/base and run "
-            "doit lock:base: images get other digests), or name the locked one in the "
-            f'settings as python."{python.version}"',
+            remedy=f'name the locked one in the settings as python."{python.version}"',
         )
     return files

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import quote
 
 import requests
 
@@ -12,6 +13,17 @@ from plinth.errors import FetchError
 from plinth.http import fetch_blob, opened
 from plinth.spec.base import StandalonePython
 from plinth.store import BlobStore
+
+
+def asset_url(python: StandalonePython, place: str) -> str:
+    """The archive's URL below the base URL `place`; names of releases have a plus sign."""
+    return f"{place.rstrip('/')}/{quote(python.tag)}/{quote(python.asset)}"
+
+
+def asset_file(python: StandalonePython, place: str) -> Path | None:
+    """The archive in the folder `place`, or None where it is not there."""
+    paths = (Path(place) / python.asset, Path(place) / python.tag / python.asset)
+    return next((path for path in paths if path.is_file()), None)
 
 
 def fetch(python: StandalonePython, config: Config, store: BlobStore) -> None:
@@ -31,14 +43,14 @@ def fetch(python: StandalonePython, config: Config, store: BlobStore) -> None:
             "that has it",
         )
     if "://" not in place:
-        for path in (Path(place) / python.asset, Path(place) / python.tag / python.asset):
-            if path.is_file():
-                store.put_file(path, python.digest)
-                return
-        raise FetchError("the folder has no such file", where=f"{place}: {python.asset}")
+        path = asset_file(python, place)
+        if path is None:
+            raise FetchError("the folder has no such file", where=f"{place}: {python.asset}")
+        store.put_file(path, python.digest)
+        return
 
     def open_(headers: Mapping[str, str]) -> requests.Response:
-        url = f"{place.rstrip('/')}/{python.tag}/{python.asset}"
+        url = asset_url(python, place)
         return opened(
             requests.get, url, headers, missing="there is no such file", what=python.asset
         )

@@ -12,6 +12,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from plinth import utf8
+from plinth.base.interpreter import find_python
 from plinth.config import Config
 from plinth.digest import Digest
 from plinth.errors import LockError, PlinthError
@@ -71,6 +72,10 @@ def _lock_all(
     wanted = [image_id for image_id in ids if upgrade or not _is_fresh(ws, image_id)]
     if not wanted:
         return []
+    # Before anything is downloaded: this is what a machine may lack.
+    bases = {load_image(ws.images, image_id).base for image_id in wanted}
+    for version in sorted({load_target(ws.bases, base).python for base in bases}):
+        find_python(version, config)
     index = Index(config, ws.build / "cache" / "index", ws.cache)
     with contextlib.ExitStack() as stack:
         requests = [_prepare(ws, image_id, index, config, stack) for image_id in wanted]

@@ -16,7 +16,7 @@ from plinth.errors import (
 )
 from plinth.lock.document import check_fresh, read_document
 from plinth.report import Progress
-from plinth.spec.base import BaseSpec, DebianRootfs, load_base
+from plinth.spec.base import BaseSpec, DebianRootfs, load_base, origin
 from plinth.spec.image import ImageSpec, load_target
 from plinth.store import atomic_write
 from plinth.workspace import Workspace
@@ -25,7 +25,7 @@ from plinth.workspace import Workspace
 def _inputs(ws: Workspace, spec: ImageSpec, base: BaseSpec) -> dict[str, Json]:
     below = [[p.name, p.version, p.digest.hex] for p in read_lock(ws, base).packages]
     return {
-        "base": base.name,
+        "base": origin(base.name),
         "base-packages": Digest.of(canonical_json(below)).hex,
         "packages": list(spec.os_packages),
     }
@@ -117,7 +117,7 @@ def read_packages(ws: Workspace, spec: ImageSpec, base: str) -> tuple[LockedDeb,
         ),
         remedy=remedy,
     )
-    if inputs.get("base") != base:
+    if inputs.get("base") != origin(base):
         raise LockError(
             f"the OS packages of {spec.id} are locked for another base",
             where=shown,

@@ -18,7 +18,6 @@ from packaging.requirements import Requirement
 
 from plinth import config as settings_module
 from plinth.config import Config
-from plinth.errors import PlinthError
 from plinth.look.check import FAIL, OK, WARN, Check, Finding, run
 from plinth.look.places import apt, index, registries
 from plinth.report import human_size
@@ -29,7 +28,8 @@ SPACE = 10_000_000_000
 
 
 def examine(ws: Workspace | None) -> list[Finding]:
-    """Everything that is found, in the order it is worth reading. Nothing is changed.
+    """Everything that is found, in the order it is worth reading. Nothing is changed, but that the
+    places of bases which answered are remembered (`plinth.base.probe`).
 
     `ws` is None outside a checkout, where only what an auditor needs is looked at.
     """
@@ -145,44 +145,42 @@ def _layout(ws: Workspace) -> Iterator[Finding]:
 
 
 def _interpreters(ws: Workspace, config: Config) -> Iterator[Finding]:
-    """Whether each base's interpreter can be had: found here, or its pinned archive."""
-    from plinth.base.interpreter import find_python
-    from plinth.base.lock import read_lock
-    from plinth.base.python_tree import read_tree, tree_digest
+    """Whether each base can be built: its pinned inputs are available, or its interpreter is."""
+    from plinth.base.choose import with_interpreter
+    from plinth.base.probe import settings_of, unavailable
     from plinth.commands import all_bases
-    from plinth.spec.base import StandalonePython, load_base
+    from plinth.errors import InterpreterError
+    from plinth.spec.base import load_base
 
-    for name in all_bases(ws):
-        spec = load_base(ws.bases, name)
-        subject = f"base {name}"
-        if isinstance(spec.python, StandalonePython):
-            if ws.cache.has(spec.python.digest) or config.files.get(spec.python.release):
-                yield Finding(subject, OK, f"{spec.python.asset} is at hand")
-            else:
-                fallback = f"; images stand on {spec.fallback} here" if spec.fallback else ""
-                yield Finding(
-                    subject,
-                    WARN,
-                    f"its interpreter's archive is not in the store{fallback}",
-                    f'name where it is in the settings: files."{spec.python.release}"',
-                )
+    specs = [load_base(ws.bases, name) for name in all_bases(ws)]
+    reasons = {spec.name: unavailable(ws, spec, config) for spec in specs}
+    # Where this one can be built, nothing is amiss if that one cannot.
+    spared = {spec.fallback for spec in specs if not reasons[spec.name]}
+    for spec in specs:
+        subject, why = f"base {spec.name}", reasons[spec.name]
+        if why:
+            keys = " and ".join(settings_of(spec))
+            remedy = f"check the network, or {keys} in the settings"
+            instead = f"; images are built on {spec.fallback}" if spec.fallback else ""
+            yield Finding(subject, WARN, f"not available here: {why}{instead}", remedy)
             continue
         try:
-            found = find_python(spec.python.version, config)
-        except PlinthError as error:
-            yield Finding(subject, FAIL, error.what, error.remedy)
+            chosen = with_interpreter(ws, spec, config)
+        except InterpreterError as error:
+            state = WARN if spec.name in spared else FAIL
+            yield Finding(subject, state, error.what, error.remedy)
             continue
-        tree = tree_digest(read_tree(found, spec.python.version))
-        locked = read_lock(ws, spec).tree
-        if locked is not None and tree != locked:
+        if chosen.tree is None:
+            yield Finding(subject, OK, "can be built")
+        else:
+            version = spec.python.version
             yield Finding(
                 subject,
-                FAIL,
-                f"{found} is not the CPython {spec.python.version} that is locked",
-                f"take that one, or lock yours: delete locks/base/{name}.toml, run doit lock:base",
+                WARN,
+                f"this machine has another build of CPython {version}; images are built on "
+                f"{chosen.name}",
+                f'to have {spec.name}, name the locked CPython in the settings: python."{version}"',
             )
-        else:
-            yield Finding(subject, OK, f"{found}, as locked")
 
 
 def _sandbox() -> Iterator[Finding]:

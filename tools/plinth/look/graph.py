@@ -13,6 +13,7 @@ from plinth.look.parts import Parts, parts_of
 from plinth.look.usage import LayerUse, usage
 from plinth.oci.layout import references
 from plinth.report import human_size
+from plinth.spec.base import origin
 from plinth.workspace import Workspace
 
 FORMATS = ("dot", "svg", "json")
@@ -88,7 +89,7 @@ def graph(ws: Workspace, ids: Sequence[str], *, full: bool) -> Graph:
 
 def _locks(made: Graph, parts: Parts) -> dict[str, str]:
     """Nodes of specifications and locks; the ids of the locks by what they lock."""
-    image, base = parts.spec.id, parts.base.name
+    image, base = parts.spec.id, origin(parts.base.name)
     spec = made.add(Node(f"spec:{image}", "spec", f"images/{image}.toml"))
     base_spec = made.add(Node(f"spec:{base}", "spec", f"base/{base}.toml"))
     found = {

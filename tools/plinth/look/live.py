@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from plinth.base.lock import local_folder
 from plinth.base.unpack import root_names
 from plinth.contents.read import contents_action
 from plinth.digest import Digest
@@ -114,7 +115,7 @@ def _roots(ws: Workspace, manifest: dict[str, Any], live: Live) -> None:
 
 def _locked(ws: Workspace, live: Live) -> None:
     """Every digest that a lock or a specification of the tree names, and the sdists."""
-    for folder in (ws.locks, ws.bases, ws.images):
+    for folder in (ws.locks, ws.bases, ws.images, local_folder(ws)):
         for path in folder.rglob("*"):
             if path.is_file():
                 text = path.read_text(encoding="utf-8", errors="replace")

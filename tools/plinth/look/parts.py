@@ -12,7 +12,7 @@ from plinth.lock.packages import read_packages
 from plinth.lock.pylock import ImageLock, LockedPackage
 from plinth.record import read_record
 from plinth.spec.accelerator import Accelerator
-from plinth.spec.base import BaseSpec, DebianRootfs, load_base
+from plinth.spec.base import BaseSpec, DebianRootfs, load_base, origin
 from plinth.spec.image import ImageSpec, load_image
 from plinth.workspace import Workspace
 
@@ -57,7 +57,7 @@ def parts_of(ws: Workspace, image_id: str) -> Parts:
     spec = load_image(ws.images, image_id)
     lock = stale.check(ws, image_id)
     record = read_record(ws, image_id)
-    known = record is not None and (ws.bases / f"{record.base}.toml").exists()
+    known = record is not None and (ws.bases / f"{origin(record.base)}.toml").exists()
     name = record.base if record is not None and known else ""
     if not name:
         wanted = load_base(ws.bases, spec.base)

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 import requests
 
 from plinth.config import Config
+from plinth.http import shown
 from plinth.look.check import OK, WARN, Finding
 from plinth.spec.base import DebianRootfs, load_base
 from plinth.workspace import Workspace
 
 TIMEOUT = 10.0
 """How long an answer is waited for (seconds)."""
-
-
-def shown(url: str) -> str:
-    """`url` without the user and password that may be in it."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "an address that is none"
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def answers(url: str, verify: str | bool = True) -> str:
@@ -88,8 +79,8 @@ def registries(config: Config) -> Iterator[Finding]:
         yield Finding(
             "registries",
             WARN,
-            "none is configured: canonical bases cannot be pulled",
-            'set registries.default = ["<base URL>"] in the settings',
+            "no registry is configured: canonical bases cannot be pulled",
+            'set registries.default = ["<base URL>"] in the settings, or remove `public = false`',
         )
     for name in config.registries:
         for url in config.registry_urls(name):

@@ -13,6 +13,7 @@ from packaging.utils import canonicalize_name
 from plinth.errors import PlinthError
 from plinth.look.parts import Parts, parts_of
 from plinth.look.requires import deb_requires, wheel_requires
+from plinth.spec.base import origin
 from plinth.workspace import Workspace
 
 MAX_CHAINS = 1000
@@ -142,7 +143,7 @@ def python_needs(ws: Workspace, parts: Parts) -> Needs:
     needs = Needs("Python")
     sources: list[tuple[str, Sequence[str]]] = [
         (f"images/{parts.spec.id}.toml", parts.spec.requirements),
-        (f"base/{parts.base.name}.toml", parts.base.requirements),
+        (f"base/{origin(parts.base.name)}.toml", parts.base.requirements),
     ]
     if parts.accelerator:
         sources.append((f"base/{parts.accelerator.name}.toml", parts.accelerator.wheels))
@@ -176,7 +177,7 @@ def _name(requirement: str) -> str:
 def _system(ws: Workspace, parts: Parts) -> Needs:
     needs = Needs("OS")
     asked: Mapping[str, Sequence[str]] = {
-        f"base/{parts.base.name}.toml": parts.base_asked,
+        f"base/{origin(parts.base.name)}.toml": parts.base_asked,
         f"images/{parts.spec.id}.toml": parts.spec.os_packages,
         **(
             {

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
-import requests
-
 from plinth.digest import Digest
 from plinth.errors import FetchError, IntegrityError, LayoutError
 from plinth.http import fetch_blob, first_bytes, resolved
@@ -21,7 +19,6 @@ from plinth.store import BlobStore
 if TYPE_CHECKING:
     from plinth.oci.referrers import Artifact
 
-_PROBE_TIMEOUT = 5
 _TRIES = 3
 
 
@@ -36,18 +33,17 @@ class Manifest:
 class Registry(Connection):
     """One repository of a registry; see `Connection` for what it is made of."""
 
-    def has(self, manifest: Digest) -> bool:
-        """Whether the registry answers for the manifest: one request, briefly waited for."""
-        try:
-            answer = self._session.head(
-                f"{self._base}/manifests/{manifest.oci}",
-                headers={"Accept": MANIFEST},
-                timeout=_PROBE_TIMEOUT,
-            )
-        except requests.RequestException:
-            return False
-        # A challenge is an answer: the token is fetched when there is something to pull.
-        return answer.status_code in (200, 401)
+    def unavailable(self, manifest: Digest) -> str:
+        """Why the manifest cannot be pulled; empty where it can. Asked as a pull would, with a
+        token where the registry wants one.
+
+        Raises:
+            FetchError: the registry wants credentials that are not there.
+            requests.RequestException: the registry or its token service cannot be reached.
+        """
+        url = f"{self._base}/manifests/{manifest.oci}"
+        with self._ask("HEAD", url, {"Accept": MANIFEST}) as answer:
+            return "" if answer.status_code == 200 else f"answered {answer.status_code}"
 
     def pull_blob(self, digest: Digest, store: BlobStore) -> None:
         """Bring a blob into `store`, verified while it streams.

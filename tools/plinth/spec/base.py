@@ -8,10 +8,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from plinth.digest import Digest
-from plinth.errors import IntegrityError, SpecError
+from plinth.errors import IntegrityError, Problem, SpecError
 from plinth.spec.reader import Table, read
 
 NAME = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
+
+LOCAL = "-local"
+"""Ends the name of a base that has the building machine's own interpreter instead of the locked
+one. No specification may have such a name."""
+
+
+def origin(name: str) -> str:
+    """The base whose specification and lock the base `name` is made from: itself, unless local."""
+    return name.removesuffix(LOCAL)
 
 
 @dataclass(frozen=True)
@@ -148,13 +157,17 @@ def _glibc(table: Table) -> tuple[int, int]:
 
 
 def load_base(folder: Path, name: str) -> BaseSpec:
-    """The base `name` in `folder` (the checkout's base/), validated as a whole.
+    """The base `name` in `folder` (the checkout's base/), validated as a whole; a local one is
+    read from the specification of its origin.
 
     Raises:
         SpecError: with every problem of the file, each under its field path.
     """
-    shown = f"base/{name}.toml"
-    table = read(folder / f"{name}.toml", shown)
+    if name.endswith(LOCAL) and (folder / f"{name}.toml").exists():
+        problem = Problem("", f"names that end in {LOCAL} are for what other bases become here")
+        raise SpecError(f"base/{name}.toml", [problem], remedy="give it another name")
+    shown = f"base/{origin(name)}.toml"
+    table = read(folder / f"{origin(name)}.toml", shown)
     python_table = table.table("python", required=True)
     sdists = {
         key: SdistBuild(inner.mapping("environment"), inner.text("reason"))
@@ -173,6 +186,8 @@ def load_base(folder: Path, name: str) -> BaseSpec:
     )
     if not NAME.fullmatch(name):
         table.problem("", f"{name!r} cannot be part of an image name")
+    if name.endswith(LOCAL) and not isinstance(spec.python, FoundPython):
+        table.problem("python.kind", f"it is pinned, so there is no base {name}")
     table.finish()
     if table.problems:
         raise SpecError(shown, table.problems)
