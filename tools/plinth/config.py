@@ -21,7 +21,7 @@ from plinth.errors import Problem, ProblemsError
 from plinth.remote import settings as remote_settings
 from plinth.remote.settings import RemoteSettings
 
-_KEYS = {
+_KEYS: Mapping[str, type[Any]] = {
     "index-url": str,
     "python": dict,
     "apt": dict,

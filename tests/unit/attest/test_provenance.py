@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,20 @@ from plinth.attest.git import GitState
 from plinth.attest.materials import materials
 from plinth.attest.provenance import BUILD_TYPE, Provenance, ProvenanceError, parse
 from plinth.attest.sources import MAX_BYTES, accelerator_of, source_files, write_sources
+from plinth.base.lock import read_lock, write_local
+from plinth.build import labels
 from plinth.digest import Digest, canonical_json
 from plinth.errors import ProblemsError
 from plinth.lock.pylock import every_file
 from plinth.lock.stale import check
+from plinth.spec.base import load_base
+from plinth.spec.image import load_image
+from plinth.verify.provenance import check_checkout, check_inputs
 from plinth.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[3]
 IMAGE, BASE = "sklearn-0.24.1", "debian12-py37"
+LOCAL = f"{BASE}-local"
 MANIFEST = b'{"schemaVersion":2}'
 
 
@@ -176,3 +183,59 @@ def test_the_accelerator_is_told_by_the_locks_that_were_read() -> None:
     inputs = {"locks/base/debian12-py37.toml": "", "images/x.toml": ""}
     assert accelerator_of(inputs, BASE) == ""
     assert accelerator_of({**inputs, "locks/base/cuda1.toml": ""}, BASE) == "cuda1"
+
+
+def test_a_local_base_carries_what_names_its_interpreter_and_differs_in_that_alone(
+    tmp_path: Path,
+) -> None:
+    ws = Workspace(ROOT, tmp_path)
+    tree = Digest.of(b"another build")
+    write_local(ws, LOCAL, tree)
+    locked, local = source_files(ws, IMAGE, BASE), source_files(ws, IMAGE, LOCAL)
+    assert local.keys() - locked.keys() == {f"locks/base/{LOCAL}.toml"}
+    assert locked.items() <= local.items()
+    (one,) = set(materials(ws, IMAGE, LOCAL)) - set(materials(ws, IMAGE, BASE))
+    assert (one.name, one.digest) == ("interpreter tree", tree)
+    # Neither file is taken for an accelerator's.
+    inputs = dict.fromkeys(local, "")
+    assert accelerator_of(inputs, LOCAL) == ""
+    assert accelerator_of({**inputs, "locks/base/cuda.toml": ""}, LOCAL) == "cuda"
+
+
+def test_a_local_base_is_not_passed_off_as_the_locked_one(tmp_path: Path) -> None:
+    ws = Workspace(ROOT, tmp_path)
+    write_local(ws, LOCAL, Digest.of(b"another build"))
+    spec, lock = load_image(ws.images, IMAGE), check(ws, IMAGE)
+    manifest = {"annotations": labels(spec, LOCAL, spec.published(LOCAL), lock)}
+    honest = Provenance(
+        IMAGE,
+        LOCAL,
+        "",
+        source_files(ws, IMAGE, LOCAL),
+        materials(ws, IMAGE, LOCAL),
+        None,
+        "https://example.org/builder",
+        "1.2",
+        canonical_json(manifest),
+    )
+
+    def problems(claim: Provenance, folder: str) -> str:
+        there = write_sources(claim.sources, tmp_path / folder)
+        return "\n".join(check_inputs(there, claim, claim.manifest).problems)
+
+    assert problems(honest, "honest") == ""
+    renamed = {**manifest, "annotations": labels(spec, BASE, spec.published(BASE), lock)}
+    lie = replace(honest, base=BASE, manifest=canonical_json(renamed))
+    found = problems(lie, "lie")
+    assert "(interpreter tree): the lock has sha256:" in found
+    assert f"it carries locks/base/{LOCAL}.toml, which has no say in this image" in found
+    # Nor with the lock changed to fit: the checkout has another.
+    fitted = dict(locked := source_files(ws, IMAGE, BASE))
+    path = f"locks/base/{BASE}.toml"
+    tree = read_lock(ws, load_base(ws.bases, BASE)).tree
+    assert tree is not None
+    fitted[path] = locked[path].replace(tree.hex.encode(), Digest.of(b"another build").hex.encode())
+    (told,) = check_checkout(replace(lie, sources=fitted), ROOT).problems
+    assert told == f"{path}: another one than in {ROOT}"
+    # Of the honest one all files but the interpreter's are compared.
+    assert check_checkout(honest, ROOT).problems == ()

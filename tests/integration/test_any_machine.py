@@ -1,0 +1,277 @@
+"""The first command on machines unlike the one the locks were made on, see docs/base.md."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import tomli_w
+
+import small_checkout
+from debs import serving
+from index_server import IndexServer
+from integration.conftest import ROOT, Checkout
+from integration.test_canonical_base import BASE, REPOSITORY, rewrite, standalone
+from plinth.base.build import planned_base
+from plinth.base.interpreter import find_python
+from plinth.base.python_tree import read_tree
+from plinth.base.registry import manifest_bytes
+from plinth.config import Config
+from plinth.digest import Digest
+from plinth.oci.layout import read_manifest, references
+from plinth.record import read_record
+from plinth.spec.base import ImageRootfs
+from small_checkout import SmallCheckout
+from world import world
+
+IMAGE = "minimal"
+STEPS = ("token", "manifests", "blobs")
+LOCAL = f"{small_checkout.BASE}-local"
+
+
+def without_python(folder: Path, **more: str) -> dict[str, str]:
+    """The environment of a machine that has no CPython 3.7."""
+    return {
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(folder / "home"),
+        "PYENV_ROOT": str(folder / "pyenv"),
+        "PYTHONPATH": str(ROOT / "tools"),
+        **more,
+    }
+
+
+def settings(path: Path, document: Mapping[str, object]) -> Path:
+    path.write_text(tomli_w.dumps(document))
+    return path
+
+
+@pytest.mark.network
+def test_a_connected_machine_without_the_interpreter_builds_on_the_canonical_base(
+    tmp_path: Path, built: Checkout, clone: Callable[..., Checkout]
+) -> None:
+    embedded = planned_base(built.ws, "debian12-py37")
+    assert embedded is not None
+    layer = embedded.layers[0]
+    empty = Digest.of(b"")
+    rootfs = ImageRootfs(
+        "default", REPOSITORY, empty.hex, empty, empty, layer.digest, layer.diff_id
+    )
+    manifest = manifest_bytes(rootfs)
+    rootfs = replace(rootfs, manifest=Digest.of(manifest))
+    asset = "cpython-3.7.9+20200822-x86_64.tar.zst"
+    archive = standalone(read_tree(find_python("3.7", Config()), "3.7"), tmp_path / asset)
+    checkout = clone(tmp_path / "clone")
+    rewrite(checkout, rootfs, asset, archive)
+    environment = without_python(tmp_path)
+    with world(
+        tmp_path,
+        repository=REPOSITORY,
+        manifest=manifest,
+        blobs={layer.digest.hex: built.ws.layout.get(layer.digest)},
+        assets={f"20200822/{asset.replace('+', '%2B')}": (tmp_path / asset).read_bytes()},
+    ) as places:
+        # Instead of the defaults, which are the originals.
+        document = {
+            "registries": {"default": places.hub.url},
+            "files": {"python-build-standalone": places.releases.url},
+        }
+        named = {"PLINTH_CONFIG": str(settings(tmp_path / "settings.toml", document))}
+        done = checkout.doit("lock:base", env=named)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert places.asked() == []
+        done = subprocess.run(
+            checkout.command(f"build:{IMAGE}"),
+            cwd=checkout.root,
+            env={**environment, **named},
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert f"name      azureml/minimal-{BASE}-cpu-inference:latest" in done.stdout
+    assert "note: the base" not in done.stdout + done.stderr
+    # To look, a token and the manifest; to fetch, a token and the blob, which is elsewhere.
+    steps = [step for line in places.hub.asked for step in STEPS if f"/{step}" in line]
+    assert steps == ["manifests", "token", "manifests", "blobs", "token", "blobs"]
+    assert len(places.releases.asked) == 2
+    assert all(line.startswith("GET ") for line in places.releases.asked)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine with a small checkout, and a build of CPython 3.7 of its own."""
+
+    checkout: SmallCheckout
+    python: Path
+
+    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", *arguments],
+            cwd=self.checkout.root,
+            env={
+                **without_python(self.checkout.root.parent),
+                "PATH": os.environ["PATH"],
+                "PLINTH_CONFIG": str(self.checkout.settings),
+                "PLINTH_TRUST": str(self.checkout.root.parent / "trust"),
+                **environment,
+            },
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+
+    def plinth(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return self.run("plinth", *arguments, **environment)
+
+    def digest(self) -> str:
+        return references(self.checkout.ws.layout)[small_checkout.IMAGE].manifest.oci
+
+
+def machine(folder: Path, build: str = "one") -> Machine:
+    """A machine in `folder`; its interpreter is another `build` than the locked one."""
+    checkout = small_checkout.make(folder / "checkout")
+    python = folder / "an-interpreter-of-this-machine" / "bin" / "python3.7"
+    (python.parents[1] / "lib" / "python3.7").mkdir(parents=True)
+    python.parent.mkdir()
+    (python.parents[1] / "lib" / "python3.7" / "os.py").write_text(f"name = 'posix'  # {build}\n")
+    python.write_text(
+        "#!/bin/sh\n"
+        'case "$*" in\n'
+        f"*python_implementation*) printf '%s\\n' {python} 3.7 CPython {python.parents[1]} ;;\n"
+        f'*) exec {sys.executable} "$@" ;;\n'
+        "esac\n"
+    )
+    python.chmod(0o755)
+    document = {"files": {"wheels": str(checkout.wheels)}, "python": {"3.7": str(python)}}
+    settings(checkout.settings, document)
+    for package in small_checkout.DEBS:
+        checkout.ws.cache.put(package.deb)
+    return Machine(checkout, python)
+
+
+def test_another_build_of_the_interpreter_builds_under_a_name_of_its_own(tmp_path: Path) -> None:
+    here = machine(tmp_path)
+    locks = {path: path.read_bytes() for path in here.checkout.ws.locks.rglob("*.toml")}
+    done = here.plinth("build", small_checkout.IMAGE)
+    assert done.returncode == 0, done.stderr
+    assert f"name      azureml/small-{LOCAL}-cpu-inference:latest" in done.stdout
+    assert f"building on {LOCAL}, which is part of the image's name" in done.stderr
+    assert {path: path.read_bytes() for path in here.checkout.ws.locks.rglob("*.toml")} == locks
+    ws = here.checkout.ws
+    reference = references(ws.layout)[small_checkout.IMAGE]
+    annotations = read_manifest(ws.layout, reference.manifest)["annotations"]
+    assert annotations["dev.plinth.base"] == LOCAL
+    assert annotations["org.opencontainers.image.base.name"] == LOCAL
+    record = read_record(ws, small_checkout.IMAGE)
+    assert record is not None
+    assert record.base == LOCAL
+    assert here.plinth("catalog").returncode == 0
+    assert f"- base: `{LOCAL}`" in (here.checkout.root / "docs" / "catalog.md").read_text()
+    # Nothing to do, and nothing built where all is there.
+    for _ in range(2):
+        done = here.run("doit", f"build:{small_checkout.IMAGE}")
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert "-- build:small" in done.stdout
+
+
+def test_the_locked_base_can_be_insisted_on_and_is_refused(tmp_path: Path) -> None:
+    here = machine(tmp_path)
+    assert here.plinth("build", small_checkout.IMAGE).returncode == 0
+    for done in (
+        here.plinth("build", small_checkout.IMAGE, "--base", small_checkout.BASE),
+        here.run("doit", f"build:{small_checkout.IMAGE}", f"base={small_checkout.BASE}"),
+    ):
+        assert done.returncode == 1
+        assert "another build than the one the base small is locked to" in (
+            done.stdout + done.stderr
+        )
+        assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_one_machine_makes_one_digest_and_another_interpreter_another(tmp_path: Path) -> None:
+    digests = []
+    for name, build in (("one", "one"), ("elsewhere", "one"), ("other", "two")):
+        (tmp_path / name).mkdir()
+        there = machine(tmp_path / name, build)
+        done = there.plinth("build", small_checkout.IMAGE, "--jobs", "1")
+        assert done.returncode == 0, done.stderr
+        digests.append(there.digest())
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_an_image_on_a_local_base_is_signed_verified_and_built_again(tmp_path: Path) -> None:
+    here = machine(tmp_path)
+    for command in (
+        ("build", small_checkout.IMAGE),
+        ("trust", "init", "--identity", "me@example.org"),
+        ("sign", small_checkout.IMAGE, "--trust", "embedded"),
+    ):
+        done = here.plinth(*command)
+        assert done.returncode == 0, done.stderr
+    verify = (
+        "verify",
+        f"oci:{here.checkout.ws.layout.root}:{small_checkout.IMAGE}",
+        *("--trust", "embedded", "--checkout", str(here.checkout.root)),
+        *("--inputs", str(here.checkout.ws.cache.root), "--rebuild"),
+    )
+    done = here.plinth(*verify)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "the same to the last bit" in done.stdout
+    assert "the interpreter is the building machine's own" in done.stdout
+    # On a machine with another interpreter the rebuild says what it lacks, and does not approve.
+    changed = here.python.parents[1] / "lib" / "python3.7" / "os.py"
+    changed.write_text("name = 'posix'  # upgraded\n")
+    done = here.plinth(*verify)
+    assert done.returncode == 1
+    assert "the image was built with another CPython 3.7" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    # Nor does it sign what it did not build.
+    old = here.digest()
+    assert here.plinth("build", small_checkout.IMAGE).returncode == 0
+    assert here.digest() != old
+    assert here.plinth("sign", small_checkout.IMAGE, "--trust", "embedded").returncode == 0
+    assert here.plinth(*verify).returncode == 0
+
+
+@pytest.mark.parametrize("command", ["build", "lock"])
+@pytest.mark.parametrize("places", ["refused", "switched off"])
+def test_a_machine_on_which_no_base_is_possible_is_told_so_before_any_download(
+    tmp_path: Path, command: str, places: str
+) -> None:
+    with IndexServer() as index, serving(tmp_path) as archive:
+        refused = "http://127.0.0.1:9"
+        named = {"registries": {"default": refused}, "files": {"python-build-standalone": refused}}
+        document = {
+            "index-url": index.url,
+            "apt": {"debian": archive.url},
+            **(named if places == "refused" else {"public": False}),
+        }
+        path = settings(tmp_path / "settings.toml", document)
+        arguments = [command, "sklearn-0.24.1"]
+        if command == "lock":
+            arguments += ["--upgrade-package", "numpy"]
+        began = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, "-m", "plinth", *arguments],
+            cwd=ROOT,
+            env=without_python(
+                tmp_path, PLINTH_CONFIG=str(path), PLINTH_BUILD=str(tmp_path / "build")
+            ),
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        took = time.monotonic() - began
+        assert (index.asked, archive.asked) == ([], [])
+    assert done.returncode == 1
+    assert "install one (pyenv install 3.7, or uv python install 3.7)" in done.stderr
+    if command == "build":
+        assert f"neither {BASE} nor debian12-py37 can be built on this machine" in done.stderr
+        assert "plinth import FILE" in done.stderr
+    assert took < 3
