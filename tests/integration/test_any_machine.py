@@ -14,7 +14,7 @@ import pytest
 import tomli_w
 
 import small_checkout
-from debs import serving
+from debs import Handler, serving
 from index_server import IndexServer
 from integration.conftest import ROOT, Checkout
 from integration.test_canonical_base import BASE, REPOSITORY, rewrite, standalone
@@ -239,6 +239,40 @@ def test_an_image_on_a_local_base_is_signed_verified_and_built_again(tmp_path: P
     assert here.plinth(*verify).returncode == 0
 
 
+class Promises(Handler):
+    """Answers for everything, and has no blob."""
+
+    def answer(self) -> None:
+        """Answer."""
+        self.reply(404 if "/blobs/" in self.path else 200)
+
+
+def test_where_the_canonical_base_fails_later_the_other_base_is_named(tmp_path: Path) -> None:
+    with serving(tmp_path, Promises) as server:
+        document = {
+            "registries": {"default": server.url},
+            "files": {"python-build-standalone": server.url},
+        }
+        path = settings(tmp_path / "settings.toml", document)
+        build = tmp_path / "build"
+        asked = []
+        for _ in range(2):
+            done = subprocess.run(
+                [sys.executable, "-m", "plinth", "build", IMAGE],
+                cwd=ROOT,
+                env=without_python(tmp_path, PLINTH_CONFIG=str(path), PLINTH_BUILD=str(build)),
+                check=False,
+                capture_output=True,
+                text=True,
+            )
+            assert done.returncode == 1
+            assert "the registry answered 404" in done.stderr
+            assert "or build on the other base: base=debian12-py37" in done.stderr
+            asked.append(sum("/manifests/" in line for line in server.asked))
+    # A yes that turned out wrong is not believed again.
+    assert asked == [1, 2]
+
+
 @pytest.mark.parametrize("command", ["build", "lock"])
 @pytest.mark.parametrize("places", ["refused", "switched off"])
 def test_a_machine_on_which_no_base_is_possible_is_told_so_before_any_download(
@@ -270,7 +304,7 @@ def test_a_machine_on_which_no_base_is_possible_is_told_so_before_any_download(
         took = time.monotonic() - began
         assert (index.asked, archive.asked) == ([], [])
     assert done.returncode == 1
-    assert "install one (pyenv install 3.7, or uv python install 3.7)" in done.stderr
+    assert "install a CPython 3.7 (pyenv install 3.7, or uv python install 3.7)" in done.stderr
     if command == "build":
         assert f"neither {BASE} nor debian12-py37 can be built on this machine" in done.stderr
         assert "plinth import FILE" in done.stderr

@@ -14,9 +14,11 @@ from plinth.base.build import ensure_base
 from plinth.base.choose import choose_base
 from plinth.base.lock import write_local
 from plinth.base.model import Base
+from plinth.base.probe import forget
 from plinth.closed import ensure_closed, ensure_met
 from plinth.config import Config
 from plinth.elf.closure import Rules
+from plinth.errors import FetchError
 from plinth.lazy import lazily
 from plinth.lock import stale
 from plinth.lock.fetch import fetch_files
@@ -96,8 +98,16 @@ def _built(
     def fetch(packages: Sequence[LockedPackage]) -> None:
         fetch_files(ws, config, packages, admit=_admit, progress=progress)
 
-    built_base = ensure_base(ws, base_name, config=config, progress=progress)
     base_spec = load_base(ws.bases, base_name)
+    try:
+        built_base = ensure_base(ws, base_name, config=config, progress=progress)
+    except FetchError as error:
+        if base_spec.fallback and not base:
+            # It was available when a place was asked, now or by an earlier build.
+            forget(ws)
+            other = f"build on the other base: base={base_spec.fallback}"
+            error.remedy = "; or ".join(filter(None, (error.remedy, other)))
+        raise
     packages = [*layer_order(ws, spec, lock), *extra_wheels]
     wheels = {
         _wheel(ws, package, built_base, base_spec.sdists.get(package.name), fetch): package

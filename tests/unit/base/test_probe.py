@@ -145,6 +145,41 @@ def test_one_mirror_that_has_it_is_enough(ws: Workspace, tmp_path: Path, server:
     assert why == f"{other.url}: answered 404"
 
 
+def test_a_mirrors_late_no_does_not_matter(ws: Workspace, tmp_path: Path) -> None:
+    had, late = threading.Event(), threading.Event()
+
+    class First(World):
+        """Has both, and gives the archive once the other has answered."""
+
+        def answer(self) -> None:
+            if self.command == "GET":
+                late.wait(10)
+            super().answer()
+            had.set()
+
+    class Late(Handler):
+        def answer(self) -> None:
+            had.wait(10)
+            self.reply(404)
+            late.set()
+
+    with serving(tmp_path, First) as first, serving(tmp_path, Late) as other:
+        assert unavailable(ws, SPEC, at(other.url, first.url)) == ""
+
+
+def test_a_yes_is_remembered_beside_a_no(ws: Workspace, tmp_path: Path, server: Server) -> None:
+    class Slow(Handler):
+        def answer(self) -> None:
+            time.sleep(0.3)
+            self.reply(404)
+
+    with serving(tmp_path, Slow) as slow:
+        config = Config(registries={"default": server.url}, files={"builds": slow.url})
+        for _ in range(2):
+            assert unavailable(ws, SPEC, config) == f"{slow.url}: answered 404"
+    assert len(server.asked) == 1
+
+
 def test_every_mirrors_reason_is_said_without_its_password(ws: Workspace, server: Server) -> None:
     config = Config(
         registries={"default": ["http://u:secret@127.0.0.1:9", "http://127.0.0.1:1"]},

@@ -5,7 +5,6 @@ from __future__ import annotations
 from plinth.actions import Action
 from plinth.base.lock import BaseLock, read_lock
 from plinth.base.model import Base, Interpreter
-from plinth.base.probe import forget
 from plinth.base.python_source import archive_action, pack
 from plinth.config import Config
 from plinth.digest import Digest
@@ -36,16 +35,8 @@ def ensure_base(ws: Workspace, name: str, *, config: Config, progress: Progress)
     """
     spec = load_base(ws.bases, name)
     lock = read_lock(ws, spec)
-    try:
-        system = _system(ws, spec, lock, config, progress)
-        python, tree = _python(ws, spec, lock, config, progress)
-    except FetchError as error:
-        # What was there when it was asked for may be gone: ask again.
-        forget(ws)
-        if spec.fallback:
-            other = f"build on the other base: base={spec.fallback}"
-            error.remedy = "; or ".join(filter(None, (error.remedy, other)))
-        raise
+    system = _system(ws, spec, lock, config, progress)
+    python, tree = _python(ws, spec, lock, config, progress)
     return Base(name, (system, python), Interpreter(spec.python.version, tree))
 
 

@@ -21,8 +21,8 @@ from plinth.workspace import Workspace
 
 @dataclass(frozen=True)
 class Choice:
-    """The base `name` to build on; `passed_over` are those that come first by right, and why each
-    is not built on. `tree` is the interpreter of a local base, None for others."""
+    """The base `name` to build on; `passed_over` are those that come before it, and why each is
+    not built on. `tree` is the interpreter of a local base, None for others."""
 
     name: str
     passed_over: Mapping[str, str] = field(default_factory=dict)
@@ -156,7 +156,6 @@ def _impossible(
 ) -> InterpreterError:
     """Neither `spec`, because of `why`, nor its fallback, because of `error`, can be built: what
     to do, the easiest first."""
-    version = spec.python.version
     keys = " and ".join(settings_of(spec))
     if has_places(spec, config):
         first = f"connect this machine to the network, or name mirrors in the settings: {keys}"
@@ -169,7 +168,7 @@ def _impossible(
         f"neither {spec.name} nor {spec.fallback} can be built on this machine",
         where=f"base/{spec.name}.toml",
         found=f"{spec.name}: {why}\n{spec.fallback}: {error.what}, {error.found}",
-        remedy=f"1. {first}\n2. for a CPython {version}: {how_to_install(version)}\n"
+        remedy=f"1. {first}\n2. {how_to_install(spec.python.version)}\n"
         "3. plinth import FILE, an archive that `plinth export` made on a machine where an image "
         f"was built on {spec.name} or {spec.fallback} (docs/airgap.md)",
     )

@@ -48,8 +48,8 @@ def find_python(version: str, config: Config) -> Path:
 def how_to_install(version: str) -> str:
     """What to do where there is no CPython `version`."""
     return (
-        f"install one (pyenv install {version}, or uv python install {version}), or set "
-        f'python."{version}" = "/path/to/python{version}" in the settings file '
+        f"install a CPython {version} (pyenv install {version}, or uv python install {version}), "
+        f'or set python."{version}" = "/path/to/python{version}" in the settings file '
         "~/.config/plinth/config.toml"
     )
 

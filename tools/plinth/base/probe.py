@@ -1,4 +1,4 @@
-"""Asking whether the pinned inputs of a base can be had: places in parallel, under one deadline."""
+"""Asking for the pinned inputs of a base: all places in parallel, under one deadline."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import requests
 
 from plinth.config import Config
 from plinth.digest import Digest
-from plinth.errors import FetchError
+from plinth.errors import PlinthError
 from plinth.http import shown
 from plinth.oci.registry import Registry
 from plinth.spec.base import BaseSpec, ImageRootfs, StandalonePython
@@ -42,8 +42,8 @@ class Question:
 
 def unavailable(ws: Workspace, spec: BaseSpec, config: Config) -> str:
     """Why pinned inputs of `spec` are neither in the store nor at any place of the settings, in
-    one line; empty where they can be had. Packages and interpreters that are found are not looked
-    at.
+    one line; empty where they are available. Debian packages and interpreters found on the machine
+    are not looked at.
 
     A yes is remembered in the build folder (see `forget`), a no never.
     """
@@ -86,7 +86,8 @@ def has_places(spec: BaseSpec, config: Config) -> bool:
 
 def forget(ws: Workspace) -> None:
     """Forget every yes: a place that had an input no longer does."""
-    (ws.build / "cache" / "probe.json").unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        (ws.build / "cache" / "probe.json").unlink()
 
 
 def _archive(python: StandalonePython, place: str) -> Question:
@@ -113,10 +114,21 @@ def _manifest(rootfs: ImageRootfs, url: str) -> Question:
 
 
 def _asked(questions: Sequence[Question], memory: Path) -> str:
-    """Why one of the inputs cannot be had from any place; empty where each can from one."""
+    """Why no place has one of the inputs; empty where each is at one."""
     known = _remembered(memory)
     had = {question.wanted for question in questions if question.key in known}
     waiting = [question for question in questions if question.wanted not in had]
+    if not waiting:
+        return ""
+    found: set[str] = set()
+    why = _waited(waiting, found)
+    if found:
+        _remember(memory, known | found)
+    return why
+
+
+def _waited(waiting: list[Question], found: set[str]) -> str:
+    """As `_asked`; keys of the questions answered with yes are added to `found`."""
     answers: queue.SimpleQueue[tuple[Question, str]] = queue.SimpleQueue()
     for question in waiting:
         # Daemons: a place that does not answer must not hold up the end of the program.
@@ -131,23 +143,22 @@ def _asked(questions: Sequence[Question], memory: Path) -> str:
             question, why = answers.get(timeout=max(0.0, ends - time.monotonic()))
         except queue.Empty:
             return f"{shown(waiting[0].place)}: no answer within {DEADLINE:g} seconds"
-        waiting.remove(question)
         if not why:
-            known.add(question.key)
-            had.add(question.wanted)
-            waiting = [one for one in waiting if one.wanted not in had]
-        elif question.wanted not in had:
+            found.add(question.key)
+            waiting = [one for one in waiting if one.wanted != question.wanted]
+        elif question in waiting:
+            # Else another place of the same input has answered with yes.
+            waiting = [one for one in waiting if one != question]
             refused.setdefault(question.wanted, []).append(f"{shown(question.place)}: {why}")
             if all(one.wanted != question.wanted for one in waiting):
                 return "; ".join(refused[question.wanted])
-    _remember(memory, known)
     return ""
 
 
 def _answer(question: Question) -> str:
     try:
         return question.ask()
-    except FetchError as error:
+    except PlinthError as error:
         return error.what
     except (requests.RequestException, OSError, ValueError) as error:
         return _reason(error)

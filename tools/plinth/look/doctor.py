@@ -161,8 +161,7 @@ def _interpreters(ws: Workspace, config: Config) -> Iterator[Finding]:
         if why:
             keys = " and ".join(settings_of(spec))
             remedy = f"check the network, or {keys} in the settings"
-            instead = f"; images are built on {spec.fallback}" if spec.fallback else ""
-            yield Finding(subject, WARN, f"not available here: {why}{instead}", remedy)
+            yield Finding(subject, WARN, f"not available here: {why}", remedy)
             continue
         try:
             chosen = with_interpreter(ws, spec, config)
