@@ -287,6 +287,38 @@ def test_documentation_is_dropped_and_licences_stay(tmp_path: Path) -> None:
     assert not {"usr/share/man", "usr/share/info", "usr/share/locale"} & set(found)
 
 
+EXAMPLE = (
+    b"# See sources.list(5)\n"
+    b"deb http://archive.example/debian stable main non-free\n"
+    b"deb http://archive.example/security stable-security main\n"
+    b"#deb-src http://archive.example/debian stable main\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("keyrings", "option"),
+    [
+        ([], b""),
+        (["debian-archive-keyring.gpg", "debian-archive-removed-keys.gpg"], b"debian"),
+    ],
+    ids=["no keyring", "the archive's keyring"],
+)
+def test_apt_sources_are_the_example_of_its_package(
+    tmp_path: Path, keyrings: list[str], option: bytes
+) -> None:
+    apt = package("apt", {"usr/share/doc/apt/examples/sources.list": EXAMPLE})
+    keys = package("keys", {f"usr/share/keyrings/{name}": b"" for name in keyrings})
+    found = tree(tmp_path, apt, keys)
+    signed = b"deb [signed-by=/usr/share/keyrings/%s-archive-keyring.gpg] http" % option
+    expected = EXAMPLE.replace(b"deb http", signed) if option else EXAMPLE
+    assert found["etc/apt/sources.list"] == ("file", 0o644, (0, 0), expected)
+
+
+def test_apt_without_an_example_has_no_sources(tmp_path: Path) -> None:
+    found = tree(tmp_path, package("apt", {"usr/bin/apt": b""}))
+    assert "etc/apt/sources.list" not in found
+
+
 def test_packages_are_recorded_as_dpkg_does(tmp_path: Path) -> None:
     found = tree(tmp_path, package("app", {"usr/bin/app": b"1"}))
     status = found["var/lib/dpkg/status"][3]

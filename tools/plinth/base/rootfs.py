@@ -6,6 +6,7 @@ master files: users, name service, certificates, the merged /usr, the package re
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 
 from plinth.base.dpkg import database
@@ -24,6 +25,8 @@ HOME = "home/dockeruser"
 _SHADOW = Owner(0, 42)
 # What apt becomes while it downloads; the number is the one Debian reserves for it.
 _APT = "_apt:x:42:65534::/nonexistent:/usr/sbin/nologin\n"
+# Where the package apt has the sources that Debian's installer would write.
+_APT_EXAMPLE = "usr/share/doc/apt/examples/sources.list"
 # Made by the script of base-files.
 _FOLDERS = ("media", "mnt", "srv", "usr/local/lib", "usr/local/sbin", "var/mail", "var/opt")
 
@@ -101,6 +104,9 @@ def _generated(tree: Tree, debs: Mapping[str, Deb], omit: Collection[str]) -> It
         yield text("etc/ca-certificates.conf", listed)
     if "usr/bin/mawk" in tree.files:
         yield link("usr/bin/awk", "mawk")
+    for file in debs["apt"].files if "apt" in debs else ():
+        if file.path == _APT_EXAMPLE:
+            yield text("etc/apt/sources.list", _signed_by(file.data.decode(), tree))
     yield from database(debs, omit)
     for path in _FOLDERS:
         if path not in tree.files:
@@ -111,6 +117,16 @@ def _generated(tree: Tree, debs: Mapping[str, Deb], omit: Collection[str]) -> It
     yield File("var/tmp", "directory", 0o1777, ROOT)
     yield File("tmp", "directory", 0o1777, ROOT)
     yield File(HOME, "directory", 0o755, DOCKERUSER)
+
+
+def _signed_by(sources: str, tree: Tree) -> str:
+    """The lines of sources.list(5), each trusting the archive keyrings of `tree` and no other."""
+    keyrings = ",".join(
+        f"/{path}"
+        for path in sorted(tree.files)
+        if re.fullmatch(r"usr/share/keyrings/[^/]+-archive-keyring\.gpg", path)
+    )
+    return re.sub(r"(?m)^deb ", f"deb [signed-by={keyrings}] ", sources) if keyrings else sources
 
 
 def _master(tree: Tree, path: str) -> str:
