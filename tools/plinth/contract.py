@@ -63,6 +63,7 @@ _FOLDERS: tuple[tuple[str, int, Owner], ...] = (
 )
 # Modes are here and not in the checkout, whose umask may be anything.
 _FILES: tuple[tuple[str, int, Owner], ...] = (
+    ("usr/local/bin/plinth-front", 0o755, ROOT),
     ("usr/local/bin/runsvdir", 0o755, ROOT),
     ("var/runit/server/run", 0o755, DOCKERUSER),
 )

@@ -18,14 +18,15 @@ from plinth.oci.image import assemble
 from plinth.workspace import Workspace
 
 CHECKOUT = Path(__file__).resolve().parents[3]
-RUNSVDIR, RUN = "usr/local/bin/runsvdir", "var/runit/server/run"
+FRONT, RUNSVDIR = "usr/local/bin/plinth-front", "usr/local/bin/runsvdir"
+RUN = "var/runit/server/run"
 
 
 def checkout(root: Path) -> Workspace:
     """A checkout with the contract's files, as git would write them under this umask."""
-    for path in (RUNSVDIR, RUN):
+    for path in (FRONT, RUNSVDIR, RUN):
         copy = root / "base" / "rootfs" / path
-        copy.parent.mkdir(parents=True)
+        copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(CHECKOUT / "base" / "rootfs" / path, copy)
     return Workspace(root, root / "build")
 

@@ -10,18 +10,21 @@ from pathlib import Path
 import pytest
 
 RUN = Path(__file__).resolve().parents[3] / "base/rootfs/var/runit/server/run"
+FRONT = "plinth-front 5001 31311 azmlinfsrv --port 5001 --entry_script"
 PIP = "python -m pip install --disable-pip-version-check --no-cache-dir"
 
 
 @pytest.fixture(autouse=True)
 def programs(tmp_path: Path) -> Path:
-    """A folder of programs: a scoring server and a Python that say how they were called."""
+    """A folder of programs: a scoring server, its front and a Python that print their calls."""
     folder = tmp_path / "bin"
     folder.mkdir()
     dirname = shutil.which("dirname")
     assert dirname is not None
     (folder / "dirname").symlink_to(dirname)
-    program(folder, "azmlinfsrv", 'echo "server $*"; echo "in $(pwd)"; echo "path $PYTHONPATH"')
+    program(folder, "azmlinfsrv", "")
+    script = 'echo "plinth-front $*"; echo "in $(pwd)"; echo "path $PYTHONPATH"'
+    program(folder, "plinth-front", f'{script}; echo "gunicorn $GUNICORN_CMD_ARGS"')
     program(folder, "python", 'echo "python $*"')
     return folder
 
@@ -56,9 +59,10 @@ def ran(tmp_path: Path, **environment: str) -> tuple[int, list[str]]:
 
 def served(tmp_path: Path, script: Path, **environment: str) -> str:
     """Check that the service serves `script`; its PYTHONPATH."""
-    code, (server, folder, path) = ran(tmp_path, **environment)
+    code, (server, folder, path, gunicorn) = ran(tmp_path, **environment)
     assert code == 0
-    assert server == f"server --port 5001 --entry_script {script}"
+    assert server == f"{FRONT} {script}"
+    assert gunicorn == f"gunicorn --proxy-protocol {environment.get('GUNICORN_CMD_ARGS', '')}"
     assert folder == f"in {tmp_path / 'app'}"
     return path.removeprefix("path ")
 
@@ -93,9 +97,10 @@ def test_names_with_spaces_are_one_name(tmp_path: Path) -> None:
     assert code == 0
     assert lines == [
         f"{PIP} -r {folder}/my models/re q.txt",
-        f"server --port 5001 --entry_script {folder}/my models/score it.py",
+        f"{FRONT} {folder}/my models/score it.py",
         f"in {folder}",
         f"path {folder}/my models/my lib",
+        "gunicorn --proxy-protocol ",
     ]
 
 
@@ -148,7 +153,7 @@ def test_extra_requirements_are_installed_before_serving(tmp_path: Path) -> None
     assert code == 0
     assert lines[:2] == [
         f"{PIP} -r {folder}/requirements.txt",
-        f"server --port 5001 --entry_script {folder}/score.py",
+        f"{FRONT} {folder}/score.py",
     ]
 
 
@@ -176,10 +181,22 @@ def test_no_scoring_server_is_100(tmp_path: Path, programs: Path) -> None:
     assert ran(tmp_path) == (100, ["plinth: azureml-inference-server-http is not installed"])
 
 
-def test_the_server_takes_the_services_place(tmp_path: Path, programs: Path) -> None:
-    # A signal must reach the server itself, and its code is the service's.
+def test_settings_of_gunicorn_stay_the_users(tmp_path: Path) -> None:
+    folder = app(tmp_path, "score.py")
+    served(tmp_path, folder / "score.py", GUNICORN_CMD_ARGS="--worker-tmp-dir /dev/shm")
+
+
+def test_a_separate_health_port_has_the_same_front(tmp_path: Path) -> None:
     app(tmp_path, "score.py")
-    program(programs, "azmlinfsrv", "echo $$; exit 42")
+    code, (front, *_) = ran(tmp_path, SEPERATE_HEALTH_ENDPOINT="true")
+    assert code == 0
+    assert front.startswith("plinth-front 5001,5000 31311 azmlinfsrv ")
+
+
+def test_the_front_takes_the_services_place(tmp_path: Path, programs: Path) -> None:
+    # A signal must reach the front itself, and its code is the service's.
+    app(tmp_path, "score.py")
+    program(programs, "plinth-front", "echo $$; exit 42")
     with subprocess.Popen(
         ["/bin/sh", str(RUN)],
         env={"PATH": str(programs), "AML_APP_ROOT": str(tmp_path / "app")},

@@ -139,6 +139,39 @@ def test_any_other_code_does_not_end_it(tmp_path: Path, start: Start, code: int)
     assert process.poll() is None
 
 
+@pytest.mark.parametrize(
+    ("script", "code"),
+    [("exit 3", 3), ("exit 111", 111), ("kill -9 $$", 137), ("exit 0", 1)],
+    ids=["3", "111", "killed", "0"],
+)
+def test_any_end_of_the_server_ends_all_with_its_code(
+    tmp_path: Path, start: Start, script: str, code: int
+) -> None:
+    pid = tmp_path / "pid"
+    service(tmp_path / "sv", "other", f"echo $$ > {pid}; exec sleep 100")
+    service(tmp_path / "sv", "server", f"while ! [ -s {pid} ]; do sleep 0.01; done; {script}")
+    begun = time.monotonic()
+    # A server that ends unasked, even with 0, is a failure of the container.
+    assert start(tmp_path / "sv").wait(timeout=5) == code
+    assert time.monotonic() - begun < 2
+    ended = 0 if code == 1 else code
+    assert wait_for(tmp_path / "output") == [f"runsvdir: server ended with {ended}"]
+    assert gone(int(wait_for(pid)[0]))
+
+
+def test_only_the_service_itself_gets_the_signal(tmp_path: Path, start: Start) -> None:
+    log = tmp_path / "log"
+    # It may have to end what it started in its own order.
+    child = f"trap 'echo child >> {log}; exit' TERM; echo up >> {log}; while :; do sleep 0.05; done"
+    script = f"({child}) & trap 'sleep 0.3; echo parent >> {log}; exit' TERM; wait; wait"
+    service(tmp_path / "sv", "one", script)
+    process = start(tmp_path / "sv")
+    wait_for(log)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=5) == 0
+    assert wait_for(log, 2) == ["up", "parent"]
+
+
 def test_a_service_that_ends_takes_along_what_it_started(tmp_path: Path, start: Start) -> None:
     log = tmp_path / "log"
     # Workers of a server would keep its port from the one that is started next.
