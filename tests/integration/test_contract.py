@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,6 @@ from containers import (
     Server,
     application,
     ended,
-    published,
     serving,
     started,
 )
@@ -141,8 +143,8 @@ def test_every_process_is_dockeruser(server: Server) -> None:
     )
     processes = server.processes()
     assert {user for user, _ in processes} == {"1001"}
-    # The supervisor, the server, its one worker.
-    assert len(processes) == 3
+    # The supervisor, the front, the server, its one worker.
+    assert len(processes) == 4
 
 
 def test_health_is_one_word(server: Server) -> None:
@@ -314,7 +316,8 @@ def test_it_serves_without_privileges_on_a_read_only_root(
     engine: docker.DockerClient, minimal: str, app: Path, user: str
 ) -> None:
     with serving(engine, minimal, app, user=user, **HARDENED) as server:
-        assert server.answer({"data": [1, 2]})["sum"] == 3
+        # More than the front holds in memory.
+        assert server.answer({"data": [1] * 500_000})["sum"] == 500_000
         assert server.inside("id", "-u").strip() == ("1001" if user == "dockeruser" else "54321")
         server.container.stop(timeout=15)
         assert ended(server.container)[0] == 0
@@ -347,7 +350,7 @@ def test_two_workers_serve_at_once(
         serving(engine, minimal, app, environment={"WORKER_COUNT": "2"}) as server,
         ThreadPoolExecutor(4) as pool,
     ):
-        assert len(server.processes()) == 4
+        assert len(server.processes()) == 5
         assert len(set(pool.map(server.answer, [{}] * 4))) == 2
 
 
@@ -441,49 +444,114 @@ def test_without_the_server_package_it_ends_with_100(
     assert "plinth: azureml-inference-server-http is not installed" in log
 
 
-def test_with_nothing_to_serve_it_says_what_to_do(
+def test_with_nothing_to_serve_it_ends_with_what_to_do(
     engine: docker.DockerClient, minimal: str
 ) -> None:
-    with started(engine, minimal, ports={"5001/tcp": ("127.0.0.1", None)}) as container:
-        server = Server(container, published(container))
-        wait_for(server, f"nothing to serve: mount a folder with score.py at {APP}")
-        wait_for(server, "runsvdir: server ended with 111")
+    with started(engine, minimal) as container:
+        code, log = ended(container, 10)
+    assert code == 111
+    assert log.splitlines() == [
+        f"plinth: nothing to serve: mount a folder with score.py at {APP}, "
+        "or set AZUREML_ENTRY_SCRIPT",
+        "runsvdir: server ended with 111",
+    ]
 
 
-def test_a_server_that_crashes_is_started_again(
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("def init():\n    raise RuntimeError('no model')\n", "RuntimeError: no model"),
+        ("def init():\n    raise SystemExit(0)\n", "SystemExit: 0"),
+        ("import no_such_module\n", "ModuleNotFoundError: No module named 'no_such_module'"),
+        ("def init(:\n", "SyntaxError: invalid syntax"),
+        ("def run(data):\n    pass\n", "does not have a init() function defined"),
+    ],
+    ids=["init raises", "init exits", "ImportError", "SyntaxError", "no init"],
+)
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_script_that_fails_ends_the_container_with_3(
+    engine: docker.DockerClient,
+    minimal: str,
+    tmp_path: Path,
+    script: str,
+    reason: str,
+    workers: str,
+) -> None:
+    begin = "import datetime\nprint('begun', datetime.datetime.utcnow().isoformat(), flush=True)\n"
+    if "SyntaxError" in reason:
+        begin = ""
+    script = begin + script + ("" if "def run" in script else "\n\ndef run(data):\n    pass\n")
+    app = application(tmp_path / "app", {"score.py": script})
+    with started(engine, minimal, app, environment={"WORKER_COUNT": workers}) as container:
+        code, log = ended(container, 20)
+        container.reload()
+        finished = container.attrs["State"]["FinishedAt"]
+    assert code == 3
+    lines = log.splitlines()
+    assert [line for line in lines[-30:] if reason in line], log
+    assert lines[-1] == "runsvdir: server ended with 3"
+    for line in lines:
+        if line.startswith("begun "):
+            took = [datetime.fromisoformat(one[:26]) for one in (line[6:], finished)]
+            assert (took[1] - took[0]).total_seconds() < 2
+
+
+SLOW = {
+    "idle": b"",
+    "half a head": b"POST /score HTTP/1.1\r\nHost: x\r\n",
+    "half a body": b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{",
+    "keep-alive": b"GET / HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("sent", SLOW.values(), ids=SLOW)
+def test_fifty_clients_that_do_nothing_change_nothing(server: Server, sent: bytes) -> None:
+    address = ("127.0.0.1", int(server.url.rpartition(":")[2]))
+    with contextlib.ExitStack() as stack:
+        for _ in range(50):
+            client = stack.enter_context(socket.create_connection(address, timeout=10))
+            client.sendall(sent)
+        begun = time.monotonic()
+        for number in range(5):
+            assert server.get("/").text == "Healthy"
+            assert server.answer({"data": [number, 1]})["sum"] == number + 1
+        assert time.monotonic() - begun < 5
+
+
+def test_the_log_has_the_address_of_the_client(
     engine: docker.DockerClient, minimal: str, app: Path
 ) -> None:
-    # All are found before one is killed: the workers of a killed server are the supervisor's too.
+    with serving(engine, minimal, app) as server:
+        settings = server.container.attrs["NetworkSettings"]
+        networks = [settings, *settings["Networks"].values()]
+        gateway = next(one["Gateway"] for one in networks if one.get("Gateway"))
+        wait_for(server, f" - {gateway} - - [")
+
+
+def test_a_body_of_more_than_100_mb_is_refused(server: Server) -> None:
+    answer = requests.post(f"{server.url}/score", data=bytes((100 << 20) + 1), timeout=60)
+    assert answer.status_code == 413
+    assert answer.json() == {"message": "the request has a body of more than 104857600 bytes"}
+
+
+@pytest.mark.parametrize("generation", [1, 2], ids=["front", "server"])
+def test_a_server_that_crashes_ends_the_container(
+    engine: docker.DockerClient, minimal: str, app: Path, generation: int
+) -> None:
+    # The front is the child of the first process, the server is the front's.
     kill = (
-        "import os\n"
-        "def parent(pid):\n"
-        "    return open('/proc/%s/stat' % pid).read().rpartition(')')[2].split()[1]\n"
-        "pids = [pid for pid in os.listdir('/proc') if pid.isdigit() and parent(pid) == '1']\n"
-        "for pid in pids:\n"
-        "    os.kill(int(pid), 9)\n"
-        "    print(pid)\n"
+        "import os, sys\n"
+        "pid = '1'\n"
+        "for _ in range(int(sys.argv[1])):\n"
+        "    pid = open('/proc/%s/task/%s/children' % (pid, pid)).read().split()[0]\n"
+        "os.kill(int(pid), 9)\n"
     )
     with serving(engine, minimal, app) as server:
-        before = {line.split()[0] for line in ids(server)}
-        assert len(server.inside("python", "-c", kill).splitlines()) == 1
-        wait_for(server, "runsvdir: server ended with 137")
-        # The workers of the old server are gone with it: the port is free for the new one.
-        server.until_healthy(10)
-        assert server.answer({"data": [2]})["sum"] == 2
-        after = {line.split()[0] for line in ids(server)}
-        assert before & after == {"1"}
-        assert "Connection in use" not in server.log()
-
-
-def ids(server: Server) -> list[str]:
-    """The processes as seen inside, but for the one that looks."""
-    script = (
-        "import os\n"
-        "for pid in filter(str.isdigit, os.listdir('/proc')):\n"
-        "    if pid != str(os.getpid()):\n"
-        "        print(pid, open('/proc/%s/cmdline' % pid).read().replace(chr(0), ' '))\n"
-    )
-    return server.inside("python", "-c", script).splitlines()
+        # The shell that does it may be ended with the container.
+        server.container.exec_run(["python", "-c", kill, str(generation)])
+        code, log = ended(server.container, 10)
+    assert code == 137
+    assert log.endswith("runsvdir: server ended with 137\n")
 
 
 def test_a_worker_that_crashes_is_replaced(
@@ -491,12 +559,11 @@ def test_a_worker_that_crashes_is_replaced(
 ) -> None:
     script = (
         "import os\n\n\ndef init():\n    pass\n\n\n"
-        "def run(data):\n    if data == '1':\n        os._exit(3)\n    return 'alive'\n"
+        "def run(data):\n    if data == '1':\n        os.abort()\n    return 'alive'\n"
     )
     app = application(tmp_path / "app", {"score.py": script})
     with serving(engine, minimal, app) as server:
-        with pytest.raises(requests.ConnectionError):
-            server.score(1)
+        assert server.score(1).status_code == 502
         server.until_healthy(10)
         assert server.answer(0) == "alive"
 

@@ -55,6 +55,7 @@ def test_the_layer_holds_the_folders_and_files_of_the_contract(ws: Workspace) ->
         "usr": (0o755, ROOT, True),
         "usr/local": (0o755, ROOT, True),
         "usr/local/bin": (0o755, ROOT, True),
+        FRONT: (0o755, ROOT, False),
         RUNSVDIR: (0o755, ROOT, False),
         "var": (0o755, ROOT, True),
         "var/azureml-app": (0o755, DOCKERUSER, True),

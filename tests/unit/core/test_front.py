@@ -213,7 +213,7 @@ def test_a_request_is_passed_on_with_the_address_of_its_client(start: Start) -> 
     front = start()
     data = post(b"body", "/a?b", "X-Own: Yes ", "Connection: keep-alive")
     with front.connect(data) as client:
-        address = "127.0.0.1 127.0.0.1 {} {}".format(client.getsockname()[1], front.port)
+        address = f"127.0.0.1 127.0.0.1 {client.getsockname()[1]} {front.port}"
         lines, sha = passed(rest(client))
     assert lines == [
         f"PROXY TCP4 {address}",
