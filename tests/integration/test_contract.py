@@ -462,11 +462,13 @@ def test_with_nothing_to_serve_it_ends_with_what_to_do(
     [
         ("def init():\n    raise RuntimeError('no model')\n", "RuntimeError: no model"),
         ("def init():\n    raise SystemExit(0)\n", "SystemExit: 0"),
+        ("import os\n\n\ndef init():\n    os._exit(0)\n", "Worker failed to boot"),
+        ("import os\n\n\ndef init():\n    os.kill(os.getpid(), 9)\n", "due to signal 9"),
         ("import no_such_module\n", "ModuleNotFoundError: No module named 'no_such_module'"),
         ("def init(:\n", "SyntaxError: invalid syntax"),
         ("def run(data):\n    pass\n", "does not have a init() function defined"),
     ],
-    ids=["init raises", "init exits", "ImportError", "SyntaxError", "no init"],
+    ids=["raises", "exits", "is gone", "is killed", "ImportError", "SyntaxError", "no init"],
 )
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_script_that_fails_ends_the_container_with_3(
@@ -524,6 +526,8 @@ def test_the_log_has_the_address_of_the_client(
     with serving(engine, minimal, app) as server:
         settings = server.container.attrs["NetworkSettings"]
         networks = [settings, *settings["Networks"].values()]
+        # Health probes are not logged.
+        server.answer({"data": []})
         gateway = next(one["Gateway"] for one in networks if one.get("Gateway"))
         wait_for(server, f" - {gateway} - - [")
 
@@ -552,6 +556,29 @@ def test_a_server_that_crashes_ends_the_container(
         code, log = ended(server.container, 10)
     assert code == 137
     assert log.endswith("runsvdir: server ended with 137\n")
+
+
+def test_a_worker_that_fails_does_not_wait_for_another_to_begin(
+    engine: docker.DockerClient, minimal: str, tmp_path: Path
+) -> None:
+    script = (
+        "import os, time\n\n\ndef init():\n"
+        "    try:\n        os.mkdir('/tmp/first')\n"
+        "    except FileExistsError:\n        time.sleep(60)\n"
+        "    time.sleep(1)\n    raise RuntimeError('no model')\n\n\ndef run(data):\n    pass\n"
+    )
+    app = application(tmp_path / "app", {"score.py": script})
+    with started(engine, minimal, app, environment={"WORKER_COUNT": "2"}) as container:
+        assert ended(container, 15)[0] == 3
+
+
+def test_settings_of_gunicorn_in_the_applications_folder_are_read(
+    engine: docker.DockerClient, minimal: str, tmp_path: Path
+) -> None:
+    settings = "def when_ready(server):\n    print('read by', server.cfg.worker_class_str)\n"
+    app = application(tmp_path / "app", {"score.py": SCORE, "gunicorn.conf.py": settings})
+    with serving(engine, minimal, app) as server:
+        assert "read by sync" in server.log()
 
 
 def test_a_worker_that_crashes_is_replaced(

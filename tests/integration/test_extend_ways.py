@@ -1,16 +1,16 @@
-"""The three ways to extend an image, as docs/contract.md has them, in a real engine.
-
-Without a package manager of the operating system: the images have none.
-"""
+"""The ways to extend an image, as docs/contract.md has them, in a real engine."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -20,8 +20,11 @@ import pytest
 import requests
 
 from containers import APP, PORT, Server, application, ended, published, serving, started
-from debs import Package, make_deb
 from helpers import make_wheel
+from integration.conftest import ROOT
+from plinth.config import load as load_config
+from plinth.debian.sources import find_sources
+from plinth.spec.base import DebianRootfs, load_base
 
 pytestmark = [pytest.mark.engine, pytest.mark.network]
 
@@ -182,18 +185,23 @@ def test_an_extra_library_folder_is_prepended_to_the_path(
 
 
 @pytest.fixture
-def build(engine: docker.DockerClient, tmp_path: Path) -> Iterator[Callable[[Path], str]]:
-    """A function that builds a context with BuildKit, without network; images are removed."""
+def build(engine: docker.DockerClient, tmp_path: Path) -> Iterator[Callable[..., str]]:
+    """A function that builds a context with BuildKit, without network unless options name a
+    proxy for one; images are removed."""
     if shutil.which(DOCKER) is None:
         pytest.skip(f"{DOCKER} is not installed")
     settings = tmp_path / "settings"
     settings.mkdir()
     made: list[str] = []
 
-    def run(context: Path) -> str:
+    def run(context: Path, *options: str) -> str:
         name = f"plinth-test-{uuid4().hex}:latest"
         done = subprocess.run(
-            [DOCKER, "build", "--network=none", "--progress=plain", f"--tag={name}", str(context)],
+            [
+                *(DOCKER, "build", "--progress=plain", f"--tag={name}"),
+                *(options or ["--network=none"]),
+                str(context),
+            ],
             check=False,
             text=True,
             capture_output=True,
@@ -269,47 +277,90 @@ def test_a_dockerfile_changes_the_system_as_root(
         assert {user for user, _ in server.processes()} == {"1001"}
 
 
-def test_a_dockerfile_adds_os_packages(
-    engine: docker.DockerClient, minimal: str, build: Callable[[Path], str], tmp_path: Path
+@pytest.fixture
+def archive() -> Iterator[str]:
+    """A proxy on loopback to the only Debian archive a test may reach: this machine's own.
+
+    For each of the base's suites, what the image asks of the public archive is asked there.
+    """
+    rootfs = load_base(ROOT / "base", "debian12-py37").rootfs
+    assert isinstance(rootfs, DebianRootfs)
+    sources = find_sources(rootfs.distribution, rootfs.suites, load_config())
+    security = {source.suite.endswith("-security"): source.uri for source in sources}
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            public = re.fullmatch(r"http://[^/]+/debian(-security)?/(.+)", self.path)
+            if public is None:
+                self.send_error(403)
+                return
+            url = f"{security[bool(public[1])]}/{public[2]}"
+            with requests.get(url, stream=True, timeout=60) as answer:
+                self.send_response(answer.status_code)
+                self.send_header("Connection", "close")
+                if "Content-Length" in answer.headers:
+                    self.send_header("Content-Length", answer.headers["Content-Length"])
+                self.end_headers()
+                shutil.copyfileobj(answer.raw, self.wfile)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_the_dockerfile_of_the_documentation_builds_and_serves(
+    engine: docker.DockerClient,
+    minimal: str,
+    build: Callable[..., str],
+    archive: str,
+    tmp_path: Path,
 ) -> None:
+    text = (ROOT / "docs" / "contract.md").read_text()
+    (documented,) = re.findall(r" {3}```dockerfile\n(.*?) {3}```\n", text, re.DOTALL)
+    index = application(tmp_path / "index", {})
+    make_wheel(index, {"lightgbm/__init__.py": b""}, name="lightgbm", version="3.3.5")
+    script = (
+        "import ctypes, lightgbm\n\n\ndef init():\n    ctypes.CDLL('libGL.so.1')\n\n\n"
+        "def run(data):\n    return lightgbm.__file__\n"
+    )
+    # The image, with what is a user's own: where this machine's pip looks for packages.
+    own = f"FROM {minimal}\nCOPY index /index\nENV PIP_FIND_LINKS=/index PIP_NO_INDEX=1\n"
+    base = build(application(tmp_path, {"Dockerfile": own}))
+    dockerfile = re.sub(r"FROM \S+", f"FROM {base}", documented)
     context = application(
         tmp_path / "context",
         {
-            "Dockerfile": (
-                f"FROM {minimal}\n"
-                "USER root\n"
-                "COPY repository /repository\n"
-                "RUN echo 'deb [trusted=yes] file:/repository ./' > /etc/apt/sources.list\n"
-                "RUN apt-get update && apt-get install -y --no-install-recommends needs-it\n"
-                "RUN dpkg --audit && apt-get check && apt-get remove -y needs-it\n"
-                "USER dockeruser\n"
-                "COPY score.py /var/azureml-app/\n"
-            ),
-            "score.py": (
-                "import os\n\n\ndef init():\n    pass\n\n\n"
-                "def run(data):\n"
-                "    there = [os.path.exists('/usr/share/' + n) for n in ('needed', 'needs-it')]\n"
-                "    return [there, open('/usr/share/needed').read()]\n"
-            ),
+            "Dockerfile": re.sub(r"(?m)^ {3}", "", dockerfile),
+            "app/score.py": script,
         },
     )
-    repository = context / "repository"
-    repository.mkdir()
-    needed = Package("needed", files={"usr/share/needed": b"of the system"})
-    # A dependency on a package of the base: apt must know that it is there.
-    needs = Package(
-        "needs-it",
-        files={"usr/share/needs-it": b"x"},
-        fields={"Depends": "needed (>= 1.0), libc6 (>= 2.27), ca-certificates"},
-    )
-    for package in (needed, needs):
-        make_deb(repository, package)
-    stanzas = [package.stanza(f"./{package.file}") for package in (needed, needs)]
-    (repository / "Packages").write_text("\n\n".join(stanzas) + "\n")
-    application(context, {})
-    name = build(context)
+    name = build(context, "--network=host", f"--build-arg=http_proxy={archive}")
     with serving(engine, name) as server:
-        assert server.answer({}) == [[True, False], "of the system"]
+        assert server.answer({}).endswith("/site-packages/lightgbm/__init__.py")
+        assert server.inside("id", "-u") == "1001\n"
+        assert server.inside("dpkg", "--audit") == ""
+
+
+def test_what_the_archive_has_is_checked_with_its_own_keyring(
+    minimal: str, build: Callable[..., str], archive: str, tmp_path: Path
+) -> None:
+    # The same keys are in trusted.gpg.d, which the sources do not use.
+    update = "apt-get update -o APT::Update::Error-Mode=any"
+    lines = [
+        f"FROM {minimal}",
+        "USER root",
+        f"RUN {update} && apt-get check",
+        "RUN : > /usr/share/keyrings/debian-archive-keyring.gpg && rm -r /var/lib/apt/lists/*",
+        f"RUN ! {update}",
+    ]
+    context = application(tmp_path / "context", {"Dockerfile": "\n".join(lines) + "\n"})
+    build(context, "--network=host", f"--build-arg=http_proxy={archive}")
 
 
 def test_a_dockerfile_adds_a_service(

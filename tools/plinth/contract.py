@@ -65,6 +65,7 @@ _FOLDERS: tuple[tuple[str, int, Owner], ...] = (
 _FILES: tuple[tuple[str, int, Owner], ...] = (
     ("usr/local/bin/plinth-front", 0o755, ROOT),
     ("usr/local/bin/runsvdir", 0o755, ROOT),
+    ("var/runit/server/gunicorn.conf.py", 0o644, DOCKERUSER),
     ("var/runit/server/run", 0o755, DOCKERUSER),
 )
 

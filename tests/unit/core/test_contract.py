@@ -19,12 +19,12 @@ from plinth.workspace import Workspace
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 FRONT, RUNSVDIR = "usr/local/bin/plinth-front", "usr/local/bin/runsvdir"
-RUN = "var/runit/server/run"
+GUNICORN, RUN = "var/runit/server/gunicorn.conf.py", "var/runit/server/run"
 
 
 def checkout(root: Path) -> Workspace:
     """A checkout with the contract's files, as git would write them under this umask."""
-    for path in (FRONT, RUNSVDIR, RUN):
+    for path in (FRONT, RUNSVDIR, GUNICORN, RUN):
         copy = root / "base" / "rootfs" / path
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(CHECKOUT / "base" / "rootfs" / path, copy)
@@ -63,6 +63,7 @@ def test_the_layer_holds_the_folders_and_files_of_the_contract(ws: Workspace) ->
         "var/log": (0o755, DOCKERUSER, True),
         "var/runit": (0o755, DOCKERUSER, True),
         "var/runit/server": (0o755, DOCKERUSER, True),
+        GUNICORN: (0o644, DOCKERUSER, False),
         RUN: (0o755, DOCKERUSER, False),
     }
 

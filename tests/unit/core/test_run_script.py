@@ -11,6 +11,7 @@ import pytest
 
 RUN = Path(__file__).resolve().parents[3] / "base/rootfs/var/runit/server/run"
 FRONT = "plinth-front 5001 31311 azmlinfsrv --port 5001 --entry_script"
+GUNICORN = "gunicorn --proxy-protocol --config /var/runit/server/gunicorn.conf.py"
 PIP = "python -m pip install --disable-pip-version-check --no-cache-dir"
 
 
@@ -62,7 +63,7 @@ def served(tmp_path: Path, script: Path, **environment: str) -> str:
     code, (server, folder, path, gunicorn) = ran(tmp_path, **environment)
     assert code == 0
     assert server == f"{FRONT} {script}"
-    assert gunicorn == f"gunicorn --proxy-protocol {environment.get('GUNICORN_CMD_ARGS', '')}"
+    assert gunicorn == f"{GUNICORN} {environment.get('GUNICORN_CMD_ARGS', '')}"
     assert folder == f"in {tmp_path / 'app'}"
     return path.removeprefix("path ")
 
@@ -100,7 +101,7 @@ def test_names_with_spaces_are_one_name(tmp_path: Path) -> None:
         f"{FRONT} {folder}/my models/score it.py",
         f"in {folder}",
         f"path {folder}/my models/my lib",
-        "gunicorn --proxy-protocol ",
+        f"{GUNICORN} ",
     ]
 
 
