@@ -163,7 +163,7 @@ def test_only_the_service_itself_gets_the_signal(tmp_path: Path, start: Start) -
     log = tmp_path / "log"
     # It may have to end what it started in its own order.
     child = f"trap 'echo child >> {log}; exit' TERM; echo up >> {log}; while :; do sleep 0.05; done"
-    script = f"({child}) & trap 'sleep 0.3; echo parent >> {log}; exit' TERM; wait; wait"
+    script = f"trap 'sleep 0.3; echo parent >> {log}; exit' TERM; ({child}) & wait; wait"
     service(tmp_path / "sv", "one", script)
     process = start(tmp_path / "sv")
     wait_for(log)
