@@ -31,12 +31,19 @@ def run(data):
 """
 
 
+ENGINES = {
+    "PLINTH_TEST_DOCKER_HOST": "start Debian's: .ci/engine start DIR",
+    "PLINTH_TEST_DOCKER_CURRENT": "start a current Docker Engine with containerd's image store",
+}
+"""The variables that name engines for tests, each with how to get one."""
+
+
 @contextlib.contextmanager
-def connected() -> Iterator[docker.DockerClient]:
-    """The engine the environment names for tests; without one the test is skipped."""
-    host = os.environ.get("PLINTH_TEST_DOCKER_HOST")
+def connected(variable: str = "PLINTH_TEST_DOCKER_HOST") -> Iterator[docker.DockerClient]:
+    """The engine the variable names; without one the test is skipped."""
+    host = os.environ.get(variable)
     if not host:
-        pytest.skip("PLINTH_TEST_DOCKER_HOST names no engine")
+        pytest.skip(f"{variable} names no engine; {ENGINES[variable]}")
     client = docker.DockerClient(base_url=host, timeout=300)
     try:
         yield client

@@ -24,7 +24,7 @@ from plinth.contents.read import ContentsCache
 from plinth.digest import Digest, canonical_json
 from plinth.errors import PlinthError
 from plinth.oci.model import CONFIG, LAYER_GZIP, MANIFEST, Descriptor
-from plinth.oci.referrers import attach_to_layout
+from plinth.oci.referrers import attach_to_layout, refers
 from plinth.oci.source import open_source
 from plinth.store import BlobStore
 from plinth.trust.domain import Domain, init_domain
@@ -77,7 +77,7 @@ class Copy:
         return next(
             entry
             for entry in self.index()["manifests"]
-            if entry["annotations"][key] == (name or self.name)
+            if entry["annotations"].get(key) == (name or self.name)
         )
 
     def edit_entry(self, name: str = "", **changes: object) -> None:
@@ -107,13 +107,13 @@ class Copy:
     def path(self, digest: str) -> str:
         return "blobs/sha256/" + digest.removeprefix("sha256:")
 
-    def referrers_name(self) -> str:
-        return f"sha256-{self.digest.hex}"
+    def attached(self) -> list[Json]:
+        """The entries of index.json that are of what is attached to the image."""
+        return [entry for entry in self.index()["manifests"] if refers(entry, self.digest)]
 
     def referrers(self) -> list[Json]:
         """The manifests attached to the image."""
-        listed = json.loads(self.blob(self.entry(self.referrers_name())["digest"]))["manifests"]
-        return [json.loads(self.blob(entry["digest"])) for entry in listed]
+        return [json.loads(self.blob(entry["digest"])) for entry in self.attached()]
 
     def bundles(self) -> dict[str, bytes]:
         """The image's bundles by predicate type."""
@@ -126,16 +126,13 @@ class Copy:
 
     def detach(self) -> None:
         """Take all that is attached to the image away."""
-        index, name = self.index(), self.referrers_name()
-        key = "org.opencontainers.image.ref.name"
-        index["manifests"] = [e for e in index["manifests"] if e["annotations"][key] != name]
+        index = self.index()
+        index["manifests"] = [e for e in index["manifests"] if not refers(e, self.digest)]
         self.write_index(index)
 
     def attach(self, bundles: Mapping[str, bytes]) -> None:
         """Let these bundles, properly attached, be all that the image has."""
-        with contextlib.suppress(StopIteration):
-            self.entry(self.referrers_name())
-            self.detach()
+        self.detach()
         attach_to_layout(self.store, Descriptor(MANIFEST, self.digest), list(bundles.items()))
 
     def put(self, media_type: str, data: bytes) -> Json:

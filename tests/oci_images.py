@@ -12,8 +12,11 @@ from pathlib import Path
 
 from plinth.digest import Digest
 from plinth.oci.image import Image, Runtime, assemble
-from plinth.oci.layout import tag
-from plinth.oci.model import Layer
+from plinth.oci.layout import editing, tag
+from plinth.oci.model import INDEX, Descriptor, Layer
+from plinth.oci.reference import familiar
+from plinth.oci.referrers import attached, listing, referrers_name
+from plinth.oci.select import IMAGE_NAME, REF_NAME, SUBJECT
 from plinth.store import BlobStore
 
 RUNTIME = Runtime("dockeruser", "/", {"PATH": "/bin"}, ["true"], [5001], "SIGTERM")
@@ -42,6 +45,24 @@ def make_image(store: BlobStore, name: str, title: str = "") -> Image:
     )
     tag(store, name, image.manifest, image_name=f"team/{name}:latest", architecture="amd64")
     return image
+
+
+def as_before(store: BlobStore, subject: Digest) -> Digest:
+    """Write the layout's index as earlier versions did: what is attached to `subject` in an index
+    of its own, which has a name, and names of images without a registry; returns that index."""
+    with editing(store) as index:
+        listed = attached(index, subject, store)
+        index[:] = [entry for entry in index if entry not in listed]
+        for entry in listed:
+            del entry["annotations"][SUBJECT]
+        digest = store.put(listing(listed, []))
+        for entry in index:
+            noted = entry["annotations"]
+            if IMAGE_NAME in noted:
+                noted[IMAGE_NAME] = familiar(noted[IMAGE_NAME])
+        name = {REF_NAME: referrers_name(subject)}
+        index.append(Descriptor(INDEX, digest, name).to_json())
+    return digest
 
 
 def tarred(path: Path, files: Mapping[str, bytes], *links: tuple[str, str, bytes]) -> Path:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import docker
 import pytest
 
-from containers import connected
+from containers import ENGINES, connected
 from helpers import checkout_files
 from plinth.engine.load import load
 from plinth.oci.layout import references
@@ -121,10 +121,18 @@ def engine() -> Iterator[docker.DockerClient]:
         yield client
 
 
+@pytest.fixture(scope="session", params=ENGINES)
+def store_engine(request: pytest.FixtureRequest) -> Iterator[docker.DockerClient]:
+    """Each engine: the older image stores know images by their configs, containerd's by their
+    manifests."""
+    with connected(request.param) as client:
+        yield client
+
+
 @pytest.fixture(scope="session")
 def minimal(built: Checkout, engine: docker.DockerClient) -> str:
     """The name of the minimal image in the engine."""
-    return load(built.ws, "minimal", client=engine)
+    return load(built.ws, "minimal", client=engine).name
 
 
 @pytest.fixture(scope="session")

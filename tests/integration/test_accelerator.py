@@ -504,8 +504,8 @@ def test_the_gpu_image_with_its_set_is_built_named_closed_and_runs(
     # It runs, on the CPU, and its linker finds every library the framework may open.
     client = docker.DockerClient(base_url=host, timeout=300)
     try:
-        name = load(checkout.ws, IMAGE, client=client)
-        assert name == reference.image_name
+        loaded = load(checkout.ws, IMAGE, client=client)
+        assert loaded.name == reference.image_name
         lines: list[str] = []
         smoke(
             checkout.ws,
@@ -515,7 +515,7 @@ def test_the_gpu_image_with_its_set_is_built_named_closed_and_runs(
         )
         assert any("POST /score answered" in line for line in lines)
         output = client.containers.run(
-            name, ["python", "-c", LOOKS_FOR_A_GPU], stderr=True, remove=True
+            loaded.id, ["python", "-c", LOOKS_FOR_A_GPU], stderr=True, remove=True
         ).decode()
         assert f"found {SONAMES} and []" in output
         assert "Successfully opened dynamic library libcudart.so.11.0" in output

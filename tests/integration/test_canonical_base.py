@@ -196,12 +196,12 @@ def test_it_serves(
         "build:sklearn-0.24.1", f"base={BASE}", env={"PLINTH_CONFIG": str(settings)}
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    name = load(checkout.ws, "sklearn-0.24.1", client=engine)
-    assert BASE in name
+    loaded = load(checkout.ws, "sklearn-0.24.1", client=engine)
+    assert BASE in loaded.name
     smoke(
         checkout.ws,
         load_image(checkout.ws.images, "sklearn-0.24.1"),
         client=engine,
         progress=quiet,
     )
-    engine.images.remove(name)
+    engine.images.remove(loaded.name)

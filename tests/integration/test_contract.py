@@ -75,7 +75,7 @@ print(json.dumps(found))
 
 @pytest.fixture(scope="session")
 def sklearn(built: Checkout, engine: docker.DockerClient) -> str:
-    return load(built.ws, "sklearn-0.24.1", client=engine)
+    return load(built.ws, "sklearn-0.24.1", client=engine).name
 
 
 @pytest.fixture(scope="session")

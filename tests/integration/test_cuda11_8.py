@@ -40,11 +40,11 @@ def test_cuda_11_8(
     spec.write_text(spec.read_text().replace("libcusolver.so.10", "libcusolver.so.11"))
     done = checkout.doit(f"build:{IMAGE}", "accelerator=cuda11.8")
     assert done.returncode == 0, done.stdout + done.stderr
-    name = load(checkout.ws, IMAGE, client=engine)
-    assert "-cuda11.8-gpu-" in name
+    loaded = load(checkout.ws, IMAGE, client=engine)
+    assert "-cuda11.8-gpu-" in loaded.name
     smoke(checkout.ws, load_image(checkout.ws.images, IMAGE), client=engine, progress=quiet)
     # The dynamic linker finds what came in packages, and what came in a wheel.
-    listed = engine.containers.run(name, ["ldconfig", "-p"], remove=True).decode()
+    listed = engine.containers.run(loaded.id, ["ldconfig", "-p"], remove=True).decode()
     for library in ("libcudart.so.11.0", "libcublas.so.11", "libcudnn.so.8"):
         assert f"\t{library} (libc6,x86-64) => " in listed
-    engine.images.remove(name)
+    engine.images.remove(loaded.name)

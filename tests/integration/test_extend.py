@@ -342,7 +342,7 @@ def test_another_lock_of_the_other_image_makes_it_stale(
 def test_what_was_added_works_in_a_container(
     engine: docker.DockerClient, extended: Extended
 ) -> None:
-    image = load(extended.checkout.ws, NAME, client=engine)
+    image = load(extended.checkout.ws, NAME, client=engine).id
     try:
         script = (
             "import subprocess, sklearn, tabulate\n"

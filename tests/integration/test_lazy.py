@@ -128,10 +128,10 @@ def test_podman_pulls_it_file_by_file(lazy: Checkout, tmp_path: Path) -> None:
 def test_an_engine_runs_it_as_ever(
     lazy: Checkout, built: Checkout, engine: docker.DockerClient
 ) -> None:
-    name = load(lazy.ws, IMAGE, client=engine)
+    image = load(lazy.ws, IMAGE, client=engine).id
     command = ["python", "-c", "import flask; print('ran')"]
     try:
-        assert engine.containers.run(name, command, remove=True) == b"ran\n"
+        assert engine.containers.run(image, command, remove=True) == b"ran\n"
     finally:
         # The name is the other image's, for all tests that come after.
         load(built.ws, IMAGE, client=engine)

@@ -38,8 +38,8 @@ def ws(published: Published, tmp_path_factory: pytest.TempPathFactory) -> Worksp
     link_tree(published.ws.build / "cache" / "blobs", build / "cache" / "blobs")
     found = Workspace(published.ws.root, build)
     with editing(found.layout) as entries:
-        # The lists of what is attached have names, too.
-        entries[:] = [e for e in entries if (entry_name(e) or "").startswith((*SHOWN, "sha256-"))]
+        # What is attached has no name.
+        entries[:] = [e for e in entries if (entry_name(e) or SHOWN[0]) in SHOWN]
     return found
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from forge import Copy, Json, Judge, rejected
+from oci_images import as_before
 from plinth.attest.statement import COSIGN, PROVENANCE, SBOM
 from plinth.digest import canonical_json
 from tampering.conftest import IMAGE, OTHER
@@ -218,21 +219,20 @@ def listing_missing(copy: Copy) -> None:
 
 
 def listing_blob_missing(copy: Copy) -> None:
-    (copy.root / copy.path(copy.entry(copy.referrers_name())["digest"])).unlink()
+    (copy.root / copy.path(as_before(copy.store, copy.digest).oci)).unlink()
 
 
 def listing_flipped(copy: Copy) -> None:
-    digest = copy.entry(copy.referrers_name())["digest"]
+    digest = as_before(copy.store, copy.digest).oci
     copy.write(copy.path(digest), copy.blob(digest).replace(b"schemaVersion", b"schemaVersiom"))
 
 
 def _listing(copy: Copy, change: Callable[[list[Json]], None]) -> None:
-    """Change the list of what is attached, with everything that names it in order."""
-    name = copy.referrers_name()
-    document = json.loads(copy.blob(copy.entry(name)["digest"]))
-    change(document["manifests"])
-    made = copy.put(document["mediaType"], canonical_json(document))
-    copy.edit_entry(name, digest=made["digest"], size=made["size"])
+    """Change how what is attached is listed."""
+    listed, index = copy.attached(), copy.index()
+    others = [entry for entry in index["manifests"] if entry not in listed]
+    change(listed)
+    copy.write_index({**index, "manifests": [*others, *listed]})
 
 
 def listed_as_another_type(copy: Copy) -> None:
@@ -254,7 +254,7 @@ def _artifact(copy: Copy, kind: str, change: Callable[[Json], None]) -> None:
                 change(manifest)
                 made = copy.put(manifest["mediaType"], canonical_json(manifest))
                 entry.update(digest=made["digest"], size=made["size"])
-                entry["annotations"] = manifest["annotations"]
+                entry["annotations"].update(manifest["annotations"])
 
     _listing(copy, relist)
 
@@ -275,9 +275,7 @@ def attached_to_another_image(copy: Copy) -> None:
 
 
 def artifact_flipped(copy: Copy) -> None:
-    _listing(copy, lambda entries: None)
-    listed = json.loads(copy.blob(copy.entry(copy.referrers_name())["digest"]))["manifests"]
-    digest = listed[0]["digest"]
+    digest = copy.attached()[0]["digest"]
     copy.write(copy.path(digest), copy.blob(digest).replace(b"subject", b"subjekt"))
 
 

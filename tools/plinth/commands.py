@@ -258,7 +258,8 @@ def load(ws: Workspace, image_id: str) -> None:
     from plinth.engine.load import load as load_one
 
     _bring(ws, [image_id])
-    print(f"loaded {load_one(ws, image_id)}")
+    loaded = load_one(ws, image_id)
+    print(f"{'loaded' if loaded.sent else 'already loaded:'} {loaded.name}, {loaded.id}")
 
 
 def test(ws: Workspace, image_id: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from oci_images import as_before
 from plinth.airgap.collect import Cargo
 from plinth.airgap.export import write_archive
 from plinth.base.python_tree import tree_digest
@@ -18,7 +20,8 @@ from plinth.config import Config
 from plinth.digest import Digest
 from plinth.errors import AirgapError, AttestationError, IntegrityError
 from plinth.oci.model import MANIFEST, Descriptor
-from plinth.oci.referrers import attach_to_layout, referrers_name
+from plinth.oci.referrers import attach_to_layout
+from plinth.oci.select import is_image
 from unit.airgap.conftest import (
     DEB,
     IMAGE,
@@ -141,15 +144,33 @@ def test_a_damaged_store_leaves_no_archive(checkout: Checkout, tmp_path: Path) -
         assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_skopeo_reads_images_and_lists(checkout: Checkout, tmp_path: Path) -> None:
+@pytest.mark.parametrize("before", [False, True])
+def test_only_images_have_names_and_engines_find_them_by_these(
+    checkout: Checkout, before: bool
+) -> None:
+    if before:
+        as_before(checkout.ws.layout, checkout.image())
+    listed = json.loads(checkout.collect(IMAGE, OTHER, inputs=False).index())["manifests"]
+    names = [entry["annotations"] for entry in listed if is_image(entry)]
+    assert sorted(noted["io.containerd.image.name"] for noted in names) == [
+        f"docker.io/team/{name}:latest" for name in (OTHER, IMAGE)
+    ]
+    others = [entry["annotations"] for entry in listed if not is_image(entry)]
+    assert sorted(noted["io.containerd.manifest.subject"] for noted in others) == [
+        "",  # the root and its policy are attached to no image
+        *[checkout.image().oci] * 2,
+    ]
+    assert not any("name" in key for noted in others for key in noted)
+
+
+def test_skopeo_reads_images(checkout: Checkout, tmp_path: Path) -> None:
     program = shutil.which("skopeo")
     if program is None:
         pytest.skip("skopeo is not installed")
     write_archive(checkout.collect(), tmp_path / "a.tar")
-    for name, digest in ((IMAGE, checkout.image().oci), (referrers_name(checkout.image()), "")):
-        done = subprocess.run(
-            [program, "inspect", "--raw", f"oci-archive:{tmp_path / 'a.tar'}:{name}"],
-            check=True,
-            capture_output=True,
-        )
-        assert not digest or Digest.of(done.stdout).oci == digest
+    done = subprocess.run(
+        [program, "inspect", "--raw", f"oci-archive:{tmp_path / 'a.tar'}:{IMAGE}"],
+        check=True,
+        capture_output=True,
+    )
+    assert Digest.of(done.stdout) == checkout.image()

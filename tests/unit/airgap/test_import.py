@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from helpers import wheel_files, zipped
-from oci_images import make_image, tarred
+from oci_images import as_before, layout_files, make_image, tarred
 from plinth.airgap.export import write_archive
 from plinth.airgap.form import INPUTS, Piece, Trust, artifact
 from plinth.airgap.form import TRUST as TRUST_TYPE
@@ -23,7 +23,7 @@ from plinth.config import Config
 from plinth.digest import CHUNK, Digest, canonical_json
 from plinth.errors import AirgapError, IntegrityError, LayoutError, PlinthError, WheelError
 from plinth.oci.layout import read_index, references
-from plinth.oci.model import MANIFEST, Descriptor
+from plinth.oci.model import INDEX, MANIFEST, Descriptor
 from plinth.oci.referrers import BUNDLE, attach_to_layout
 from plinth.oci.select import annotations_of
 from plinth.oci.source import open_source
@@ -97,6 +97,20 @@ def test_what_was_exported_is_there(checkout: Checkout, archive: Path, tmp_path:
     assert modes <= {0o644, 0o600}
 
 
+def test_an_archive_of_an_earlier_version_is_taken_in_alike(
+    checkout: Checkout, archive: Path, tmp_path: Path
+) -> None:
+    imported(archive, tmp_path / "now")
+    old = BlobStore(tmp_path / "old")
+    for name, data in unpacked(archive).items():
+        (old.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (old.root / name).write_bytes(data)
+    as_before(old, checkout.image())
+    before = tarred(tmp_path / "before.tar", layout_files(old))
+    imported(before, tmp_path / "there")
+    assert tree(tmp_path / "there") == tree(tmp_path / "now")
+
+
 def test_a_second_import_changes_nothing(archive: Path, tmp_path: Path) -> None:
     first = imported(archive, tmp_path / "there")
     before = tree(tmp_path / "there")
@@ -135,8 +149,8 @@ def test_another_image_of_the_name_gives_way_only_when_told(
     assert tree(there) == before
     imported(archive, there, replace=True)
     assert references(layout)[IMAGE].manifest == checkout.image()
-    names = [annotations_of(entry) for entry in read_index(layout)["manifests"]]
-    assert len(names) == len({json.dumps(name) for name in names}) == 2
+    names = [annotations_of(entry).get(REF) for entry in read_index(layout)["manifests"]]
+    assert names == [IMAGE, None, None]
 
 
 def test_a_policy_never_takes_the_place_of_another(checkout: Checkout, tmp_path: Path) -> None:
@@ -338,8 +352,8 @@ def _image_of(entries: Json) -> Json:
     return next(e for e in entries if e.get("annotations", {}).get(REF) == IMAGE)
 
 
-def _list_of(entries: Json) -> Json:
-    return next(e for e in entries if e.get("annotations", {}).get(REF, "").startswith("sha256-"))
+def _bundle_of(entries: Json) -> Json:
+    return next(e for e in entries if e.get("annotations", {}).get(SUBJECT))
 
 
 def _kind_of(entries: Json, kind: str) -> Json:
@@ -347,6 +361,7 @@ def _kind_of(entries: Json, kind: str) -> Json:
 
 
 REF, CALLED = "org.opencontainers.image.ref.name", "io.containerd.image.name"
+SUBJECT = "io.containerd.manifest.subject"
 
 
 @pytest.mark.parametrize(
@@ -362,13 +377,18 @@ REF, CALLED = "org.opencontainers.image.ref.name", "io.containerd.image.name"
             "its index calls",
         ),
         (lambda m: m.remove(_image_of(m)), "to an image it does not hold"),
+        (lambda m: m.remove(_bundle_of(m)), "blobs that nothing names"),
         (lambda m: m.clear(), "blobs that nothing names"),
         (lambda m: _image_of(m).update(size=True), "not a descriptor"),
         (lambda m: _image_of(m).update(size=10**12), "too many"),
         (lambda m: _image_of(m).update(digest="sha512:x"), "not a descriptor"),
-        (lambda m: _list_of(m)["annotations"].update({REF: "sha256-" + "0" * 64}), "does not hold"),
-        (lambda m: m.append(_list_of(m)), "twice"),
-        (lambda m: m.append({**_list_of(m), "mediaType": "text/plain"}), "of an unknown type"),
+        (
+            lambda m: _bundle_of(m)["annotations"].update({SUBJECT: "sha256:" + "0" * 64}),
+            "as the index has it",
+        ),
+        (lambda m: _bundle_of(m).update(mediaType=INDEX), "does not hold"),
+        (lambda m: m.append(_bundle_of(m)), "twice"),
+        (lambda m: m.append({"mediaType": "text/plain"}), "of an unknown type"),
         (lambda m: m.append(7), "not an OCI image index"),
         (lambda m: _kind_of(m, INPUTS).update(artifactType=TRUST_TYPE), "not of the type"),
         (lambda m: m.append(_kind_of(m, TRUST_TYPE)), "more than once"),

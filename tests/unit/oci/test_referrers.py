@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from oci_images import make_image
+from oci_images import as_before, make_image
 from plinth.config import Config
 from plinth.digest import Digest
 from plinth.errors import IntegrityError, LayoutError
@@ -22,10 +22,14 @@ from plinth.oci.referrers import (
     EMPTY,
     EMPTY_CONFIG,
     PREDICATE,
+    Bundles,
     Referrer,
     artifact,
+    attach,
     attach_to_layout,
     find,
+    listing,
+    referrers_name,
 )
 from plinth.oci.source import open_source
 from plinth.oci.validate import validate
@@ -87,18 +91,71 @@ def test_the_artifact_is_laid_out_as_cosign_does() -> None:
     assert made.digest.hex == "757c45bb079d3733466ab05f9250283fd8d9e9e4758b3c7ca82a1561a6127b15"
 
 
-def test_bundles_are_listed_beside_the_image(store: BlobStore, image: Image) -> None:
+def test_bundles_are_listed_beside_the_image_and_have_no_name(
+    store: BlobStore, image: Image
+) -> None:
     made = attach_to_layout(store, image.manifest, TWO)
     assert list(references(store)) == ["one"]
-    names = [e["annotations"]["org.opencontainers.image.ref.name"] for e in entries_of(store)]
-    assert names == ["one", f"sha256-{image.manifest.digest.hex}"]
-    index = json.loads(store.get(listed_digest(store)))
+    one, *bundles = entries_of(store)
+    assert one["annotations"] == {
+        "io.containerd.image.name": "docker.io/team/one:latest",
+        "org.opencontainers.image.ref.name": "one",
+    }
+    kinds = {digest.oci: kind for digest, (kind, _) in zip(made, TWO, strict=True)}
+    assert bundles == [
+        {
+            "mediaType": MANIFEST,
+            "digest": digest.oci,
+            "size": digest.size,
+            "annotations": {
+                CONTENT: "dsse-envelope",
+                PREDICATE: kinds[digest.oci],
+                "io.containerd.manifest.subject": image.manifest.digest.oci,
+            },
+            "artifactType": BUNDLE,
+        }
+        for digest in sorted(made)
+    ]
+    assert validate(store.root) == []
+
+
+def test_the_list_of_a_registry_is_in_the_order_of_go(image: Image) -> None:
+    made = [artifact(image.manifest, kind, bundle) for kind, bundle in TWO]
+    index = json.loads(listing([], made))
     assert list(index) == ["schemaVersion", "mediaType", "manifests"]
     assert [list(entry) for entry in index["manifests"]] == [
         ["mediaType", "digest", "size", "annotations", "artifactType"]
     ] * 2
-    assert [entry["digest"] for entry in index["manifests"]] == sorted(d.oci for d in made)
+    assert [entry["digest"] for entry in index["manifests"]] == sorted(d.digest.oci for d in made)
+
+
+def test_the_list_that_earlier_versions_wrote_is_read_and_taken_over(
+    store: BlobStore, image: Image
+) -> None:
+    attach_to_layout(store, image.manifest, TWO)
+    now = (store.root / "index.json").read_bytes()
+    found = found_in(store)
+    as_before(store, image.manifest.digest)
+    names = [e["annotations"]["org.opencontainers.image.ref.name"] for e in entries_of(store)]
+    assert names == ["one", referrers_name(image.manifest.digest)]
+    assert references(store)["one"].image_name == "team/one:latest"
+    assert found_in(store) == found
     assert validate(store.root) == []
+    attach_to_layout(store, image.manifest, TWO[:1])
+    make_image(store, "one")
+    assert (store.root / "index.json").read_bytes() == now
+
+
+def test_an_attached_thing_never_keeps_a_name_that_a_list_gave_it(
+    store: BlobStore, image: Image
+) -> None:
+    made = artifact(image.manifest, *TWO[0])
+    names = {"io.containerd.image.name": "debian", "org.opencontainers.image.ref.name": "debian"}
+    index: list[dict[str, Any]] = []
+    attach(index, image.manifest.digest, [{**made.entry, "annotations": names}], store)
+    assert [entry["annotations"] for entry in index] == [
+        {"io.containerd.manifest.subject": image.manifest.digest.oci}
+    ]
 
 
 def test_what_is_attached_is_found(store: BlobStore, image: Image) -> None:
@@ -166,6 +223,17 @@ def entries_of(store: BlobStore) -> list[dict[str, Any]]:
     return entries
 
 
+def attach_directly(store: BlobStore, image: Image, bundles: Bundles) -> list[Digest]:
+    return attach_to_layout(store, image.manifest, bundles)
+
+
+def attach_in_a_list(store: BlobStore, image: Image, bundles: Bundles) -> list[Digest]:
+    """Attach bundles as earlier versions did."""
+    made = attach_to_layout(store, image.manifest, bundles)
+    as_before(store, image.manifest.digest)
+    return made
+
+
 def listed_digest(store: BlobStore) -> Digest:
     entry = entries_of(store)[-1]
     return Digest(entry["digest"].removeprefix("sha256:"), entry["size"])
@@ -178,7 +246,12 @@ def edit_index(store: BlobStore, change: Callable[[list[Any]], object]) -> None:
 
 
 def relist(store: BlobStore, change: Callable[[list[Any]], object]) -> None:
-    """Change what the list of referrers has, and name the list that comes of it."""
+    """Change what is listed as attached; of an index of its own, name the one that comes of it."""
+    if entries_of(store)[-1]["mediaType"] != INDEX:
+        listed = entries_of(store)[1:]
+        change(listed)
+        edit_index(store, lambda entries: entries.__setitem__(slice(1, None), listed))
+        return
     index = json.loads(store.get(listed_digest(store)))
     change(index["manifests"])
     digest = store.put(json.dumps(index).encode())
@@ -207,9 +280,12 @@ def _set(*path: str | int, to: object) -> Callable[[Any], None]:
     return change
 
 
+both_forms = pytest.mark.parametrize("form", [attach_directly, attach_in_a_list])
+Attach = Callable[[BlobStore, Image, Bundles], list[Digest]]
 WRONG = {"mediaType": BUNDLE, "digest": "sha256:" + "0" * 64, "size": 3}
 
 
+@both_forms
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -232,15 +308,20 @@ WRONG = {"mediaType": BUNDLE, "digest": "sha256:" + "0" * 64, "size": 3}
     ],
 )
 def test_a_manifest_that_is_not_as_it_should_be_is_a_problem(
-    store: BlobStore, image: Image, change: Callable[[Any], None], message: str
+    store: BlobStore,
+    image: Image,
+    form: Attach,
+    change: Callable[[Any], None],
+    message: str,
 ) -> None:
-    attach_to_layout(store, image.manifest, TWO[:1])
+    form(store, image, TWO[:1])
     remake(store, change)
     (found,) = found_in(store)
     assert message in " ".join(found.problems)
     assert validate(store.root) != []
 
 
+@both_forms
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -249,23 +330,34 @@ def test_a_manifest_that_is_not_as_it_should_be_is_a_problem(
         (_set(0, "digest", to=3), "not a descriptor"),
         (_set(0, "size", to=1), "its manifest is not what is listed"),
         (_set(0, "size", to=1 << 40), "are too many"),
-        (_set(0, to=3), "not an OCI image index"),
         (lambda entries: entries.extend([entries[0]] * 1001), "more than 1000 things"),
     ],
 )
 def test_a_list_that_is_not_as_it_should_be_is_a_problem(
-    store: BlobStore, image: Image, change: Callable[[Any], None], message: str
+    store: BlobStore,
+    image: Image,
+    form: Attach,
+    change: Callable[[Any], None],
+    message: str,
 ) -> None:
-    attach_to_layout(store, image.manifest, TWO[:1])
+    form(store, image, TWO[:1])
     relist(store, change)
     assert message in " ".join(problem for one in found_in(store) for problem in one.problems)
+    assert validate(store.root) != []
+
+
+def test_a_list_of_nonsense_is_a_problem(store: BlobStore, image: Image) -> None:
+    attach_in_a_list(store, image, TWO[:1])
+    relist(store, _set(0, to=3))
+    (found,) = found_in(store)
+    assert "not an OCI image index" in found.problems[0]
     assert validate(store.root) != []
 
 
 def test_a_list_without_what_older_tools_leave_out_is_as_good(
     store: BlobStore, image: Image
 ) -> None:
-    attach_to_layout(store, image.manifest, TWO)
+    attach_in_a_list(store, image, TWO)
     relist(
         store, lambda entries: [e.pop(k) for e in entries for k in ("artifactType", "annotations")]
     )
@@ -277,7 +369,7 @@ def test_a_list_without_what_older_tools_leave_out_is_as_good(
 
 
 def test_an_artifact_of_another_type_is_none_of_ours(store: BlobStore, image: Image) -> None:
-    attach_to_layout(store, image.manifest, TWO[:1])
+    attach_in_a_list(store, image, TWO[:1])
     other = store.put(b'{"artifactType": "text/plain"}')
     entry = {"mediaType": MANIFEST, "digest": other.oci, "size": other.size}
     more = [entry, {**entry, "artifactType": "text/plain"}]
@@ -290,7 +382,7 @@ def test_an_artifact_of_another_type_is_none_of_ours(store: BlobStore, image: Im
 @pytest.mark.parametrize("damage", ["flip", "truncate", "grow", "delete"])
 @pytest.mark.parametrize("what", ["list", "manifest", "bundle", "config"])
 def test_damage_is_found(store: BlobStore, image: Image, what: str, damage: str) -> None:
-    (digest,) = attach_to_layout(store, image.manifest, TWO[:1])
+    (digest,) = attach_in_a_list(store, image, TWO[:1])
     path = store.path(
         {
             "list": listed_digest(store),
@@ -312,7 +404,7 @@ def test_damage_is_found(store: BlobStore, image: Image, what: str, damage: str)
 
 
 def test_a_damaged_list_is_not_written_over(store: BlobStore, image: Image) -> None:
-    attach_to_layout(store, image.manifest, TWO[:1])
+    attach_in_a_list(store, image, TWO[:1])
     path = store.path(listed_digest(store))
     path.write_bytes(b"{}")
     before = (store.root / "index.json").read_bytes()
@@ -324,7 +416,7 @@ def test_a_damaged_list_is_not_written_over(store: BlobStore, image: Image) -> N
 def test_validation_refuses_any_other_config_than_the_empty_one(
     store: BlobStore, image: Image
 ) -> None:
-    attach_to_layout(store, image.manifest, TWO[:1])
+    attach_in_a_list(store, image, TWO[:1])
     assert validate(store.root) == []
     others = sorted((f'{{"n":{number}}}'.encode() for number in range(20)), key=Digest.of)
     # One whose digest sorts before the empty config's, one whose digest sorts behind it.
@@ -383,7 +475,7 @@ def test_what_cannot_be_fetched_is_no_problem_of_the_bundle() -> None:
 def test_validation_reads_the_list(
     store: BlobStore, image: Image, change: Callable[[Any], None], problem: str
 ) -> None:
-    attach_to_layout(store, image.manifest, TWO[:1])
+    attach_in_a_list(store, image, TWO[:1])
     index = json.loads(store.get(listed_digest(store)))
     change(index)
     digest = store.put(json.dumps(index).encode())
@@ -396,7 +488,7 @@ def test_validation_reads_the_list(
 def test_validation_refuses_an_index_or_artifact_under_another_name(
     store: BlobStore, image: Image
 ) -> None:
-    made = attach_to_layout(store, image.manifest, TWO[:1])
+    made = attach_in_a_list(store, image, TWO[:1])
     edit_index(
         store,
         lambda entries: entries[-1]["annotations"].update(

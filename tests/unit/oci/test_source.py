@@ -286,7 +286,7 @@ def test_an_index_in_a_registry_is_followed_to_the_image(
         ("oci:{root}/nothing", "there is no OCI image layout here"),
         ("docker-archive:{root}/nothing", "there is no such file"),
         ("docker-archive:{root}/index.json", "not a tar archive"),
-        ("oci:{root}:sha256-{hex}", "no images, of which one must be meant"),
+        ("oci:{root}:sha256-{hex}", "no image is called 'sha256-"),
     ],
 )
 def test_what_is_not_there_is_said_so(

@@ -30,12 +30,13 @@ from plinth.digest import Digest, canonical_json
 from plinth.errors import AirgapError, AttestationError, InterpreterError
 from plinth.oci.layout import read_index, read_manifest, references
 from plinth.oci.model import INDEX, MANIFEST, Descriptor
-from plinth.oci.referrers import EMPTY_CONFIG, PREDICATE, referrers_name
+from plinth.oci.reference import canonical
+from plinth.oci.referrers import EMPTY_CONFIG, PREDICATE, attached
 from plinth.oci.select import (
+    IMAGE_NAME,
     annotations_of,
     descriptor,
     document,
-    entries,
     layer_digests,
     named,
 )
@@ -126,6 +127,9 @@ def _image(ws: Workspace, cargo: Cargo, image_id: str) -> Digest:
             remedy=f"build it: doit build:{image_id}",
         )
     (entry,) = named(read_index(ws.layout)["manifests"], image_id)
+    # Earlier versions left a name in the layout that engines cannot find the image by.
+    called = canonical(known[image_id].image_name)
+    entry = {**entry, "annotations": {**annotations_of(entry), IMAGE_NAME: called}}
     digest = known[image_id].manifest
     manifest = read_manifest(ws.layout, digest)
     cargo.entries.append(entry)
@@ -138,20 +142,16 @@ def _image(ws: Workspace, cargo: Cargo, image_id: str) -> Digest:
 def _attached(ws: Workspace, cargo: Cargo, image: Digest) -> list[Provenance]:
     """Take along what is attached to the image; returns what its provenances say."""
     found = []
-    for entry in named(read_index(ws.layout)["manifests"], referrers_name(image)):
-        where = referrers_name(image)
-        listing = descriptor(entry, where)
+    for entry in attached(read_index(ws.layout)["manifests"], image, ws.layout):
+        digest = descriptor(entry, f"{ws.layout.root}: attached to {image.oci}")
+        manifest = document(ws.layout.get(digest), digest.oci)
+        config = descriptor(manifest.get("config"), f"{digest.oci}: config")
+        layers = layer_digests(manifest, digest)
         cargo.entries.append(entry)
-        cargo.blobs[listing] = ws.layout.path(listing)
-        for listed in entries(document(ws.layout.get(listing), where), where):
-            digest = descriptor(listed, where)
-            manifest = document(ws.layout.get(digest), digest.oci)
-            config = descriptor(manifest.get("config"), f"{digest.oci}: config")
-            layers = layer_digests(manifest, digest)
-            for blob in (digest, config, *layers):
-                cargo.blobs[blob] = ws.layout.path(blob)
-            if annotations_of(manifest).get(PREDICATE) == PROVENANCE:
-                found += [_provenance(ws.layout.get(layer), layer) for layer in layers]
+        for blob in (digest, config, *layers):
+            cargo.blobs[blob] = ws.layout.path(blob)
+        if annotations_of(manifest).get(PREDICATE) == PROVENANCE:
+            found += [_provenance(ws.layout.get(layer), layer) for layer in layers]
     return found
 
 

@@ -1,6 +1,6 @@
 """What an archive for an air gap is: an OCI layout in a tar, every blob of it named by its index.
 
-Beside the images and the lists of their bundles, the index names three kinds of artifact: the
+Beside the images and their bundles, the index names three kinds of artifact: the
 inputs of an image, an interpreter, and what a verifier needs to believe (docs/airgap.md).
 """
 
@@ -14,6 +14,7 @@ from typing import Any
 from plinth.digest import Digest, Json, canonical_json
 from plinth.oci.model import MANIFEST, TITLE, Descriptor
 from plinth.oci.referrers import EMPTY, EMPTY_CONFIG
+from plinth.oci.select import SUBJECT
 
 INPUTS = "application/vnd.plinth.inputs.v1"
 """An artifact: the files an image is built from; its subject is the image."""
@@ -69,8 +70,10 @@ def artifact(
 
 
 def artifact_entry(kind: str, manifest: bytes) -> dict[str, Any]:
-    """The artifact in an index."""
-    return {**Descriptor(MANIFEST, Digest.of(manifest)).to_json(), "artifactType": kind}
+    """The artifact in an index. Engines that load the archive neither make an image of it nor
+    keep it beside one: it names no subject they could follow."""
+    entry = Descriptor(MANIFEST, Digest.of(manifest), {SUBJECT: ""}).to_json()
+    return {**entry, "artifactType": kind}
 
 
 @dataclass(frozen=True)

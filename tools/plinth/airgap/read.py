@@ -24,10 +24,12 @@ from plinth.errors import AirgapError, IntegrityError, LayoutError
 from plinth.oci.archive import TarFiles
 from plinth.oci.archive import read as read_file
 from plinth.oci.model import INDEX, MANIFEST, TITLE, Descriptor
+from plinth.oci.reference import canonical
 from plinth.oci.select import (
     IMAGE_NAME,
     MAX_MANIFEST,
     REF_NAME,
+    SUBJECT,
     annotations_of,
     descriptor,
     document,
@@ -74,13 +76,13 @@ class ArchiveFiles(TarFiles):
 class Manifest:
     """What an archive holds and was found sound, so far as it can be told from its documents.
 
-    images: entries of its images by name. lists: entries of each list of bundles, by the list's
-    name. layout, cache: the blobs for the layout, and for the store of inputs. wheels: the file
-    names of those inputs that are called wheels.
+    images: entries of its images by name. attached: entries of what is attached to each image, by
+    the image's digest. layout, cache: the blobs for the layout, and for the store of inputs.
+    wheels: the file names of those inputs that are called wheels.
     """
 
     images: dict[str, dict[str, Any]] = field(default_factory=dict)
-    lists: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    attached: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     layout: set[Digest] = field(default_factory=set)
     cache: set[Digest] = field(default_factory=set)
     wheels: dict[Digest, str] = field(default_factory=dict)
@@ -109,6 +111,8 @@ def read_manifest(files: ArchiveFiles) -> Manifest:
         kind = entry.get("artifactType")
         if kind in _ARTIFACTS:
             reader.artifact(str(kind), entry)
+        elif SUBJECT in annotations_of(entry) and not is_image(entry):
+            reader.bundle(entry, annotations_of(entry)[SUBJECT])
         elif is_index(entry):
             reader.list_of_bundles(entry)
         elif not is_image(entry):
@@ -164,7 +168,7 @@ class _Reader:
         digest, manifest = self.document(entry)
         title = annotations_of(manifest).get(TITLE, "")
         # By this name engines will know it; the manifest's is the one that is signed.
-        if called != f"{title}:latest":
+        if canonical(called) != canonical(f"{title}:latest"):
             self.refuse(f"its index calls {name} {called[:200]!r}, its manifest {title[:200]!r}")
         self.found.layout |= {digest, *self.blobs_of(digest, manifest)}
         kept: dict[str, Any] = Descriptor(MANIFEST, digest).to_json()
@@ -173,7 +177,8 @@ class _Reader:
             kept["platform"] = {
                 key: str(platform[key]) for key in ("architecture", "os") if key in platform
             }
-        self.found.images[name] = {**kept, "annotations": {IMAGE_NAME: called, REF_NAME: name}}
+        noted = {IMAGE_NAME: canonical(called), REF_NAME: name}
+        self.found.images[name] = {**kept, "annotations": noted}
 
     def is_ours(self, subject: object) -> bool:
         """Whether a descriptor, or a hexadecimal digest, is of an image in the archive."""
@@ -181,21 +186,29 @@ class _Reader:
         text = subject.get("digest") if isinstance(subject, Mapping) else f"sha256:{subject}"
         return text in digests
 
+    def bundle(self, entry: dict[str, Any], subject: str) -> None:
+        """What is attached to the image `subject`."""
+        digest, manifest = self.document(entry)
+        referred = manifest.get("subject")
+        if not isinstance(referred, dict) or referred.get("digest") != subject:
+            self.refuse(f"{digest.oci} does not refer to {subject[:200]!r}, as the index has it")
+        if entry.get("mediaType") != MANIFEST or not self.is_ours(referred):
+            self.refuse(f"{digest.oci} refers to an image it does not hold")
+        listed = self.found.attached.setdefault(subject, [])
+        if any(one["digest"] == digest.oci for one in listed):
+            self.refuse(f"it lists {digest.oci} twice")
+        listed.append(entry)
+        self.found.layout |= {digest, *self.blobs_of(digest, manifest)}
+
     def list_of_bundles(self, entry: dict[str, Any]) -> None:
+        """The list of what is attached to an image, as earlier versions wrote it."""
         name = annotations_of(entry).get(REF_NAME, "")
-        if entry.get("mediaType") != INDEX or not self.is_ours(name.removeprefix("sha256-")):
+        subject = name.removeprefix("sha256-")
+        if entry.get("mediaType") != INDEX or not self.is_ours(subject):
             self.refuse(f"it lists what is attached to an image it does not hold: {name[:200]!r}")
-        if name in self.found.lists:
-            self.refuse(f"it holds {name} twice")
         digest, index = self.document(entry)
-        listed = entries(index, digest.oci)
-        self.found.layout.add(digest)
-        for one in listed:
-            at, manifest = self.document(one)
-            if not self.is_ours(manifest.get("subject")):
-                self.refuse(f"{at.oci} refers to an image it does not hold")
-            self.found.layout |= {at, *self.blobs_of(at, manifest)}
-        self.found.lists[name] = listed
+        for one in entries(index, digest.oci):
+            self.bundle(one, f"sha256:{subject}")
 
     def artifact(self, kind: str, entry: dict[str, Any]) -> None:
         digest, manifest = self.document(entry)

@@ -14,9 +14,8 @@ from plinth.airgap.read import ArchiveFiles, Manifest, read_manifest
 from plinth.digest import CHUNK, Digest
 from plinth.errors import AirgapError, IntegrityError
 from plinth.oci.layout import editing, entry_name, read_index
-from plinth.oci.model import INDEX, Descriptor
-from plinth.oci.referrers import listing
-from plinth.oci.select import REF_NAME, descriptor, document, entries
+from plinth.oci.referrers import attach
+from plinth.oci.select import descriptor
 from plinth.report import Progress, human_size
 from plinth.store import BlobStore, atomic_write
 from plinth.wheel.admit import admit
@@ -119,19 +118,13 @@ def _check_names(index: Sequence[dict[str, Any]], manifest: Manifest, layout: Bl
 
 
 def _merge(index: list[dict[str, Any]], manifest: Manifest, layout: BlobStore) -> None:
-    """Let the names in the index stand for what came; lists of bundles grow by what is new."""
-    names = {*manifest.images, *manifest.lists}
-    here = [entry for entry in index if entry_name(entry) in names]
-    index[:] = [entry for entry in index if entry_name(entry) not in names]
+    """Let the names in the index stand for what came; what is attached to an image grows by what
+    is new."""
+    index[:] = [entry for entry in index if entry_name(entry) not in manifest.images]
     index += manifest.images.values()
-    for name, coming in sorted(manifest.lists.items()):
-        listed: list[dict[str, Any]] = []
-        for entry in here:
-            if entry_name(entry) == name:
-                where = f"{layout.root}: {name}"
-                listed += entries(document(layout.get(descriptor(entry, where)), where), where)
-        digest = layout.put(listing([*listed, *coming], []))
-        index.append({**Descriptor(INDEX, digest).to_json(), "annotations": {REF_NAME: name}})
+    for entry in manifest.images.values():
+        coming = manifest.attached.get(entry["digest"], [])
+        attach(index, descriptor(entry, "the archive"), coming, layout)
 
 
 def _keep_trust(build: Path, trust: Trust | None) -> Path | None:

@@ -1,21 +1,29 @@
-"""Loading an image of the layout into a Docker Engine, streamed: nothing is written twice."""
+"""Loading an image of the layout into a Docker Engine, and finding it there: by digest alone."""
 
 from __future__ import annotations
 
-import json
-import tarfile
-from collections.abc import Iterator
+from dataclasses import dataclass
 
 import docker
 import requests
-from docker.errors import DockerException
+from docker.errors import DockerException, ImageNotFound
 
-from plinth.digest import CHUNK, Digest
+from plinth.engine.archive import archive
 from plinth.engine.client import connect
-from plinth.errors import EngineError, LayoutError
+from plinth.errors import EngineError, LayoutError, PlinthError
 from plinth.oci.layout import ImageReference, descriptor_digest, read_manifest, references
 from plinth.store import BlobStore
 from plinth.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """An image in an engine: its name there, the digest the engine knows it by, and whether it was
+    sent now."""
+
+    name: str
+    id: str
+    sent: bool
 
 
 def find_reference(ws: Workspace, image_id: str) -> ImageReference:
@@ -34,72 +42,108 @@ def find_reference(ws: Workspace, image_id: str) -> ImageReference:
     return found
 
 
-def load(ws: Workspace, image_id: str, *, client: docker.DockerClient | None = None) -> str:
-    """Load `image_id` into the engine and return the name it has there.
+def find_loaded(engine: docker.DockerClient, store: BlobStore, image: ImageReference) -> str | None:
+    """The digest by which the engine has the image, None where it has not: the manifest's with
+    containerd's image store, the config's with the older ones. What has its name does not count."""
+    config = descriptor_digest(read_manifest(store, image.manifest)["config"])
+    for digest in (image.manifest.oci, config.oci):
+        if id_of(engine, digest) == digest:
+            return digest
+    return None
+
+
+def id_of(engine: docker.DockerClient, name: str) -> str | None:
+    """The id of what the engine has under a name or digest, None where it has nothing."""
+    try:
+        return str(engine.images.get(name).id)
+    except ImageNotFound:
+        return None
+
+
+def load(ws: Workspace, image_id: str, *, client: docker.DockerClient | None = None) -> Loaded:
+    """Load `image_id` into the engine and give it its name there; an image that the engine has is
+    not sent again.
 
     Raises:
         LayoutError: the image is not built.
-        EngineError: no engine answers, or it took something else than the image.
+        IntegrityError: a blob of the image is missing or damaged.
+        EngineError: no engine answers, or it did not take the image, and has nothing of it.
     """
-    reference = find_reference(ws, image_id)
-    manifest = read_manifest(ws.layout, reference.manifest)
-    config = descriptor_digest(manifest["config"])
+    image = find_reference(ws, image_id)
     engine = client or connect()
     try:
-        if not _has(engine, config):
-            answer = engine.api.load_image(_archive(ws.layout, manifest, reference.image_name))
-            for message in answer or ():
-                if "error" in message:
-                    raise EngineError(
-                        "the engine refused the image", where=image_id, found=message["error"]
-                    )
-        image = engine.images.get(config.oci)
-        repository, _, version = reference.image_name.rpartition(":")
-        image.tag(repository, version)
+        found = find_loaded(engine, ws.layout, image)
+        if found is not None:
+            _name(engine, found, image.image_name)
+            return Loaded(image.image_name, found, sent=False)
+        return Loaded(image.image_name, _send(engine, ws.layout, image), sent=True)
     except (DockerException, requests.RequestException) as error:
         raise EngineError(
             "the engine failed to load the image", where=image_id, found=str(error)[:500]
         ) from None
-    return reference.image_name
 
 
-def _has(engine: docker.DockerClient, config: Digest) -> bool:
+def _name(engine: docker.DockerClient, digest: str, name: str) -> None:
+    repository, _, version = name.rpartition(":")
+    engine.images.get(digest).tag(repository, version)
+
+
+def _send(engine: docker.DockerClient, store: BlobStore, image: ImageReference) -> str:
+    """Load the image, which the engine has not, and return its digest there. Where that fails, the
+    engine is left as it was."""
+    before = id_of(engine, image.image_name)
     try:
-        engine.images.get(config.oci)
-    except docker.errors.ImageNotFound:
-        return False
-    return True
+        for message in engine.api.load_image(archive(store, image)) or ():
+            refused = _refused(message)
+            if refused:
+                raise EngineError(
+                    "the engine refused the image", where=image.name, found=refused[:500]
+                )
+        found = find_loaded(engine, store, image)
+        if found is None:
+            raise EngineError(
+                "the engine took the archive and does not have the image",
+                where=image.name,
+                expected=image.manifest.oci,
+            )
+        _name(engine, found, image.image_name)
+    except BaseException as error:
+        left = _undo(engine, store, image, before)
+        if isinstance(error, PlinthError):
+            error.remedy = "; ".join(filter(None, (left, error.remedy)))
+            raise
+        if isinstance(error, DockerException | requests.RequestException):
+            raise EngineError(
+                "the engine failed to load the image",
+                where=image.name,
+                found=str(error)[:500],
+                remedy=left,
+            ) from None
+        raise
+    return found
 
 
-def _archive(store: BlobStore, manifest: dict[str, object], name: str) -> Iterator[bytes]:
-    """A `docker save` archive: config, layers as they are (gzip), manifest.json."""
-    config = descriptor_digest(manifest["config"])  # type: ignore[arg-type]
-    layers = [descriptor_digest(entry) for entry in manifest["layers"]]  # type: ignore[attr-defined]
-    listing = json.dumps(
-        [
-            {
-                "Config": f"{config.hex}.json",
-                "RepoTags": [name],
-                "Layers": [f"{layer.hex}.tar.gz" for layer in layers],
-            }
-        ]
-    ).encode()
-    yield from _entry("manifest.json", len(listing), iter([listing]))
-    yield from _entry(f"{config.hex}.json", config.size, iter([store.get(config)]))
-    for layer in dict.fromkeys(layers):
-        yield from _entry(f"{layer.hex}.tar.gz", layer.size, _chunks(store, layer))
-    yield bytes(2 * tarfile.BLOCKSIZE)
+def _refused(message: dict[str, object]) -> str:
+    """What an engine's message gives as its reason, empty where nothing is wrong. With containerd's
+    store a layer that cannot be unpacked, such as on a full disk, is progress like any other."""
+    told = str(message.get("stream", "")).strip()
+    return str(message.get("error") or (told if told.startswith("Error ") else ""))
 
 
-def _entry(name: str, size: int, content: Iterator[bytes]) -> Iterator[bytes]:
-    info = tarfile.TarInfo(name)
-    info.size = size
-    yield info.tobuf(tarfile.USTAR_FORMAT)
-    yield from content
-    yield bytes(-size % tarfile.BLOCKSIZE)
-
-
-def _chunks(store: BlobStore, digest: Digest) -> Iterator[bytes]:
-    with store.path(digest).open("rb") as stream:
-        while chunk := stream.read(CHUNK):
-            yield chunk
+def _undo(
+    engine: docker.DockerClient, store: BlobStore, image: ImageReference, before: str | None
+) -> str:
+    """Take away what a failed load left, and give the name back to the image `before`, which had
+    it; returns what a person should know of that."""
+    try:
+        left = find_loaded(engine, store, image)
+        if left is not None:
+            engine.images.remove(left, force=True)
+        # An engine that was sent a damaged image may have made another of it.
+        if id_of(engine, image.image_name) not in (None, before):
+            engine.images.remove(image.image_name, force=True)
+        if before is not None:
+            _name(engine, before, image.image_name)
+    except (DockerException, requests.RequestException, PlinthError):
+        return f"the engine may hold a part of it: docker image rm {image.image_name}"
+    return "nothing of it was left in the engine"

@@ -17,8 +17,9 @@ from docker.models.containers import Container
 
 from plinth.contract import APP_ROOT
 from plinth.engine.client import connect
-from plinth.engine.load import find_reference
+from plinth.engine.load import find_loaded, find_reference, id_of
 from plinth.errors import EngineError, Problem, SpecError
+from plinth.oci.layout import ImageReference
 from plinth.report import Progress
 from plinth.spec.image import ImageSpec
 from plinth.workspace import Workspace
@@ -37,51 +38,80 @@ def test_image(
     client: docker.DockerClient | None = None,
     progress: Progress,
 ) -> None:
-    """Start the loaded image `spec` with a score.py of its framework and use it over HTTP.
+    """Start the loaded image `spec` with a score.py of its framework and use it over HTTP. What is
+    started is the image that was built, by its digest, whatever has its name in the engine.
 
     Read-only root, no capabilities, no new privileges, the port published on loopback.
     The container is removed whatever happens.
 
     Raises:
-        EngineError: no engine answers, or the image does not do what its contract says; the
-            end of the container's log is part of the message.
+        LayoutError: the image is not built.
+        EngineError: no engine answers, the image is not loaded, or it does not do what its contract
+            says; the end of the container's log is part of the message.
         SpecError: there is no such case.
     """
-    name = find_reference(ws, spec.id).image_name
+    reference = find_reference(ws, spec.id)
     cases = json.loads((_DATA / "cases.json").read_text(encoding="utf-8"))
     if spec.case not in cases:
         known = Problem("smoke.case", f"there is no case {spec.case!r}; known: {', '.join(cases)}")
         raise SpecError(f"images/{spec.id}.toml", [known])
     case = cases[spec.case]
     engine = client or connect()
+    image = _loaded(engine, ws, reference)
     with tempfile.TemporaryDirectory(prefix="plinth-app-") as app:
         Path(app).chmod(0o755)
         script = Path(app) / "score.py"
         script.write_bytes((_DATA / f"{spec.case}.py").read_bytes())
         script.chmod(0o644)
-        with _container(engine, name, app) as container:
+        with _container(engine, image, app) as container:
             _checked(container, spec, case, progress)
 
 
-@contextlib.contextmanager
-def _container(engine: docker.DockerClient, name: str, app: str) -> Iterator[Container]:
+def _loaded(engine: docker.DockerClient, ws: Workspace, image: ImageReference) -> str:
+    """The digest by which the engine has the image."""
     try:
-        container = engine.containers.run(  # type: ignore[call-overload]
-            name,
-            detach=True,
+        found = find_loaded(engine, ws.layout, image)
+        other = None if found else id_of(engine, image.image_name)
+    except (DockerException, requests.RequestException) as error:
+        raise EngineError(
+            "the engine did not answer", where=image.name, found=str(error)[:500]
+        ) from None
+    if found is None:
+        raise EngineError(
+            "the image is not loaded into the engine",
+            where=image.name,
+            expected=f"{image.manifest.oci}, as built",
+            found=f"another image has its name, {image.image_name}: {other}" if other else "",
+            remedy=f"load it: doit load:{image.name}",
+        )
+    return found
+
+
+@contextlib.contextmanager
+def _container(engine: docker.DockerClient, image: str, app: str) -> Iterator[Container]:
+    try:
+        # Not `run`, which pulls an image that is gone.
+        container = engine.containers.create(
+            image,
             read_only=True,
             tmpfs={"/tmp": ""},  # noqa: S108 - the container's own, in memory
             cap_drop=["ALL"],
             security_opt=["no-new-privileges"],
             # A host port of None lets the engine choose; the stubs know only numbers.
-            ports={_PORT: ("127.0.0.1", None)},
+            ports={_PORT: ("127.0.0.1", None)},  # type: ignore[dict-item]
             volumes={app: {"bind": APP_ROOT, "mode": "ro"}},
         )
     except (DockerException, requests.RequestException) as error:
         raise EngineError(
-            "the container does not start", where=name, found=str(error)[:500]
+            "the container cannot be created", where=image, found=str(error)[:500]
         ) from None
     try:
+        try:
+            container.start()
+        except (DockerException, requests.RequestException) as error:
+            raise EngineError(
+                "the container does not start", where=image, found=str(error)[:500]
+            ) from None
         yield container
     finally:
         container.remove(force=True, v=True)

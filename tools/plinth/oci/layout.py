@@ -17,6 +17,7 @@ from typing import Any
 from plinth.digest import Digest, parse_oci
 from plinth.errors import IntegrityError, LayoutError
 from plinth.oci.model import INDEX, MANIFEST, Descriptor
+from plinth.oci.reference import canonical, familiar
 from plinth.oci.select import IMAGE_NAME, REF_NAME, annotations_of, is_image
 from plinth.store import BlobStore, atomic_write
 
@@ -26,7 +27,8 @@ _DAMAGED = "where it is your build folder's: plinth doctor --mend, and build aga
 
 @dataclass(frozen=True)
 class ImageReference:
-    """What a name in the index stands for: the manifest, and the name engines give the image."""
+    """What a name in the index stands for: the manifest, and the name engines give the image, in
+    the form they show to people."""
 
     name: str
     manifest: Digest
@@ -83,7 +85,8 @@ def references(store: BlobStore) -> dict[str, ImageReference]:
                 remedy="delete the build folder's oci/index.json and build again",
             ) from None
         if name and is_image(entry):
-            found[name] = ImageReference(name, digest, noted.get(IMAGE_NAME, name))
+            called = annotations_of(entry).get(IMAGE_NAME, name)
+            found[name] = ImageReference(name, digest, familiar(called))
     return found
 
 
@@ -114,7 +117,7 @@ def write_marker(store: BlobStore) -> None:
 @contextlib.contextmanager
 def editing(store: BlobStore) -> Iterator[list[dict[str, Any]]]:
     """The entries of the index, to be changed in the block; then they are written, sorted by
-    name, and the layout is one if it was none. One writer at a time.
+    name and digest, and the layout is one if it was none. One writer at a time.
 
     Raises:
         LayoutError: the index is damaged.
@@ -123,12 +126,18 @@ def editing(store: BlobStore) -> Iterator[list[dict[str, Any]]]:
         write_marker(store)
         entries = read_index(store)["manifests"] if _index_path(store).exists() else []
         yield entries
-        ordered = sorted(entries, key=lambda entry: entry_name(entry) or "")
+        ordered = sorted(entries, key=_order)
         head = json.dumps({"schemaVersion": 2, "mediaType": INDEX})[:-1]
         # A line each: people can read it, and json indents ten times more slowly than this.
         lines = ",\n".join(json.dumps(entry) for entry in ordered)
         with atomic_write(_index_path(store)) as path:
             path.write_text(f'{head}, "manifests": [\n{lines}\n]}}\n', encoding="utf-8")
+
+
+def _order(entry: dict[str, Any]) -> tuple[bool, str, str]:
+    """Names first, then what has none."""
+    name = entry_name(entry)
+    return name is None, name or "", str(entry.get("digest"))
 
 
 def entry_name(entry: dict[str, Any]) -> str | None:
@@ -139,11 +148,12 @@ def entry_name(entry: dict[str, Any]) -> str | None:
 def tag(
     store: BlobStore, name: str, manifest: Descriptor, *, image_name: str, architecture: str
 ) -> None:
-    """Let `name` stand for `manifest`; other names stay as they are, in sorted order."""
+    """Let `name` stand for `manifest`, and engines call it `image_name`; other names stay as they
+    are, in sorted order."""
     entry = {
         **manifest.to_json(),
         "platform": {"architecture": architecture, "os": "linux"},
-        "annotations": {IMAGE_NAME: image_name, REF_NAME: name},
+        "annotations": {IMAGE_NAME: canonical(image_name), REF_NAME: name},
     }
     with editing(store) as entries:
         entries[:] = [*(other for other in entries if entry_name(other) != name), entry]

@@ -17,6 +17,7 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _HOST = re.compile(
     r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?"
 )
+_HUB = "docker.io"
 _FORMS = (
     "oci:FOLDER[:NAME | @sha256:…], docker-archive:FILE[:NAME], or HOST[:PORT]/REPOSITORY[:TAG | "
     "@sha256:…]"
@@ -110,8 +111,7 @@ def _path(text: str, rest: str) -> tuple[Path, str, str]:
 
 def _in_registry(text: str, rest: str) -> RegistryReference:
     host, slash, path = rest.partition("/")
-    # Docker's own rule for telling a host from the first part of a repository.
-    if not slash or not (host == "localhost" or "." in host or ":" in host):
+    if not slash or not _is_host(host):
         raise _unclear(text, "there is no such file, and no registry's host in front")
     if not _HOST.fullmatch(host):
         raise _unclear(text, f"{host!r} is not a host")
@@ -127,6 +127,28 @@ def _in_registry(text: str, rest: str) -> RegistryReference:
     if colon and not _TAG.fullmatch(tag):
         raise _unclear(text, f"{tag!r} is not a tag")
     return RegistryReference(host, repository, tag or "latest", digest)
+
+
+def canonical(name: str) -> str:
+    """The name of an image in full, as `io.containerd.image.name` must have it: registry,
+    repository and tag (distribution/reference, `ParseNormalizedNamed`)."""
+    host, slash, rest = name.partition("/")
+    if not slash or not _is_host(host):
+        host, rest = _HUB, name
+    if host == _HUB and "/" not in rest:
+        rest = f"library/{rest}"
+    return f"{host}/{rest}" if ":" in rest or "@" in rest else f"{host}/{rest}:latest"
+
+
+def familiar(name: str) -> str:
+    """The name as Docker shows it to people: without Docker Hub's host."""
+    host, _, rest = name.partition("/")
+    return rest.removeprefix("library/") if host == _HUB and rest else name
+
+
+def _is_host(text: str) -> bool:
+    """Docker's own rule for telling a host from the first part of a repository."""
+    return text == "localhost" or "." in text or ":" in text
 
 
 def _is_digest(text: str) -> bool:

@@ -2,14 +2,17 @@
 
 A bundle is the one layer of an artifact manifest whose `subject` is the image's manifest
 (image-spec, manifest.md, "Guidelines for Artifact Usage"; cosign, BUNDLE_SPEC.md). In a layout,
-and in a registry without the referrers API, an index named `sha256-<hex>` lists them
-(distribution-spec, "Referrers Tag Schema"). No times are written: equal bundles, equal digests.
+`index.json` lists these manifests without a name, annotated with their subject, as containerd
+exports them: an engine that loads the layout makes no image of them. In a registry without the
+referrers API, an index tagged `sha256-<hex>` lists them (distribution-spec, "Referrers Tag
+Schema"); earlier versions wrote such an index into layouts, and skopeo copies it into them.
+No times are written: equal bundles, equal digests.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +21,10 @@ from plinth.errors import IntegrityError, LayoutError
 from plinth.oci.layout import editing
 from plinth.oci.model import INDEX, MANIFEST, TITLE, Descriptor
 from plinth.oci.select import (
+    IMAGE_NAME,
     MAX_MANIFEST,
     REF_NAME,
+    SUBJECT,
     annotations_of,
     descriptor,
     document,
@@ -77,7 +82,7 @@ class Referrer:
 
 
 def referrers_name(subject: Digest) -> str:
-    """The name of the index that lists what refers to `subject`."""
+    """The tag of the index that lists what refers to `subject`, where there is one."""
     return f"sha256-{subject.hex}"
 
 
@@ -131,18 +136,63 @@ def attach_to_layout(
     for one in made:
         store.put(one.bundle)
         store.put(one.manifest)
-    name = referrers_name(subject.digest)
     kinds = {kind for kind, _ in bundles} if replace else set()
     with editing(store) as index:
-        listed: list[dict[str, Any]] = []
-        for entry in named(index, name):
-            at = f"{store.root}: {name}"
-            listed += entries(document(store.get(descriptor(entry, at)), at), at)
-            index.remove(entry)
-        kept = [entry for entry in listed if annotations_of(entry).get(PREDICATE) not in kinds]
-        digest = store.put(listing(kept, made))
-        index.append({**Descriptor(INDEX, digest).to_json(), "annotations": {REF_NAME: name}})
+        attach(index, subject.digest, [one.entry for one in made], store, without=kinds)
     return [one.digest for one in made]
+
+
+def attach(
+    index: list[dict[str, Any]],
+    subject: Digest,
+    more: Sequence[Mapping[str, Any]],
+    store: BlobStore,
+    *,
+    without: Collection[str] = (),
+) -> None:
+    """Let the entries of a layout's `index.json` list `more` beside what is attached to `subject`
+    already, except what is of the predicate types in `without`.
+
+    Raises:
+        IntegrityError, LayoutError: a list of what is attached to the image is damaged.
+    """
+    listed = attached(index, subject, store)
+    kept = [entry for entry in listed if annotations_of(entry).get(PREDICATE) not in without]
+    lists = named(index, referrers_name(subject))
+    index[:] = [entry for entry in index if not refers(entry, subject) and entry not in lists]
+    index += _each_once([*kept, *(_entry(one, subject) for one in more)])
+
+
+def attached(
+    index: Sequence[dict[str, Any]], subject: Digest, store: BlobStore
+) -> list[dict[str, Any]]:
+    """What the `index.json` of a layout lists as attached to `subject`, itself or in an index
+    tagged `sha256-<hex>`: entries for `index.json`, each once.
+
+    Raises:
+        IntegrityError, LayoutError: such an index is damaged.
+    """
+    found = [entry for entry in index if refers(entry, subject)]
+    for entry in named(index, referrers_name(subject)):
+        at = f"{store.root}: {referrers_name(subject)}"
+        listed = entries(document(store.get(descriptor(entry, at)), at), at)
+        found += [_entry(one, subject) for one in listed]
+    return _each_once(found)
+
+
+def refers(entry: Mapping[str, Any], subject: Digest) -> bool:
+    """Whether an entry of `index.json` is of something attached to `subject`."""
+    return annotations_of(entry).get(SUBJECT) == subject.oci
+
+
+def _entry(listed: Mapping[str, Any], subject: Digest) -> dict[str, Any]:
+    """An entry of a list of referrers as `index.json` has it: without a name."""
+    noted = {k: v for k, v in annotations_of(listed).items() if k not in (REF_NAME, IMAGE_NAME)}
+    return {**listed, "annotations": {**noted, SUBJECT: subject.oci}}
+
+
+def _each_once(listed: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return list({str(entry.get("digest")): entry for entry in listed}.values())
 
 
 def attach_to_registry(registry: Registry, subject: Descriptor, bundles: Bundles) -> list[Digest]:

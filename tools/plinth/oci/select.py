@@ -10,9 +10,16 @@ from typing import Any, NoReturn
 from plinth.digest import Digest, parse_oci
 from plinth.errors import IntegrityError, LayoutError
 from plinth.oci.model import INDEX, MANIFEST
+from plinth.oci.reference import familiar
 
 REF_NAME = "org.opencontainers.image.ref.name"
 IMAGE_NAME = "io.containerd.image.name"
+"""The name an engine gives the image: canonical, or the engine cannot find it under that name."""
+
+SUBJECT = "io.containerd.manifest.subject"
+"""On an entry of `index.json`: the digest of the manifest it refers to. Of an entry that has this
+annotation and no name, containerd makes no image (its client, `Import`)."""
+
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
 MAX_MANIFEST = 4 << 20
@@ -114,9 +121,13 @@ def is_index(entry: dict[str, Any]) -> bool:
 
 def is_image(entry: dict[str, Any]) -> bool:
     """Whether a descriptor may be an image's: artifacts and attestations are not."""
+    if entry.get("mediaType") not in _MANIFESTS or "artifactType" in entry:
+        return False
     platform = entry.get("platform")
     unknown = isinstance(platform, dict) and platform.get("os") == "unknown"
-    return entry.get("mediaType") in _MANIFESTS and "artifactType" not in entry and not unknown
+    noted = annotations_of(entry)
+    nameless = not (noted.get(REF_NAME) or noted.get(IMAGE_NAME))
+    return not unknown and not (SUBJECT in noted and nameless)
 
 
 def named(listed: Sequence[dict[str, Any]], name: str) -> list[dict[str, Any]]:
@@ -132,7 +143,8 @@ def named(listed: Sequence[dict[str, Any]], name: str) -> list[dict[str, Any]]:
 def names(listed: Sequence[dict[str, Any]]) -> Iterator[str]:
     """The names of the images in `index.json`."""
     for entry in listed:
-        name = annotations_of(entry).get(REF_NAME) or annotations_of(entry).get(IMAGE_NAME)
+        noted = annotations_of(entry)
+        name = noted.get(REF_NAME) or familiar(noted.get(IMAGE_NAME, ""))
         if name and (is_image(entry) or (is_index(entry) and not name.startswith("sha256-"))):
             yield name
 

@@ -10,9 +10,10 @@ from plinth.digest import Digest
 from plinth.errors import IntegrityError, LayoutError
 from plinth.oci.archive import Files, read
 from plinth.oci.reference import ArchiveReference, LayoutReference
-from plinth.oci.referrers import Referrer, find, referrers_name
+from plinth.oci.referrers import Referrer, find, referrers_name, refers
 from plinth.oci.select import (
     MAX_MANIFEST,
+    SUBJECT,
     annotations_of,
     descriptor,
     document,
@@ -134,9 +135,15 @@ class LayoutSource:
         return SourceLayer(digest, lambda: self._files.open(name, digest.size + 1), locate)
 
     def referrers(self, artifact_type: str) -> Sequence[Referrer]:
-        """See `ImageSource`; those that `index.json` lists itself count too."""
+        """See `ImageSource`; other tools list them in `index.json` without their subject, or in
+        an index tagged `sha256-<hex>`."""
         name = referrers_name(self._digest)
-        listed = [entry for entry in self._index if entry.get("artifactType") == artifact_type]
+        listed = [
+            entry
+            for entry in self._index
+            if refers(entry, self._digest)
+            or (entry.get("artifactType") == artifact_type and SUBJECT not in annotations_of(entry))
+        ]
         broken = []
         for entry in named(self._index, name):
             try:

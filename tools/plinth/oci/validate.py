@@ -17,7 +17,7 @@ from plinth.layer.gunzip import gunzipped
 from plinth.oci.layout import descriptor_digest, entry_name, read_index
 from plinth.oci.model import CONFIG, INDEX, LAYER_GZIP, MANIFEST
 from plinth.oci.referrers import BUNDLE, EMPTY, EMPTY_CONFIG
-from plinth.oci.select import annotations_of
+from plinth.oci.select import SUBJECT, annotations_of, is_image
 from plinth.store import BlobStore
 
 _REFERRERS = "sha256-"
@@ -55,8 +55,13 @@ class _Validator:
         for number, entry in enumerate(entries):
             where = f"index.json: manifests[{number}]"
             name = entry_name(entry) or ""
+            subject = annotations_of(entry).get(SUBJECT)
             if name.startswith(_REFERRERS):
                 yield from self.referrers(where, entry, name)
+            elif subject is not None and not is_image(entry):
+                yield from self.artifact(where, entry, subject)
+                if entry in entries[:number]:
+                    yield Problem(where, "listed twice")
             else:
                 yield from self.manifest(where, entry)
 
@@ -132,7 +137,7 @@ class _Validator:
                 yield Problem(where, "listed with another artifactType than its manifest has")
             noted = annotations_of(manifest)
             for key, value in annotations_of(entry).items():
-                if noted.get(key) != value:
+                if key != SUBJECT and noted.get(key) != value:
                     yield Problem(where, f"listed with another {key} than its manifest has")
             yield from self.subject(f"{where}.subject", manifest.get("subject"), subject)
             for problem in self.document(f"{where}.config", manifest.get("config"), EMPTY):
