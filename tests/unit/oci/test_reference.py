@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from plinth.errors import ImageNameError
-from plinth.oci.reference import ArchiveReference, LayoutReference, RegistryReference, parse
+from plinth.oci.reference import (
+    ArchiveReference,
+    LayoutReference,
+    RegistryReference,
+    canonical,
+    familiar,
+    parse,
+)
 
 HEX = "a0ca65a8cc13197cf77df228179a0dbbc9954f526f15c826ba3e9916c1c9bc8b"
 
@@ -109,3 +116,24 @@ def test_what_names_nothing_says_why_and_what_does(
         parse(text)
     assert why in raised.value.what
     assert "docker-archive:FILE" in raised.value.expected
+
+
+@pytest.mark.parametrize(
+    ("shown", "full"),
+    [
+        ("azureml/minimal:latest", "docker.io/azureml/minimal:latest"),
+        ("mine-py37:1", "docker.io/library/mine-py37:1"),
+        ("localhost/a:1", "localhost/a:1"),
+        ("registry.example/team/a:1", "registry.example/team/a:1"),
+        ("127.0.0.1:5000/a:1", "127.0.0.1:5000/a:1"),
+    ],
+)
+def test_the_name_engines_keep_and_the_one_they_show(shown: str, full: str) -> None:
+    assert canonical(shown) == canonical(full) == full
+    assert familiar(full) == familiar(shown) == shown
+
+
+def test_a_name_in_full_has_a_tag() -> None:
+    assert canonical("debian") == "docker.io/library/debian:latest"
+    assert canonical("localhost:5000/a") == "localhost:5000/a:latest"
+    assert canonical(f"a@sha256:{HEX}") == f"docker.io/library/a@sha256:{HEX}"
