@@ -340,9 +340,9 @@ def test_another_lock_of_the_other_image_makes_it_stale(
 
 @pytest.mark.engine
 def test_what_was_added_works_in_a_container(
-    engine: docker.DockerClient, extended: Extended
+    store_engine: docker.DockerClient, extended: Extended
 ) -> None:
-    image = load(extended.checkout.ws, NAME, client=engine).id
+    image = load(extended.checkout.ws, NAME, client=store_engine).id
     try:
         script = (
             "import subprocess, sklearn, tabulate\n"
@@ -350,13 +350,13 @@ def test_what_was_added_works_in_a_container(
             "command = ['jq', '-c', '.a | test(\"^b+$\")']\n"
             'print(subprocess.run(command, input=b\'{"a": "bb"}\', stdout=-1, check=True).stdout)\n'
         )
-        with started(engine, image, command=["python", "-c", script]) as container:
+        with started(store_engine, image, command=["python", "-c", script]) as container:
             code, log = ended(container)
         assert (code, log.splitlines()) == (0, ["0.24.1 |--:|:----|", "| 1 | one |", "b'true\\n'"])
         # Its script is on the path, and the user may add to what it belongs to.
-        with started(engine, image, command=["tabulate", "--help"]) as container:
+        with started(store_engine, image, command=["tabulate", "--help"]) as container:
             code, log = ended(container)
         assert code == 0
         assert "Pretty-print tabular data" in log
     finally:
-        engine.images.remove(image, force=True)
+        store_engine.images.remove(image, force=True)
