@@ -198,7 +198,7 @@ def test_a_layout_that_a_person_loads_has_its_images_and_no_others(
     assert {key: after[key] for key in after.keys() - before.keys()} == {
         image.manifest.digest.oci: [f"team/{name}:latest"]
     }
-    # The name leads to it, and so does no request to Docker Hub.
+    # The engine finds it by its name, and so does not ask Docker Hub for that.
     assert store_engine.images.get(f"team/{name}").id == image.manifest.digest.oci
     store_engine.images.remove(f"team/{name}")
     assert state(store_engine) == before

@@ -146,6 +146,17 @@ def test_the_list_that_earlier_versions_wrote_is_read_and_taken_over(
     assert (store.root / "index.json").read_bytes() == now
 
 
+def test_an_image_that_claims_to_be_attached_keeps_its_name(
+    store: BlobStore, image: Image
+) -> None:
+    claim = {"io.containerd.manifest.subject": image.manifest.digest.oci}
+    other = make_image(store, "two")
+    edit_index(store, lambda entries: entries[1]["annotations"].update(claim))
+    attach_to_layout(store, image.manifest, TWO[:1])
+    assert references(store)["two"].manifest == other.manifest.digest
+    assert [one.data for one in found_in(store)] == [TWO[0][1]]
+
+
 def test_an_attached_thing_never_keeps_a_name_that_a_list_gave_it(
     store: BlobStore, image: Image
 ) -> None:

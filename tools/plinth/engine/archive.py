@@ -13,10 +13,10 @@ from collections.abc import Iterator
 
 from plinth.digest import CHUNK, Digest, Json, canonical_json
 from plinth.errors import IntegrityError
-from plinth.oci.layout import ImageReference, descriptor_digest, read_manifest
+from plinth.oci.layout import ImageReference, read_manifest
 from plinth.oci.model import INDEX, MANIFEST, Descriptor
 from plinth.oci.reference import canonical
-from plinth.oci.select import IMAGE_NAME, REF_NAME, layer_digests
+from plinth.oci.select import IMAGE_NAME, REF_NAME, descriptor, layer_digests
 from plinth.oci.source_layout import MARKER, blob_name
 from plinth.store import BlobStore
 
@@ -29,7 +29,7 @@ def archive(store: BlobStore, image: ImageReference) -> Iterator[bytes]:
         LayoutError: the image's manifest is malformed.
     """
     manifest = read_manifest(store, image.manifest)
-    config = descriptor_digest(manifest["config"])
+    config = descriptor(manifest.get("config"), f"{image.manifest.oci}: config")
     layers = layer_digests(manifest, image.manifest)
     noted = {IMAGE_NAME: canonical(image.image_name), REF_NAME: image.name}
     entry = Descriptor(MANIFEST, image.manifest, noted).to_json()

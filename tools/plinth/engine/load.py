@@ -11,7 +11,8 @@ from docker.errors import DockerException, ImageNotFound
 from plinth.engine.archive import archive
 from plinth.engine.client import connect
 from plinth.errors import EngineError, LayoutError, PlinthError
-from plinth.oci.layout import ImageReference, descriptor_digest, read_manifest, references
+from plinth.oci.layout import ImageReference, read_manifest, references
+from plinth.oci.select import descriptor
 from plinth.store import BlobStore
 from plinth.workspace import Workspace
 
@@ -45,7 +46,8 @@ def find_reference(ws: Workspace, image_id: str) -> ImageReference:
 def find_loaded(engine: docker.DockerClient, store: BlobStore, image: ImageReference) -> str | None:
     """The digest by which the engine has the image, None where it has not: the manifest's with
     containerd's image store, the config's with the older ones. What has its name does not count."""
-    config = descriptor_digest(read_manifest(store, image.manifest)["config"])
+    manifest = read_manifest(store, image.manifest)
+    config = descriptor(manifest.get("config"), f"{image.manifest.oci}: config")
     for digest in (image.manifest.oci, config.oci):
         if id_of(engine, digest) == digest:
             return digest
@@ -102,7 +104,7 @@ def _send(engine: docker.DockerClient, store: BlobStore, image: ImageReference) 
         found = find_loaded(engine, store, image)
         if found is None:
             raise EngineError(
-                "the engine took the archive and does not have the image",
+                "the engine loaded the archive but does not have the image",
                 where=image.name,
                 expected=image.manifest.oci,
             )
@@ -126,8 +128,8 @@ def _send(engine: docker.DockerClient, store: BlobStore, image: ImageReference) 
 def _refused(message: dict[str, object]) -> str:
     """What an engine's message gives as its reason, empty where nothing is wrong. With containerd's
     store a layer that cannot be unpacked, such as on a full disk, is progress like any other."""
-    told = str(message.get("stream", "")).strip()
-    return str(message.get("error") or (told if told.startswith("Error ") else ""))
+    progress = str(message.get("stream", "")).strip()
+    return str(message.get("error") or (progress if progress.startswith("Error ") else ""))
 
 
 def _undo(

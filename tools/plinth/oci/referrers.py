@@ -29,6 +29,7 @@ from plinth.oci.select import (
     descriptor,
     document,
     entries,
+    is_image,
     named,
 )
 from plinth.store import BlobStore
@@ -180,9 +181,9 @@ def attached(
     return _each_once(found)
 
 
-def refers(entry: Mapping[str, Any], subject: Digest) -> bool:
+def refers(entry: dict[str, Any], subject: Digest) -> bool:
     """Whether an entry of `index.json` is of something attached to `subject`."""
-    return annotations_of(entry).get(SUBJECT) == subject.oci
+    return annotations_of(entry).get(SUBJECT) == subject.oci and not is_image(entry)
 
 
 def _entry(listed: Mapping[str, Any], subject: Digest) -> dict[str, Any]:
