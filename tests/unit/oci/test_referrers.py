@@ -146,9 +146,7 @@ def test_the_list_that_earlier_versions_wrote_is_read_and_taken_over(
     assert (store.root / "index.json").read_bytes() == now
 
 
-def test_an_image_that_claims_to_be_attached_keeps_its_name(
-    store: BlobStore, image: Image
-) -> None:
+def test_an_image_that_claims_to_be_attached_keeps_its_name(store: BlobStore, image: Image) -> None:
     claim = {"io.containerd.manifest.subject": image.manifest.digest.oci}
     other = make_image(store, "two")
     edit_index(store, lambda entries: entries[1]["annotations"].update(claim))
