@@ -71,7 +71,7 @@ def _listed(path: Path) -> dict[str, tuple[tarfile.TarInfo, str]]:
 
 def _first_difference_in(name: str, one: Path, other: Path) -> tuple[int, bytes, bytes]:
     with _content(name, one) as x, _content(name, other) as y:
-        return _first_difference(x, y)
+        return first_difference(x, y)
 
 
 @contextlib.contextmanager
@@ -92,7 +92,7 @@ def _value(member: tarfile.TarInfo, field: str) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def _first_difference(x: IO[bytes], y: IO[bytes]) -> tuple[int, bytes, bytes]:
+def first_difference(x: IO[bytes], y: IO[bytes]) -> tuple[int, bytes, bytes]:
     """Where two streams first differ, and a few bytes of each from there; empty where nowhere."""
     offset = 0
     while True:
@@ -110,4 +110,4 @@ def _first_difference(x: IO[bytes], y: IO[bytes]) -> tuple[int, bytes, bytes]:
 
 def _first_byte(one: Path, other: Path) -> int:
     with one.open("rb") as x, other.open("rb") as y:
-        return _first_difference(x, y)[0]
+        return first_difference(x, y)[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -18,13 +19,13 @@ from plinth.attest.sources import write_sources
 from plinth.base.stored_tree import take_tree
 from plinth.build import build_image
 from plinth.config import Config
-from plinth.digest import parse_oci
+from plinth.digest import Digest, parse_oci
 from plinth.errors import IntegrityError, PlinthError
 from plinth.oci.image import Image
 from plinth.report import Progress
 from plinth.session import default_jobs
 from plinth.store import BlobStore
-from plinth.verify.compare import differences
+from plinth.verify.compare import differences, first_difference
 from plinth.verify.verdict import Check
 from plinth.wheel.admit import admit
 from plinth.workspace import Workspace
@@ -65,8 +66,17 @@ def check_rebuild(
     if made == manifest:
         detail = f"built again, {len(image.layers)} layers, the same to the last bit"
         return Check("rebuild", detail)
-    problems = [*_manifests(json.loads(manifest), json.loads(made))]
-    problems += _layers(ws, json.loads(manifest), image, layers)
+    problems = [
+        f"the manifest is {Digest.of(manifest).oci} in the image, {Digest.of(made).oci} rebuilt",
+        *_manifests(json.loads(manifest), json.loads(made)),
+        *_layers(ws, json.loads(manifest), image, layers),
+    ]
+    if len(problems) == 1:
+        at, here, there = first_difference(io.BytesIO(manifest), io.BytesIO(made))
+        problems.append(
+            f"the manifest: no value differs, the bytes do from {at} on: {here!r} in the image, "
+            f"{there!r} rebuilt"
+        )
     if provenance.version != __version__:
         problems.append(f"it was built by plinth {provenance.version}, this is {__version__}")
     return Check("rebuild", "", tuple(problems))
@@ -101,10 +111,21 @@ def _admit(material: Material) -> Callable[[Path], None] | None:
 
 
 def _manifests(image: Mapping[str, Any], made: Mapping[str, Any]) -> Iterator[str]:
-    for key in sorted({*image, *made} - {"layers"}):
-        if image.get(key) != made.get(key):
+    yield from _fields("manifest", _but(image, "layers"), _but(made, "layers"))
+    for number, (one, other) in enumerate(zip(image["layers"], made["layers"], strict=False)):
+        at = f"manifest.layers[{number}]"
+        yield from _fields(at, _but(one, "digest", "size"), _but(other, "digest", "size"))
+
+
+def _but(table: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if key not in keys}
+
+
+def _fields(path: str, image: Mapping[str, Any], made: Mapping[str, Any]) -> Iterator[str]:
+    for key in sorted({*image, *made}):
+        if json.dumps(image.get(key)) != json.dumps(made.get(key)):
             yield (
-                f"manifest.{key}: {json.dumps(image.get(key))} in the image, "
+                f"{path}.{key}: {json.dumps(image.get(key))} in the image, "
                 f"{json.dumps(made.get(key))} rebuilt"
             )
 
