@@ -33,7 +33,7 @@ from plinth.result import ActionResult
 from plinth.run import run
 from plinth.sbom.make import sbom_of
 from plinth.store import atomic_write
-from plinth.verify.bundle import log_index
+from plinth.verify.bundle import BundleVerifier, Signers, log_index, signer_of
 from plinth.workspace import Workspace
 
 SBOM_VERSION = 1
@@ -154,13 +154,16 @@ def sign_images(
     to them in the layout; those of an earlier signature give way.
 
     Raises:
-        AttestationError: the trust, the identity or a service failed; nothing is attached then.
+        AttestationError: the trust, the identity or a service failed, or what was signed does not
+            verify; nothing is attached then.
         PlinthError: as `prepare`.
     """
     # All is prepared before the first signature: an entry in a log is for ever.
     prepared = [prepare(ws, image_id, config) for image_id in ids]
     with signing_trust(trust or config.trust) as where:
         progress(f"signing with {where.shown}")
+        # So is the root that they are verified against.
+        BundleVerifier(where.believed, Signers(()))
         identity = identity_token(where, token, progress=progress)
         try:
             context = SigningContext.from_trust_config(where.config)
@@ -173,6 +176,8 @@ def sign_images(
                 where=where.shown,
                 found=f"{type(error).__name__}: {error}".strip(": "),
             ) from None
+        for one in signed:
+            _verify(one, where)
     for one in signed:
         _keep(ws, one)
     return signed
@@ -186,6 +191,28 @@ def _signed(prepared: Prepared, signer: Signer, where: SigningTrust) -> Signed:
         bundles.append((kind, bundle.to_json().encode()))
         indexes.append(log_index(bundle))
     return Signed(prepared.id, prepared.image, tuple(bundles), tuple(indexes))
+
+
+def _verify(signed: Signed, where: SigningTrust) -> None:
+    """What was signed verifies, as anybody who believes the trust's own root will see it.
+
+    Raises:
+        AttestationError: it does not.
+    """
+    for kind, data in signed.bundles:
+        identity, issuer = signer_of(data)
+        verifier = BundleVerifier(where.believed, Signers((identity,), issuer))
+        try:
+            verifier.verify(data, f"{signed.id}: {PREDICATES[kind]}")
+        except AttestationError as error:
+            raise AttestationError(
+                "what was signed does not verify; nothing was attached or replaced",
+                where=where.shown,
+                expected="signatures that verify against the trusted root of the same trust",
+                found=str(error),
+                remedy="mend the trust: its trusted root must be that of the services it signs "
+                "with, and valid now",
+            ) from None
 
 
 def _check_timestamp(bundle: Bundle, where: SigningTrust) -> None:

@@ -32,6 +32,12 @@ class SigningTrust:
     config: ClientTrustConfig
     token: str = ""
 
+    @property
+    def believed(self) -> Believed:
+        """The root that verifiers of what is signed here believe."""
+        # The library has no other way to it.
+        return Believed(self.shown, self.config._inner.trusted_root)
+
 
 @dataclass(frozen=True)
 class Believed:

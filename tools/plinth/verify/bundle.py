@@ -41,6 +41,7 @@ from sigstore_models.trustroot.v1 import CertificateAuthority
 from plinth.attest.trust import Believed
 from plinth.errors import AttestationError
 from plinth.oci.referrers import BUNDLE
+from plinth.oci.strict import loads
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 _ADVICE = re.compile(r"\s*For further information visit \S+| \[type=\w+, input_value=.*?\]$", re.M)
@@ -87,17 +88,44 @@ def log_index(bundle: Bundle) -> int:
     return _model(bundle.to_json()).verification_material.tlog_entries[0].log_index
 
 
+def signer_of(raw: bytes) -> tuple[str, str]:
+    """Who signed the bundle in `raw`, by its certificate, and who vouched for them; nothing is
+    verified."""
+    return _signer(Bundle.from_json(raw).signing_certificate)
+
+
 def _model(raw: str | bytes) -> Model:
     return Model.from_json(raw)
 
 
 class BundleVerifier:
-    """Checks bundles against one root and one set of signers."""
+    """Checks bundles against one root and one set of signers.
+
+    Raises:
+        AttestationError: the root lacks an authority or a log, or holds one that cannot be read.
+    """
 
     def __init__(self, believed: Believed, signers: Signers) -> None:
         self._believed = believed
         self._signers = signers
-        self._verifier = Verifier(trusted_root=believed.root)
+        model = believed.model
+        try:
+            self._verifier = Verifier(trusted_root=believed.root)
+            for authority in (*model.certificate_authorities, *model.timestamp_authorities):
+                if not [*_certificates(authority)]:
+                    raise ValueError("an authority without a certificate")
+            if not model.tlogs or not model.ctlogs:
+                raise ValueError(f"no {'certificate' if model.tlogs else 'transparency'} log in it")
+        # As in `verify`: the library's parsers have no error in common.
+        except Exception as error:
+            raise AttestationError(
+                "the trusted root cannot be used to verify",
+                where=believed.shown,
+                expected="certificate authorities, transparency logs and certificate logs that "
+                "can be read",
+                found=_told(error)[:500] or type(error).__name__,
+                remedy="get the root again from whoever runs the instance",
+            ) from None
 
     def verify(self, raw: bytes, where: str) -> Authentic:
         """What the bundle in `raw`, called `where` in messages, proves.
@@ -106,6 +134,8 @@ class BundleVerifier:
             AttestationError: it proves nothing; says which part of it is wrong.
         """
         try:
+            # Its parsers take the last of two keys; others' need not.
+            loads(raw)
             bundle, model = Bundle.from_json(raw), _model(raw)
         # Parsers of JSON, base64, DER and RFC 3161 each have errors of their own, some of which
         # have nothing but Exception in common.

@@ -1,0 +1,151 @@
+"""Signing with a trust whose own root does not verify what it signs: good bundles stay."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from forge import Copy, Forger, Json, Judge, link_tree
+from plinth.attest.sign import sign_images
+from plinth.config import Config
+from plinth.errors import AttestationError
+from plinth.report import quiet
+from plinth.trust.server import serving
+from plinth.workspace import Workspace
+from small_checkout import SmallCheckout
+from tampering.conftest import IMAGE
+
+PAST = "2020-01-01T00:00:00Z"
+
+
+@dataclass(frozen=True)
+class Signing:
+    """A signed image in a build folder to write to, and a private instance that runs."""
+
+    ws: Workspace
+    config: Json
+    folder: Path
+    token: Path
+
+    @property
+    def copy(self) -> Copy:
+        return Copy(self.ws.layout.root, IMAGE)
+
+    @property
+    def root(self) -> Json:
+        """The trusted root in the client trust config."""
+        found: Json = self.config["trustedRoot"]
+        return found
+
+    def sign(self) -> None:
+        path = self.folder / "client_trust_config.json"
+        path.write_text(json.dumps(self.config))
+        said = {"trust": str(path), "token": str(self.token)}
+        sign_images(self.ws, [IMAGE], **said, config=Config(), progress=quiet)
+
+    def files(self) -> dict[str, bytes]:
+        """What a signature leaves, for people and in the index."""
+        paths = [
+            self.ws.layout.root / "index.json",
+            *sorted((self.ws.build / "attestations" / IMAGE).iterdir()),
+        ]
+        return {path.name: path.read_bytes() for path in paths}
+
+
+@pytest.fixture
+def signing(checkout: SmallCheckout, forger: Forger, tmp_path: Path) -> Iterator[Signing]:
+    link_tree(checkout.ws.build, tmp_path / "build")
+    token = tmp_path / "token"
+    with serving(forger.domain) as running:
+        token.write_text(running.token())
+        config = json.loads(running.trust_config)
+        ws = Workspace(checkout.root, tmp_path / "build")
+        made = Signing(ws, config, tmp_path, token)
+        made.sign()
+        yield made
+
+
+def test_what_verifies_replaces_what_was_there(signing: Signing, judge: Judge) -> None:
+    before = signing.files()
+    signing.sign()
+    assert signing.files() != before
+    assert len(signing.copy.bundles()) == len(signing.copy.referrers()) == 3
+    assert judge.problems(signing.copy) == []
+
+
+def another_log_key(root: Json, stranger: Json) -> None:
+    root["tlogs"] = stranger["tlogs"]
+
+
+def another_key_of_the_same_log(root: Json, stranger: Json) -> None:
+    root["tlogs"][0]["publicKey"] = stranger["tlogs"][0]["publicKey"]
+
+
+def another_authority(root: Json, stranger: Json) -> None:
+    root["certificateAuthorities"] = stranger["certificateAuthorities"]
+
+
+def another_certificate_log(root: Json, stranger: Json) -> None:
+    root["ctlogs"] = stranger["ctlogs"]
+
+
+def another_timestamp_authority(root: Json, stranger: Json) -> None:
+    root["timestampAuthorities"] = stranger["timestampAuthorities"]
+
+
+def ended(key: str) -> Callable[[Json, Json], None]:
+    def change(root: Json, stranger: Json) -> None:
+        holder = root[key][0]
+        holder.get("publicKey", holder)["validFor"] = {"start": PAST, "end": PAST}
+
+    return change
+
+
+def empty(key: str) -> Callable[[Json, Json], None]:
+    return lambda root, stranger: root.update({key: []})
+
+
+def damaged_authority(root: Json, stranger: Json) -> None:
+    root["certificateAuthorities"][0]["certChain"]["certificates"][0]["rawBytes"] = "eA=="
+
+
+VERIFIED, USED = "what was signed does not verify", "the trusted root cannot be used to verify"
+CHANGES: list[tuple[str, Callable[[Json, Json], None], str]] = [
+    ("another log key", another_log_key, VERIFIED),
+    ("another key of the log", another_key_of_the_same_log, VERIFIED),
+    ("another authority", another_authority, VERIFIED),
+    # The library looks at the certificate log before it signs.
+    ("another certificate log", another_certificate_log, "signing failed"),
+    ("another timestamp authority", another_timestamp_authority, VERIFIED),
+    ("an ended log", ended("tlogs"), VERIFIED),
+    ("an ended authority", ended("certificateAuthorities"), VERIFIED),
+    ("an ended timestamp authority", ended("timestampAuthorities"), VERIFIED),
+    ("no log", empty("tlogs"), USED),
+    ("no authority", empty("certificateAuthorities"), USED),
+    ("no certificate log", empty("ctlogs"), USED),
+    ("no timestamp authority", empty("timestampAuthorities"), VERIFIED),
+    ("a damaged authority", damaged_authority, USED),
+]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), [row[1:] for row in CHANGES], ids=[row[0] for row in CHANGES]
+)
+def test_bundles_that_do_not_verify_replace_nothing(
+    signing: Signing,
+    stranger: Forger,
+    judge: Judge,
+    change: Callable[[Json, Json], None],
+    message: str,
+) -> None:
+    before = signing.files()
+    change(signing.root, json.loads(stranger.domain.trusted_root()))
+    with pytest.raises(AttestationError, match=message) as raised:
+        signing.sign()
+    assert str(signing.folder) in raised.value.where
+    assert signing.files() == before
+    assert judge.problems(signing.copy) == []
