@@ -32,6 +32,7 @@ from plinth.trust.server import serving
 from plinth.verify.bundle import BundleVerifier, Signers
 from plinth.verify.image import Request, verify_image
 from plinth.verify.policy import Policy
+from plinth.verify.statements import RawBundle
 from plinth.verify.verdict import Verdict
 
 IDENTITY = "builder@example.org"
@@ -212,14 +213,16 @@ class Judge:
     rebuild: bool = False
     inputs: BlobStore | None = None
     config: Config = field(default_factory=Config)
+    bundles: tuple[RawBundle, ...] = ()
 
-    def verdict(self, copy: Copy) -> Verdict:
-        """What verification makes of the image."""
-        reference = f"oci:{copy.root}:{copy.name}"
+    def verdict(self, copy: Copy, reference: str = "") -> Verdict:
+        """What verification makes of the image, or of what the `reference` names."""
+        reference = reference or f"oci:{copy.root}:{copy.name}"
         verifier = BundleVerifier(self.believed, Signers(tuple(self.identities), self.issuer))
         with open_source(reference, Config()) as source:
             request = Request(
                 expected=copy.name,
+                bundles=self.bundles,
                 cache=self.cache,
                 checkout=self.checkout,
                 rebuild=self.rebuild,
@@ -228,10 +231,10 @@ class Judge:
             )
             return verify_image(source, verifier, self.policy, request)
 
-    def problems(self, copy: Copy) -> list[str]:
+    def problems(self, copy: Copy, reference: str = "") -> list[str]:
         """What is wrong, `check: problem` each; empty where nothing is."""
         try:
-            verdict = self.verdict(copy)
+            verdict = self.verdict(copy, reference)
         except PlinthError as error:
             return [f"error: {error}"]
         found = [f"{check.name}: {p}" for check in verdict.checks for p in check.problems]

@@ -206,3 +206,46 @@ def test_an_archive_that_lost_its_manifest(
 
 def kind_of(bundle: Path) -> str:
     return str(payload(bundle.read_bytes())["predicateType"])
+
+
+@pytest.mark.parametrize(
+    ("key", "certificates"),
+    [
+        ("tlogs", None),
+        ("ctlogs", None),
+        ("certificateAuthorities", None),
+        ("certificateAuthorities", []),
+        ("certificateAuthorities", [{"rawBytes": "eA=="}]),
+        ("timestampAuthorities", []),
+        ("timestampAuthorities", [{"rawBytes": "eA=="}]),
+    ],
+)
+def test_a_root_that_verifies_nothing_is_an_error(
+    verify: Verify, copy: Copy, root: Path, key: str, certificates: object, capsys: Output
+) -> None:
+    """An empty list, or an authority of these certificates."""
+    document = json.loads(root.read_text())
+    if certificates is None:
+        document[key] = []
+    else:
+        document[key][0]["certChain"]["certificates"] = certificates
+    root.write_text(json.dumps(document))
+    assert verify(reference(copy)) == UNREADABLE
+    err = capsys.readouterr().err
+    assert f"the trusted root {root}" in err and "cannot be used" in err and "Traceback" not in err
+
+
+def test_what_two_readers_differ_about_is_rejected(
+    verify: Verify, copy: Copy, capsys: Output
+) -> None:
+    """An entry of the same name, and a digest beside the digest."""
+    index = copy.index()
+    other = {**copy.entry(OTHER), "annotations": copy.entry()["annotations"]}
+    copy.write_index({**index, "manifests": [other, *index["manifests"]]})
+    assert verify(reference(copy)) == REJECTED
+    err = capsys.readouterr().err
+    assert copy.entry(OTHER)["digest"] in err and "2 entries of one name" in err
+    copy.write_index(index)
+    copy.edit_entry(DIGEST=copy.entry(OTHER)["digest"])
+    assert verify(reference(copy)) == REJECTED
+    assert "'digest' and 'DIGEST' differ only in case" in capsys.readouterr().err

@@ -61,6 +61,8 @@ def _sides(sources: list[ImageSource]) -> list[Side]:
     from plinth.diff import Side, list_layers
     from plinth.errors import LayoutError
     from plinth.named import contents_cache
+    from plinth.oci.select import document
+    from plinth.oci.strict import CONFIG_KEYS
 
     jobs = len(os.sched_getaffinity(0))
     known: dict[str, Mapping[str, Entry]] = {}
@@ -78,7 +80,7 @@ def _sides(sources: list[ImageSource]) -> list[Side]:
             if held.digest.hex not in known
         }
         known.update(zip(new, list_layers([*new.values()], jobs), strict=True))
-        config = json.loads(source.config())
+        config = document(source.config(), f"{source.name}: config", CONFIG_KEYS)
         files = [known[held.digest.hex] for held in contents]
         sides.append(Side(_manifest(source, contents), config, contents, files))
     return sides
@@ -86,8 +88,9 @@ def _sides(sources: list[ImageSource]) -> list[Side]:
 
 def _manifest(source: ImageSource, contents: list[LayerContents]) -> dict[str, Any]:
     """The image's manifest; of an archive without one, its layers as they lie there."""
+    from plinth.oci.select import document
+
     data = source.manifest()
     if data is not None:
-        found: dict[str, Any] = json.loads(data)
-        return found
+        return document(data, source.name)
     return {"layers": [{"digest": h.digest.oci, "size": h.digest.size} for h in contents]}

@@ -137,6 +137,10 @@ class LayoutError(PlinthError):
     """An OCI layout, manifest, config or layer that breaks the specification."""
 
 
+class AmbiguityError(LayoutError):
+    """An image about which two readers would differ: which it is, or what it holds."""
+
+
 class ClosureError(PlinthError):
     """An image whose shared objects would not load."""
 

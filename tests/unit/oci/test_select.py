@@ -7,20 +7,23 @@ from typing import Any
 import pytest
 
 from plinth.digest import Digest
-from plinth.errors import LayoutError
+from plinth.errors import AmbiguityError, LayoutError
 from plinth.oci.model import LAYER_GZIP, MANIFEST
 from plinth.oci.select import (
     annotations_of,
     descriptor,
     entries,
+    for_this_platform,
     is_image,
     is_index,
     layer_digests,
     named,
     names,
-    only,
+    namesakes,
     parsed,
     repository_name,
+    shown,
+    the_one,
 )
 
 HEX = "1" * 64
@@ -91,25 +94,84 @@ def test_the_names_in_an_index() -> None:
     assert list(names(listed)) == ["a", "team/b:1", "d", f"sha256-{HEX}"]
 
 
-def test_the_only_image_or_that_for_linux() -> None:
+def test_of_an_index_the_entry_for_linux_on_amd64() -> None:
     arm, amd, windows = (
         image(**platform(*pair))
         for pair in (("linux", "arm64"), ("linux", "amd64"), ("windows", "amd64"))
     )
     attestation = image(**platform("unknown", "unknown"))
-    assert only([arm, attestation], "x", "") is arm
-    assert only([arm, windows, amd, attestation], "x", "") is amd
-    assert only([{"mediaType": INDEX}], "x", "") == {"mediaType": INDEX}
-    for listed, what in (
-        ([], "no images"),
-        ([attestation], "no images"),
-        ([arm, windows], "2 images"),
-        ([amd, arm, {**amd}], "3 images"),
-    ):
-        with pytest.raises(LayoutError) as raised:
-            only(listed, "x", "name one")
-        assert raised.value.what == f"{what}, of which one must be meant"
-        assert (raised.value.where, raised.value.remedy) == ("x", "name one")
+    assert for_this_platform([arm, attestation], "x") == (arm, [])
+    assert for_this_platform([arm, windows, amd, attestation], "x") == (amd, [arm, windows])
+    assert for_this_platform([image()], "x") == (image(), [])
+    with pytest.raises(LayoutError, match="an index within an index"):
+        for_this_platform([{"mediaType": INDEX}], "x")
+    for listed in ([], [attestation], [{**amd, "artifactType": "text/plain"}]):
+        with pytest.raises(LayoutError, match="no images, of which one must be meant"):
+            for_this_platform(listed, "x")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        image(**platform("linux", "amd64")),
+        image(**platform("linux", "amd64"), artifactType="text/plain"),
+        {"mediaType": "text/plain", **platform("linux", "amd64")},
+        {"mediaType": INDEX, **platform("linux", "amd64")},
+        image(**platform("Linux", "AMD64")),
+        image(**platform("linux", "x86_64")),
+        image(**platform("", "amd64")),
+        image(platform={"os": "linux", "architecture": "amd64", "variant": "v2"}),
+        image(platform={"os": "linux"}),
+        image(platform={}),
+        image(platform=None),
+        image(artifactType="text/plain"),
+        image(),
+    ],
+)
+def test_two_entries_that_an_engine_could_take_are_refused(other: Json) -> None:
+    ours = image(digest="sha256:ours", **platform("linux", "amd64"))
+    for listed in ([ours, other], [other, ours]):
+        with pytest.raises(AmbiguityError, match="could be the image for linux/amd64") as raised:
+            for_this_platform(listed, "x")
+        assert raised.value.found.split("\n") == [shown(entry) for entry in listed]
+
+
+def test_of_several_other_platforms_none_is_chosen() -> None:
+    listed = [image(**platform("linux", "arm64")), image(**platform("linux", "s390x"))]
+    with pytest.raises(AmbiguityError, match="2 entries of the index are for other platforms"):
+        for_this_platform(listed, "x")
+
+
+def test_one_name_is_of_one_entry() -> None:
+    one, two = image("a", digest="sha256:1"), image("a", digest="sha256:2")
+    assert the_one([one], "a", "x") is one
+    with pytest.raises(AmbiguityError, match="the index has 2 entries of one name, 'a'") as raised:
+        the_one([one, two], "a", "x")
+    assert raised.value.found.split("\n") == [f"{MANIFEST} sha256:{n} a" for n in (1, 2)]
+
+
+def test_namesakes_have_the_name_that_engines_give() -> None:
+    one = image("one", "team/a:latest", digest="sha256:1")
+    same = image("same", "team/a:latest", digest="sha256:1")
+    others = [
+        image("x", "docker.io/team/a:latest", digest="sha256:2"),
+        image("team/a", digest="sha256:3", artifactType="text/plain"),
+    ]
+    strangers = [image("one:latest", "team/b:latest", digest="sha256:4"), image("a")]
+    assert namesakes([one, same, *others, *strangers], one) == others
+    assert namesakes([image("y"), *others], image("y", digest="sha256:9")) == []
+
+
+def test_a_name_in_full_is_the_familiar_one() -> None:
+    one, two = image("x", "docker.io/team/a:latest"), image("y", "team/b:1")
+    assert named([one, two], "team/a") == named([one, two], "docker.io/team/a:latest") == [one]
+    assert named([one, two], "docker.io/team/b:1") == [two]
+
+
+def test_an_index_that_is_a_manifest_as_well_is_refused() -> None:
+    for key in ("config", "layers"):
+        with pytest.raises(AmbiguityError, match="an index and a manifest in one document"):
+            entries({"manifests": [], key: []}, "x")
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from plinth.digest import Digest, Json, canonical_json
 from plinth.errors import AttestationError
+from plinth.oci.strict import loads
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 COSIGN = "https://sigstore.dev/cosign/sign/v1"
@@ -49,7 +49,7 @@ def parse(payload: bytes, where: str) -> Statement:
         AttestationError: it is not one, or a subject has no SHA-256, or the same as another.
     """
     try:
-        document = json.loads(payload)
+        document = loads(payload)
         if document["_type"] != STATEMENT:
             raise ValueError(f"its type is {document['_type']!r}")
         subjects: dict[str, str] = {}
@@ -61,7 +61,7 @@ def parse(payload: bytes, where: str) -> Statement:
         kind, predicate = _text(document["predicateType"]), document.get("predicate", {})
         if not isinstance(predicate, dict):
             raise ValueError("its predicate is not an object")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise AttestationError(
             "not an in-toto statement",
             where=where,

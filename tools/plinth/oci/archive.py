@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import io
 import os
+import posixpath
 import stat
 import tarfile
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
-from plinth.errors import LayoutError
+from plinth.errors import AmbiguityError, LayoutError
 
 _BUFFER = 1 << 20
 # A tar's own records: headers, and the extended ones with long names in them.
 _MAX_RECORD = 1 << 20
 _MAX_HOPS = 8
+_BLOCK = tarfile.BLOCKSIZE
+_PREFIX = slice(345, 500)
+# Where a header has its format (POSIX pax, "ustar Interchange Format"; star's has a trailer).
+_MAGIC, _TRAILER = slice(257, 263), slice(508, 512)
 
 
 class Files(Protocol):
@@ -112,8 +117,8 @@ class TarFiles:
     """The plain files in an uncompressed tar archive, found by one pass over its headers.
 
     Raises:
-        LayoutError: it is not such an archive, is cut short, or holds a file twice, so that
-            which of them counts is anybody's guess.
+        AmbiguityError: it holds a file twice, or a member that readers take for different ones.
+        LayoutError: it is not such an archive, or is cut short.
     """
 
     def __init__(self, path: Path) -> None:
@@ -128,6 +133,7 @@ class TarFiles:
                 with tarfile.open(fileobj=stream, mode="r:", encoding="utf-8") as tar:
                     for member in tar:
                         self._add(member, length)
+                        self._check(tar, member)
         except RecursionError:
             # Extended headers for extended headers, and so on.
             raise LayoutError("not a tar archive: no end of headers", where=self.where) from None
@@ -135,10 +141,39 @@ class TarFiles:
         except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
             raise LayoutError(f"not a tar archive: {error}", where=self.where) from None
 
+    def _check(self, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
+        """Refuse what Go's reader, which engines use, finds under another name, or as another
+        thing, than Python's."""
+        name = _plain(member.name) or "."
+        if tar.pax_headers.keys() - {"comment"}:
+            wrong = "a pax header is for all members"
+        elif member.issparse():
+            wrong = "it is a sparse file"
+        elif member.type == tarfile.CONTTYPE:
+            wrong = "it is a contiguous file"
+        elif not self._has_one_name(member):
+            wrong = "its header has a prefix that its format has no place for"
+        elif not _stays(name) or name != posixpath.normpath(member.name):
+            wrong = "its name is not the shortest one of its place"
+        else:
+            return
+        raise AmbiguityError(
+            f"readers would differ about the member {member.name[:200]!r}: {wrong}",
+            where=self.where,
+        )
+
+    def _has_one_name(self, member: tarfile.TarInfo) -> bool:
+        """Whether a header with a prefix is of the format that has a place for it. Python reads
+        one in every format; GNU tar and star have times there."""
+        with _window(self._path, member.offset_data - _BLOCK, _BLOCK) as stream:
+            header = stream.read(_BLOCK)
+        is_ustar = header[_MAGIC] == b"ustar\0" and header[_TRAILER] != b"tar\0"
+        return is_ustar or not any(header[_PREFIX])
+
     def _add(self, member: tarfile.TarInfo, length: int) -> None:
         name = _plain(member.name)
         if name in self._files or name in self._links:
-            raise LayoutError(f"it holds {name!r} twice", where=self.where)
+            raise AmbiguityError(f"it holds {name!r} twice", where=self.where)
         if member.isreg() and not member.issparse():
             if member.offset_data + member.size > length:
                 raise LayoutError(f"it ends within {name!r}", where=self.where)

@@ -18,7 +18,14 @@ from plinth.digest import Digest, parse_oci
 from plinth.errors import IntegrityError, LayoutError
 from plinth.oci.model import INDEX, MANIFEST, Descriptor
 from plinth.oci.reference import canonical, familiar
-from plinth.oci.select import IMAGE_NAME, REF_NAME, annotations_of, is_image
+from plinth.oci.select import (
+    IMAGE_NAME,
+    REF_NAME,
+    annotations_of,
+    document,
+    is_image,
+    the_one,
+)
 from plinth.store import BlobStore, atomic_write
 
 _LAYOUT_FILE = b'{"imageLayoutVersion":"1.0.0"}'
@@ -47,16 +54,17 @@ def read_index(store: BlobStore) -> dict[str, Any]:
     """
     path = _index_path(store)
     try:
-        index = json.loads(path.read_bytes())
+        index = document(path.read_bytes(), str(path))
     except FileNotFoundError:
         raise LayoutError(
             "there is no OCI image layout here",
             where=str(store.root),
             remedy="build an image first: doit build:<id>",
         ) from None
-    except (ValueError, RecursionError) as error:
-        raise LayoutError(f"not JSON: {error}", where=str(path), remedy=_DAMAGED) from None
-    if not isinstance(index, dict) or not isinstance(index.get("manifests"), list):
+    except LayoutError as error:
+        error.remedy = _DAMAGED
+        raise
+    if not isinstance(index.get("manifests"), list):
         raise LayoutError("not an OCI image index", where=str(path), remedy=_DAMAGED)
     return index
 
@@ -66,12 +74,17 @@ def references(store: BlobStore) -> dict[str, ImageReference]:
     is attached to images (`plinth.oci.referrers`) are none.
 
     Raises:
+        AmbiguityError: the index has two entries of one name.
         LayoutError: the index is damaged.
     """
     if not _index_path(store).exists():
         return {}
     found = {}
-    for number, entry in enumerate(read_index(store)["manifests"]):
+    listed = read_index(store)["manifests"]
+    namesakes: dict[str, list[dict[str, Any]]] = {}
+    for entry in listed:
+        namesakes.setdefault(entry_name(entry), []).append(entry)
+    for number, entry in enumerate(listed):
         try:
             noted = entry.get("annotations", {})
             name = noted.get(REF_NAME)
@@ -85,8 +98,8 @@ def references(store: BlobStore) -> dict[str, ImageReference]:
                 remedy="delete the build folder's oci/index.json and build again",
             ) from None
         if name and is_image(entry):
-            called = annotations_of(entry).get(IMAGE_NAME, name)
-            found[name] = ImageReference(name, digest, familiar(called))
+            the_one(namesakes[name], name, str(_index_path(store)))
+            found[name] = ImageReference(name, digest, familiar(noted.get(IMAGE_NAME, name)))
     return found
 
 
@@ -166,11 +179,8 @@ def read_manifest(store: BlobStore, digest: Digest) -> dict[str, Any]:
         IntegrityError: it is not in the store, or damaged.
         LayoutError: it is not an image manifest.
     """
-    try:
-        manifest = json.loads(store.get(digest))
-    except (ValueError, RecursionError) as error:
-        raise LayoutError(f"not JSON: {error}", where=digest.oci) from None
-    if not isinstance(manifest, dict) or manifest.get("mediaType") != MANIFEST:
+    manifest = document(store.get(digest), digest.oci)
+    if manifest.get("mediaType") != MANIFEST:
         raise LayoutError("not an OCI image manifest", where=digest.oci)
     return manifest
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterator, Sequence
-from typing import Any, NoReturn
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
 from plinth.digest import Digest, parse_oci
-from plinth.errors import IntegrityError, LayoutError
+from plinth.errors import AmbiguityError, IntegrityError, LayoutError
 from plinth.oci.model import INDEX, MANIFEST
+from plinth.oci.names import share
 from plinth.oci.reference import familiar
+from plinth.oci.strict import MANIFEST_KEYS, AmbiguousJsonError, loads
 
 REF_NAME = "org.opencontainers.image.ref.name"
 IMAGE_NAME = "io.containerd.image.name"
@@ -30,48 +30,30 @@ _MANIFESTS = (MANIFEST, DOCKER_MANIFEST)
 _INDEXES = (INDEX, DOCKER_INDEX)
 
 
-_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
-
-
-def parsed(data: bytes, where: str) -> Any:
-    """The JSON value in `data`.
+def parsed(data: bytes, where: str, known: Collection[str] = MANIFEST_KEYS) -> Any:
+    """The JSON value in `data`, whose objects have, among others, the fields `known`.
 
     Raises:
-        LayoutError: it is not JSON in UTF-8 (RFC 8259), too large for a document, or readers
-            would differ about it: a key that is there twice, half of a surrogate pair.
+        AmbiguityError: readers would differ about it, see `plinth.oci.strict`.
+        LayoutError: it is not JSON in UTF-8 (RFC 8259), or too large for a document.
     """
     if len(data) > MAX_MANIFEST:
         raise LayoutError(f"larger than {MAX_MANIFEST} bytes", where=where)
     try:
-        text = data.decode("utf-8")
-        value = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
-        if _SURROGATE.search(text):
-            json.dumps(value, ensure_ascii=False).encode()
-        return value
-    except (ValueError, RecursionError) as error:
+        return loads(data, known)
+    except AmbiguousJsonError as error:
+        raise AmbiguityError(f"readers of this JSON would differ: {error}", where=where) from None
+    except ValueError as error:
         raise LayoutError(f"not JSON: {error}", where=where) from None
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {twice[:100]!r} is there twice")
-    return found
-
-
-def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no number")
-
-
-def document(data: bytes, where: str) -> dict[str, Any]:
-    """The JSON object in `data`.
+def document(data: bytes, where: str, known: Collection[str] = MANIFEST_KEYS) -> dict[str, Any]:
+    """The JSON object in `data`, as `parsed` reads it.
 
     Raises:
-        LayoutError: it is none, or too large for one.
+        LayoutError: it is not a JSON object, or as `parsed`.
     """
-    found = parsed(data, where)
+    found = parsed(data, where, known)
     if not isinstance(found, dict):
         raise LayoutError("not a JSON object", where=where)
     return found
@@ -98,9 +80,12 @@ def entries(index: dict[str, Any], where: str) -> list[dict[str, Any]]:
     """The descriptors an index lists (image-spec, image-index.md).
 
     Raises:
+        AmbiguityError: it is a manifest as well (CVE-2021-41190).
         LayoutError: it is not an index.
     """
     listed = index.get("manifests")
+    if listed is not None and ("config" in index or "layers" in index):
+        raise AmbiguityError("an index and a manifest in one document", where=where)
     if not isinstance(listed, list) or not all(isinstance(entry, dict) for entry in listed):
         raise LayoutError("not an OCI image index", where=where)
     return listed
@@ -130,14 +115,56 @@ def is_image(entry: dict[str, Any]) -> bool:
     return not unknown and not (SUBJECT in noted and nameless)
 
 
+def called(entry: object) -> tuple[str, ...]:
+    """The names of an entry of `index.json`: as a reference, and as engines call the image."""
+    noted = annotations_of(entry)
+    return tuple(noted[key] for key in (REF_NAME, IMAGE_NAME) if noted.get(key))
+
+
 def named(listed: Sequence[dict[str, Any]], name: str) -> list[dict[str, Any]]:
-    """Those entries of `index.json` that have the name, as a reference or as engines call the
-    image, which put a registry in front."""
-    return [entry for entry in listed if annotations_of(entry).get(REF_NAME) == name] or [
+    """Those entries of `index.json` that have the name, whatever their type: as a reference, or as
+    engines call the image, in full or not; else those whose name ends in it, behind a registry."""
+    return [entry for entry in listed if share(called(entry), [name])] or [
         entry
         for entry in listed
         if f"/{annotations_of(entry).get(IMAGE_NAME)}".endswith(f"/{name}")
     ]
+
+
+def the_one(listed: Sequence[dict[str, Any]], name: str, where: str) -> dict[str, Any]:
+    """The only one of the entries that have the name.
+
+    Raises:
+        AmbiguityError: there are several, of which engines take one or another.
+    """
+    if len(listed) > 1:
+        raise AmbiguityError(
+            f"the index has {len(listed)} entries of one name, {name!r}",
+            where=where,
+            found="\n".join(map(shown, listed)),
+            remedy="ask for the image by its digest (@sha256:…), or take it from where its name "
+            "stands once",
+        )
+    return listed[0]
+
+
+def namesakes(index: Sequence[dict[str, Any]], entry: dict[str, Any]) -> list[dict[str, Any]]:
+    """Other images, or what engines take for images, that have the name engines give `entry`."""
+    name = annotations_of(entry).get(IMAGE_NAME)
+    return [
+        other
+        for other in index
+        if name and other.get("digest") != entry.get("digest") and share(called(other), [name])
+    ]
+
+
+def shown(entry: dict[str, Any]) -> str:
+    """An entry of an index, for people: what it is, its digest, platform and names."""
+    platform = entry.get("platform")
+    parts = [str(entry.get("artifactType") or entry.get("mediaType")), str(entry.get("digest"))]
+    if isinstance(platform, dict):
+        parts.append("/".join(str(platform.get(key)) for key in ("os", "architecture")))
+    return " ".join(part[:200] for part in [*parts, *called(entry)])
 
 
 def names(listed: Sequence[dict[str, Any]]) -> Iterator[str]:
@@ -149,29 +176,49 @@ def names(listed: Sequence[dict[str, Any]]) -> Iterator[str]:
             yield name
 
 
-def only(listed: Sequence[dict[str, Any]], where: str, remedy: str) -> dict[str, Any]:
-    """The one image, or index, in a list; of several platforms, linux/amd64.
+def for_this_platform(
+    index: Sequence[dict[str, Any]], where: str
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Of an index of one image for several platforms, the entry for linux/amd64, or the only one
+    there is; and the others, which engines of other platforms take. Attestations, whose platform
+    is unknown/unknown, are run by nobody.
 
     Raises:
-        LayoutError: there is none, or several.
+        AmbiguityError: engines could take one or the other: they look at the platform, in any
+            spelling or as the config has it, and not at the type.
+        LayoutError: there is no image, or the entry is not one.
     """
-    found = [entry for entry in listed if is_image(entry) or is_index(entry)]
-    if len(found) > 1:
-        chosen = [entry for entry in found if _is_amd64(entry)]
-        found = chosen if len(chosen) == 1 else found
-    if len(found) != 1:
-        raise LayoutError(
-            f"{len(found) or 'no'} images, of which one must be meant", where=where, remedy=remedy
+    if not any(is_image(entry) or is_index(entry) for entry in index):
+        raise LayoutError("no images, of which one must be meant", where=where)
+    found = [entry for entry in index if _platform(entry) != ("unknown", "unknown")]
+    here = [entry for entry in found if _may_be_amd64(entry)]
+    if len(here) > 1 or (not here and len(found) > 1):
+        kind = "could be the image for linux/amd64" if here else "are for other platforms"
+        raise AmbiguityError(
+            f"{len(here or found)} entries of the index {kind}",
+            where=where,
+            found="\n".join(map(shown, here or found)),
+            remedy="ask for the image by its digest (@sha256:…)",
         )
-    return found[0]
+    (chosen,) = here or found
+    if not is_image(chosen):
+        what = "an index within an index" if is_index(chosen) else "an entry that is not an image"
+        raise LayoutError(what, where=where, found=shown(chosen))
+    return chosen, [entry for entry in found if entry is not chosen]
 
 
-def _is_amd64(entry: dict[str, Any]) -> bool:
+def _platform(entry: dict[str, Any]) -> tuple[str, str]:
     platform = entry.get("platform")
-    return isinstance(platform, dict) and (platform.get("os"), platform.get("architecture")) == (
-        "linux",
-        "amd64",
-    )
+    if not isinstance(platform, dict):
+        return "", ""
+    os, architecture = (str(platform.get(key, "")).lower() for key in ("os", "architecture"))
+    return os, architecture
+
+
+def _may_be_amd64(entry: dict[str, Any]) -> bool:
+    # What is left out is read in the config; containerd knows three spellings.
+    os, architecture = _platform(entry)
+    return os in ("", "linux") and architecture in ("", "amd64", "x86_64", "x86-64")
 
 
 def repository_name(name: str) -> str:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from plinth.errors import LayoutError
+from plinth.errors import AmbiguityError, LayoutError
 from plinth.oci.archive import Files, TarFiles, read
+from plinth.oci.names import share
 from plinth.oci.reference import ArchiveReference
 from plinth.oci.referrers import Referrer
 from plinth.oci.select import MAX_MANIFEST, parsed, repository_name
 from plinth.oci.source import ImageSource, SourceLayer
 from plinth.oci.source_layout import MARKER, LayoutSource
+from plinth.oci.strict import ARCHIVE_KEYS
 
 _DOCKER = "manifest.json"
 
@@ -28,6 +30,8 @@ def open_archive(reference: str, wanted: ArchiveReference) -> ImageSource:
     docker = files.size(_DOCKER) is not None
     if files.size(MARKER) is not None:
         layout = LayoutSource(reference, files, wanted)
+        if docker:
+            _compare(layout, files, wanted)
         # An engine that keeps its layers unpacked makes a manifest of its own while saving.
         if not (docker and layout.is_unpacked()):
             return layout
@@ -40,20 +44,63 @@ def open_archive(reference: str, wanted: ArchiveReference) -> ImageSource:
     )
 
 
+def _images(files: Files) -> list[dict[str, Any]]:
+    where = f"{files.where}: {_DOCKER}"
+    images = parsed(read(files, _DOCKER, MAX_MANIFEST + 1), where, ARCHIVE_KEYS)
+    if not isinstance(images, list) or not all(isinstance(image, dict) for image in images):
+        raise LayoutError("not a list of images", where=where)
+    return images
+
+
+def _compare(layout: LayoutSource, files: Files, wanted: ArchiveReference) -> None:
+    """An archive of both forms has the same image in both: some engines read one, some the other.
+
+    Raises:
+        AmbiguityError: manifest.json lacks the layout's image, or has another that an engine could
+            take for it.
+    """
+    blobs = layout.blobs()
+    same: list[dict[str, Any]] = []
+    others: list[dict[str, Any]] = []
+    for image in _images(files):
+        held = [image.get("Config"), *_texts(image.get("Layers"))]
+        (same if held == blobs else others).append(image)
+    if same:
+        names = [wanted.name, *layout.names] if wanted.name else ()
+        others = [
+            image
+            for image in others
+            if not wanted.digest and (not names or share(_texts(image.get("RepoTags")), names))
+        ]
+    if others or not same:
+        raise AmbiguityError(
+            f"index.json and {_DOCKER} have different images",
+            where=files.where,
+            expected=f"{blobs[0]} and {len(blobs) - 1} layers, as index.json leads to",
+            found="\n".join(map(_shown, others)) or f"no image in {_DOCKER}",
+            remedy="save the image again with an engine, or verify where it came from",
+        )
+
+
+def _shown(image: dict[str, Any]) -> str:
+    layers = len(_texts(image.get("Layers")))
+    names = " ".join(_texts(image.get("RepoTags")))
+    return f"{image.get('Config')!s:.200} and {layers} layers {names}".rstrip()
+
+
 class DockerArchive:
     """An image in what `docker save` writes: a config and layers, and no manifest."""
 
     compressed = False
+    beside: Sequence[str] = ()
+    called = ""
 
     def __init__(self, reference: str, files: Files, wanted: ArchiveReference) -> None:
         self.name = reference
         self.asked = repository_name(wanted.name)
         self._files = files
         self._where = f"{files.where}: {_DOCKER}"
-        images = parsed(read(files, _DOCKER, MAX_MANIFEST + 1), self._where)
-        if not isinstance(images, list) or not all(isinstance(image, dict) for image in images):
-            raise LayoutError("not a list of images", where=self._where)
-        self._image = self._chosen(images, wanted)
+        self._image = self._chosen(_images(files), wanted)
 
     def _chosen(self, images: list[dict[str, Any]], wanted: ArchiveReference) -> dict[str, Any]:
         if wanted.digest:
@@ -65,6 +112,7 @@ class DockerArchive:
             image
             for image in images
             if not wanted.name
+            or share(_texts(image.get("RepoTags")), [wanted.name])
             or any(f"/{tag}".endswith(f"/{wanted.name}") for tag in _texts(image.get("RepoTags")))
         ]
         if len(found) != 1:

@@ -9,22 +9,28 @@ from typing import Any
 from plinth.digest import Digest
 from plinth.errors import IntegrityError, LayoutError
 from plinth.oci.archive import Files, read
+from plinth.oci.names import share
 from plinth.oci.reference import ArchiveReference, LayoutReference
 from plinth.oci.referrers import Referrer, find, referrers_name, refers
 from plinth.oci.select import (
+    IMAGE_NAME,
     MAX_MANIFEST,
     SUBJECT,
     annotations_of,
+    called,
     descriptor,
     document,
     entries,
+    for_this_platform,
     is_image,
     is_index,
     layer_digests,
     named,
     names,
-    only,
+    namesakes,
     repository_name,
+    shown,
+    the_one,
 )
 from plinth.oci.source import SourceLayer
 
@@ -38,7 +44,8 @@ def blob_name(digest: Digest) -> str:
 
 
 class LayoutSource:
-    """An image in an OCI layout (image-spec, image-layout.md)."""
+    """An image in an OCI layout (image-spec, image-layout.md); `names` are those that its index
+    gives it, empty where it was asked for by digest."""
 
     compressed = True
 
@@ -47,6 +54,9 @@ class LayoutSource:
     ) -> None:
         self.name = reference
         self.asked = repository_name(wanted.name)
+        self.names: tuple[str, ...] = ()
+        self.beside: Sequence[str] = ()
+        self.called = ""
         self._files = files
         if files.size(MARKER) is None:
             raise LayoutError("there is no OCI image layout here", where=files.where)
@@ -61,21 +71,54 @@ class LayoutSource:
     def _chosen(self, wanted: LayoutReference | ArchiveReference) -> dict[str, Any]:
         """The entry of the manifest, in `index.json` or an index it lists."""
         where = self._files.where
-        known = ", ".join(names(self._index)) or "none has a name"
         if wanted.digest:
             return self._by_digest(wanted.digest)
-        listed = named(self._index, wanted.name) if wanted.name else self._index
-        if not listed:
-            raise LayoutError(f"no image is called {wanted.name!r} here", where=where, found=known)
-        if not wanted.name:
-            # Signatures are listed beside the images they are of.
-            listed = [e for e in listed if not _is_referrers(e)]
-        entry = only(listed, where, f"name one of: {known}")
+        if wanted.name:
+            entry = self._by_name(wanted.name)
+        else:
+            # Signatures are listed beside the images they are of. An engine takes what has a name
+            # for an image, whatever its type.
+            listed = [
+                entry
+                for entry in self._index
+                if not _is_referrers(entry)
+                and (is_image(entry) or is_index(entry) or called(entry))
+            ]
+            if len(listed) > 1 and not any(map(called, listed)):
+                return self._for_this_platform(listed)
+            if len(listed) != 1:
+                raise LayoutError(
+                    f"{len(listed) or 'no'} images, of which one must be meant",
+                    where=where,
+                    remedy=f"name one of: {self._known}",
+                )
+            (entry,) = listed
+        self.names = called(entry)
+        name = annotations_of(entry).get(IMAGE_NAME, "")
+        self.called = "" if share([name], [wanted.name]) else name
+        self.beside = tuple(map(shown, namesakes(self._index, entry)))
         if is_index(entry):
-            entry = only(self._nested(entry), where, "name one by its digest")
+            return self._for_this_platform(self._nested(entry))
         if not is_image(entry):
-            raise LayoutError("an index within an index", where=where)
+            raise LayoutError("this is not an image", where=where, found=shown(entry))
         return entry
+
+    def _for_this_platform(self, listed: list[dict[str, Any]]) -> dict[str, Any]:
+        entry, others = for_this_platform(listed, self._files.where)
+        self.beside = (*self.beside, *map(shown, others))
+        return entry
+
+    @property
+    def _known(self) -> str:
+        return ", ".join(names(self._index)) or "none has a name"
+
+    def _by_name(self, name: str) -> dict[str, Any]:
+        listed = named(self._index, name)
+        if not listed:
+            raise LayoutError(
+                f"no image is called {name!r} here", where=self._files.where, found=self._known
+            )
+        return the_one(listed, name, f"{self._files.where}: {_INDEX}")
 
     def _by_digest(self, wanted: str) -> dict[str, Any]:
         indexes = [entry for entry in self._index if is_index(entry) and not _is_referrers(entry)]
@@ -109,6 +152,12 @@ class LayoutSource:
 
     def _manifest(self) -> dict[str, Any]:
         return document(self.manifest(), self._digest.oci)
+
+    def blobs(self) -> list[str]:
+        """The names of the files of config and layers, bottom first."""
+        manifest = self._manifest()
+        config = descriptor(manifest.get("config"), f"{self._digest.oci}: config")
+        return [*map(blob_name, [config, *layer_digests(manifest, self._digest)])]
 
     def is_unpacked(self) -> bool:
         """Whether the manifest is of uncompressed layers."""

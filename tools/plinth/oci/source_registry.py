@@ -21,10 +21,11 @@ from plinth.oci.select import (
     descriptor,
     document,
     entries,
+    for_this_platform,
     is_index,
     layer_digests,
-    only,
     repository_name,
+    shown,
 )
 from plinth.oci.source import ImageSource, SourceLayer
 from plinth.store import BlobStore
@@ -44,19 +45,21 @@ def open_remote(
     """
     registry, found = _first(wanted, config.registry_urls(wanted.host) or (wanted.url,), config)
     place, data = wanted.place, found.data
+    beside: tuple[str, ...] = ()
     listed = document(data, f"{registry}: {place}")
     if is_index({"mediaType": found.media_type}) or is_index(listed):
-        entry = only(entries(listed, f"{registry}: {place}"), str(registry), "name one by digest")
+        entry, others = for_this_platform(entries(listed, f"{registry}: {place}"), str(registry))
+        beside = tuple(map(shown, others))
         place = descriptor(entry, f"{registry}: {place}").oci
         nested = registry.manifest(place)
         if nested is None:
             raise FetchError("the registry lacks a manifest it lists", where=f"{registry}@{place}")
         data = nested.data
     if store is not None:
-        yield RemoteSource(reference, wanted, registry, data, store)
+        yield RemoteSource(reference, wanted, registry, data, store, beside)
         return
     with tempfile.TemporaryDirectory(prefix="plinth-pull-") as folder:
-        yield RemoteSource(reference, wanted, registry, data, BlobStore(Path(folder)))
+        yield RemoteSource(reference, wanted, registry, data, BlobStore(Path(folder)), beside)
 
 
 def _first(
@@ -81,6 +84,7 @@ class RemoteSource:
     """An image of a registry, its manifest at hand."""
 
     compressed = True
+    called = ""
 
     def __init__(
         self,
@@ -89,8 +93,10 @@ class RemoteSource:
         registry: Registry,
         manifest: bytes,
         store: BlobStore,
+        beside: tuple[str, ...],
     ) -> None:
         self.name = reference
+        self.beside: Sequence[str] = beside
         # Copies live under other names; the last part is the image's.
         self.asked = "" if wanted.digest else repository_name(wanted.repository)
         self._registry = registry

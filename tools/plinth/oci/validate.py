@@ -18,6 +18,7 @@ from plinth.oci.layout import descriptor_digest, entry_name, read_index
 from plinth.oci.model import CONFIG, INDEX, LAYER_GZIP, MANIFEST
 from plinth.oci.referrers import BUNDLE, EMPTY, EMPTY_CONFIG
 from plinth.oci.select import SUBJECT, annotations_of, is_image
+from plinth.oci.strict import CONFIG_KEYS, MANIFEST_KEYS, loads
 from plinth.store import BlobStore
 
 _REFERRERS = "sha256-"
@@ -71,14 +72,14 @@ class _Validator:
             if not isinstance(entry, dict) or entry.get("mediaType") != kind:
                 yield Problem(where, f"expected a descriptor of {kind}")
                 return
-            document = json.loads(self.store.get(descriptor_digest(entry)))
+            known = CONFIG_KEYS if kind == CONFIG else MANIFEST_KEYS
+            document = loads(self.store.get(descriptor_digest(entry)), known)
         except (
             IntegrityError,
             ValueError,
             KeyError,
             TypeError,
             AttributeError,
-            RecursionError,
         ) as error:
             yield Problem(where, str(error))
             return

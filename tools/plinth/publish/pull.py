@@ -23,6 +23,7 @@ from plinth.oci.select import (
 )
 from plinth.oci.source import ImageSource
 from plinth.oci.source_registry import open_remote
+from plinth.oci.strict import CONFIG_KEYS
 from plinth.publish.gate import Gate, failures
 from plinth.report import Progress
 from plinth.store import BlobStore
@@ -128,5 +129,5 @@ def _touch(source: ImageSource, number: int) -> None:
 
 
 def _architecture(config: bytes, where: str) -> str:
-    found = document(config, f"{where}: config").get("architecture")
+    found = document(config, f"{where}: config", CONFIG_KEYS).get("architecture")
     return found if isinstance(found, str) else "amd64"

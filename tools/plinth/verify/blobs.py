@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from plinth.contents.model import LayerContents
@@ -12,6 +11,7 @@ from plinth.errors import IntegrityError
 from plinth.layer.estargz import TOC_DIGEST, UNCOMPRESSED_SIZE
 from plinth.oci.layout import descriptor_digest
 from plinth.oci.model import CONFIG, LAYER_GZIP, MANIFEST, TITLE
+from plinth.oci.strict import CONFIG_KEYS, MANIFEST_KEYS, AmbiguousJsonError, loads
 from plinth.report import human_size
 from plinth.verify.verdict import Check
 
@@ -26,7 +26,9 @@ def read_manifest(data: bytes) -> dict[str, Any]:
     Raises:
         MalformedError: it is not an OCI image manifest of gzip layers.
     """
-    document = _object(data, "manifest")
+    document = _object(data, "manifest", MANIFEST_KEYS)
+    if "manifests" in document:
+        raise MalformedError("the manifest is an index as well (CVE-2021-41190)")
     if document.get("mediaType") != MANIFEST or document.get("schemaVersion") != 2:
         raise MalformedError(f"the manifest is not of type {MANIFEST}")
     config, layers = document.get("config"), document.get("layers")
@@ -54,17 +56,19 @@ def read_config(data: bytes) -> dict[str, Any]:
     Raises:
         MalformedError: it is not a JSON object with diff_ids.
     """
-    document = _object(data, "config")
+    document = _object(data, "config", CONFIG_KEYS)
     rootfs = document.get("rootfs")
     if not isinstance(rootfs, dict) or not isinstance(rootfs.get("diff_ids"), list):
         raise MalformedError("the config has no rootfs.diff_ids")
     return document
 
 
-def _object(data: bytes, what: str) -> dict[str, Any]:
+def _object(data: bytes, what: str, known: Collection[str]) -> dict[str, Any]:
     try:
-        document = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        document = loads(data, known)
+    except AmbiguousJsonError as error:
+        raise MalformedError(f"readers of the {what} would differ: {error}") from None
+    except ValueError as error:
         raise MalformedError(f"the {what} is not JSON: {error}") from None
     if not isinstance(document, dict):
         raise MalformedError(f"the {what} is not a JSON object")

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plinth.errors import IntegrityError, PlinthError
+from plinth.errors import AmbiguityError, IntegrityError, PlinthError
 
 if TYPE_CHECKING:
     from plinth.verify.policy import Policy
@@ -100,8 +100,9 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps([verdict.to_json() for verdict in verdicts], indent=1))
     if any(not verdict.passed for verdict in verdicts):
         return REJECTED
-    # Bytes that are not what names them were looked at, and are wrong.
-    if any(isinstance(failure, IntegrityError) for _, failure in failures):
+    # Bytes that are not what names them, or that two readers take for two images, were looked at,
+    # and are wrong.
+    if any(isinstance(failure, IntegrityError | AmbiguityError) for _, failure in failures):
         return REJECTED
     return UNREADABLE if failures else VERIFIED
 

@@ -21,6 +21,7 @@ from plinth.digest import Digest, canonical_json
 from plinth.errors import IntegrityError, LayoutError, PlinthError
 from plinth.oci.model import TITLE
 from plinth.oci.referrers import BUNDLE
+from plinth.oci.select import repository_name
 from plinth.oci.source import ImageSource
 from plinth.report import Progress, quiet
 from plinth.sbom.check import check_sbom
@@ -130,7 +131,7 @@ class _Verification:
             self.statements, self.digest.hex, str(annotations.get(TITLE, ""))
         )
         signed, notes = bundles_module.checks(about)
-        checks = [self.name(annotations), *signed, check_user(self.config)]
+        checks = [self.name(annotations), *self.index(), *signed, check_user(self.config)]
         checks += self.by_provenance(about.proven.get(PROVENANCE, []))
         contents = contents_of_layers()
         checks.append(
@@ -146,15 +147,29 @@ class _Verification:
         known = [str(annotations.get(_IMAGE, "")), str(annotations.get(TITLE, ""))]
         known.append(known[1].rpartition("/")[2])
         wanted = self.request.expected
-        if not wanted:
-            return Check("name", f"{known[0]}, asked for by digest")
-        if wanted in known:
+        called = self.source.called
+        if wanted and wanted not in known:
+            problem = (
+                f"asked for {wanted!r}, this is {known[0]!r}, published as {known[1]!r}; where "
+                f"that is the one you want, say so: --image {known[0]}"
+            )
+        elif called and repository_name(called) not in known:
+            problem = f"its index has engines call it {called!r}; it is published as {known[1]!r}"
+        elif wanted:
             return Check("name", f"{known[0]}, published as {known[1]}")
-        problem = (
-            f"asked for {wanted!r}, this is {known[0]!r}, published as {known[1]!r}; where that "
-            f"is the one you want, say so: --image {known[0]}"
-        )
+        else:
+            by = "by digest" if "@sha256:" in self.source.name else "without a name"
+            return Check("name", f"{known[0]}, asked for {by}")
         return Check("name", "", (problem,))
+
+    def index(self) -> Iterator[Check]:
+        """What the reference leads to is this image, on every machine; shown only where not."""
+        if self.source.beside:
+            problems = [f"an engine could run another entry: {one}" for one in self.source.beside]
+            problems.append(
+                f"nobody signed the index that lists it: verify and run it as @{self.digest.oci}"
+            )
+            yield Check("index", "", tuple(problems))
 
     def by_provenance(self, proven: Sequence[Proven]) -> list[Check]:
         """All checks that need a provenance, of every one that is authentic."""

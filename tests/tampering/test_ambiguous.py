@@ -1,0 +1,599 @@
+"""Images about which two readers would differ: an engine runs another one than is looked at.
+
+Each trick was seen to make an engine, or one of its libraries, take the other image.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import io
+import json
+import tarfile
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from forge import Copy, Forger, Json, Judge, payload, rejected
+from oci_registry import oci_registry
+from plinth.attest.statement import COSIGN, PROVENANCE, SBOM
+from plinth.digest import Digest, canonical_json
+from plinth.oci.model import CONFIG, INDEX, MANIFEST
+from plinth.verify.statements import RawBundle
+from small_checkout import SmallCheckout
+from tampering.conftest import IMAGE, OTHER
+
+REF, NAME = "org.opencontainers.image.ref.name", "io.containerd.image.name"
+ARTIFACT = "application/vnd.example"
+
+
+def index_of(manifests: list[Json]) -> bytes:
+    return canonical_json({"schemaVersion": 2, "mediaType": INDEX, "manifests": [*manifests]})
+
+
+def entries(copy: Copy, change: Callable[[list[Json], Json, Json], None]) -> None:
+    """Change the entries of index.json: all, the image's, and one of another image."""
+    index = copy.index()
+    ours = next(e for e in index["manifests"] if e["annotations"][REF] == IMAGE)
+    other = {**Copy(copy.root, OTHER).entry(), "annotations": dict(ours["annotations"])}
+    change(index["manifests"], ours, other)
+    copy.write_index(index)
+
+
+def two_alike(copy: Copy) -> None:
+    entries(copy, lambda listed, ours, other: listed.append(other))
+
+
+def one_without_a_platform(copy: Copy) -> None:
+    def change(listed: list[Json], ours: Json, other: Json) -> None:
+        del other["platform"]
+        listed.insert(0, other)
+
+    entries(copy, change)
+
+
+def ours_without_a_platform(copy: Copy) -> None:
+    def change(listed: list[Json], ours: Json, other: Json) -> None:
+        del ours["platform"]
+        listed.append(other)
+
+    entries(copy, change)
+
+
+def one_of_another_platform(copy: Copy) -> None:
+    def change(listed: list[Json], ours: Json, other: Json) -> None:
+        other["platform"]["architecture"] = "arm64"
+        listed.insert(0, other)
+
+    entries(copy, change)
+
+
+def one_marked_an_artifact(copy: Copy) -> None:
+    def change(listed: list[Json], ours: Json, other: Json) -> None:
+        listed.insert(0, {**other, "artifactType": ARTIFACT})
+
+    entries(copy, change)
+
+
+def one_of_an_unknown_type(copy: Copy) -> None:
+    def change(listed: list[Json], ours: Json, other: Json) -> None:
+        listed.insert(0, {**other, "mediaType": ARTIFACT})
+
+    entries(copy, change)
+
+
+def one_in_an_index(copy: Copy) -> None:
+    def change(listed: list[Json], ours: Json, other: Json) -> None:
+        made = copy.put(INDEX, index_of([other]))
+        listed.insert(0, {**made, "annotations": {REF: IMAGE}})
+
+    entries(copy, change)
+
+
+def one_of_the_engines_name(copy: Copy) -> None:
+    def change(listed: list[Json], ours: Json, other: Json) -> None:
+        name = ours["annotations"][NAME].removeprefix("docker.io/")
+        listed.append({**other, "annotations": {REF: "x", NAME: f"docker.io/{name}"}})
+
+    entries(copy, change)
+
+
+def one_that_engines_take_by_its_reference(copy: Copy) -> None:
+    def change(listed: list[Json], ours: Json, other: Json) -> None:
+        listed.append({**other, "annotations": {REF: ours["annotations"][NAME]}})
+
+    entries(copy, change)
+
+
+def another_name_for_engines(copy: Copy) -> None:
+    copy.edit_entry(annotations={REF: IMAGE, NAME: "docker.io/library/nginx:latest"})
+
+
+def text(old: str, new: str) -> Callable[[Copy], None]:
+    """Change the text of index.json."""
+
+    def change(copy: Copy) -> None:
+        data = (copy.root / "index.json").read_text()
+        assert old in data
+        copy.write("index.json", data.replace(old, new, 1).encode())
+
+    return change
+
+
+def another_digest(key: str) -> Callable[[Copy], None]:
+    """Give the image's entry a second digest, under the key."""
+
+    def change(copy: Copy) -> None:
+        entry = json.dumps(copy.digest.oci)
+        other = json.dumps(Copy(copy.root, OTHER).digest.oci)
+        text(f'"digest": {entry}', f'"digest": {entry}, "{key}": {other}')(copy)
+
+    return change
+
+
+def nested(*others: Json) -> Callable[[Copy], None]:
+    """Let the name be of an unsigned index: of other images, described so, and of ours."""
+
+    def change(copy: Copy) -> None:
+        def inner(listed: list[Json], ours: Json, other: Json) -> None:
+            del other["annotations"], other["platform"]
+            shown = {key: ours[key] for key in ("mediaType", "digest", "size", "platform")}
+            manifests = [*({**other, **more} for more in others), shown]
+            made = copy.put(INDEX, index_of(manifests))
+            listed[listed.index(ours)] = {**made, "annotations": ours["annotations"]}
+
+        entries(copy, inner)
+
+    return change
+
+
+def platform(architecture: str, os: str = "linux") -> Json:
+    return {"platform": {"os": os, "architecture": architecture}}
+
+
+AMD64 = platform("amd64")
+HERE = "could be the image for linux/amd64"
+LAYOUT: list[tuple[str, Callable[[Copy], None], str]] = [
+    ("two alike", two_alike, "2 entries of one name"),
+    ("N3", one_without_a_platform, "2 entries of one name"),
+    ("N3, the other order", ours_without_a_platform, "2 entries of one name"),
+    ("another platform", one_of_another_platform, "2 entries of one name"),
+    ("N4", one_marked_an_artifact, "2 entries of one name"),
+    ("an unknown type", one_of_an_unknown_type, "2 entries of one name"),
+    ("in an index", one_in_an_index, "2 entries of one name"),
+    ("the engines' name", one_of_the_engines_name, "an engine could run another entry"),
+    ("by reference", one_that_engines_take_by_its_reference, "an engine could run another entry"),
+    ("N8", another_name_for_engines, "name: its index has engines call it 'docker.io/library/ngin"),
+    ("digest twice", another_digest("digest"), "the key 'digest' is there twice"),
+    ("N5", another_digest("DIGEST"), "the keys 'digest' and 'DIGEST' differ only in case"),
+    ("escaped", another_digest("di\\u0067est"), "the key 'digest' is there twice"),
+    (
+        "N5, manifests",
+        text('"manifests":', '"Manifests": [], "manifests":'),
+        "the keys 'Manifests' and 'manifests' differ only in case",
+    ),
+    (
+        "the long s",
+        text('"size":', '"\u017fize": 1, "size":'),
+        "the keys '\u017fize' and 'size' differ only in case",
+    ),
+    ("alone", text('"platform":', '"Platform":'), "'Platform' differs only in case from 'pla"),
+    ("N1", nested({**AMD64, "artifactType": ARTIFACT}), HERE),
+    ("N1, alike", nested(AMD64), HERE),
+    ("N1, no platform", nested({}), HERE),
+    ("N7, AMD64", nested(platform("AMD64")), HERE),
+    ("N7, arm64", nested(platform("arm64")), "index: an engine could run another entry"),
+    ("N7, an unknown one", nested(platform("x", "y")), "index: an engine could run another entry"),
+]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), [row[1:] for row in LAYOUT], ids=[row[0] for row in LAYOUT]
+)
+def test_an_index_that_readers_take_differently(
+    judge: Judge, copy: Copy, change: Callable[[Copy], None], message: str
+) -> None:
+    change(copy)
+    rejected(judge, copy, message)
+
+
+def test_both_entries_of_a_name_are_named(judge: Judge, copy: Copy) -> None:
+    two_alike(copy)
+    rejected(judge, copy, copy.digest.oci, Copy(copy.root, OTHER).digest.oci)
+
+
+def test_an_index_of_one_image_and_what_nobody_runs_is_verified(judge: Judge, copy: Copy) -> None:
+    """As BuildKit lists its attestations."""
+    nested(platform("unknown", "unknown"))(copy)
+    assert judge.problems(copy) == []
+
+
+def test_by_digest_the_names_in_an_index_decide_nothing(judge: Judge, copy: Copy) -> None:
+    two_alike(copy)
+    reference = f"oci:{copy.root}@{copy.digest.oci}"
+    assert judge.problems(copy, reference) == []
+
+
+def resigned(copy: Copy, forger: Forger, manifest: bytes) -> None:
+    """Let the image be this manifest, with all three statements about it."""
+    text = json.dumps({kind: payload(one)["predicate"] for kind, one in copy.bundles().items()})
+    text = text.replace(copy.digest.hex, Digest.of(manifest).hex)
+    predicates = json.loads(text.replace(f'"{copy.digest.size}"', f'"{len(manifest)}"'))
+    (carried,) = predicates[PROVENANCE]["runDetails"]["byproducts"]
+    carried["content"] = base64.b64encode(manifest).decode()
+    serial = uuid.uuid5(uuid.NAMESPACE_URL, Digest.of(manifest).oci).urn
+    predicates[SBOM]["serialNumber"] = serial
+    made = copy.put(MANIFEST, manifest)
+    copy.edit_entry(digest=made["digest"], size=made["size"])
+    copy.attach({kind: forger.state(copy, kind, one) for kind, one in predicates.items()})
+
+
+def manifest_text(old: str, new: str) -> Callable[[Copy, Forger], None]:
+    """Change the manifest's text, and sign it."""
+
+    def change(copy: Copy, forger: Forger) -> None:
+        found = copy.blob(copy.digest.oci).decode()
+        assert old in found
+        resigned(copy, forger, found.replace(old, new, 1).encode())
+
+    return change
+
+
+def config_text(old: str, new: str) -> Callable[[Copy, Forger], None]:
+    """Change the config's text, and sign it."""
+
+    def change(copy: Copy, forger: Forger) -> None:
+        manifest = copy.manifest()
+        found = copy.blob(manifest["config"]["digest"]).decode()
+        assert old in found
+        manifest["config"] = copy.put(CONFIG, found.replace(old, new, 1).encode())
+        resigned(copy, forger, canonical_json(manifest))
+
+    return change
+
+
+def statement_text(old: str, new: str) -> Callable[[Copy, Forger], None]:
+    """Change the signature's statement, and sign it."""
+
+    def change(copy: Copy, forger: Forger) -> None:
+        bundles = copy.bundles()
+        data = canonical_json(payload(bundles[COSIGN])).decode()
+        assert old in data
+        copy.attach({**bundles, COSIGN: forger.sign(data.replace(old, new, 1).encode())})
+
+    return change
+
+
+def bundle_text(old: str, new: str) -> Callable[[Copy, Forger], None]:
+    """Change a bundle's text; nobody need sign that."""
+
+    def change(copy: Copy, forger: Forger) -> None:
+        bundles = copy.bundles()
+        data = bundles[COSIGN].decode()
+        assert old in data
+        copy.attach({**bundles, COSIGN: data.replace(old, new, 1).encode()})
+
+    return change
+
+
+NONE = "sha256:" + "0" * 64
+DOCUMENTS: list[tuple[str, Callable[[Copy, Forger], None], str]] = [
+    (
+        "a layer's Digest",
+        manifest_text('"layers":[{', f'"layers":[{{"Digest":"{NONE}",'),
+        "the keys 'Digest' and 'digest' differ only in case (in layers[0])",
+    ),
+    (
+        "layers twice",
+        manifest_text('"layers":', '"layers":[],"layers":'),
+        "the key 'layers' is there twice",
+    ),
+    (
+        "a subject's case",
+        manifest_text('"schemaVersion":', '"Subject":{},"schemaVersion":'),
+        "the key 'Subject' differs only in case from 'subject'",
+    ),
+    (
+        "an index as well",
+        manifest_text('"schemaVersion":', '"manifests":[],"schemaVersion":'),
+        "the manifest is an index as well",
+    ),
+    (
+        "config twice",
+        config_text('"config":', '"config":{"User":"0"},"config":'),
+        "the key 'config' is there twice",
+    ),
+    (
+        "Entrypoint's case",
+        config_text('"Cmd":', '"entrypoint":["sh"],"Cmd":'),
+        "readers of the config would differ: the key 'entrypoint' differs only in case from",
+    ),
+    (
+        "a subject twice",
+        statement_text('"subject":', '"subject":[],"subject":'),
+        "the key 'subject' is there twice",
+    ),
+    (
+        "a predicate in another case",
+        statement_text('"predicate":', '"Predicate":{},"predicate":'),
+        "the keys 'Predicate' and 'predicate' differ only in case",
+    ),
+    (
+        "an envelope twice",
+        bundle_text('"dsseEnvelope":', '"dsseEnvelope":{},"dsseEnvelope":'),
+        "the key 'dsseEnvelope' is there twice",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), [row[1:] for row in DOCUMENTS], ids=[row[0] for row in DOCUMENTS]
+)
+def test_a_document_that_readers_take_differently(
+    judge: Judge,
+    copy: Copy,
+    forger: Forger,
+    change: Callable[[Copy, Forger], None],
+    message: str,
+) -> None:
+    change(copy, forger)
+    rejected(judge, copy, message)
+
+
+def _reordered(manifest: Json) -> bytes:
+    return json.dumps(dict(reversed(manifest.items())), separators=(",", ":")).encode()
+
+
+def _edited(edit: Callable[[Json], object]) -> Callable[[Json], bytes]:
+    def make(manifest: Json) -> bytes:
+        edit(manifest)
+        return canonical_json(manifest)
+
+    return make
+
+
+REBUILT: list[tuple[str, Callable[[Json], bytes], str]] = [
+    ("white space", lambda m: canonical_json(m) + b"\n", "no value differs, the bytes do from "),
+    ("the order of keys", _reordered, "no value differs, the bytes do from 2 on: b'"),
+    (
+        "a layer's urls",
+        _edited(lambda m: m["layers"][1].update(urls=["https://example.org"])),
+        'manifest.layers[1].urls: ["https://example.org"] in the image, null rebuilt',
+    ),
+    (
+        "a layer's data",
+        _edited(lambda m: m["layers"][1].update(data="eA==")),
+        'manifest.layers[1].data: "eA==" in the image, null rebuilt',
+    ),
+    (
+        "a layer's annotation",
+        _edited(lambda m: m["layers"][1]["annotations"].update(x="y")),
+        "manifest.layers[1].annotations: ",
+    ),
+    ("a field", _edited(lambda m: m.update(x=1)), "manifest.x: 1 in the image, null rebuilt"),
+]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"), [row[1:] for row in REBUILT], ids=[row[0] for row in REBUILT]
+)
+def test_other_bytes_are_not_the_same_image_rebuilt(
+    judge: Judge,
+    copy: Copy,
+    forger: Forger,
+    checkout: SmallCheckout,
+    make: Callable[[Json], bytes],
+    message: str,
+) -> None:
+    original = copy.digest.oci
+    resigned(copy, forger, make(copy.manifest()))
+    assert judge.problems(copy) == []
+    rebuilding = replace(judge, rebuild=True, inputs=checkout.ws.cache)
+    digests = f"rebuild: the manifest is {copy.digest.oci} in the image, {original} rebuilt"
+    rejected(rebuilding, copy, digests, message)
+
+
+def tarred(path: Path, files: dict[str, bytes], *more: tuple[tarfile.TarInfo, bytes]) -> Path:
+    """A tar of files, and of members made by hand."""
+    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as tar:
+        members = [(tarfile.TarInfo(name), data) for name, data in files.items()]
+        for member, data in [*members, *more]:
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return path
+
+
+def layout_files(copy: Copy) -> dict[str, bytes]:
+    paths = [path for path in sorted(copy.root.rglob("*")) if path.is_file()]
+    return {str(path.relative_to(copy.root)): path.read_bytes() for path in paths}
+
+
+def listed(copy: Copy, *tags: str) -> Json:
+    """An image in manifest.json, by the blobs of its layout."""
+    manifest = copy.manifest()
+    parts = [manifest["config"], *manifest["layers"]]
+    config, *layers = (copy.path(part["digest"]) for part in parts)
+    return {"Config": config, "RepoTags": [*tags], "Layers": layers}
+
+
+def both(copy: Copy, path: Path, *images: Json) -> str:
+    """An archive of both forms: the layout, and a manifest.json of these images."""
+    files = {**layout_files(copy), "manifest.json": json.dumps(images).encode()}
+    return f"oci-archive:{tarred(path, files)}:{IMAGE}"
+
+
+def test_an_archive_of_both_forms_has_one_image_in_both(
+    judge: Judge, copy: Copy, tmp_path: Path
+) -> None:
+    name = copy.entry()["annotations"][NAME]
+    other = Copy(copy.root, OTHER)
+    path = tmp_path / "x.tar"
+    ours = listed(copy, name)
+    assert judge.problems(copy, both(copy, path, ours)) == []
+    # As `docker save` writes several images.
+    assert judge.problems(copy, both(copy, path, listed(other, "team/other:1"), ours)) == []
+    for images in (
+        [listed(other, name)],
+        [],
+        [ours, listed(other, name)],
+        [ours, listed(other, f"docker.io/{name.removeprefix('docker.io/')}")],
+        [{**ours, "Layers": listed(other)["Layers"]}],
+        [{**ours, "Layers": ours["Layers"][:-1]}],
+        [{**ours, "Config": listed(other)["Config"]}],
+    ):
+        (said,) = judge.problems(copy, both(copy, path, *images))
+        assert "index.json and manifest.json have different images" in said
+        assert ours["Config"] in said
+
+
+def test_an_unpacked_archive_of_both_forms_has_one_image_in_both(
+    judge: Judge, copy: Copy, tmp_path: Path
+) -> None:
+    """As engines save that keep layers unpacked: manifest.json is read, and index.json is what
+    others load."""
+    manifest = copy.manifest()
+    layers = [gzip.decompress(copy.blob(layer["digest"])) for layer in manifest["layers"]]
+    config = copy.blob(manifest["config"]["digest"])
+    kind = "application/vnd.oci.image.layer.v1.tar"
+    made = {**manifest, "layers": [copy.put(kind, data) for data in layers]}
+    evil = {**made, "config": copy.put(CONFIG, config.replace(b"5001/tcp", b"5002/tcp"))}
+    bundles = tuple(RawBundle(kind, data) for kind, data in copy.bundles().items())
+    told = {}
+    for one in (made, evil):
+        descriptor = copy.put(MANIFEST, canonical_json(one))
+        copy.edit_entry(digest=descriptor["digest"], size=descriptor["size"])
+        images = [
+            {**listed(copy, f"{IMAGE}:latest"), "Config": copy.path(manifest["config"]["digest"])}
+        ]
+        reference = both(copy, tmp_path / "x.tar", *images)
+        told[one is made] = replace(judge, bundles=bundles).problems(copy, reference)
+    assert told[True] == []
+    assert "index.json and manifest.json have different images" in told[False][0]
+
+
+def gnu_times(name: str) -> tarfile.TarInfo:
+    """A member with times where other formats have the front of a long name."""
+
+    class Member(tarfile.TarInfo):
+        def tobuf(self, *arguments: object, **options: object) -> bytes:
+            made = bytearray(super().tobuf(tarfile.GNU_FORMAT))
+            made[345:357] = b"00000000001\0"
+            made[148:156] = b" " * 8
+            made[148:156] = b"%06o\0 " % sum(made[:512])
+            return bytes(made)
+
+    return Member(name)
+
+
+def contiguous(name: str) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.type = tarfile.CONTTYPE
+    return member
+
+
+MEMBERS: list[tuple[str, tarfile.TarInfo, str]] = [
+    ("N6", gnu_times("index.json"), "its header has a prefix that its format has no place for"),
+    ("a detour", tarfile.TarInfo("x/../index.json"), "its name is not the shortest"),
+    ("a double slash", tarfile.TarInfo("blobs//x"), "its name is not the shortest"),
+    ("a root", tarfile.TarInfo("/index.json"), "its name is not the shortest"),
+    ("twice", tarfile.TarInfo("./index.json"), "it holds 'index.json' twice"),
+    ("contiguous", contiguous("x"), "it is a contiguous file"),
+]
+
+
+@pytest.mark.parametrize(
+    ("member", "message"), [row[1:] for row in MEMBERS], ids=[row[0] for row in MEMBERS]
+)
+def test_an_archive_that_readers_take_differently(
+    judge: Judge, copy: Copy, tmp_path: Path, member: tarfile.TarInfo, message: str
+) -> None:
+    other = Copy(copy.root, OTHER)
+    index = {**copy.index(), "manifests": [{**other.entry(), "annotations": {REF: IMAGE}}]}
+    path = tarred(tmp_path / "x.tar", layout_files(copy), (member, json.dumps(index).encode()))
+    (said,) = judge.problems(copy, f"oci-archive:{path}:{IMAGE}")
+    assert message in said
+
+
+def test_an_archive_with_a_pax_header_for_all_members_is_refused(
+    judge: Judge, copy: Copy, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.tar"
+    for headers, accepted in (({"comment": "x"}, True), ({"mtime": "1"}, False)):
+        with tarfile.open(path, "w", format=tarfile.PAX_FORMAT, pax_headers=headers) as tar:
+            for name, data in layout_files(copy).items():
+                member = tarfile.TarInfo(name)
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+        said = judge.problems(copy, f"oci-archive:{path}:{IMAGE}")
+        assert said == [] if accepted else "a pax header is for all members" in said[0]
+
+
+@pytest.fixture
+def registry(copy: Copy, tmp_path: Path) -> Iterator[tuple[str, dict[str, tuple[str, bytes]]]]:
+    """A registry that has both images and what is attached to them, under no tag: the reference of
+    its repository, and its manifests."""
+    with oci_registry(tmp_path) as (server, kind):
+        for path in (copy.root / "blobs" / "sha256").iterdir():
+            kind.blobs[f"sha256:{path.name}"] = path.read_bytes()
+        for image in (IMAGE, OTHER):
+            one = Copy(copy.root, image)
+            held = [one.blob(one.digest.oci), *map(canonical_json, one.referrers())]
+            kind.manifests.update({Digest.of(data).oci: (MANIFEST, data) for data in held})
+        yield f"{server.url.removeprefix('http://')}/{IMAGE}", kind.manifests
+
+
+def _bare(entry: Json, **more: object) -> Json:
+    return {**{key: entry[key] for key in ("mediaType", "digest", "size")}, **more}
+
+
+@pytest.mark.parametrize("by", ["tag", "digest"])
+@pytest.mark.parametrize(
+    ("ours", "others", "message"),
+    [
+        (AMD64, [], ""),
+        (AMD64, [platform("unknown", "unknown")], ""),
+        (AMD64, [{**AMD64, "artifactType": ARTIFACT}], HERE),
+        ({**AMD64, "artifactType": ARTIFACT}, [AMD64], HERE),
+        (AMD64, [AMD64], HERE),
+        (AMD64, [{}], HERE),
+        ({}, [AMD64], HERE),
+        (AMD64, [platform("x86_64")], HERE),
+        (AMD64, [{**AMD64, "mediaType": ARTIFACT}], HERE),
+        (AMD64, [platform("arm64")], "index: an engine could run another entry"),
+    ],
+)
+def test_an_unsigned_index_of_a_registry(
+    judge: Judge,
+    copy: Copy,
+    registry: tuple[str, dict[str, tuple[str, bytes]]],
+    by: str,
+    ours: Json,
+    others: list[Json],
+    message: str,
+) -> None:
+    repository, manifests = registry
+    other = Copy(copy.root, OTHER).entry()
+    listed = [*(_bare(other, **more) for more in others), _bare(copy.entry(), **ours)]
+    data = index_of(listed)
+    place = Digest.of(data).oci if by == "digest" else "1"
+    manifests[place] = (INDEX, data)
+    reference = f"{repository}{'@' if by == 'digest' else ':'}{place}"
+    said = judge.problems(copy, reference)
+    assert said == [] if not message else message in said[0], said
+    # By the digest of its manifest it is what it was.
+    assert judge.problems(copy, f"{repository}@{copy.digest.oci}") == []
+
+
+def test_a_manifest_of_a_registry_that_is_an_index_as_well(
+    judge: Judge, copy: Copy, registry: tuple[str, dict[str, tuple[str, bytes]]]
+) -> None:
+    repository, manifests = registry
+    listed = [_bare(copy.entry(), **AMD64)]
+    other = Copy(copy.root, OTHER).manifest()
+    data = canonical_json({**other, "mediaType": INDEX, "manifests": listed})
+    manifests["1"] = (INDEX, data)
+    (said,) = judge.problems(copy, f"{repository}:1")
+    assert "an index and a manifest in one document" in said
