@@ -166,7 +166,7 @@ LAYOUT: list[tuple[str, Callable[[Copy], None], str]] = [
     ("in an index", one_in_an_index, "2 entries of one name"),
     ("the engines' name", one_of_the_engines_name, "an engine could run another entry"),
     ("by reference", one_that_engines_take_by_its_reference, "an engine could run another entry"),
-    ("N8", another_name_for_engines, "name: its index has engines call it 'docker.io/library/ngin"),
+    ("N8", another_name_for_engines, "name: its index makes engines call it 'docker.io/library"),
     ("digest twice", another_digest("digest"), "the key 'digest' is there twice"),
     ("N5", another_digest("DIGEST"), "the keys 'digest' and 'DIGEST' differ only in case"),
     ("escaped", another_digest("di\\u0067est"), "the key 'digest' is there twice"),
@@ -447,6 +447,16 @@ def test_an_archive_of_both_forms_has_one_image_in_both(
         (said,) = judge.problems(copy, both(copy, path, *images))
         assert "index.json and manifest.json have different images" in said
         assert ours["Config"] in said
+
+
+def test_an_archive_with_an_index_and_no_marker_is_not_read_as_dockers(
+    judge: Judge, copy: Copy, tmp_path: Path
+) -> None:
+    """skopeo reads the index all the same."""
+    files = {**layout_files(copy), "manifest.json": json.dumps([listed(copy)]).encode()}
+    del files["oci-layout"]
+    (said,) = judge.problems(copy, f"oci-archive:{tarred(tmp_path / 'x.tar', files)}")
+    assert "there is no OCI image layout here" in said
 
 
 def test_an_unpacked_archive_of_both_forms_has_one_image_in_both(

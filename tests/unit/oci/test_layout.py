@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from plinth.digest import Digest, canonical_json
-from plinth.errors import LayoutError
+from plinth.errors import AmbiguityError, LayoutError
 from plinth.oci.image import Image, Runtime, assemble
 from plinth.oci.layout import read_index, read_manifest, references, tag
 from plinth.oci.model import MANIFEST, Descriptor, Layer
@@ -97,6 +97,43 @@ def test_a_damaged_index_is_an_error_with_its_place(store: BlobStore) -> None:
     index.write_text(json.dumps(document))
     with pytest.raises(LayoutError, match="bad descriptor"):
         references(store)
+
+
+@pytest.mark.parametrize("more", [{}, {"artifactType": "text/plain"}, {"platform": None}])
+def test_two_entries_of_one_name_are_refused_by_every_reader(
+    store: BlobStore, more: dict[str, object]
+) -> None:
+    put_tag(store, "a", an_image(store, "a"))
+    put_tag(store, "b", an_image(store, "a", "b"))
+    index = store.root / "index.json"
+    document = json.loads(index.read_text())
+    one, two = document["manifests"]
+    for entries in ([one, {**two, **more}], [{**two, **more}, one]):
+        for entry in entries:
+            entry["annotations"] = one["annotations"]
+        index.write_text(json.dumps({**document, "manifests": entries}))
+        with pytest.raises(AmbiguityError, match="2 entries of one name, 'a'") as raised:
+            references(store)
+        assert one["digest"] in raised.value.found and two["digest"] in raised.value.found
+        assert "its name, 'a', is that of manifests[0]" in str(validate(store.root)[-1])
+    # Building it again mends it.
+    put_tag(store, "a", an_image(store, "a"))
+    assert list(references(store)) == ["a"]
+
+
+def test_keys_that_differ_in_case_are_refused_by_every_reader(store: BlobStore) -> None:
+    image = an_image(store, "a")
+    put_tag(store, "a", image)
+    index = store.root / "index.json"
+    index.write_text(index.read_text().replace('"digest":', '"DIGEST": "", "digest":', 1))
+    for read in (read_index, references):
+        with pytest.raises(AmbiguityError, match="'DIGEST' and 'digest' differ only in case"):
+            read(store)
+    (problem,) = validate(store.root)
+    assert "'DIGEST' and 'digest' differ only in case" in problem.message
+    twice = store.get(image.manifest.digest).replace(b'"layers":', b'"layers":[],"layers":')
+    with pytest.raises(AmbiguityError, match="the key 'layers' is there twice"):
+        read_manifest(store, store.put(twice))
 
 
 def _flip(path: Path) -> None:

@@ -81,7 +81,7 @@ def references(store: BlobStore) -> dict[str, ImageReference]:
         return {}
     found = {}
     listed = read_index(store)["manifests"]
-    namesakes: dict[str, list[dict[str, Any]]] = {}
+    namesakes: dict[str | None, list[dict[str, Any]]] = {}
     for entry in listed:
         namesakes.setdefault(entry_name(entry), []).append(entry)
     for number, entry in enumerate(listed):

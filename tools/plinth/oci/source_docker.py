@@ -12,7 +12,7 @@ from plinth.oci.reference import ArchiveReference
 from plinth.oci.referrers import Referrer
 from plinth.oci.select import MAX_MANIFEST, parsed, repository_name
 from plinth.oci.source import ImageSource, SourceLayer
-from plinth.oci.source_layout import MARKER, LayoutSource
+from plinth.oci.source_layout import INDEX_FILE, MARKER, LayoutSource
 from plinth.oci.strict import ARCHIVE_KEYS
 
 _DOCKER = "manifest.json"
@@ -28,7 +28,8 @@ def open_archive(reference: str, wanted: ArchiveReference) -> ImageSource:
         raise LayoutError("there is no such file", where=str(wanted.path))
     files = TarFiles(wanted.path)
     docker = files.size(_DOCKER) is not None
-    if files.size(MARKER) is not None:
+    # Not every reader of layouts asks for the marker; this one refuses a layout without.
+    if files.size(MARKER) is not None or files.size(INDEX_FILE) is not None:
         layout = LayoutSource(reference, files, wanted)
         if docker:
             _compare(layout, files, wanted)

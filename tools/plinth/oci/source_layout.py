@@ -35,7 +35,7 @@ from plinth.oci.select import (
 from plinth.oci.source import SourceLayer
 
 MARKER = "oci-layout"
-_INDEX = "index.json"
+INDEX_FILE = "index.json"
 
 
 def blob_name(digest: Digest) -> str:
@@ -60,9 +60,9 @@ class LayoutSource:
         self._files = files
         if files.size(MARKER) is None:
             raise LayoutError("there is no OCI image layout here", where=files.where)
-        self._index = self._entries(read(files, _INDEX, MAX_MANIFEST + 1), _INDEX)
+        self._index = self._entries(read(files, INDEX_FILE, MAX_MANIFEST + 1), INDEX_FILE)
         self._entry = self._chosen(wanted)
-        self._digest = descriptor(self._entry, f"{files.where}: {_INDEX}")
+        self._digest = descriptor(self._entry, f"{files.where}: {INDEX_FILE}")
 
     def _entries(self, data: bytes, name: str) -> list[dict[str, Any]]:
         where = f"{self._files.where}: {name}"
@@ -85,7 +85,7 @@ class LayoutSource:
                 and (is_image(entry) or is_index(entry) or called(entry))
             ]
             if len(listed) > 1 and not any(map(called, listed)):
-                return self._for_this_platform(listed)
+                return self._for_this_platform(listed, INDEX_FILE)
             if len(listed) != 1:
                 raise LayoutError(
                     f"{len(listed) or 'no'} images, of which one must be meant",
@@ -98,13 +98,14 @@ class LayoutSource:
         self.called = "" if share([name], [wanted.name]) else name
         self.beside = tuple(map(shown, namesakes(self._index, entry)))
         if is_index(entry):
-            return self._for_this_platform(self._nested(entry))
+            at = blob_name(descriptor(entry, where))
+            return self._for_this_platform(self._nested(entry), at)
         if not is_image(entry):
             raise LayoutError("this is not an image", where=where, found=shown(entry))
         return entry
 
-    def _for_this_platform(self, listed: list[dict[str, Any]]) -> dict[str, Any]:
-        entry, others = for_this_platform(listed, self._files.where)
+    def _for_this_platform(self, listed: list[dict[str, Any]], name: str) -> dict[str, Any]:
+        entry, others = for_this_platform(listed, f"{self._files.where}: {name}")
         self.beside = (*self.beside, *map(shown, others))
         return entry
 
@@ -118,7 +119,7 @@ class LayoutSource:
             raise LayoutError(
                 f"no image is called {name!r} here", where=self._files.where, found=self._known
             )
-        return the_one(listed, name, f"{self._files.where}: {_INDEX}")
+        return the_one(listed, name, f"{self._files.where}: {INDEX_FILE}")
 
     def _by_digest(self, wanted: str) -> dict[str, Any]:
         indexes = [entry for entry in self._index if is_index(entry) and not _is_referrers(entry)]
@@ -131,7 +132,7 @@ class LayoutSource:
         )
 
     def _nested(self, entry: dict[str, Any]) -> list[dict[str, Any]]:
-        digest = descriptor(entry, f"{self._files.where}: {_INDEX}")
+        digest = descriptor(entry, f"{self._files.where}: {INDEX_FILE}")
         return self._entries(self._document(digest), blob_name(digest))
 
     def _document(self, digest: Digest) -> bytes:

@@ -53,9 +53,12 @@ class _Validator:
         except LayoutError as error:
             yield Problem("index.json", error.what)
             return
+        seen: dict[str, int] = {}
         for number, entry in enumerate(entries):
             where = f"index.json: manifests[{number}]"
             name = entry_name(entry) or ""
+            if name and seen.setdefault(name, number) != number:
+                yield Problem(where, f"its name, {name!r}, is that of manifests[{seen[name]}]")
             subject = annotations_of(entry).get(SUBJECT)
             if name.startswith(_REFERRERS):
                 yield from self.referrers(where, entry, name)

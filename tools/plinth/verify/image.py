@@ -154,7 +154,10 @@ class _Verification:
                 f"that is the one you want, say so: --image {known[0]}"
             )
         elif called and repository_name(called) not in known:
-            problem = f"its index has engines call it {called!r}; it is published as {known[1]!r}"
+            problem = (
+                f"its index makes engines call it {called!r}, it is published as {known[1]!r}; "
+                "where that is the name you run it by, put it into the reference"
+            )
         elif wanted:
             return Check("name", f"{known[0]}, published as {known[1]}")
         else:
