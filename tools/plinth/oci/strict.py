@@ -57,9 +57,13 @@ def loads(data: bytes, known: Collection[str] = ()) -> Any:
         value = json.loads(text, object_pairs_hook=_once, parse_constant=_not_a_number)
         if _SURROGATE.search(text):
             json.dumps(value, ensure_ascii=False).encode()
-        _check(value, "", {key.casefold(): key for key in known})
+        folded = {key.casefold(): key for key in known}
+        found = _difference(value, folded) if isinstance(value, dict | list) else None
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    if found:
+        at = f" (in {found[1][:200].lstrip('.')})" if found[1] else ""
+        raise AmbiguousJsonError(found[0] + at)
     return value
 
 
@@ -76,28 +80,30 @@ def _not_a_number(text: str) -> NoReturn:
     raise ValueError(f"{text} is not a number")
 
 
-def _check(value: object, path: str, known: Mapping[str, str], *, exact: bool = False) -> None:
-    """Check every object in `value`; where `exact`, but for the keys of the outermost."""
-    if isinstance(value, list):
-        for number, item in enumerate(value):
-            _check(item, f"{path}[{number}]", known)
-    elif isinstance(value, dict):
-        if not exact:
-            _check_keys(value, path, known)
-        for key, item in value.items():
-            _check(item, f"{path}.{key}" if path else key, known, exact=key in _MAPS)
+def _difference(
+    value: dict[str, Any] | list[Any], known: Mapping[str, str], *, exact: bool = False
+) -> tuple[str, str] | None:
+    """What readers of `value` would differ about, and its path, if anything; where `exact`, the
+    keys of the outermost object are not looked at."""
+    if isinstance(value, dict) and not exact and (what := _alike(value, known)):
+        return what, ""
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+        if isinstance(item, dict | list) and (
+            found := _difference(item, known, exact=key in _MAPS)
+        ):
+            at = f".{key}" if isinstance(key, str) else f"[{key}]"
+            return found[0], at + found[1]
+    return None
 
 
-def _check_keys(keys: Collection[str], path: str, known: Mapping[str, str]) -> None:
+def _alike(keys: Collection[str], known: Mapping[str, str]) -> str:
+    """Which of the keys are one but for their case, or one of `known`; empty if there are none."""
     seen: dict[str, str] = {}
-    at = f" (in {path[:200]})" if path else ""
     for key in keys:
         folded = key.casefold()
         if seen.setdefault(folded, key) != key:
-            both = f"{seen[folded][:100]!r} and {key[:100]!r}"
-            raise AmbiguousJsonError(f"the keys {both} differ only in case{at}")
+            return f"the keys {seen[folded][:100]!r} and {key[:100]!r} differ only in case"
     for folded, key in seen.items():
         if known.get(folded, key) != key:
-            raise AmbiguousJsonError(
-                f"the key {key[:100]!r} differs only in case from {known[folded]!r}{at}"
-            )
+            return f"the key {key[:100]!r} differs only in case from {known[folded]!r}"
+    return ""
