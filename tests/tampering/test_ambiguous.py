@@ -1,6 +1,6 @@
 """Images about which two readers would differ: an engine runs another one than is looked at.
 
-Each trick was seen to make an engine, or one of its libraries, take the other image.
+N1 to N8 are names of tricks by which engines, or tools of theirs, were seen to take another image.
 """
 
 from __future__ import annotations
