@@ -14,6 +14,7 @@ from plinth.oci.reference import (
     canonical,
     familiar,
     parse,
+    share,
 )
 
 HEX = "a0ca65a8cc13197cf77df228179a0dbbc9954f526f15c826ba3e9916c1c9bc8b"
@@ -133,7 +134,29 @@ def test_the_name_engines_keep_and_the_one_they_show(shown: str, full: str) -> N
     assert familiar(full) == familiar(shown) == shown
 
 
-def test_a_name_in_full_has_a_tag() -> None:
-    assert canonical("debian") == "docker.io/library/debian:latest"
-    assert canonical("localhost:5000/a") == "localhost:5000/a:latest"
-    assert canonical(f"a@sha256:{HEX}") == f"docker.io/library/a@sha256:{HEX}"
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a", "docker.io/library/a:latest"),
+        ("a:1", "docker.io/library/a:1"),
+        ("team/a", "docker.io/team/a:latest"),
+        ("team/a/b:1", "docker.io/team/a/b:1"),
+        ("docker.io/a", "docker.io/library/a:latest"),
+        ("docker.io/team/a:latest", "docker.io/team/a:latest"),
+        ("index.docker.io/a:1", "docker.io/library/a:1"),
+        ("localhost/a", "localhost/a:latest"),
+        ("host:5000/a", "host:5000/a:latest"),
+        ("host.example/team/a:1", "host.example/team/a:1"),
+        ("Host/a", "Host/a:latest"),
+        (f"a@sha256:{HEX}", f"docker.io/library/a@sha256:{HEX}"),
+    ],
+)
+def test_names_in_full(name: str, expected: str) -> None:
+    assert canonical(name) == expected
+    assert canonical(expected) == expected
+
+
+def test_familiar_and_full_names_are_one() -> None:
+    assert share(["x", "team/a"], ["docker.io/team/a:latest"])
+    assert not share(["team/a:1"], ["team/a:2", "a:1"])
+    assert not share([], ["a"])

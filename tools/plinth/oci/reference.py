@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -17,7 +18,7 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _HOST = re.compile(
     r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?"
 )
-_HUB = "docker.io"
+_HUB, _OLD_HUB = "docker.io", "index.docker.io"
 _FORMS = (
     "oci:FOLDER[:NAME | @sha256:…], docker-archive:FILE[:NAME], or HOST[:PORT]/REPOSITORY[:TAG | "
     "@sha256:…]"
@@ -130,14 +131,23 @@ def _in_registry(text: str, rest: str) -> RegistryReference:
 
 
 def canonical(name: str) -> str:
-    """The name of an image in full, as `io.containerd.image.name` must have it: registry,
-    repository and tag (distribution/reference, `ParseNormalizedNamed`)."""
+    """The name of an image in full, as engines keep it and `io.containerd.image.name` must have
+    it: registry, repository and tag (distribution/reference, `ParseNormalizedNamed`)."""
     host, slash, rest = name.partition("/")
-    if not slash or not _is_host(host):
+    # Repositories have small letters, so anything else is a host.
+    if not slash or not (_is_host(host) or host != host.lower()):
         host, rest = _HUB, name
+    elif host == _OLD_HUB:
+        host = _HUB
     if host == _HUB and "/" not in rest:
         rest = f"library/{rest}"
-    return f"{host}/{rest}" if ":" in rest or "@" in rest else f"{host}/{rest}:latest"
+    tagged = ":" in rest.rpartition("/")[2]
+    return f"{host}/{rest}" if tagged else f"{host}/{rest}:latest"
+
+
+def share(some: Iterable[str], others: Iterable[str]) -> bool:
+    """Whether one of `some` is, as it is written or in full, one of `others`."""
+    return not {canonical(name) for name in some}.isdisjoint(map(canonical, others))
 
 
 def familiar(name: str) -> str:

@@ -8,8 +8,7 @@ from typing import Any
 from plinth.digest import Digest, parse_oci
 from plinth.errors import AmbiguityError, IntegrityError, LayoutError
 from plinth.oci.model import INDEX, MANIFEST
-from plinth.oci.names import share
-from plinth.oci.reference import familiar
+from plinth.oci.reference import familiar, share
 from plinth.oci.strict import MANIFEST_KEYS, AmbiguousJsonError, loads
 
 REF_NAME = "org.opencontainers.image.ref.name"

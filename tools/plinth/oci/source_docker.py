@@ -7,8 +7,7 @@ from typing import Any
 
 from plinth.errors import AmbiguityError, LayoutError
 from plinth.oci.archive import Files, TarFiles, read
-from plinth.oci.names import share
-from plinth.oci.reference import ArchiveReference
+from plinth.oci.reference import ArchiveReference, share
 from plinth.oci.referrers import Referrer
 from plinth.oci.select import MAX_MANIFEST, parsed, repository_name
 from plinth.oci.source import ImageSource, SourceLayer

@@ -9,8 +9,7 @@ from typing import Any
 from plinth.digest import Digest
 from plinth.errors import IntegrityError, LayoutError
 from plinth.oci.archive import Files, read
-from plinth.oci.names import share
-from plinth.oci.reference import ArchiveReference, LayoutReference
+from plinth.oci.reference import ArchiveReference, LayoutReference, share
 from plinth.oci.referrers import Referrer, find, referrers_name, refers
 from plinth.oci.select import (
     IMAGE_NAME,
