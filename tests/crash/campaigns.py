@@ -228,9 +228,10 @@ def crowd(checkout: SmallCheckout, builders: int, drawn: random.Random) -> None:
     for one in killed:
         time.sleep(drawn.uniform(0, whole))
         one.kill(workers=True)
-    codes = [one.wait() for one in processes if one not in killed]
-    if any(codes):
-        raise WrongError(f"{builders} builders: {codes}; {processes[0].log.read_text()[-2000:]}")
+    codes = {one: one.wait() for one in processes if one not in killed}
+    for one, code in codes.items():
+        if code:
+            raise WrongError(f"one of {builders} builders: {code}; {one.log.read_text()[-2000:]}")
     again(checkout, expected)
     print(f"{builders} builders, {len(killed)} killed: one digest", flush=True)
 
@@ -253,10 +254,10 @@ def collected(checkout: SmallCheckout, seconds: float, drawn: random.Random) -> 
     try:
         while time.monotonic() < deadline:
             builders = [run.fork(checkout, run.build) for _ in range(drawn.randint(1, 3))]
-            if codes := [code for one in builders if (code := one.wait())]:
-                raise WrongError(
-                    f"builds during gc: {codes}; {builders[0].log.read_text()[-2000:]}"
-                )
+            codes = {one: one.wait() for one in builders}
+            for one, code in codes.items():
+                if code:
+                    raise WrongError(f"a build during gc: {code}; {one.log.read_text()[-2000:]}")
             if (found := check.digest(checkout)) != expected:
                 raise WrongError(f"the digest is {found}, and was {expected}")
             rounds += 1

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -84,7 +85,12 @@ class Forked:
 
 def fork(checkout: SmallCheckout, work: Work) -> Forked:
     """Start `work` in a process of its own."""
-    log = checkout.root / "log"
+    # One for each: of several builders at once it matters what the one that failed wrote.
+    logs = checkout.root / "logs"
+    logs.mkdir(exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=logs)
+    os.close(handle)
+    log = Path(name)
     process = os.fork()
     if process:
         # Both set it, for either may come first.

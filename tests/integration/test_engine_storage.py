@@ -37,6 +37,9 @@ from plinth.store import BlobStore
 from plinth.workspace import Workspace
 
 pytestmark = pytest.mark.engine
+ID = "onnxruntime-1.6"
+"""An image of the catalogue of which no other test keeps a container."""
+
 BUNDLE = ("https://sigstore.dev/cosign/sign/v1", b'{"a":1}')
 
 
@@ -223,27 +226,27 @@ def test_what_the_engine_saves_is_what_was_built_with_its_signatures(
 def test_an_image_that_is_not_loaded_is_never_pulled_nor_another_run(
     built: Checkout, store_engine: docker.DockerClient
 ) -> None:
-    reference = find_reference(built.ws, "minimal")
-    spec = load_image(built.ws.images, "minimal")
-    id_ = load(built.ws, "minimal", client=store_engine).id
+    reference = find_reference(built.ws, ID)
+    spec = load_image(built.ws.images, ID)
+    id_ = load(built.ws, ID, client=store_engine).id
     store_engine.images.remove(id_, force=True)
     with pytest.raises(EngineError) as raised:
         smoke(built.ws, spec, client=store_engine, progress=quiet)
     assert raised.value.what == "the image is not loaded into the engine"
     assert raised.value.expected == f"{reference.manifest.oci}, as built"
-    assert (raised.value.found, raised.value.remedy) == ("", "load it: doit load:minimal")
+    assert (raised.value.found, raised.value.remedy) == ("", f"load it: doit load:{ID}")
     # Another image of that name is not it.
-    other = load(built.ws, "sklearn-0.24.1", client=store_engine).id
+    other = load(built.ws, "minimal", client=store_engine).id
     store_engine.images.get(other).tag(reference.image_name.rpartition(":")[0], "latest")
     try:
         with pytest.raises(EngineError) as raised:
             smoke(built.ws, spec, client=store_engine, progress=quiet)
         assert other in raised.value.found
     finally:
-        load(built.ws, "minimal", client=store_engine)
+        load(built.ws, ID, client=store_engine)
     lines: list[str] = []
     smoke(built.ws, spec, client=store_engine, progress=lines.append)
-    assert lines[-1] == "minimal: ended on SIGTERM"
+    assert lines[-1] == f"{ID}: ended on SIGTERM"
 
 
 def test_podman_loads_the_same_archive(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def attempts(skip=()):
         "out": lambda: connects("192.0.2.1", 80),
         "name": lambda: socket.getaddrinfo("example.org", 80),
         "secret": lambda: os.environ["PLINTH_TEST_SECRET"],
-        "parent": lambda: reads("/proc/%d/environ" % os.getppid()).index("PLINTH"),
+        "parent": lambda: reads("/proc/%d/environ" % os.getppid()).index("PLINTH_TEST"),
         "kill": lambda: os.kill({pid}, 0),
     }}
     done = []

@@ -27,16 +27,24 @@ LAYER = "layer"
 _IOV = 512
 
 
+def _locked_file(folder: Path) -> tuple[int, Path]:
+    """A new file in `folder`, open and locked until it is closed, by whatever end:
+    `BlobStore.sweep` leaves locked files alone."""
+    while True:
+        descriptor, name = tempfile.mkstemp(prefix="part-", dir=folder)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:
+            return descriptor, Path(name)
+        # Somebody swept between the two calls.
+        os.close(descriptor)
+
+
 class BlobWriter:
     """A blob being written: hashed on the way, visible only after `commit`."""
 
     def __init__(self, store: BlobStore) -> None:
         self._store = store
-        descriptor, name = tempfile.mkstemp(prefix="part-", dir=store.temporary)
-        # Held until the file is closed, by whatever end: `sweep` leaves locked files alone.
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        self._path = Path(name)
-        self._descriptor = descriptor
+        self._descriptor, self._path = _locked_file(store.temporary)
         self._sha256 = hashlib.sha256()
         self._size = 0
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +21,25 @@ HELLO = Digest("2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824
 @pytest.fixture
 def store(tmp_path: Path) -> BlobStore:
     return BlobStore(tmp_path / "store")
+
+
+def test_a_file_swept_before_it_is_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = BlobStore(tmp_path)
+    made = []
+    create = tempfile.mkstemp
+
+    def create_and_sweep(**options: Any) -> tuple[int, str]:
+        made.append(create(**options))
+        if len(made) == 1:
+            BlobStore(tmp_path).sweep()
+        return made[-1]
+
+    monkeypatch.setattr(tempfile, "mkstemp", create_and_sweep)
+    digest = store.put(b"text")
+    assert len(made) == 2
+    assert store.get(digest) == b"text"
 
 
 def test_a_blob_lies_under_its_digest(store: BlobStore) -> None:
