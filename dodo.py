@@ -1,4 +1,4 @@
-"""The task graph: names tasks and their inputs; what they do is in tools/plinth/commands.py."""
+"""The task graph: names tasks and their inputs; what they do is in tools/plinth/commands/images.py."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from doit import get_var  # noqa: E402
 from doit.exceptions import TaskFailed  # noqa: E402
 from doit.tools import config_changed  # noqa: E402
 
-from plinth import commands, utf8  # noqa: E402
-from plinth.errors import PlinthError  # noqa: E402
-from plinth.workspace import Workspace  # noqa: E402
+from plinth.commands import images as commands
+from plinth.core import utf8  # noqa: E402
+from plinth.core.errors import PlinthError  # noqa: E402
+from plinth.graph.workspace import Workspace  # noqa: E402
 
 utf8.start()
 WS = Workspace.find(ROOT)

@@ -21,20 +21,20 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from helpers import make_wheel  # noqa: E402
-from plinth import contract  # noqa: E402
-from plinth.base.build import planned_base  # noqa: E402
-from plinth.base.model import Base  # noqa: E402
-from plinth.build import ordered  # noqa: E402
-from plinth.digest import Digest  # noqa: E402
-from plinth.engine.load import load  # noqa: E402
-from plinth.lock.stale import check  # noqa: E402
-from plinth.oci.image import assemble  # noqa: E402
-from plinth.oci.layout import tag  # noqa: E402
-from plinth.spec.base import load_base  # noqa: E402
-from plinth.wheel.layer import WheelFile, cached_layer  # noqa: E402
-from plinth.wheel.sdist import cached_wheel  # noqa: E402
-from plinth.workspace import Workspace  # noqa: E402
+from plinth.build import contract  # noqa: E402
+from plinth.build.base import planned_base  # noqa: E402
+from plinth.build.image import ordered  # noqa: E402
+from plinth.build.sdists import cached_wheel  # noqa: E402
+from plinth.build.wheels import WheelFile, cached_layer  # noqa: E402
+from plinth.core.digest import Digest  # noqa: E402
+from plinth.formats.oci.image import assemble  # noqa: E402
+from plinth.formats.oci.layout import tag  # noqa: E402
+from plinth.formats.python.place import Base  # noqa: E402
+from plinth.graph.workspace import Workspace  # noqa: E402
+from plinth.publish.engine.load import load  # noqa: E402
+from plinth.recipe.base import load_base  # noqa: E402
+from plinth.recipe.locks.stale import check  # noqa: E402
+from support.helpers import make_wheel  # noqa: E402
 
 IMAGE, BASE = "sklearn-0.24.1", "debian12-py37"
 ROUNDS = 3

@@ -15,9 +15,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from plinth.store import BlobStore
-from plinth.wheel.archive import WheelArchive
-from plinth.wheel.splice import WheelSource, splice
+from plinth.core.store import BlobStore
+from plinth.formats.wheel.archive import WheelArchive
+from plinth.formats.wheel.splice import WheelSource, splice
 
 ROUNDS = 5
 

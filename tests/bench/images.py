@@ -17,11 +17,11 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from bench.buildkit import BASE, Plinth, seconds  # noqa: E402
-from plinth.base.build import planned_base  # noqa: E402
-from plinth.oci.layout import descriptor_digest, read_manifest, references  # noqa: E402
-from plinth.oci.model import Layer  # noqa: E402
-from plinth.spec.image import image_ids  # noqa: E402
-from plinth.workspace import Workspace  # noqa: E402
+from plinth.build.base import planned_base  # noqa: E402
+from plinth.formats.oci.layout import descriptor_digest, read_manifest, references  # noqa: E402
+from plinth.formats.oci.model import Layer  # noqa: E402
+from plinth.graph.workspace import Workspace  # noqa: E402
+from plinth.recipe.image import image_ids  # noqa: E402
 
 
 def uncompressed(ws: Workspace, blob: str) -> int:

@@ -18,9 +18,9 @@ from functools import partial
 from pathlib import Path
 from unittest import mock
 
-from plinth.trust.keys import new_key
-from plinth.trust.log import Log
-from plinth.trust.note import Notary
+from plinth.authority.keys import new_key
+from plinth.authority.log import Log
+from plinth.authority.note import Notary
 
 SIZES = (10, 1_000, 100_000)
 ROUNDS = 200

@@ -24,13 +24,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from crash import check, run
 from crash.check import WrongError
-from plinth.cli import main as plinth
-from small_checkout import IMAGE, SmallCheckout, make, wheel
+from plinth.commands.main import main as plinth
+from support.small_checkout import IMAGE, SmallCheckout, make, wheel
 
 PACKAGES = 6
 DATA = 60_000
 # What may stay beside what is referenced: results that cannot be told from it, lock files, and
-# records, some of each image; see plinth.look.gc.
+# records, some of each image; see plinth.inspect.gc.
 SPARE = 100_000
 
 

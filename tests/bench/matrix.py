@@ -20,8 +20,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import small_checkout
-from small_checkout import SmallCheckout
+from support import small_checkout
+from support.small_checkout import SmallCheckout
 
 COMMON, OWN, POOL = 10, 8, 400
 """Wheels in every image, wheels an image draws, wheels it draws them from."""

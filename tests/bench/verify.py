@@ -18,14 +18,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from forge import IDENTITY, Copy, Judge, forging, link_tree  # noqa: E402
-from plinth.attest.sign import prepare  # noqa: E402
-from plinth.config import Config  # noqa: E402
-from plinth.contents.read import ContentsCache  # noqa: E402
-from plinth.digest import CHUNK  # noqa: E402
-from plinth.oci.layout import descriptor_digest  # noqa: E402
-from plinth.spec.image import image_ids  # noqa: E402
-from plinth.workspace import Workspace  # noqa: E402
+from plinth.core.digest import CHUNK  # noqa: E402
+from plinth.core.settings import Config  # noqa: E402
+from plinth.evidence.sign import prepare  # noqa: E402
+from plinth.formats.oci.layout import descriptor_digest  # noqa: E402
+from plinth.graph.workspace import Workspace  # noqa: E402
+from plinth.inspect.contents.read import ContentsCache  # noqa: E402
+from plinth.recipe.image import image_ids  # noqa: E402
+from support.forge import IDENTITY, Copy, Judge, forging, link_tree  # noqa: E402
 
 ROUNDS = 5
 

@@ -14,7 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from crash import campaigns, check, run
-from small_checkout import SmallCheckout, make
+from support.small_checkout import SmallCheckout, make
 
 
 def main() -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from crash import check, run
 from crash.check import WrongError
-from small_checkout import IMAGE, SmallCheckout
+from support.small_checkout import IMAGE, SmallCheckout
 
 
 def kills(checkout: SmallCheckout, count: int, drawn: random.Random) -> None:
@@ -238,7 +238,7 @@ def crowd(checkout: SmallCheckout, builders: int, drawn: random.Random) -> None:
 
 def collected(checkout: SmallCheckout, seconds: float, drawn: random.Random) -> None:
     """Builds of two images while somebody collects all the time, names come and go."""
-    from plinth.oci.layout import editing
+    from plinth.formats.oci.layout import editing
 
     run.fresh(checkout)
     run.completed(checkout)

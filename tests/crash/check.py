@@ -7,9 +7,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from plinth.oci.layout import references
-from plinth.oci.validate import validate
-from small_checkout import IMAGE, SmallCheckout
+from plinth.formats.oci.layout import references
+from plinth.formats.oci.validate import validate
+from support.small_checkout import IMAGE, SmallCheckout
 
 
 class WrongError(Exception):

@@ -14,14 +14,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from crash.check import WrongError, nobody_left, temporary
-from plinth.cli import main
-from plinth.look.gc import collect
-from small_checkout import IMAGE, SmallCheckout
-
 # Imported by the builds lazily; forked processes have them from the start.
-import plinth.build  # isort: skip
-import plinth.report  # noqa: F401 # isort: skip
+from crash.check import WrongError, nobody_left, temporary
+from plinth.commands.main import main
+from plinth.inspect.gc import collect
+from support.small_checkout import IMAGE, SmallCheckout
 
 
 def environment(checkout: SmallCheckout) -> dict[str, str]:

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from crash import check
-from plinth.store import atomic_write
-from small_checkout import make
+from plinth.core.store import atomic_write
+from support.small_checkout import make
 
 SCRIPT = Path(__file__).parent
 

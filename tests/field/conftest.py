@@ -14,21 +14,21 @@ from pathlib import Path
 
 import pytest
 
-import small_checkout
-from forge import IDENTITY
-from oci_registry import oci_registry
-from plinth.attest.sign import sign_images
-from plinth.build import build_image
-from plinth.config import Config
-from plinth.oci.model import MANIFEST, Descriptor
-from plinth.oci.referrers import attach_to_registry
-from plinth.oci.registry import Registry
-from plinth.report import quiet
-from plinth.trust.domain import Domain, init_domain
-from plinth.workspace import Workspace
-from published import Published, export
-from registries import docker_registry
-from small_checkout import wheel
+from plinth.authority.domain import Domain, init_domain
+from plinth.build.image import build_image
+from plinth.core.report import quiet
+from plinth.core.settings import Config
+from plinth.evidence.sign import sign_images
+from plinth.fetch.registry.registry import Registry
+from plinth.formats.oci.model import MANIFEST, Descriptor
+from plinth.formats.oci.referrers import attach_to_registry
+from plinth.graph.workspace import Workspace
+from support import small_checkout
+from support.forge import IDENTITY
+from support.oci_registry import oci_registry
+from support.published import Published, export
+from support.registries import docker_registry
+from support.small_checkout import wheel
 
 IMAGE, OTHER = "small", "other"
 RELEASE = "3.1.3"

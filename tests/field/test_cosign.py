@@ -14,13 +14,13 @@ from cryptography.x509 import ObjectIdentifier
 
 from field.conftest import IMAGE, OTHER, RELEASE, sign
 from field.documented import Answer, commands, run
-from forge import IDENTITY, link_tree
-from plinth.attest.statement import COSIGN, PREDICATES, PROVENANCE, SBOM
-from plinth.trust import tsa
-from plinth.trust.domain import init_domain
-from plinth.workspace import Workspace
-from published import Published, export
-from unit.trust.conftest import OLD_POLICY
+from plinth.authority import tsa
+from plinth.authority.domain import init_domain
+from plinth.evidence.statement import COSIGN, PREDICATES, PROVENANCE, SBOM
+from plinth.graph.workspace import Workspace
+from support.forge import IDENTITY, link_tree
+from support.published import Published, export
+from unit.authority.conftest import OLD_POLICY
 
 COMMANDS = commands("verify.md", f"**cosign {RELEASE}**")
 OF_IMAGES = [line for line in COMMANDS if "HOST/" in line]

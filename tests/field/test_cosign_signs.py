@@ -12,10 +12,10 @@ import pytest
 
 from field.conftest import IMAGE, OTHER, RELEASE, publish
 from field.documented import Answer, commands, run
-from forge import IDENTITY, payload
-from plinth.attest.statement import COSIGN, PROVENANCE
-from plinth.trust.domain import init_domain
-from published import Published
+from plinth.authority.domain import init_domain
+from plinth.evidence.statement import COSIGN, PROVENANCE
+from support.forge import IDENTITY, payload
+from support.published import Published
 
 EXPORT, SIGN, ATTEST, SIGN_BLOB = commands("trust.md", "## With cosign")
 (VERIFY,) = [

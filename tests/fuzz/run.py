@@ -49,7 +49,7 @@ def kept(name: str) -> list[Path]:
 
 def check(parse: Parse, data: bytes, folder: Path) -> None:
     """The rule: a value or a `PlinthError`, whose text can be shown."""
-    from plinth.errors import PlinthError
+    from plinth.core.errors import PlinthError
 
     try:
         parse(data, folder)

@@ -8,16 +8,16 @@ import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
-from debs import Entry, Key, Package, ar, packed, paragraph, symlink, tarred, with_folders
 from hostile.harness import Case
-from plinth.debian.archive import Index, Keyring, listed, unpacked, verified
-from plinth.debian.deb import read_deb
-from plinth.debian.merge import Tree
-from plinth.debian.resolve import Universe, resolve
-from plinth.debian.sources import Source
-from plinth.digest import Digest
-from plinth.layer.writer import LayerWriter
-from plinth.store import BlobStore
+from plinth.core.digest import Digest
+from plinth.core.store import BlobStore
+from plinth.fetch.apt.archive import Index, Keyring, listed, unpacked, verified
+from plinth.fetch.apt.sources import Source
+from plinth.formats.debian.deb import read_deb
+from plinth.formats.debian.merge import Tree
+from plinth.formats.layer.writer import LayerWriter
+from plinth.lock.debian import Universe, resolve
+from support.debs import Entry, Key, Package, ar, packed, paragraph, symlink, tarred, with_folders
 
 Make = Callable[[], bytes]
 CONTROL = paragraph({"Package": "demo", "Version": "1.0", "Architecture": "amd64"})

@@ -77,7 +77,7 @@ def _state(folder: Path) -> Mapping[str, bytes | str]:
 
 
 def _attempt(case: Case, work: Path) -> dict[str, object]:
-    from plinth.errors import PlinthError
+    from plinth.core.errors import PlinthError
 
     def peak() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10

@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from hostile.harness import Case
-from plinth.airgap.read import ArchiveFiles, read_manifest
-from plinth.digest import Digest
-from plinth.oci.archive import FolderFiles
-from plinth.oci.layout import read_index
-from plinth.oci.model import CONFIG, LAYER_GZIP, MANIFEST
-from plinth.oci.reference import ArchiveReference, LayoutReference
-from plinth.oci.referrers import BUNDLE
-from plinth.oci.source_docker import open_archive
-from plinth.oci.source_layout import LayoutSource
-from plinth.store import BlobStore
-from plinth.verify.blobs import read_config
-from plinth.verify.blobs import read_manifest as read_image_manifest
+from plinth.core.digest import Digest
+from plinth.core.store import BlobStore
+from plinth.evidence.verify.blobs import read_config
+from plinth.evidence.verify.blobs import read_manifest as read_image_manifest
+from plinth.fetch.sources.docker import open_archive
+from plinth.fetch.sources.layout import LayoutSource
+from plinth.formats.oci.files import FolderFiles
+from plinth.formats.oci.layout import read_index
+from plinth.formats.oci.model import CONFIG, LAYER_GZIP, MANIFEST
+from plinth.formats.oci.reference import ArchiveReference, LayoutReference
+from plinth.formats.oci.referrers import BUNDLE
+from plinth.publish.airgap.read import ArchiveFiles, read_manifest
 
 Json = dict[str, Any]
 NONE = "sha256:" + "0" * 64
@@ -83,8 +83,8 @@ def own_index(work: Path) -> None:
 
 def verified(data: bytes, read: Callable[[bytes], Json]) -> Callable[[Path], None]:
     """As `verify` reads a document, whose errors are one check's problems."""
-    from plinth.errors import LayoutError
-    from plinth.verify.blobs import MalformedError
+    from plinth.core.errors import LayoutError
+    from plinth.evidence.verify.blobs import MalformedError
 
     def run(_: Path) -> None:
         try:

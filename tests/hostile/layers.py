@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hostile.harness import Case
-from plinth.contents.read import read_layer
-from plinth.errors import LayoutError
-from plinth.layer.extract import extract
+from plinth.core.errors import LayoutError
+from plinth.formats.layer.extract import extract
+from plinth.inspect.contents.read import read_layer
 
 TAR = bytes(1024)
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hostile.harness import Case
-from plinth.config import load as load_config
-from plinth.extend import read_requirements
-from plinth.lock.pylock import load
-from plinth.spec.base import load_base
-from plinth.spec.image import load_image, load_target
+from plinth.build.extend import read_requirements
+from plinth.core.settings import load as load_config
+from plinth.recipe.base import load_base
+from plinth.recipe.image import load_image, load_target
+from plinth.recipe.locks.pylock import load
 
 HEAD = """\
 lock-version = "1.0"

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from faulty_reapi import FaultyServer
 from hostile.harness import Case
-from plinth.actions import Action
-from plinth.digest import Digest, Json
-from plinth.layer.writer import LayerWriter
-from plinth.reapi import messages
-from plinth.remote.client import Remote
-from plinth.remote.layers import check_layer
-from plinth.remote.results import from_message
-from plinth.remote.settings import RemoteSettings
-from plinth.result import ActionResult
-from plinth.store import BlobStore
+from plinth.core.digest import Digest, Json
+from plinth.core.remote_settings import RemoteSettings
+from plinth.core.result import ActionResult
+from plinth.core.store import BlobStore
+from plinth.formats.layer.writer import LayerWriter
+from plinth.graph.actions import Action
+from plinth.graph.reapi import messages
+from plinth.graph.remote.client import Remote
+from plinth.graph.remote.layers import check_layer
+from plinth.graph.remote.results import from_message
+from support.faulty_reapi import FaultyServer
 
 LARGE = bytes(range(256)) * 10_000
 ACTION = Action("wheel-layer", {}, {}, ("layer", "scan"))

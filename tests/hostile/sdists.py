@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hostile.harness import Case
-from plinth.lock.sdist import build_backend, build_requirements, unpack
+from plinth.formats.wheel.sdist import build_backend, build_requirements, unpack
 
 NAME = "demo-1.0.tar.gz"
 PROJECT = b'[build-system]\nrequires = ["setuptools"]\n'

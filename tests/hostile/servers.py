@@ -12,16 +12,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
-from debs import Handler, Key, serving
 from hostile.harness import Case
-from plinth.config import Config
-from plinth.debian.archive import Keyring, read_index
-from plinth.debian.sources import Source
-from plinth.digest import Digest
-from plinth.errors import PlinthError
-from plinth.lock.index import Index
-from plinth.oci.registry import Registry
-from plinth.store import BlobStore
+from plinth.core.digest import Digest
+from plinth.core.errors import PlinthError
+from plinth.core.settings import Config
+from plinth.core.store import BlobStore
+from plinth.fetch.apt.archive import Keyring, read_index
+from plinth.fetch.apt.sources import Source
+from plinth.fetch.pypi.index import Index
+from plinth.fetch.registry.registry import Registry
+from support.debs import Handler, Key, serving
 
 BLOB = Digest.of(b"hello")
 JSON = {"Content-Type": "application/vnd.pypi.simple.v1+json"}

@@ -11,11 +11,11 @@ import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from helpers import wheel_files, zipped
 from hostile.harness import Case
-from plinth.wheel.admit import admit
-from plinth.wheel.archive import WheelArchive
-from plinth.wheel.install import plan
+from plinth.formats.wheel.admit import admit
+from plinth.formats.wheel.archive import WheelArchive
+from plinth.formats.wheel.install import plan
+from support.helpers import wheel_files, zipped
 
 NAME = "demo-1.0-py3-none-any.whl"
 INFO = "demo-1.0.dist-info"

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 import docker
 import pytest
 
-from containers import ENGINES, connected
-from helpers import checkout_files
-from plinth.engine.load import load
-from plinth.oci.layout import references
-from plinth.workspace import Workspace
+from plinth.formats.oci.layout import references
+from plinth.graph.workspace import Workspace
+from plinth.publish.engine.load import load
+from support.containers import ENGINES, connected
+from support.helpers import checkout_files
 
 if TYPE_CHECKING:
-    from published import Published
+    from support.published import Published
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = ("minimal", "sklearn-0.24.1")
@@ -109,7 +109,7 @@ def share_inputs(built: Checkout, path: Path) -> None:
 @pytest.fixture(scope="session")
 def published(built: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Published:
     """Two signed images."""
-    from published import publish
+    from support.published import publish
 
     return publish(built.ws, tmp_path_factory.mktemp("published"))
 

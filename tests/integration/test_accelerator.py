@@ -17,18 +17,11 @@ import pytest
 import tomli
 import tomli_w
 
-from debs import Archive, Entry, Key, Package, Server, change, flipped, serving, symlink
-from elves import Root, program, shared
 from integration.conftest import Checkout
-from plinth.accelerator.layers import accelerator_layers, linker_layer
-from plinth.accelerator.lock import choose, lock_accelerator, read_lock
-from plinth.config import Config
-from plinth.config import load as load_config
-from plinth.digest import Digest
-from plinth.elf.closure import Rules, check
-from plinth.engine.load import load
-from plinth.engine.smoke import test_image as smoke
-from plinth.errors import (
+from plinth.build.accelerator import accelerator_layers, linker_layer
+from plinth.build.scans import scan
+from plinth.core.digest import Digest
+from plinth.core.errors import (
     FetchError,
     IntegrityError,
     LockError,
@@ -37,13 +30,20 @@ from plinth.errors import (
     ProblemsError,
     StaleLockError,
 )
-from plinth.oci.layout import descriptor_digest, read_manifest, references
-from plinth.oci.model import Layer
-from plinth.report import quiet
-from plinth.scans import scan
-from plinth.spec.accelerator import Accelerator, load_accelerator
-from plinth.spec.image import load_image
-from plinth.workspace import Workspace
+from plinth.core.report import quiet
+from plinth.core.settings import Config
+from plinth.core.settings import load as load_config
+from plinth.formats.elf.closure import Rules, check
+from plinth.formats.oci.layout import descriptor_digest, read_manifest, references
+from plinth.formats.oci.model import Layer
+from plinth.graph.workspace import Workspace
+from plinth.publish.engine.load import load
+from plinth.publish.engine.smoke import test_image as smoke
+from plinth.recipe.accelerator import Accelerator, load_accelerator
+from plinth.recipe.image import load_image
+from plinth.recipe.locks.accelerator import choose, lock_accelerator, read_lock
+from support.debs import Archive, Entry, Key, Package, Server, change, flipped, serving, symlink
+from support.elves import Root, program, shared
 
 ROOT = Path(__file__).resolve().parents[2]
 SET = "cuda11.0.3-cudnn8.0.5.39"

@@ -18,24 +18,24 @@ from pathlib import Path
 import docker
 import pytest
 
-from containers import SCORE, application, serving
-from forge import IDENTITY
 from integration.conftest import ROOT, Checkout
 from integration.test_canonical_base import BASE, REPOSITORY, rewrite, standalone
-from plinth.attest.sign import sign_images
-from plinth.base.build import planned_base
-from plinth.base.interpreter import find_python
-from plinth.base.python_tree import read_tree
-from plinth.base.registry import manifest_bytes
-from plinth.config import Config
-from plinth.config import load as load_config
-from plinth.digest import Digest
-from plinth.oci.layout import references
-from plinth.report import quiet
-from plinth.spec.base import ImageRootfs
-from plinth.store import BlobStore
-from plinth.trust.domain import init_domain
-from published import IMAGE, OTHER, Published
+from plinth.authority.domain import init_domain
+from plinth.build.base import planned_base
+from plinth.core.digest import Digest
+from plinth.core.report import quiet
+from plinth.core.settings import Config
+from plinth.core.settings import load as load_config
+from plinth.core.store import BlobStore
+from plinth.evidence.sign import sign_images
+from plinth.fetch.base_image import manifest_bytes
+from plinth.fetch.interpreter import find_python
+from plinth.formats.oci.layout import references
+from plinth.formats.python.tree import read_tree
+from plinth.recipe.base import ImageRootfs
+from support.containers import SCORE, application, serving
+from support.forge import IDENTITY
+from support.published import IMAGE, OTHER, Published
 
 
 @dataclass(frozen=True)

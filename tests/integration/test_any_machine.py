@@ -13,22 +13,22 @@ from pathlib import Path
 import pytest
 import tomli_w
 
-import small_checkout
-from debs import Handler, serving
-from index_server import IndexServer
 from integration.conftest import ROOT, Checkout
 from integration.test_canonical_base import BASE, REPOSITORY, rewrite, standalone
-from plinth.base.build import planned_base
-from plinth.base.interpreter import find_python
-from plinth.base.python_tree import read_tree
-from plinth.base.registry import manifest_bytes
-from plinth.config import Config
-from plinth.digest import Digest
-from plinth.oci.layout import read_manifest, references
-from plinth.record import read_record
-from plinth.spec.base import ImageRootfs
-from small_checkout import SmallCheckout
-from world import world
+from plinth.build.base import planned_base
+from plinth.core.digest import Digest
+from plinth.core.settings import Config
+from plinth.fetch.base_image import manifest_bytes
+from plinth.fetch.interpreter import find_python
+from plinth.formats.oci.layout import read_manifest, references
+from plinth.formats.python.tree import read_tree
+from plinth.recipe.base import ImageRootfs
+from plinth.recipe.record import read_record
+from support import small_checkout
+from support.debs import Handler, serving
+from support.index_server import IndexServer
+from support.small_checkout import SmallCheckout
+from support.world import world
 
 IMAGE = "minimal"
 STEPS = ("token", "manifests", "blobs")

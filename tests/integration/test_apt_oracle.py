@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from plinth.config import load
-from plinth.debian import archive
-from plinth.debian.archive import Index, keyring_of, read_index
-from plinth.debian.resolve import resolve
-from plinth.debian.sources import Source, find_sources
-from plinth.digest import Digest
-from plinth.spec.base import DebianRootfs, load_base
+from plinth.core.digest import Digest
+from plinth.core.settings import load
+from plinth.fetch.apt import archive
+from plinth.fetch.apt.archive import Index, keyring_of, read_index
+from plinth.fetch.apt.sources import Source, find_sources
+from plinth.lock.debian import resolve
+from plinth.recipe.base import DebianRootfs, load_base
 
 ROOT = Path(__file__).resolve().parents[2]
 _LINE = re.compile(r"'(?P<url>[^']+)' (?P<file>\S+) (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})")

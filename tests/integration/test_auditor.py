@@ -20,11 +20,11 @@ from pathlib import Path
 import docker
 import pytest
 
-from forge import IDENTITY, Copy, link_tree
 from integration.conftest import ROOT
-from plinth.base.interpreter import find_python
-from plinth.config import load as load_config
-from published import IMAGE, OTHER, Published
+from plinth.core.settings import load as load_config
+from plinth.fetch.interpreter import find_python
+from support.forge import IDENTITY, Copy, link_tree
+from support.published import IMAGE, OTHER, Published
 
 CHECKS = (
     "name",

@@ -17,19 +17,19 @@ import requests
 import zstandard
 
 from integration.conftest import Checkout
-from plinth.base.build import planned_base
-from plinth.base.interpreter import find_python
-from plinth.base.python_tree import TreeFile, read_tree
-from plinth.base.registry import manifest_bytes
-from plinth.config import Config
-from plinth.digest import Digest, canonical_json
-from plinth.engine.load import load
-from plinth.engine.smoke import test_image as smoke
-from plinth.oci.layout import references
-from plinth.oci.model import MANIFEST
-from plinth.report import quiet
-from plinth.spec.base import ImageRootfs
-from plinth.spec.image import load_image
+from plinth.build.base import planned_base
+from plinth.core.digest import Digest, canonical_json
+from plinth.core.report import quiet
+from plinth.core.settings import Config
+from plinth.fetch.base_image import manifest_bytes
+from plinth.fetch.interpreter import find_python
+from plinth.formats.oci.layout import references
+from plinth.formats.oci.model import MANIFEST
+from plinth.formats.python.tree import TreeFile, read_tree
+from plinth.publish.engine.load import load
+from plinth.publish.engine.smoke import test_image as smoke
+from plinth.recipe.base import ImageRootfs
+from plinth.recipe.image import load_image
 
 BASE = "ubuntu18.04-py37"
 REPOSITORY = "library/ubuntu"

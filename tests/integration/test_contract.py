@@ -19,7 +19,11 @@ import docker
 import pytest
 import requests
 
-from containers import (
+from integration.conftest import ROOT, Checkout
+from plinth.core.settings import load as load_config
+from plinth.fetch.interpreter import find_python
+from plinth.publish.engine.load import load
+from support.containers import (
     APP,
     SCORE,
     Server,
@@ -28,11 +32,7 @@ from containers import (
     serving,
     started,
 )
-from helpers import make_wheel
-from integration.conftest import ROOT, Checkout
-from plinth.base.interpreter import find_python
-from plinth.config import load as load_config
-from plinth.engine.load import load
+from support.helpers import make_wheel
 
 pytestmark = [pytest.mark.engine, pytest.mark.network]
 

@@ -12,11 +12,11 @@ import docker
 import pytest
 
 from integration.conftest import Checkout
-from plinth.engine.load import load
-from plinth.engine.smoke import test_image as smoke
-from plinth.oci.layout import references
-from plinth.report import quiet
-from plinth.spec.image import load_image
+from plinth.core.report import quiet
+from plinth.formats.oci.layout import references
+from plinth.publish.engine.load import load
+from plinth.publish.engine.smoke import test_image as smoke
+from plinth.recipe.image import load_image
 
 IMAGE = "tensorflow-2.4-cuda11.0.3"
 

@@ -16,25 +16,25 @@ import docker
 import pytest
 
 from integration.conftest import Checkout
-from oci_images import RUNTIME, layout_files, make_image, tarred
-from plinth.airgap.collect import collect
-from plinth.airgap.export import write_archive
-from plinth.airgap.form import Trust
-from plinth.config import Config
-from plinth.digest import Digest
-from plinth.engine import load as load_module
-from plinth.engine.archive import archive
-from plinth.engine.load import find_reference, load
-from plinth.engine.smoke import test_image as smoke
-from plinth.errors import EngineError, IntegrityError
-from plinth.oci.image import Image, assemble
-from plinth.oci.layout import tag
-from plinth.oci.model import Layer
-from plinth.oci.referrers import attach_to_layout
-from plinth.report import quiet
-from plinth.spec.image import load_image
-from plinth.store import BlobStore
-from plinth.workspace import Workspace
+from plinth.core.digest import Digest
+from plinth.core.errors import EngineError, IntegrityError
+from plinth.core.report import quiet
+from plinth.core.settings import Config
+from plinth.core.store import BlobStore
+from plinth.formats.oci.image import Image, assemble
+from plinth.formats.oci.layout import tag
+from plinth.formats.oci.model import Layer
+from plinth.formats.oci.referrers import attach_to_layout
+from plinth.graph.workspace import Workspace
+from plinth.publish.airgap.collect import collect
+from plinth.publish.airgap.export import write_archive
+from plinth.publish.airgap.form import Trust
+from plinth.publish.engine import load as load_module
+from plinth.publish.engine.archive import archive
+from plinth.publish.engine.load import find_reference, load
+from plinth.publish.engine.smoke import test_image as smoke
+from plinth.recipe.image import load_image
+from support.oci_images import RUNTIME, layout_files, make_image, tarred
 
 pytestmark = pytest.mark.engine
 ID = "onnxruntime-1.6"

@@ -12,14 +12,14 @@ from pathlib import Path
 import docker
 import pytest
 
-from containers import ended, started
 from integration.conftest import Checkout
-from plinth.digest import Digest
-from plinth.engine.load import load
-from plinth.errors import StaleLockError
-from plinth.lock import stale
-from plinth.oci.layout import read_manifest, references
-from plinth.oci.validate import validate
+from plinth.core.digest import Digest
+from plinth.core.errors import StaleLockError
+from plinth.formats.oci.layout import read_manifest, references
+from plinth.formats.oci.validate import validate
+from plinth.publish.engine.load import load
+from plinth.recipe.locks import stale
+from support.containers import ended, started
 
 pytestmark = pytest.mark.network
 

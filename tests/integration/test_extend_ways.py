@@ -19,12 +19,12 @@ import docker
 import pytest
 import requests
 
-from containers import APP, PORT, Server, application, ended, published, serving, started
-from helpers import make_wheel
 from integration.conftest import ROOT
-from plinth.config import load as load_config
-from plinth.debian.sources import find_sources
-from plinth.spec.base import DebianRootfs, load_base
+from plinth.core.settings import load as load_config
+from plinth.fetch.apt.sources import find_sources
+from plinth.recipe.base import DebianRootfs, load_base
+from support.containers import APP, PORT, Server, application, ended, published, serving, started
+from support.helpers import make_wheel
 
 pytestmark = [pytest.mark.engine, pytest.mark.network]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from integration.conftest import IMAGES, Checkout
-from plinth.oci.validate import validate
+from plinth.formats.oci.validate import validate
 
 KILLS = 20
 

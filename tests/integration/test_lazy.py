@@ -12,14 +12,14 @@ from typing import Any
 import docker
 import pytest
 
-from estargz_reader import open_lazy
-from forge import link_tree
 from integration.conftest import Checkout
-from plinth.contents.read import read_layers
-from plinth.engine.load import load
-from plinth.oci.layout import descriptor_digest, read_manifest, references
-from plinth.sbom.make import StoredLayer
-from registries import docker_registry
+from plinth.evidence.sbom.make import StoredLayer
+from plinth.formats.oci.layout import descriptor_digest, read_manifest, references
+from plinth.inspect.contents.read import read_layers
+from plinth.publish.engine.load import load
+from support.estargz_reader import open_lazy
+from support.forge import link_tree
+from support.registries import docker_registry
 
 IMAGE = "minimal"
 OWN = {".no.prefetch.landmark", "stargz.index.json"}

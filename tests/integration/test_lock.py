@@ -18,14 +18,10 @@ from types import SimpleNamespace
 
 import pytest
 
-import helpers
-from helpers import make_wheel
-from index_server import AS_OF, UPLOADED, Answer, IndexServer
 from integration.conftest import ROOT
-from plinth.build import _admit
-from plinth.config import Config, load
-from plinth.digest import Digest
-from plinth.errors import (
+from plinth.build.image import _admit
+from plinth.core.digest import Digest
+from plinth.core.errors import (
     FetchError,
     IntegrityError,
     InterpreterError,
@@ -33,16 +29,20 @@ from plinth.errors import (
     StaleLockError,
     WheelError,
 )
-from plinth.lock import pylock, stale
-from plinth.lock.fetch import fetch_files
+from plinth.core.settings import Config, load
+from plinth.core.store import BlobStore
+from plinth.fetch.pypi.index import Index
+from plinth.fetch.wheels import fetch_files
+from plinth.graph.workspace import Workspace
 from plinth.lock.image import lock_images
-from plinth.lock.index import Index
-from plinth.lock.pylock import LockedFile, LockedPackage
 from plinth.lock.resolver import Resolver
 from plinth.lock.server import LoopbackIndex
-from plinth.spec.image import Target
-from plinth.store import BlobStore
-from plinth.workspace import Workspace
+from plinth.recipe.image import Target
+from plinth.recipe.locks import pylock, stale
+from plinth.recipe.locks.pylock import LockedFile, LockedPackage
+from support import helpers
+from support.helpers import make_wheel
+from support.index_server import AS_OF, UPLOADED, Answer, IndexServer
 
 IMAGE = """\
 framework = "demo"
@@ -322,7 +322,9 @@ def test_a_package_nobody_can_install_is_named(locked: Workspace, server: IndexS
 def test_an_index_that_fails_leaves_the_lock_as_it_was(
     locked: Workspace, server: IndexServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("plinth.http.time", SimpleNamespace(sleep=lambda seconds: time.sleep(0)))
+    monkeypatch.setattr(
+        "plinth.core.http.time", SimpleNamespace(sleep=lambda seconds: time.sleep(0))
+    )
     before = lock_text(locked)
     specify(locked, *REQUIREMENTS, "demo-build")
     server.instead("/simple/demo-app/", Answer(500))
@@ -453,7 +455,7 @@ def test_a_folder_of_wheels_goes_before_the_index(
 def test_the_largest_files_are_begun_with(
     empty: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("plinth.lock.fetch._AT_ONCE", 1)
+    monkeypatch.setattr("plinth.fetch.wheels._AT_ONCE", 1)
     sizes = {"middle": 5_000, "large": 9_000, "small": 1_000}
     paths = []
     with IndexServer() as server:

@@ -13,21 +13,21 @@ from typing import cast
 import pytest
 from packaging.utils import canonicalize_name
 
-import helpers
-from helpers import make_wheel
-from index_server import IndexServer
 from integration.conftest import ROOT
-from plinth.config import Config, load
-from plinth.errors import InterpreterError, LockError
-from plinth.lock import pylock
+from plinth.core.errors import InterpreterError, LockError
+from plinth.core.report import Progress, quiet
+from plinth.core.settings import Config, load
+from plinth.core.store import BlobStore
+from plinth.fetch.pypi.index import Index
+from plinth.graph.workspace import Workspace
 from plinth.lock.image import lock_images
-from plinth.lock.index import Index
 from plinth.lock.request import Work, compile_requests
-from plinth.lock.requires import unmet
 from plinth.lock.resolver import Resolver
-from plinth.report import Progress, quiet
-from plinth.store import BlobStore
-from plinth.workspace import Workspace
+from plinth.recipe.locks import pylock
+from plinth.recipe.requires import unmet
+from support import helpers
+from support.helpers import make_wheel
+from support.index_server import IndexServer
 
 IMAGE = """\
 framework = "{name}"

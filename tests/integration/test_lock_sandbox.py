@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from helpers import make_wheel
-from index_server import IndexServer
 from integration.test_lock import checkout, config_of, packages, silent, specify, tools
-from plinth.errors import LockError, PlinthError, SandboxError, WheelError
+from plinth.core.errors import LockError, PlinthError, SandboxError, WheelError
+from plinth.graph.workspace import Workspace
 from plinth.lock.image import lock_images
-from plinth.workspace import Workspace
+from support.helpers import make_wheel
+from support.index_server import IndexServer
 
 __all__ = ["tools"]
 

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from integration.conftest import ROOT, Checkout
-from plinth.look.gc import collect
-from plinth.look.usage import packages, usage
-from plinth.look.why import chains, python_needs
-from plinth.oci.layout import references
-from plinth.oci.validate import validate
-from plinth.workspace import Workspace
+from plinth.formats.oci.layout import references
+from plinth.formats.oci.validate import validate
+from plinth.graph.workspace import Workspace
+from plinth.inspect.gc import collect
+from plinth.inspect.usage import packages, usage
+from plinth.inspect.why import chains, python_needs
 
 
 @pytest.fixture
@@ -46,8 +46,8 @@ def plinth(ws: Workspace, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_locked_package_of_every_image_has_a_reason(built: Checkout) -> None:
-    from plinth.commands import all_images
-    from plinth.look.parts import parts_of
+    from plinth.commands.images import all_images
+    from plinth.recipe.recipe import parts_of
 
     for image in all_images(built.ws):
         parts = parts_of(built.ws, image)
@@ -63,7 +63,7 @@ def test_every_locked_package_of_every_image_has_a_reason(built: Checkout) -> No
 
 
 def test_packages_of_the_layers_are_those_of_the_locks(copy: Workspace) -> None:
-    from plinth.look.parts import parts_of
+    from plinth.recipe.recipe import parts_of
 
     found = usage(copy, ["minimal"])
     held = {(use.kind, use.name): use.version for use in packages(copy, found.layers)}
@@ -103,8 +103,8 @@ def test_a_build_beside_gc_ends_well(copy: Workspace) -> None:
     """Everything is nobody's, of whatever age, and deleted again and again while it is built."""
     index = copy.layout.root / "index.json"
     code = (
-        "from plinth.look.gc import collect\n"
-        "from plinth.workspace import Workspace\n"
+        "from plinth.inspect.gc import collect\n"
+        "from plinth.graph.workspace import Workspace\n"
         "while True:\n"
         "    collect(Workspace.find(), delete=True, min_age=0, waiting=lambda: None)\n"
     )

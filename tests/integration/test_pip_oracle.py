@@ -14,15 +14,15 @@ from pathlib import Path
 import pytest
 
 from integration.conftest import ALL, Checkout
-from plinth import sandbox
-from plinth.base.build import planned_base
-from plinth.base.model import Base
-from plinth.base.unpack import unpacked
-from plinth.lock.pylock import LockedPackage
-from plinth.lock.stale import check
-from plinth.spec.base import load_base
-from plinth.wheel.layer import WheelFile, cached_layer
-from plinth.wheel.sdist import cached_wheel
+from plinth.build.base import planned_base
+from plinth.build.sdists import cached_wheel
+from plinth.build.wheels import WheelFile, cached_layer
+from plinth.formats.python.place import Base
+from plinth.graph import sandbox
+from plinth.graph.unpack import unpacked
+from plinth.recipe.base import load_base
+from plinth.recipe.locks.pylock import LockedPackage
+from plinth.recipe.locks.stale import check
 
 BASE = "debian12-py37"
 DRIVER = """

@@ -21,19 +21,27 @@ from typing import Any
 import docker
 import pytest
 
-from plinth.attest.statement import PREDICATES
-from plinth.config import Config
-from plinth.digest import Digest, canonical_json
-from plinth.oci.layout import references, tag
-from plinth.oci.model import CONFIG, MANIFEST, Descriptor
-from plinth.oci.referrers import attach_to_layout, referrers_name
-from plinth.publish.gate import Gate, open_gate
-from plinth.publish.push import push_image
-from plinth.report import quiet
-from plinth.workspace import Workspace
-from published import IMAGE, OTHER, Published
-from push_registry import push_registry
-from registries import PASSWORD, USER, Running, docker_registry, logged_in, make_files, proxy
+from plinth.core.digest import Digest, canonical_json
+from plinth.core.report import quiet
+from plinth.core.settings import Config
+from plinth.evidence.statement import PREDICATES
+from plinth.evidence.verify.gate import Gate, open_gate
+from plinth.formats.oci.layout import references, tag
+from plinth.formats.oci.model import CONFIG, MANIFEST, Descriptor
+from plinth.formats.oci.referrers import attach_to_layout, referrers_name
+from plinth.graph.workspace import Workspace
+from plinth.publish.registry.push import push_image
+from support.published import IMAGE, OTHER, Published
+from support.push_registry import push_registry
+from support.registries import (
+    PASSWORD,
+    USER,
+    Running,
+    docker_registry,
+    logged_in,
+    make_files,
+    proxy,
+)
 
 DAY = datetime.date(2026, 3, 4)
 CUTS = 10

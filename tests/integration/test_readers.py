@@ -15,11 +15,11 @@ import docker
 import pytest
 
 from integration.conftest import ALL, IMAGES, Checkout
-from plinth.engine.load import load
-from plinth.engine.smoke import test_image as smoke
-from plinth.oci.layout import descriptor_digest, read_manifest, references
-from plinth.oci.validate import validate
-from plinth.spec.image import load_image
+from plinth.formats.oci.layout import descriptor_digest, read_manifest, references
+from plinth.formats.oci.validate import validate
+from plinth.publish.engine.load import load
+from plinth.publish.engine.smoke import test_image as smoke
+from plinth.recipe.image import load_image
 
 
 def run(*command: str) -> str:

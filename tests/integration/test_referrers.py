@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 import requests
 
-from oci_images import as_before, make_image
-from oci_registry import oci_registry
-from plinth.config import Config
-from plinth.digest import Digest
-from plinth.oci.image import Image
-from plinth.oci.model import INDEX, MANIFEST
-from plinth.oci.referrers import BUNDLE, attach_to_layout, attach_to_registry
-from plinth.oci.registry import Registry
-from plinth.oci.source import open_source
-from plinth.oci.validate import validate
-from plinth.store import BlobStore
+from plinth.core.digest import Digest
+from plinth.core.settings import Config
+from plinth.core.store import BlobStore
+from plinth.fetch.registry.registry import Registry
+from plinth.fetch.sources.source import open_source
+from plinth.formats.oci.image import Image
+from plinth.formats.oci.model import INDEX, MANIFEST
+from plinth.formats.oci.referrers import BUNDLE, attach_to_layout, attach_to_registry
+from plinth.formats.oci.validate import validate
+from support.oci_images import as_before, make_image
+from support.oci_registry import oci_registry
 
 BUNDLES = [
     ("https://sigstore.dev/cosign/sign/v1", b'{"a":1}'),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from integration.conftest import Checkout
-from plinth.oci.layout import references
+from plinth.formats.oci.layout import references
 
 IMAGE = "sklearn-0.24.1"
 

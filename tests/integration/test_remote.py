@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 import tomli_w
 
-import reapi_servers
-from apart import PORT, Wire, wire
 from integration.conftest import ALL, ROOT, Checkout
-from plinth.config import load as load_config
-from plinth.oci.layout import read_manifest, references
-from plinth.oci.validate import validate
+from plinth.core.settings import load as load_config
+from plinth.formats.oci.layout import read_manifest, references
+from plinth.formats.oci.validate import validate
+from support import reapi_servers
+from support.apart import PORT, Wire, wire
 
 SUMMARY = re.compile(r"remote: (\d+) results found, (\d+) steps run there, ")
 

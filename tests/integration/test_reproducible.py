@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from integration.conftest import ALL, IMAGES, Checkout
-from plinth.base.interpreter import find_python
-from plinth.config import Config
-from plinth.oci.validate import validate
-from plinth.sbom.own import RUN
+from plinth.core.settings import Config
+from plinth.evidence.sbom.own import RUN
+from plinth.fetch.interpreter import find_python
+from plinth.formats.oci.validate import validate
 
 HOSTS = ("3.10", "3.11", "3.12", "3.13")
 # The whole catalogue twice, with one worker and with four; the others take the small ones.

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from helpers import make_wheel
-from plinth.oci.layout import references
-from small_checkout import IMAGE, SmallCheckout, make
+from plinth.formats.oci.layout import references
+from support.helpers import make_wheel
+from support.small_checkout import IMAGE, SmallCheckout, make
 
 CHILD = "child"
 

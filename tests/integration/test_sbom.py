@@ -21,18 +21,18 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 from integration.conftest import ALL, IMAGES, Checkout
-from plinth.contents.read import ContentsCache
-from plinth.oci.layout import descriptor_digest, read_manifest, references
-from plinth.sbom.check import check_sbom
-from plinth.sbom.inputs import SbomInputs
-from plinth.sbom.make import gather, make_sbom, sbom_of
+from plinth.evidence.sbom.check import check_sbom
+from plinth.evidence.sbom.inputs import SbomInputs
+from plinth.evidence.sbom.make import gather, make_sbom, sbom_of
+from plinth.formats.oci.layout import descriptor_digest, read_manifest, references
+from plinth.inspect.contents.read import ContentsCache
 
 _SCRIPT = """
 import sys
 from pathlib import Path
-from plinth.contents.read import ContentsCache
-from plinth.sbom.make import sbom_of
-from plinth.workspace import Workspace
+from plinth.inspect.contents.read import ContentsCache
+from plinth.evidence.sbom.make import sbom_of
+from plinth.graph.workspace import Workspace
 ws, cache = Workspace(Path(sys.argv[1]), Path(sys.argv[2])), ContentsCache(Path(sys.argv[3]))
 sys.stdout.buffer.write(sbom_of(ws, sys.argv[4], cache))
 """

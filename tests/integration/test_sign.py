@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from forge import link_tree
 from integration.conftest import Checkout
-from plinth.attest.statement import PREDICATES
+from plinth.evidence.statement import PREDICATES
+from support.forge import link_tree
 
 IMAGE = "minimal"
 Run = Callable[..., subprocess.CompletedProcess[str]]

@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
-from forge import IDENTITY, link_tree
-from plinth.oci.layout import editing, entry_name
-from plinth.report import quiet
-from plinth.site.command import make_site
-from plinth.site.text import LANGUAGES, TAGS, words
-from plinth.workspace import Workspace
-from published import Published
+from plinth.core.report import quiet
+from plinth.formats.oci.layout import editing, entry_name
+from plinth.graph.workspace import Workspace
+from plinth.publish.site.text import LANGUAGES, TAGS, words
+from plinth.publish.site.write import make_site
+from support.forge import IDENTITY, link_tree
+from support.published import Published
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "third_party"
 CHROMIUM = Path("/usr/bin/chromium")

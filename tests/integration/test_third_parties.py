@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from forge import IDENTITY, flipped
-from plinth.attest.statement import PREDICATES
-from plinth.trust.domain import init_domain
-from published import OTHER, Published, edited, export
+from plinth.authority.domain import init_domain
+from plinth.evidence.statement import PREDICATES
+from support.forge import IDENTITY, flipped
+from support.published import OTHER, Published, edited, export
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "third_party"
 CALLED = {called: kind for kind, called in PREDICATES.items()}

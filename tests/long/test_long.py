@@ -31,9 +31,12 @@ def test_fifteen_builds_leave_nothing_behind() -> None:
 @pytest.mark.parametrize(
     ("code", "wrong"),
     [
-        ("import plinth.look.gc as m; m._dead = lambda *_: iter(())", "after a gc the store takes"),
         (
-            "import os, plinth.oci.validate as m; was = m.validate\n"
+            "import plinth.inspect.gc as m; m._dead = lambda *_: iter(())",
+            "after a gc the store takes",
+        ),
+        (
+            "import os, plinth.formats.oci.validate as m; was = m.validate\n"
             "def validate(root): os.open('/dev/null', os.O_RDONLY); return was(root)\n"
             "m.validate = validate",
             "descriptors",

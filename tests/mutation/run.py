@@ -32,7 +32,7 @@ from cosmic_ray.mutating import mutate_code
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from helpers import checkout_files  # noqa: E402
+from support.helpers import checkout_files  # noqa: E402
 
 TESTS = {
     "layer": ("tests/unit/layer tests/unit/wheel tests/unit/contents",),

@@ -19,17 +19,17 @@ from pathlib import Path
 
 import pytest
 
-from plinth.base.python_tree import tree_digest
-from plinth.cli import main
-from plinth.commands import task_database
-from plinth.digest import Digest, canonical_json
-from plinth.look.rot import damaged
-from plinth.oci.layout import editing, read_manifest, references
-from plinth.oci.model import Descriptor
-from plinth.oci.referrers import attach_to_layout, refers
-from plinth.oci.select import descriptor, layer_digests
-from plinth.oci.validate import validate
-from small_checkout import DEBS, IMAGE, SmallCheckout, interpreter, make, wheel
+from plinth.commands.images import task_database
+from plinth.commands.main import main
+from plinth.core.digest import Digest, canonical_json
+from plinth.formats.oci.documents import descriptor, layer_digests
+from plinth.formats.oci.layout import editing, read_manifest, references
+from plinth.formats.oci.model import Descriptor
+from plinth.formats.oci.referrers import attach_to_layout, refers
+from plinth.formats.oci.validate import validate
+from plinth.formats.python.tree import tree_digest
+from plinth.inspect.rot import damaged
+from support.small_checkout import DEBS, IMAGE, SmallCheckout, interpreter, make, wheel
 
 
 @dataclass

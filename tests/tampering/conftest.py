@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-import small_checkout
-from forge import Copy, Forger, Judge, forging, link_tree
-from plinth.attest.sign import prepare
-from plinth.build import build_image
-from plinth.config import Config
-from plinth.contents.read import ContentsCache
-from plinth.report import quiet
-from small_checkout import SmallCheckout, wheel
+from plinth.build.image import build_image
+from plinth.core.report import quiet
+from plinth.core.settings import Config
+from plinth.evidence.sign import prepare
+from plinth.inspect.contents.read import ContentsCache
+from support import small_checkout
+from support.forge import Copy, Forger, Judge, forging, link_tree
+from support.small_checkout import SmallCheckout, wheel
 
 IMAGE, OTHER = "small", "other"
 

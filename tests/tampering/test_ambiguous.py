@@ -17,13 +17,13 @@ from pathlib import Path
 
 import pytest
 
-from forge import Copy, Forger, Json, Judge, payload, rejected
-from oci_registry import oci_registry
-from plinth.attest.statement import COSIGN, PROVENANCE, SBOM
-from plinth.digest import Digest, canonical_json
-from plinth.oci.model import CONFIG, INDEX, MANIFEST
-from plinth.verify.statements import RawBundle
-from small_checkout import SmallCheckout
+from plinth.core.digest import Digest, canonical_json
+from plinth.evidence.statement import COSIGN, PROVENANCE, SBOM
+from plinth.evidence.verify.statements import RawBundle
+from plinth.formats.oci.model import CONFIG, INDEX, MANIFEST
+from support.forge import Copy, Forger, Json, Judge, payload, rejected
+from support.oci_registry import oci_registry
+from support.small_checkout import SmallCheckout
 from tampering.conftest import IMAGE, OTHER
 
 REF, NAME = "org.opencontainers.image.ref.name", "io.containerd.image.name"

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from forge import IDENTITY, Copy, Forger, Json, Judge, link_tree, payload, rejected
-from plinth.attest.statement import PROVENANCE
-from plinth.verify.policy import Policy
+from plinth.evidence.statement import PROVENANCE
+from plinth.evidence.verify.policy import Policy
+from support.forge import IDENTITY, Copy, Forger, Json, Judge, link_tree, payload, rejected
 from tampering.conftest import IMAGE
 
 

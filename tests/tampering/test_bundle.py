@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from forge import Copy, Forger, Json, Judge, flipped, rejected
-from plinth.attest.statement import COSIGN, PROVENANCE
-from small_checkout import SmallCheckout
+from plinth.evidence.statement import COSIGN, PROVENANCE
+from support.forge import Copy, Forger, Json, Judge, flipped, rejected
+from support.small_checkout import SmallCheckout
 from tampering.conftest import IMAGE
 
 ENTRY = ("verificationMaterial", "tlogEntries", 0)

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from forge import IDENTITY, Copy, Forger, payload
-from plinth.attest.statement import COSIGN, PROVENANCE
-from plinth.cli import main
-from plinth.oci.referrers import MAX_BUNDLE
-from plinth.verify.verdict import REJECTED, UNREADABLE, VERIFIED
+from plinth.commands.main import main
+from plinth.evidence.statement import COSIGN, PROVENANCE
+from plinth.evidence.verify.verdict import REJECTED, UNREADABLE, VERIFIED
+from plinth.formats.oci.referrers import MAX_BUNDLE
+from support.forge import IDENTITY, Copy, Forger, payload
 from tampering.conftest import IMAGE, OTHER
 
 Verify = Callable[..., int]

@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from forge import Copy, Forger, Json, Judge, payload, rejected
 from plinth import __version__
-from plinth.attest.statement import PROVENANCE, SBOM
-from plinth.config import Config
-from plinth.digest import Digest
-from small_checkout import SmallCheckout
+from plinth.core.digest import Digest
+from plinth.core.settings import Config
+from plinth.evidence.statement import PROVENANCE, SBOM
+from support.forge import Copy, Forger, Json, Judge, payload, rejected
+from support.small_checkout import SmallCheckout
 
 Edit = Callable[[list[tuple[tarfile.TarInfo, bytes]]], None]
 

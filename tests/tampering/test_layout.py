@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 import pytest
 
-from forge import Copy, Json, Judge, rejected
-from oci_images import as_before
-from plinth.attest.statement import COSIGN, PROVENANCE, SBOM
-from plinth.digest import canonical_json
+from plinth.core.digest import canonical_json
+from plinth.evidence.statement import COSIGN, PROVENANCE, SBOM
+from support.forge import Copy, Json, Judge, rejected
+from support.oci_images import as_before
 from tampering.conftest import IMAGE, OTHER
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from forge import Copy, Forger, Json, Judge, link_tree
-from plinth.attest.sign import sign_images
-from plinth.config import Config
-from plinth.errors import AttestationError
-from plinth.report import quiet
-from plinth.trust.server import serving
-from plinth.workspace import Workspace
-from small_checkout import SmallCheckout
+from plinth.authority.server import serving
+from plinth.core.errors import AttestationError
+from plinth.core.report import quiet
+from plinth.core.settings import Config
+from plinth.evidence.sign import sign_images
+from plinth.graph.workspace import Workspace
+from support.forge import Copy, Forger, Json, Judge, link_tree
+from support.small_checkout import SmallCheckout
 from tampering.conftest import IMAGE
 
 PAST = "2020-01-01T00:00:00Z"

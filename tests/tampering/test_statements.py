@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import pytest
 
-from forge import Copy, Forger, Json, Judge, payload, rejected
-from plinth.attest.statement import COSIGN, PROVENANCE, SBOM, statement
-from plinth.digest import Digest, canonical_json
-from plinth.oci.model import MANIFEST, Descriptor
-from plinth.oci.referrers import attach_to_layout
+from plinth.core.digest import Digest, canonical_json
+from plinth.evidence.statement import COSIGN, PROVENANCE, SBOM, statement
+from plinth.formats.oci.model import MANIFEST, Descriptor
+from plinth.formats.oci.referrers import attach_to_layout
+from support.forge import Copy, Forger, Json, Judge, payload, rejected
 from tampering.conftest import IMAGE, OTHER
 
 

@@ -1,5 +1,5 @@
 """`python -m plinth`."""
 
-from plinth.cli import main
+from plinth.commands.main import main
 
 raise SystemExit(main())

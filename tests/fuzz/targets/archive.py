@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from plinth.oci.reference import ArchiveReference
-from plinth.oci.referrers import BUNDLE
-from plinth.oci.source_docker import open_archive
+from plinth.fetch.sources.docker import open_archive
+from plinth.formats.oci.reference import ArchiveReference
+from plinth.formats.oci.referrers import BUNDLE
 
 
 def parse(data: bytes, folder: Path) -> None:

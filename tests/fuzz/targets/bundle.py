@@ -7,8 +7,8 @@ from pathlib import Path
 
 from sigstore_models.trustroot.v1 import TrustedRoot
 
-from plinth.attest.trust import Believed
-from plinth.verify.bundle import BundleVerifier, Signers
+from plinth.evidence.choice import Believed
+from plinth.evidence.verify.bundle import BundleVerifier, Signers
 
 ROOT = Path(__file__).parent / "trusted_root.json"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from plinth.debian.deb import read_deb
+from plinth.formats.debian.deb import read_deb
 
 
 def parse(data: bytes, folder: Path) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from plinth.elf.read import ElfError, Pieces, dynamic_span, read_elf
-from plinth.errors import PlinthError
+from plinth.core.errors import PlinthError
+from plinth.formats.elf.read import ElfError, Pieces, dynamic_span, read_elf
 
 
 def parse(data: bytes, folder: Path) -> None:

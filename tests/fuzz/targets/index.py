@@ -6,7 +6,7 @@ from pathlib import Path
 
 import requests
 
-from plinth.lock import index, links
+from plinth.fetch.pypi import index, links
 
 
 def parse(data: bytes, folder: Path) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from plinth.debian.archive import Keyring, listed, verified
-from plinth.errors import PackageError
+from plinth.core.errors import PackageError
+from plinth.fetch.apt.archive import Keyring, listed, verified
 
 KEY = Path(__file__).parent / "key.pgp"
 

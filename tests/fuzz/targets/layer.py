@@ -8,14 +8,14 @@ import io
 from collections.abc import Callable
 from pathlib import Path
 
-from plinth.contents.read import list_files, read_layer
-from plinth.elf.scan import read_scan
-from plinth.errors import PlinthError
-from plinth.layer.extract import extract
-from plinth.layer.lazy import stored_toc, with_toc
-from plinth.oci.plain import plain_digest
-from plinth.store import BlobStore
-from plinth.verify.compare import differences
+from plinth.core.errors import PlinthError
+from plinth.core.store import BlobStore
+from plinth.evidence.verify.compare import differences
+from plinth.formats.elf.scan import read_scan
+from plinth.formats.layer.extract import extract
+from plinth.formats.layer.with_toc import stored_toc, with_toc
+from plinth.formats.plain import plain_digest
+from plinth.inspect.contents.read import list_files, read_layer
 
 Reader = Callable[[bytes, Path], object]
 READERS: tuple[Reader, ...] = (

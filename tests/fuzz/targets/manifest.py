@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from plinth.digest import Digest
-from plinth.errors import PlinthError
-from plinth.oci.archive import FolderFiles
-from plinth.oci.reference import LayoutReference
-from plinth.oci.referrers import BUNDLE
-from plinth.oci.source_layout import LayoutSource
+from plinth.core.digest import Digest
+from plinth.core.errors import PlinthError
+from plinth.fetch.sources.layout import LayoutSource
+from plinth.formats.oci.files import FolderFiles
+from plinth.formats.oci.reference import LayoutReference
+from plinth.formats.oci.referrers import BUNDLE
 
 
 def parse(data: bytes, folder: Path) -> None:

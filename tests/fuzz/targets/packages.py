@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from plinth.debian.archive import Index
-from plinth.debian.resolve import Universe, resolve
-from plinth.debian.sources import Source
-from plinth.digest import Digest
+from plinth.core.digest import Digest
+from plinth.fetch.apt.archive import Index
+from plinth.fetch.apt.sources import Source
+from plinth.lock.debian import Universe, resolve
 
 EMPTY = Digest.of(b"")
 

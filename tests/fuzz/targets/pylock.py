@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from plinth.lock.pylock import dump, load
+from plinth.recipe.locks.pylock import dump, load
 
 
 def parse(data: bytes, folder: Path) -> None:

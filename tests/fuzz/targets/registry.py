@@ -12,9 +12,9 @@ import requests
 from requests.adapters import BaseAdapter
 from urllib3 import HTTPResponse
 
-from plinth.digest import Digest
-from plinth.errors import PlinthError
-from plinth.oci.registry import Registry
+from plinth.core.digest import Digest
+from plinth.core.errors import PlinthError
+from plinth.fetch.registry.registry import Registry
 
 
 class Replies(BaseAdapter):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from plinth.extend import read_requirements
-from plinth.lock.compiled import pins
+from plinth.build.extend import read_requirements
+from plinth.recipe.locks.pins import pins
 
 
 def parse(data: bytes, folder: Path) -> None:

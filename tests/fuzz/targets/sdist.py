@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from plinth.lock.sdist import build_backend, build_requirements, unpack
+from plinth.formats.wheel.sdist import build_backend, build_requirements, unpack
 
 NAME = "demo-1.0.tar.gz"
 

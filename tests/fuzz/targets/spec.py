@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from plinth.errors import PlinthError
-from plinth.spec.accelerator import load_accelerator
-from plinth.spec.base import load_base
-from plinth.spec.image import load_image
+from plinth.core.errors import PlinthError
+from plinth.recipe.accelerator import load_accelerator
+from plinth.recipe.base import load_base
+from plinth.recipe.image import load_image
 
 
 def parse(data: bytes, folder: Path) -> None:

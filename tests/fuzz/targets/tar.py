@@ -6,10 +6,10 @@ import gzip
 import io
 from pathlib import Path
 
-from plinth.contents.inflate import Plain
-from plinth.contents.tar import members
-from plinth.layer.header import DIRECTORY, END, FILE, SYMLINK, header
-from plinth.layer.owner import Owner
+from plinth.formats.layer.header import DIRECTORY, END, FILE, SYMLINK, header
+from plinth.formats.layer.owner import Owner
+from plinth.inspect.contents.inflate import Plain
+from plinth.inspect.contents.tar import members
 
 KINDS = {FILE: "file", SYMLINK: "symlink", DIRECTORY: "directory"}
 

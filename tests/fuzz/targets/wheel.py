@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from plinth.wheel.admit import admit
-from plinth.wheel.archive import WheelArchive
-from plinth.wheel.install import plan
+from plinth.formats.wheel.admit import admit
+from plinth.formats.wheel.archive import WheelArchive
+from plinth.formats.wheel.install import plan
 
 NAME = "demo-1.0-py3-none-any.whl"
 

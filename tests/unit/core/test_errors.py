@@ -8,9 +8,9 @@ from multiprocessing import get_context
 
 import pytest
 
-from plinth import errors
-from plinth.digest import parse_oci
-from plinth.errors import (
+from plinth.core import errors
+from plinth.core.digest import parse_oci
+from plinth.core.errors import (
     IntegrityError,
     LockError,
     PlinthError,

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import requests
 
-from debs import Handler, Server, serving
-from plinth.digest import CHUNK, Digest
-from plinth.errors import FetchError, IntegrityError, WheelError
-from plinth.http import fetch_blob, opened, resolved, retried
-from plinth.store import BlobStore
+from plinth.core.digest import CHUNK, Digest
+from plinth.core.errors import FetchError, IntegrityError, WheelError
+from plinth.core.http import fetch_blob, opened, resolved, retried
+from plinth.core.store import BlobStore
+from support.debs import Handler, Server, serving
 
 BODY = b"".join(number.to_bytes(4, "big") for number in range(3 * CHUNK // 4))
 CUT = 2 * CHUNK + CHUNK // 2
@@ -126,7 +126,7 @@ def scripted(folder: Path, *script: Step) -> Iterator[tuple[Server, type[Scripte
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses taken between tries, which take no time here."""
     taken: list[float] = []
-    monkeypatch.setattr("plinth.http.time.sleep", taken.append)
+    monkeypatch.setattr("plinth.core.http.time.sleep", taken.append)
     return taken
 
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plinth import report
-from plinth.digest import Digest
-from plinth.oci.model import Layer
-from plinth.report import human_size, layer_table, quiet, show_layers, to_stderr, working
+from plinth.core import report
+from plinth.core.digest import Digest
+from plinth.core.report import human_size, layer_table, quiet, show_layers, to_stderr, working
+from plinth.formats.oci.model import Layer
 
 
 @pytest.mark.parametrize(

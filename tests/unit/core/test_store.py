@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from plinth.digest import Digest, canonical_json, parse_oci
-from plinth.errors import IntegrityError
-from plinth.store import BlobStore, atomic_write
+from plinth.core.digest import Digest, canonical_json, parse_oci
+from plinth.core.errors import IntegrityError
+from plinth.core.store import BlobStore, atomic_write
 
 HELLO = Digest("2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824", 5)
 
@@ -97,7 +97,7 @@ def test_put_file_checks_what_it_copies(store: BlobStore, tmp_path: Path) -> Non
 
 def test_sweep_takes_what_a_killed_writer_left_and_nothing_else(store: BlobStore) -> None:
     script = (
-        "import os, signal, sys; from pathlib import Path; from plinth.store import BlobStore\n"
+        "import os, signal, sys; from pathlib import Path; from plinth.core.store import BlobStore\n"
         "writer = BlobStore(Path(sys.argv[1])).writer(); writer.write(b'half')\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )

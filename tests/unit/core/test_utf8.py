@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from debs import Package, make_deb
-from plinth import utf8
-from plinth.config import Config
-from plinth.debian.deb import read_deb
-from plinth.errors import PlinthError
-from plinth.layer.gunzip import gunzipped_tar
-from plinth.layer.writer import LayerWriter
-from plinth.session import session
-from plinth.store import BlobStore
-from plinth.workspace import Workspace
+from plinth.core import utf8
+from plinth.core.errors import PlinthError
+from plinth.core.settings import Config
+from plinth.core.store import BlobStore
+from plinth.formats.debian.deb import read_deb
+from plinth.formats.gunzip import gunzipped_tar
+from plinth.formats.layer.writer import LayerWriter
+from plinth.graph.session import session
+from plinth.graph.workspace import Workspace
+from support.debs import Package, make_deb
 
 NAME = "usr/share/Főtanúsítvány.crt"
 
@@ -66,7 +66,7 @@ ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 def test_check_refuses_a_process_whose_file_names_are_not_utf8() -> None:
     utf8.check()
     done = run(
-        "from plinth import utf8\nfrom plinth.errors import PlinthError\n"
+        "from plinth.core import utf8\nfrom plinth.core.errors import PlinthError\n"
         "try: utf8.check()\nexcept PlinthError as error: print(error)",
         **ASCII,
     )
@@ -76,7 +76,7 @@ def test_check_refuses_a_process_whose_file_names_are_not_utf8() -> None:
 
 def test_start_makes_file_names_utf8_and_keeps_the_arguments() -> None:
     code = (
-        "import sys\nfrom plinth import utf8\nutf8.start()\n"
+        "import sys\nfrom plinth.core import utf8\nutf8.start()\n"
         "print(sys.getfilesystemencoding(), sys.flags.dev_mode, ascii(sys.argv))"
     )
     done = subprocess.run(
@@ -97,7 +97,9 @@ def test_start_makes_file_names_utf8_and_keeps_the_arguments() -> None:
     ],
 )
 def test_output_that_cannot_be_shown_is_replaced(environment: dict[str, str]) -> None:
-    done = run("from plinth import utf8\nutf8.start()\nprint('a \\u2026 \\udcff')", **environment)
+    done = run(
+        "from plinth.core import utf8\nutf8.start()\nprint('a \\u2026 \\udcff')", **environment
+    )
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout in (b"a \\u2026 \\udcff\n", "a … \\udcff\n".encode())
 
@@ -120,7 +122,7 @@ def test_output_keeps_the_encoding_of_the_terminal(tmp_path: Path) -> None:
     name = "de_DE.ISO-8859-1"
     made = ["localedef", "-c", "-i", "de_DE", "-f", "ISO-8859-1", str(tmp_path / name)]
     subprocess.run(made, check=False, capture_output=True)
-    code = "from plinth import utf8\nutf8.start()\nprint('\\u00fc \\u2026')"
+    code = "from plinth.core import utf8\nutf8.start()\nprint('\\u00fc \\u2026')"
     environment = {"LC_ALL": name, "LOCPATH": str(tmp_path)}
     assert run(code, **environment).stdout == b"\xfc \\u2026\n"
     assert run(code, PYTHONUTF8="1", **environment).stdout == "ü …\n".encode()

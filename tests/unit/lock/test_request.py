@@ -8,15 +8,15 @@ from typing import cast
 
 import pytest
 
-from plinth.digest import Digest
-from plinth.errors import FetchError, LockError
-from plinth.lock.compiled import Pin
-from plinth.lock.index import IndexFile
+from plinth.core.digest import Digest
+from plinth.core.errors import FetchError, LockError
+from plinth.core.report import quiet
+from plinth.fetch.pypi.index import IndexFile
 from plinth.lock.request import Request, Work, chosen, compile_requests
 from plinth.lock.resolver import Resolver, _run
-from plinth.lock.target import candidates
-from plinth.report import quiet
-from plinth.spec.image import Target
+from plinth.recipe.image import Target
+from plinth.recipe.locks.pins import Pin
+from plinth.recipe.target import candidates
 
 TARGET = Target("3.7", (2, 27), "amd64", ())
 

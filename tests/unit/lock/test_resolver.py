@@ -11,11 +11,11 @@ from typing import cast
 
 import pytest
 
-from plinth.config import Config
-from plinth.errors import LockError
-from plinth.lock.index import Index
+from plinth.core.errors import LockError
+from plinth.core.report import quiet
+from plinth.core.settings import Config
+from plinth.fetch.pypi.index import Index
 from plinth.lock.resolver import _DRIVER, Job, Resolver
-from plinth.report import quiet
 
 
 class _Index:

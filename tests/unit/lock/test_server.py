@@ -14,15 +14,15 @@ from typing import Any
 
 import pytest
 
-from helpers import make_wheel
-from index_server import AS_OF, JSON, Answer, IndexServer
-from plinth.config import Config
-from plinth.digest import Digest
-from plinth.errors import FetchError, LockError
-from plinth.lock.index import Index
+from plinth.core.digest import Digest
+from plinth.core.errors import FetchError, LockError
+from plinth.core.settings import Config
+from plinth.core.store import BlobStore
+from plinth.fetch.pypi.index import Index
 from plinth.lock.server import LoopbackIndex, _Server
-from plinth.spec.image import Target
-from plinth.store import BlobStore
+from plinth.recipe.image import Target
+from support.helpers import make_wheel
+from support.index_server import AS_OF, JSON, Answer, IndexServer
 
 TARGET = Target("3.7", (2, 27), "amd64", ())
 NATIVE = "demo-1.0-cp37-cp37m-manylinux2014_x86_64.whl"
@@ -269,7 +269,7 @@ def test_the_metadata_fetched_ahead_are_of_the_best_file(
 def test_what_goes_wrong_ahead_is_told_when_it_is_asked_for(
     server: IndexServer, made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("plinth.http.time", SimpleNamespace(sleep=lambda seconds: None))
+    monkeypatch.setattr("plinth.core.http.time", SimpleNamespace(sleep=lambda seconds: None))
     server.add(make_wheel(tmp_path, more="Requires-Dist: no(such\nRequires-Dist: never\n"))
     server.instead("/simple/broken/", Answer(500))
     with made() as loopback:

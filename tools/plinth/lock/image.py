@@ -11,28 +11,28 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from plinth import utf8
-from plinth.base.interpreter import find_python
-from plinth.config import Config
-from plinth.digest import Digest
-from plinth.errors import LockError, PlinthError
-from plinth.lock import stale
-from plinth.lock.compiled import pins
-from plinth.lock.index import Index
-from plinth.lock.inputs import checksum, inputs_of
-from plinth.lock.packages import lock_packages
-from plinth.lock.pylock import ImageLock, LockedFile, LockedPackage, dump
+from plinth.core import utf8
+from plinth.core.digest import Digest
+from plinth.core.errors import LockError, PlinthError
+from plinth.core.report import Progress
+from plinth.core.settings import Config
+from plinth.core.store import atomic_write
+from plinth.fetch.interpreter import find_python
+from plinth.fetch.pypi.index import Index
+from plinth.formats.wheel.metadata import requires_dist
+from plinth.graph.workspace import Workspace
 from plinth.lock.request import Request, Work, chosen, compile_requests
-from plinth.lock.requires import asked_by, unmet
 from plinth.lock.resolver import Resolver
 from plinth.lock.sdists import Sdists
 from plinth.lock.server import LoopbackIndex
-from plinth.lock.target import Candidate, fits
-from plinth.report import Progress
-from plinth.spec.image import load_image, load_target
-from plinth.store import atomic_write
-from plinth.wheel.metadata import requires_dist
-from plinth.workspace import Workspace
+from plinth.recipe.image import load_image, load_target
+from plinth.recipe.locks import stale
+from plinth.recipe.locks.inputs import checksum, inputs_of
+from plinth.recipe.locks.packages import lock_packages
+from plinth.recipe.locks.pins import pins
+from plinth.recipe.locks.pylock import ImageLock, LockedFile, LockedPackage, dump
+from plinth.recipe.requires import asked_by, unmet
+from plinth.recipe.target import Candidate, fits
 
 
 def lock_images(

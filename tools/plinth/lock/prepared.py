@@ -2,7 +2,7 @@
 
 The only foreign code that locking runs. It sees its own source, what it is built with, the
 target's Python and the machine's programs, all read-only but its own folder; no network, no
-home, no variable of ours (`plinth.sandbox`).
+home, no variable of ours (`plinth.graph.sandbox`).
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from pathlib import Path
 
 from packaging.utils import canonicalize_name, canonicalize_version, parse_sdist_filename
 
-from plinth import sandbox
-from plinth.errors import WheelError
-from plinth.lock.sdist import build_backend, unpack
+from plinth.core.errors import WheelError
+from plinth.formats.wheel.sdist import build_backend, unpack
+from plinth.graph import sandbox
 
 _DRIVER = Path(__file__).with_name("_metadata_driver.py")
 _LIMITS = sandbox.Limits(seconds=300.0, file=1 << 30)

@@ -10,13 +10,13 @@ from pathlib import Path
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from plinth.errors import LockError
-from plinth.lock.compiled import Pin
+from plinth.core.errors import LockError
+from plinth.core.report import Progress
 from plinth.lock.resolver import Job, Resolver
 from plinth.lock.server import LoopbackIndex
-from plinth.lock.target import Candidate
-from plinth.report import Progress
-from plinth.spec.image import ImageSpec, Target
+from plinth.recipe.image import ImageSpec, Target
+from plinth.recipe.locks.pins import Pin
+from plinth.recipe.target import Candidate
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
-from plinth.base.interpreter import find_python
-from plinth.config import Config
-from plinth.digest import Digest
-from plinth.errors import LockError
-from plinth.lock.index import Index
-from plinth.lock.inputs import PIP_TOOLS
-from plinth.report import Progress
+from plinth.core.digest import Digest
+from plinth.core.errors import LockError
+from plinth.core.report import Progress
+from plinth.core.settings import Config
+from plinth.fetch.interpreter import find_python
+from plinth.fetch.pypi.index import Index
+from plinth.recipe.locks.inputs import PIP_TOOLS
 
 _PINS = Path(__file__).parent / "data" / "pip-tools-cp37.txt"
 _DRIVER = Path(__file__).with_name("_compile_driver.py")

@@ -6,16 +6,16 @@ import threading
 
 from packaging.utils import parse_sdist_filename
 
-from plinth.digest import Digest
-from plinth.errors import LockError
-from plinth.lock.compiled import pins
-from plinth.lock.index import IndexFile
+from plinth.core.digest import Digest
+from plinth.core.errors import LockError
+from plinth.core.report import Progress
+from plinth.fetch.pypi.index import IndexFile
+from plinth.formats.wheel.sdist import build_requirements
 from plinth.lock.prepared import prepared_metadata
-from plinth.lock.pylock import LockedFile, LockedPackage
 from plinth.lock.request import Request, Work, chosen, compile_requests
 from plinth.lock.resolver import Resolver
-from plinth.lock.sdist import build_requirements
-from plinth.report import Progress
+from plinth.recipe.locks.pins import pins
+from plinth.recipe.locks.pylock import LockedFile, LockedPackage
 
 
 class Sdists:

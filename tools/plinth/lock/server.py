@@ -21,12 +21,12 @@ from typing import Any
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
-from plinth.errors import LockError, PlinthError
-from plinth.lock.index import JSON, Index, IndexFile
-from plinth.lock.target import Candidate, candidates
-from plinth.spec.image import Target
-from plinth.wheel.admit import admit
-from plinth.wheel.archive import WheelArchive
+from plinth.core.errors import LockError, PlinthError
+from plinth.fetch.pypi.index import JSON, Index, IndexFile
+from plinth.formats.wheel.admit import admit
+from plinth.formats.wheel.archive import WheelArchive
+from plinth.recipe.image import Target
+from plinth.recipe.target import Candidate, candidates
 
 _AHEAD = 16
 

@@ -1,0 +1,276 @@
+"""Forging signed images: copies of a layout to tamper with, and a signer that signs anything."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from sigstore.dsse import Statement
+from sigstore.models import ClientTrustConfig
+from sigstore.oidc import IdentityToken
+from sigstore.sign import SigningContext
+from sigstore_models.trustroot.v1 import TrustedRoot
+
+from plinth.authority.domain import Domain, init_domain
+from plinth.authority.server import serving
+from plinth.core.digest import Digest, canonical_json
+from plinth.core.errors import PlinthError
+from plinth.core.settings import Config
+from plinth.core.store import BlobStore
+from plinth.evidence.choice import Believed
+from plinth.evidence.statement import statement
+from plinth.evidence.verify.bundle import BundleVerifier, Signers
+from plinth.evidence.verify.image import Request, verify_image
+from plinth.evidence.verify.policy import Policy
+from plinth.evidence.verify.statements import RawBundle
+from plinth.evidence.verify.verdict import Verdict
+from plinth.fetch.sources.source import open_source
+from plinth.formats.oci.model import CONFIG, LAYER_GZIP, MANIFEST, Descriptor
+from plinth.formats.oci.referrers import attach_to_layout, refers
+from plinth.inspect.contents.read import ContentsCache
+
+IDENTITY = "builder@example.org"
+Json = dict[str, Any]
+
+
+def link_tree(source: Path, target: Path) -> None:
+    """A copy of a folder whose files are hard links: they are replaced, never written to."""
+    for folder, _, names in os.walk(source):
+        inner = target / Path(folder).relative_to(source)
+        inner.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            os.link(Path(folder) / name, inner / name)
+
+
+@dataclass
+class Copy:
+    """A layout to tamper with, of which the image `name` is looked at."""
+
+    root: Path
+    name: str
+
+    @property
+    def store(self) -> BlobStore:
+        return BlobStore(self.root)
+
+    def index(self) -> Json:
+        found: Json = json.loads((self.root / "index.json").read_bytes())
+        return found
+
+    def write(self, path: str, data: bytes) -> None:
+        """Put `data` at `path`, which may be a hard link to what others use."""
+        file = self.root / path
+        file.unlink(missing_ok=True)
+        file.write_bytes(data)
+
+    def write_index(self, index: Json) -> None:
+        self.write("index.json", json.dumps(index).encode())
+
+    def entry(self, name: str = "") -> Json:
+        """The entry of index.json called `name` (empty: the image's)."""
+        key = "org.opencontainers.image.ref.name"
+        return next(
+            entry
+            for entry in self.index()["manifests"]
+            if entry["annotations"].get(key) == (name or self.name)
+        )
+
+    def edit_entry(self, name: str = "", **changes: object) -> None:
+        """Change fields of an entry of index.json."""
+        entry, index = self.entry(name), self.index()
+        position = index["manifests"].index(entry)
+        index["manifests"][position] = {**entry, **changes}
+        self.write_index(index)
+
+    @property
+    def digest(self) -> Digest:
+        """The image's manifest."""
+        entry = self.entry()
+        return Digest(entry["digest"].removeprefix("sha256:"), entry["size"])
+
+    def manifest(self) -> Json:
+        found: Json = json.loads(self.store.get(self.digest))
+        return found
+
+    def config(self) -> Json:
+        found: Json = json.loads(self.blob(self.manifest()["config"]["digest"]))
+        return found
+
+    def blob(self, digest: str) -> bytes:
+        return (self.root / self.path(digest)).read_bytes()
+
+    def path(self, digest: str) -> str:
+        return "blobs/sha256/" + digest.removeprefix("sha256:")
+
+    def attached(self) -> list[Json]:
+        """The entries of index.json that are of what is attached to the image."""
+        return [entry for entry in self.index()["manifests"] if refers(entry, self.digest)]
+
+    def referrers(self) -> list[Json]:
+        """The manifests attached to the image."""
+        return [json.loads(self.blob(entry["digest"])) for entry in self.attached()]
+
+    def bundles(self) -> dict[str, bytes]:
+        """The image's bundles by predicate type."""
+        return {
+            one["annotations"]["dev.sigstore.bundle.predicateType"]: self.blob(
+                one["layers"][0]["digest"]
+            )
+            for one in self.referrers()
+        }
+
+    def detach(self) -> None:
+        """Take all that is attached to the image away."""
+        index = self.index()
+        index["manifests"] = [e for e in index["manifests"] if not refers(e, self.digest)]
+        self.write_index(index)
+
+    def attach(self, bundles: Mapping[str, bytes]) -> None:
+        """Let these bundles, properly attached, be all that the image has."""
+        self.detach()
+        attach_to_layout(self.store, Descriptor(MANIFEST, self.digest), list(bundles.items()))
+
+    def put(self, media_type: str, data: bytes) -> Json:
+        """Store a blob; its descriptor."""
+        return dict(Descriptor(media_type, self.store.put(data)).to_json())
+
+    def become(self, manifest: Json, config: Json | None = None) -> None:
+        """Let the image be this one, with everything that names it in order, and the bundles it
+        had attached to it."""
+        bundles = self.bundles()
+        if config is not None:
+            manifest = {**manifest, "config": self.put(CONFIG, canonical_json(config))}
+        descriptor = self.put(MANIFEST, canonical_json(manifest))
+        self.edit_entry(digest=descriptor["digest"], size=descriptor["size"])
+        self.attach(bundles)
+
+    def become_layer(self, number: int, data: bytes, diff_id: str) -> None:
+        """Let one layer be `data`, with manifest, config and index in order."""
+        manifest, config = self.manifest(), self.config()
+        old = manifest["layers"][number]
+        made = self.put(LAYER_GZIP, data)
+        manifest["layers"][number] = {**made, "annotations": old["annotations"]}
+        config["rootfs"]["diff_ids"][number] = f"sha256:{diff_id}"
+        self.become(manifest, config)
+
+
+@dataclass
+class Forger:
+    """Somebody with a trust domain of their own, who signs whatever is wanted."""
+
+    domain: Domain
+    _sign: Callable[[bytes], bytes] = field(repr=False)
+
+    def sign(self, data: bytes) -> bytes:
+        """A bundle of the statement in `data`."""
+        return self._sign(data)
+
+    def state(self, copy: Copy, kind: str, predicate: Json) -> bytes:
+        """A bundle that says `predicate` of the image."""
+        title = copy.manifest()["annotations"]["org.opencontainers.image.title"]
+        return self.sign(statement(title, copy.digest, kind, predicate))
+
+    def restate(self, copy: Copy, kind: str, change: Callable[[Json], None]) -> None:
+        """Sign one of the image's statements again, with another predicate."""
+        bundles = copy.bundles()
+        predicate = payload(bundles[kind])["predicate"]
+        change(predicate)
+        copy.attach({**bundles, kind: self.state(copy, kind, predicate)})
+
+    @property
+    def believed(self) -> Believed:
+        return Believed("the test's root", TrustedRoot.from_json(self.domain.trusted_root()))
+
+
+@contextlib.contextmanager
+def forging(folder: Path, identity: str = IDENTITY) -> Iterator[Forger]:
+    """A forger whose services run while the block does."""
+    domain = init_domain(folder, identity)
+    with serving(domain) as running:
+        context = SigningContext.from_trust_config(
+            ClientTrustConfig.from_json(running.trust_config)
+        )
+        with context.signer(IdentityToken(running.token())) as signer:
+            yield Forger(domain, lambda data: signer.sign_dsse(Statement(data)).to_json().encode())
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A verifier's wishes."""
+
+    believed: Believed
+    issuer: str
+    cache: ContentsCache
+    identities: Sequence[str] = (IDENTITY,)
+    policy: Policy = field(default_factory=Policy)
+    checkout: Path | None = None
+    rebuild: bool = False
+    inputs: BlobStore | None = None
+    config: Config = field(default_factory=Config)
+    bundles: tuple[RawBundle, ...] = ()
+
+    def verdict(self, copy: Copy, reference: str = "") -> Verdict:
+        """What verification makes of the image, or of what the `reference` names."""
+        reference = reference or f"oci:{copy.root}:{copy.name}"
+        verifier = BundleVerifier(self.believed, Signers(tuple(self.identities), self.issuer))
+        with open_source(reference, Config()) as source:
+            request = Request(
+                expected=copy.name,
+                bundles=self.bundles,
+                cache=self.cache,
+                checkout=self.checkout,
+                rebuild=self.rebuild,
+                inputs=self.inputs,
+                config=self.config,
+            )
+            return verify_image(source, verifier, self.policy, request)
+
+    def problems(self, copy: Copy, reference: str = "") -> list[str]:
+        """What is wrong, `check: problem` each; empty where nothing is."""
+        try:
+            verdict = self.verdict(copy, reference)
+        except PlinthError as error:
+            return [f"error: {error}"]
+        found = [f"{check.name}: {p}" for check in verdict.checks for p in check.problems]
+        assert bool(found) is not verdict.passed
+        return found
+
+    def believing(self, **changes: object) -> Judge:
+        """A verifier with another root: fields of this one's, changed."""
+        document = json.loads(self.believed.model.to_json())
+        document.update(changes)
+        return replace(
+            self, believed=Believed("another root", TrustedRoot.from_json(json.dumps(document)))
+        )
+
+    def root(self) -> Json:
+        """The root believed, as JSON."""
+        found: Json = json.loads(self.believed.model.to_json())
+        return found
+
+
+def rejected(judge: Judge, copy: Copy, *messages: str) -> None:
+    """The image is rejected, and every one of `messages` is in what is said about it."""
+    said = "\n".join(judge.problems(copy))
+    assert said
+    for message in messages:
+        assert message in said, said
+
+
+def payload(bundle: bytes) -> Json:
+    """The statement in a bundle."""
+    found: Json = json.loads(base64.b64decode(json.loads(bundle)["dsseEnvelope"]["payload"]))
+    return found
+
+
+def flipped(text: str, at: int = 20) -> str:
+    """Base64 in which one byte is another."""
+    data = bytearray(base64.b64decode(text))
+    data[at % len(data)] ^= 1
+    return base64.b64encode(bytes(data)).decode()

@@ -1,0 +1,158 @@
+"""The contract's layer: exactly its files, with its modes and owners, under any umask."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from plinth.build.contract import RUNTIME, contract_layer
+from plinth.core.errors import PlinthError
+from plinth.formats.layer.owner import DOCKERUSER, ROOT
+from plinth.formats.oci.image import assemble
+from plinth.graph.workspace import Workspace
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+FRONT, RUNSVDIR = "usr/local/bin/plinth-front", "usr/local/bin/runsvdir"
+GUNICORN, RUN = "var/runit/server/gunicorn.conf.py", "var/runit/server/run"
+
+
+def checkout(root: Path) -> Workspace:
+    """A checkout with the contract's files, as git would write them under this umask."""
+    for path in (FRONT, RUNSVDIR, GUNICORN, RUN):
+        copy = root / "base" / "rootfs" / path
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(CHECKOUT / "base" / "rootfs" / path, copy)
+    return Workspace(root, root / "build")
+
+
+@pytest.fixture
+def ws(tmp_path: Path) -> Workspace:
+    return checkout(tmp_path)
+
+
+def test_the_layer_holds_the_folders_and_files_of_the_contract(ws: Workspace) -> None:
+    layer = contract_layer(ws)
+    assert (layer.name, layer.built) == ("contract", True)
+    found = {}
+    with tarfile.open(ws.layout.path(layer.digest)) as tar:
+        for member in tar:
+            assert member.mtime == 0
+            found[member.name] = (member.mode, (member.uid, member.gid), member.isdir())
+            if not member.isdir():
+                stream = tar.extractfile(member)
+                assert stream is not None
+                assert stream.read() == (CHECKOUT / "base/rootfs" / member.name).read_bytes()
+    assert found == {
+        "home": (0o755, ROOT, True),
+        "home/dockeruser": (0o755, DOCKERUSER, True),
+        "run": (0o755, DOCKERUSER, True),
+        "usr": (0o755, ROOT, True),
+        "usr/local": (0o755, ROOT, True),
+        "usr/local/bin": (0o755, ROOT, True),
+        FRONT: (0o755, ROOT, False),
+        RUNSVDIR: (0o755, ROOT, False),
+        "var": (0o755, ROOT, True),
+        "var/azureml-app": (0o755, DOCKERUSER, True),
+        "var/azureml-app/azureml-models": (0o755, DOCKERUSER, True),
+        "var/log": (0o755, DOCKERUSER, True),
+        "var/runit": (0o755, DOCKERUSER, True),
+        "var/runit/server": (0o755, DOCKERUSER, True),
+        GUNICORN: (0o644, DOCKERUSER, False),
+        RUN: (0o755, DOCKERUSER, False),
+    }
+
+
+def test_the_layer_is_made_once(ws: Workspace) -> None:
+    first, second = contract_layer(ws), contract_layer(ws)
+    assert (first.built, second.built) == (True, False)
+    assert first.digest == second.digest
+
+
+def test_the_layer_is_made_again_when_a_file_changes(ws: Workspace) -> None:
+    first = contract_layer(ws)
+    run = ws.bases / "rootfs" / RUN
+    run.write_bytes(run.read_bytes() + b"# more\n")
+    second = contract_layer(ws)
+    assert second.built
+    assert second.digest != first.digest
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077, 0o777 & ~0o700])
+def test_no_umask_and_no_mode_of_the_checkout_changes_a_byte(
+    ws: Workspace, tmp_path: Path, umask: int
+) -> None:
+    before = os.umask(umask)
+    try:
+        other = checkout(tmp_path / "other")
+        (other.bases / "rootfs" / RUN).chmod(0o600)
+        layer = contract_layer(other)
+    finally:
+        os.umask(before)
+    assert layer.digest == contract_layer(ws).digest
+
+
+@pytest.mark.parametrize("path", [RUNSVDIR, RUN])
+def test_a_missing_file_is_named(ws: Workspace, path: str) -> None:
+    (ws.bases / "rootfs" / path).unlink()
+    with pytest.raises(PlinthError) as raised:
+        contract_layer(ws)
+    assert raised.value.what == "a file of the contract is missing"
+    assert raised.value.where == f"base/rootfs/{path}"
+
+
+@pytest.mark.parametrize(
+    "path", ["etc/motd", "var/runit/server/run~", "usr/local/bin/runsvdir.orig"]
+)
+def test_a_file_the_contract_does_not_know_is_named(ws: Workspace, path: str) -> None:
+    file = ws.bases / "rootfs" / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch()
+    with pytest.raises(PlinthError) as raised:
+        contract_layer(ws)
+    assert raised.value.what == "a file no image would hold"
+    assert raised.value.where == f"base/rootfs/{path}"
+    assert (
+        raised.value.remedy
+        == "name it, its mode and its owner in plinth.build.contract, or remove it"
+    )
+    assert not ws.layout.root.exists() or not list(ws.layout.blobs.iterdir())
+
+
+def test_the_scripts_run_under_what_the_image_has() -> None:
+    # The supervisor must not see the user's packages; the service is a shell script.
+    first = [
+        (CHECKOUT / "base/rootfs" / path).read_text().split("\n", 1)[0] for path in (RUNSVDIR, RUN)
+    ]
+    assert first == ["#!/opt/python/bin/python3 -I", "#!/bin/sh"]
+
+
+def test_the_documented_contract_is_what_images_run_with(ws: Workspace) -> None:
+    image = assemble(
+        ws.layout,
+        [contract_layer(ws)],
+        architecture="amd64",
+        created="",
+        runtime=RUNTIME,
+        annotations={},
+    )
+    config = json.loads(ws.layout.get(image.config))["config"]
+    assert config["User"] == "dockeruser"
+    assert config["Cmd"] == ["runsvdir", "/var/runit"]
+    assert "Entrypoint" not in config
+    assert config["WorkingDir"] == "/var/azureml-app"
+    assert config["StopSignal"] == "SIGTERM"
+    assert set(config["ExposedPorts"]) == {"5001/tcp", "8883/tcp", "8888/tcp"}
+    environment = dict(entry.split("=", 1) for entry in config["Env"])
+    assert environment["PATH"].startswith("/opt/python/bin:/usr/local/sbin:/usr/local/bin:")
+    # The table of docs/contract.md: variable, default, meaning.
+    text = (CHECKOUT / "docs" / "contract.md").read_text()
+    rows = re.findall(r"^\| `([A-Z_]+)` \| (?:`(.*?)`)? ?\|", text, re.MULTILINE)
+    assert len(rows) == 9
+    for name, default in rows:
+        assert environment.get(name, "") == default

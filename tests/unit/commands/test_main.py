@@ -1,0 +1,287 @@
+"""The `plinth` command: exit codes, errors as text, never a traceback."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from plinth import __version__
+from plinth.commands import images as commands
+from plinth.commands.main import main
+from plinth.core.digest import Digest, canonical_json
+from plinth.formats.layer.writer import LayerWriter
+from plinth.formats.oci.image import Runtime, assemble
+from plinth.formats.oci.layout import tag
+from plinth.graph.workspace import Workspace
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout of two specifications, the current folder, on a machine without settings."""
+    for path in ("images/minimal.toml", "images/sklearn-0.24.1.toml"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        shutil.copyfile(ROOT / path, tmp_path / path)
+    shutil.copytree(ROOT / "base", tmp_path / "base")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PLINTH_BUILD", raising=False)
+    monkeypatch.setenv("PLINTH_CONFIG", str(tmp_path / "settings.toml"))
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+    return tmp_path
+
+
+@pytest.fixture
+def layout(checkout: Path) -> Path:
+    """The layout of the checkout, with one image."""
+    store = Workspace.find(checkout).layout
+    with LayerWriter(store) as writer:
+        writer.file("x", b"1")
+        layer = writer.commit("layer")
+    runtime = Runtime("root", "/", {}, ["x"], [], "SIGTERM")
+    image = assemble(
+        store, [layer], architecture="amd64", created="", runtime=runtime, annotations={}
+    )
+    tag(store, "a", image.manifest, image_name="azureml/a:latest", architecture="amd64")
+    return store.root
+
+
+def failed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """What a command that fails shows."""
+    assert main(arguments) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("plinth: ")
+    assert "Traceback" not in err
+    return err
+
+
+def test_the_version_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as raised:
+        main(["--version"])
+    assert raised.value.code == 0
+    assert capsys.readouterr().out == f"plinth {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "the following arguments are required: COMMAND"),
+        (["frobnicate"], "invalid choice: 'frobnicate'"),
+        (["explain"], "the following arguments are required: ID"),
+        (["build", "--jobs", "many"], "invalid int value: 'many'"),
+        (["validate", "--all"], "unrecognized arguments: --all"),
+    ],
+)
+def test_wrong_usage_is_2(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    with pytest.raises(SystemExit) as raised:
+        main(arguments)
+    assert raised.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["validate", "build", "lock", "lock-base"])
+def test_outside_a_checkout_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert failed(capsys, verb) == (
+        f"plinth: {tmp_path}: not inside a plinth checkout\n"
+        "  expected: a folder with images/ and base/, here or above\n"
+        "  next:     change into your checkout and run the command again\n"
+    )
+
+
+def test_a_folder_of_the_checkout_will_do(
+    layout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(layout.parents[1] / "base" / "rootfs")
+    assert main(["validate"]) == 0
+    assert capsys.readouterr().out == f"{layout}: valid, 1 images\n"
+
+
+def test_the_build_folder_may_be_elsewhere(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PLINTH_BUILD", str(checkout / "elsewhere"))
+    assert f"{checkout}/elsewhere/oci" in failed(capsys, "validate")
+
+
+@pytest.mark.parametrize("verb", ["build", "lock", "explain", "test"])
+def test_an_unknown_image_is_named_with_those_there_are(
+    checkout: Path, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    error = failed(capsys, verb, "nonesuch")
+    assert "images/nonesuch.toml: there is no such specification" in error
+    assert "next:     known here: minimal, sklearn-0.24.1" in error
+
+
+def test_an_unknown_base_is_named_with_those_there_are(
+    checkout: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = failed(capsys, "lock-base", "nonesuch")
+    assert "base/nonesuch.toml: there is no such specification" in error
+    assert "debian12-py37, ubuntu18.04-py37" in error.partition("known here: ")[2]
+
+
+def test_an_image_without_a_lock_says_how_to_make_it(
+    checkout: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = failed(capsys, "build", "minimal")
+    assert "locks/minimal/pylock.toml" in error
+    assert "doit lock:minimal" in error
+
+
+def test_an_image_that_is_not_built_cannot_be_loaded(
+    checkout: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "plinth: " in failed(capsys, "load", "minimal")
+
+
+def test_damaged_settings_are_named_with_their_file(
+    checkout: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (checkout / "settings.toml").write_text("index = 3\n")
+    error = failed(capsys, "lock", "minimal")
+    assert f"{checkout}/settings.toml: index: unknown setting" in error
+
+
+def test_validate_lists_problems_for_programs(
+    layout: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["validate", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"layout": str(layout), "problems": []}
+    (layout / "oci-layout").write_text('{"imageLayoutVersion": "2"}')
+    assert main(["validate", "--json"]) == 1
+    (problem,) = json.loads(capsys.readouterr().out)["problems"]
+    assert problem == {"path": "oci-layout", "message": "imageLayoutVersion is '2', not '1.0.0'"}
+
+
+def test_no_layout_is_an_error_with_what_to_do(
+    checkout: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = failed(capsys, "validate")
+    assert f"{checkout}/build/oci: 2 problems" in error
+    assert "there is no OCI image layout here" in error
+
+
+def set_entry(**fields: object) -> Callable[[Any], None]:
+    return lambda index: index["manifests"][0].update(fields)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda index: index.update(manifests={}), "not an OCI image index"),
+        (lambda index: index.update(manifests=[3]), "manifests[0]"),
+        (set_entry(digest="sha256:00"), "manifests[0]: not a sha256 digest"),
+        (set_entry(digest=7), "manifests[0]"),
+        (set_entry(size="3"), "manifests[0]"),
+        (set_entry(size=1), "manifests[0]"),
+        (set_entry(mediaType="text/plain"), "manifests[0]: expected a descriptor of"),
+        (set_entry(annotations=3), "manifests[0]"),
+        (set_entry(annotations={"org.opencontainers.image.ref.name": ["a"]}), "manifests[0]"),
+    ],
+)
+def test_a_damaged_index_is_shown_with_its_place(
+    layout: Path,
+    capsys: pytest.CaptureFixture[str],
+    change: Callable[[Any], None],
+    message: str,
+) -> None:
+    index = json.loads((layout / "index.json").read_text())
+    change(index)
+    (layout / "index.json").write_text(json.dumps(index))
+    error = failed(capsys, "validate")
+    assert str(layout) in error
+    assert message in error
+
+
+def test_a_damaged_layer_is_shown_with_its_place(
+    layout: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    blobs = sorted(
+        (layout / "blobs" / "sha256").iterdir(), key=lambda path: path.stat().st_mtime_ns
+    )
+    blobs[0].write_bytes(blobs[0].read_bytes() + b"x")
+    error = failed(capsys, "validate")
+    assert f"{layout}: 1 problem\n" in error
+    assert "index.json: manifests[0].layers[0]: " in error
+    assert "blob on disk is damaged" in error
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["manifests", "mediaType", "digest", "size", "annotations", "layers"]),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=6,
+)
+
+
+@settings(
+    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(JSON.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=20))
+def test_whatever_the_index_holds_is_an_error_and_no_crash(
+    layout: Path, capsys: pytest.CaptureFixture[str], content: bytes
+) -> None:
+    (layout / "index.json").write_bytes(content)
+    assert main(["validate"]) in (0, 1)
+    out, err = capsys.readouterr()
+    assert bool(out) != bool(err)
+
+
+@settings(
+    deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(JSON)
+def test_whatever_a_manifest_holds_is_an_error_and_no_crash(
+    layout: Path, capsys: pytest.CaptureFixture[str], content: Any
+) -> None:
+    document = {"mediaType": "application/vnd.oci.image.manifest.v1+json", "schemaVersion": 2}
+    whole = {**document, **content} if isinstance(content, dict) else content
+    data = canonical_json(whole)
+    digest = Digest.of(data)
+    (layout / "blobs" / "sha256" / digest.hex).write_bytes(data)
+    index = json.loads((layout / "index.json").read_text())
+    index["manifests"][0].update(digest=digest.oci, size=digest.size)
+    (layout / "index.json").write_text(json.dumps(index))
+    assert main(["validate"]) in (0, 1)
+    out, err = capsys.readouterr()
+    assert bool(out) != bool(err)
+
+
+def test_an_interruption_is_130(
+    layout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(_: Workspace, **__: bool) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "validate", interrupt)
+    assert main(["validate"]) == 130
+    assert capsys.readouterr().err == "plinth: interrupted; nothing half-written is left\n"
+
+
+def test_the_command_is_a_module_too(checkout: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "plinth", "validate"], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"plinth: {checkout}/build/oci: ")

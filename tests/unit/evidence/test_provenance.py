@@ -1,0 +1,241 @@
+"""SLSA provenance: what it says, that it can be read again, and what is refused."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plinth.build.image import labels
+from plinth.core.digest import Digest, canonical_json
+from plinth.core.errors import ProblemsError
+from plinth.evidence.git import GitState
+from plinth.evidence.provenance import BUILD_TYPE, Provenance, ProvenanceError, parse
+from plinth.evidence.verify.provenance import check_checkout, check_inputs
+from plinth.graph.workspace import Workspace
+from plinth.recipe.base import load_base
+from plinth.recipe.files import MAX_BYTES, accelerator_of, source_files, write_sources
+from plinth.recipe.image import load_image
+from plinth.recipe.locks.base import read_lock, write_local
+from plinth.recipe.locks.pylock import every_file
+from plinth.recipe.locks.stale import check
+from plinth.recipe.materials import materials
+
+ROOT = Path(__file__).resolve().parents[3]
+IMAGE, BASE = "sklearn-0.24.1", "debian12-py37"
+LOCAL = f"{BASE}-local"
+MANIFEST = b'{"schemaVersion":2}'
+
+
+@pytest.fixture(scope="module")
+def ws(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    return Workspace(ROOT, tmp_path_factory.mktemp("build"))
+
+
+@pytest.fixture(scope="module")
+def provenance(ws: Workspace) -> Provenance:
+    return Provenance(
+        IMAGE,
+        BASE,
+        "",
+        source_files(ws, IMAGE, BASE),
+        materials(ws, IMAGE, BASE),
+        GitState("c" * 40, True, "https://example.org/a.git"),
+        "https://example.org/builder",
+        "1.2",
+        MANIFEST,
+    )
+
+
+def again(provenance: Provenance) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(canonical_json(provenance.to_json()))
+    return found
+
+
+def test_it_is_read_as_it_was_written(provenance: Provenance) -> None:
+    assert parse(again(provenance)) == provenance
+
+
+def test_every_input_of_the_locks_is_a_dependency(ws: Workspace, provenance: Provenance) -> None:
+    found = again(provenance)["buildDefinition"]["resolvedDependencies"]
+    named = {entry["digest"].get("sha256") for entry in found}
+    wheels = every_file(check(ws, IMAGE).packages)
+    assert len(wheels) > 50
+    assert {package.file.digest.hex for package in wheels} <= named
+    purls = {entry.get("uri") for entry in found}
+    assert "pkg:pypi/scikit-learn@0.24.1" in purls
+    assert any(str(uri).startswith("pkg:deb/debian/libc6@") for uri in purls)
+    assert any(entry.get("name") == "interpreter tree" for entry in found)
+
+
+def test_what_slsa_asks_for_is_there(provenance: Provenance) -> None:
+    document = again(provenance)
+    definition, details = document["buildDefinition"], document["runDetails"]
+    assert definition["buildType"] == BUILD_TYPE
+    assert definition["externalParameters"] == {"image": IMAGE, "base": BASE, "accelerator": ""}
+    assert details["builder"] == {
+        "id": "https://example.org/builder",
+        "version": {"plinth": "1.2"},
+    }
+    source = definition["resolvedDependencies"][0]
+    assert source["uri"] == "git+https://example.org/a.git"
+    assert source["digest"] == {"gitCommit": "c" * 40}
+    assert source["annotations"] == {"clean": True}
+    assert details["byproducts"][0]["digest"] == {"sha256": Digest.of(MANIFEST).hex}
+
+
+def test_its_files_make_a_workspace_with_the_same_inputs(
+    tmp_path: Path, provenance: Provenance
+) -> None:
+    ws = write_sources(provenance.sources, tmp_path)
+    assert materials(ws, IMAGE, BASE) == provenance.materials
+    assert source_files(ws, IMAGE, BASE) == provenance.sources
+
+
+def _content(document: dict[str, Any]) -> None:
+    entry = next(
+        entry
+        for entry in document["buildDefinition"]["resolvedDependencies"]
+        if entry["name"].endswith("pylock.toml")
+    )
+    entry["content"] = "eA=="
+
+
+def _set(*path: Any, value: object) -> Callable[[dict[str, Any]], None]:
+    def change(document: dict[str, Any]) -> None:
+        inner: Any = document
+        for key in path[:-1]:
+            inner = inner[key]
+        inner[path[-1]] = value
+
+    return change
+
+
+DEPENDENCIES = ("buildDefinition", "resolvedDependencies")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_content, "pylock.toml' has sha256:2d711642"),
+        (_set("buildDefinition", "buildType", value="x"), "buildType: expected"),
+        (_set("buildDefinition", value=[]), "buildDefinition: expected an object"),
+        (_set("buildDefinition", "externalParameters", "image", value=1), "found 1"),
+        (_set("buildDefinition", "externalParameters", "shell", value="x"), "not a parameter"),
+        (_set("buildDefinition", "externalParameters", "base", value="../x"), "cannot be the name"),
+        (_set("buildDefinition", "externalParameters", "image", value=""), "cannot be the name"),
+        (_set("buildDefinition", "externalParameters", "accelerator", value="/"), "cannot be"),
+        (_set(*DEPENDENCIES, value={}), "expected an array"),
+        (_set(*DEPENDENCIES, -1, "digest", value={"sha256": "zz"}), "not a SHA-256"),
+        (_set(*DEPENDENCIES, -1, "digest", value={"md5": "zz"}), "expected a text"),
+        (_set(*DEPENDENCIES, -1, "annotations", value={}), "expected bytes, found None"),
+        (_set(*DEPENDENCIES, 1, "content", value="%"), "not base64"),
+        (_set(*DEPENDENCIES, 2, value="x"), "expected an object"),
+        (_set("runDetails", "byproducts", value=[]), "expected manifest.json"),
+        (_set("runDetails", "builder", value={}), "runDetails.builder.id"),
+        (_set("runDetails", value=None), "runDetails: expected an object"),
+    ],
+)
+def test_what_is_malformed_is_named(
+    provenance: Provenance, change: Callable[[dict[str, Any]], None], message: str
+) -> None:
+    document = copy.deepcopy(again(provenance))
+    change(document)
+    with pytest.raises(ProvenanceError) as caught:
+        parse(document)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../x",
+        "/etc/passwd",
+        "images/../../x",
+        "tools/plinth/x.py",
+        "images/.x",
+        "images//x",
+        "base",
+    ],
+)
+def test_files_do_not_leave_their_folder(tmp_path: Path, path: str) -> None:
+    with pytest.raises(ProblemsError, match="not a path of a specification"):
+        write_sources({path: b"x"}, tmp_path / "in")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_in_each_others_way_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(Exception, match="in the way"):
+        write_sources({"images/a": b"x", "images/a/b": b"x"}, tmp_path)
+
+
+def test_a_flood_of_files_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ProblemsError, match="more than"):
+        write_sources({"images/a": bytes(MAX_BYTES + 1)}, tmp_path)
+
+
+def test_the_accelerator_is_told_by_the_locks_that_were_read() -> None:
+    inputs = {"locks/base/debian12-py37.toml": "", "images/x.toml": ""}
+    assert accelerator_of(inputs, BASE) == ""
+    assert accelerator_of({**inputs, "locks/base/cuda1.toml": ""}, BASE) == "cuda1"
+
+
+def test_a_local_base_carries_what_names_its_interpreter_and_differs_in_that_alone(
+    tmp_path: Path,
+) -> None:
+    ws = Workspace(ROOT, tmp_path)
+    tree = Digest.of(b"another build")
+    write_local(ws, LOCAL, tree)
+    locked, local = source_files(ws, IMAGE, BASE), source_files(ws, IMAGE, LOCAL)
+    assert local.keys() - locked.keys() == {f"locks/base/{LOCAL}.toml"}
+    assert locked.items() <= local.items()
+    (one,) = set(materials(ws, IMAGE, LOCAL)) - set(materials(ws, IMAGE, BASE))
+    assert (one.name, one.digest) == ("interpreter tree", tree)
+    # Neither file is taken for an accelerator's.
+    inputs = dict.fromkeys(local, "")
+    assert accelerator_of(inputs, LOCAL) == ""
+    assert accelerator_of({**inputs, "locks/base/cuda.toml": ""}, LOCAL) == "cuda"
+
+
+def test_a_local_base_is_not_passed_off_as_the_locked_one(tmp_path: Path) -> None:
+    ws = Workspace(ROOT, tmp_path)
+    write_local(ws, LOCAL, Digest.of(b"another build"))
+    spec, lock = load_image(ws.images, IMAGE), check(ws, IMAGE)
+    manifest = {"annotations": labels(spec, LOCAL, spec.published(LOCAL), lock)}
+    honest = Provenance(
+        IMAGE,
+        LOCAL,
+        "",
+        source_files(ws, IMAGE, LOCAL),
+        materials(ws, IMAGE, LOCAL),
+        None,
+        "https://example.org/builder",
+        "1.2",
+        canonical_json(manifest),
+    )
+
+    def problems(claim: Provenance, folder: str) -> str:
+        there = write_sources(claim.sources, tmp_path / folder)
+        return "\n".join(check_inputs(there, claim, claim.manifest).problems)
+
+    assert problems(honest, "honest") == ""
+    renamed = {**manifest, "annotations": labels(spec, BASE, spec.published(BASE), lock)}
+    lie = replace(honest, base=BASE, manifest=canonical_json(renamed))
+    found = problems(lie, "lie")
+    assert "(interpreter tree): the lock has sha256:" in found
+    assert f"it carries locks/base/{LOCAL}.toml, which has no say in this image" in found
+    # Nor with the lock changed to fit: the checkout has another.
+    fitted = dict(locked := source_files(ws, IMAGE, BASE))
+    path = f"locks/base/{BASE}.toml"
+    tree = read_lock(ws, load_base(ws.bases, BASE)).tree
+    assert tree is not None
+    fitted[path] = locked[path].replace(tree.hex.encode(), Digest.of(b"another build").hex.encode())
+    (told,) = check_checkout(replace(lie, sources=fitted), ROOT).problems
+    assert told == f"{path}: another one than in {ROOT}"
+    # Of the honest one all files but the interpreter's are compared.
+    assert check_checkout(honest, ROOT).problems == ()

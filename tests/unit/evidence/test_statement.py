@@ -1,0 +1,55 @@
+"""In-toto statements: what is read of one, and what is none."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from plinth.core.digest import Digest
+from plinth.core.errors import AttestationError
+from plinth.evidence.statement import SBOM, STATEMENT, parse, statement
+
+GOOD: dict[str, Any] = {
+    "_type": STATEMENT,
+    "subject": [{"name": "a", "digest": {"sha256": "0" * 64}}],
+    "predicateType": SBOM,
+    "predicate": {"x": 1},
+}
+
+
+def test_what_is_stated_is_read() -> None:
+    found = parse(statement("a", Digest("1" * 64, 7), SBOM, {"x": 1}), "x")
+    assert (found.subjects, found.predicate_type) == ({"1" * 64: "a"}, SBOM)
+    assert found.predicate == {"x": 1}
+    bare = {key: value for key, value in GOOD.items() if key != "predicate"}
+    bare["subject"] = [{"digest": {"sha256": "0" * 64}}]
+    assert parse(json.dumps(bare).encode(), "x").subjects == {"0" * 64: ""}
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({"_type": "https://in-toto.io/Statement/v0.1"}, "its type is 'https://in-toto.io/State"),
+        ({"predicate": []}, "its predicate is not an object"),
+        ({"predicateType": 7}, "expected a text, found 7"),
+        ({"subject": [{"name": 1, "digest": {"sha256": "0" * 64}}]}, "expected a text, found 1"),
+        ({"subject": [{"name": "a", "digest": {"sha256": ["0"]}}]}, "expected a text, found"),
+        ({"subject": [{"name": "a", "digest": {"sha512": "0"}}]}, "sha256"),
+        ({"subject": GOOD["subject"] * 2}, "two subjects with the digest sha256:0000"),
+        ({"subject": 7}, "TypeError"),
+        ({"subject": ["x"]}, "Error"),
+    ],
+)
+def test_what_is_no_statement(change: dict[str, Any], found: str) -> None:
+    with pytest.raises(AttestationError) as raised:
+        parse(json.dumps({**GOOD, **change}).encode(), "a bundle")
+    assert raised.value.where == "a bundle"
+    assert found in raised.value.found
+
+
+@pytest.mark.parametrize("payload", [b"", b"{", b"[]", b"null", b"{}", b"[" * 100_000, b"\xff"])
+def test_what_is_not_even_an_object(payload: bytes) -> None:
+    with pytest.raises(AttestationError, match="not an in-toto statement"):
+        parse(payload, "x")

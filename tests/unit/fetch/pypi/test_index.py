@@ -1,0 +1,480 @@
+"""The configured index, asked over HTTP: what it lists, lacks, gets wrong, and what is kept."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from plinth.core.digest import Digest
+from plinth.core.errors import FetchError, IntegrityError, LockError, WheelError
+from plinth.core.settings import Config
+from plinth.core.store import BlobStore
+from plinth.fetch.pypi.index import Index, IndexFile
+from support.helpers import make_wheel
+from support.index_server import AS_OF, JSON, Answer, IndexServer
+
+WHEEL = "demo-1.0-py3-none-any.whl"
+PAGE = "/simple/demo/"
+FILE = f"/files/{WHEEL}"
+DAY = datetime.timedelta(days=1)
+
+
+@pytest.fixture
+def server() -> Iterator[IndexServer]:
+    with IndexServer() as running:
+        yield running
+
+
+@pytest.fixture
+def wheel(tmp_path: Path) -> Path:
+    return make_wheel(tmp_path)
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses between tries, noted and not made."""
+    made: list[float] = []
+    monkeypatch.setattr("plinth.core.http.time", SimpleNamespace(sleep=made.append))
+    return made
+
+
+def index_of(server: IndexServer, tmp_path: Path) -> Index:
+    """A new index object: what it knows before it asks is on disk."""
+    index = Index(Config(index_url=server.url), tmp_path / "index", BlobStore(tmp_path / "s"))
+    # Asking pip takes a process each time; the last test does it.
+    vars(index)["_settings"] = (server.url, None)
+    return index
+
+
+def names(files: list[IndexFile]) -> list[str]:
+    return [file.name for file in files]
+
+
+def refused(server: IndexServer, tmp_path: Path, message: str) -> LockError:
+    with pytest.raises(LockError) as raised:
+        index_of(server, tmp_path).files("demo", AS_OF)
+    assert message in str(raised.value)
+    assert not [*(tmp_path / "index").rglob("demo.json")]
+    return raised.value
+
+
+def kept_page(tmp_path: Path) -> Path:
+    """The one page of `demo` that is kept."""
+    (found,) = (tmp_path / "index").rglob("demo.json")
+    return found
+
+
+def test_what_a_page_lists(server: IndexServer, tmp_path: Path, wheel: Path) -> None:
+    entry = server.add(wheel, yanked="it was bad", requires_python=">=3.6")
+    assert index_of(server, tmp_path).files("Demo", None) == [
+        IndexFile(
+            WHEEL,
+            f"{server.origin}{FILE}",
+            Digest.of(wheel.read_bytes()),
+            "2021-01-01T00:00:00.000000Z",
+            ">=3.6",
+            True,
+            entry["core-metadata"]["sha256"],
+        )
+    ]
+    assert server.asked == [PAGE]
+
+
+def test_names_are_asked_for_as_pep_503_writes_them(server: IndexServer, tmp_path: Path) -> None:
+    assert index_of(server, tmp_path).files("Azure_ML..Core", None) == []
+    assert server.asked == ["/simple/azure-ml-core/"]
+
+
+def test_links_may_be_relative_to_the_page(
+    server: IndexServer, tmp_path: Path, wheel: Path
+) -> None:
+    server.add(wheel, url=f"../../files/{WHEEL}")
+    index = index_of(server, tmp_path)
+    (file,) = index.files("demo", None)
+    assert file.url == f"{server.origin}{FILE}"
+    assert index.download(file).read_bytes() == wheel.read_bytes()
+
+
+def test_files_without_sha256_or_size_are_passed_over(
+    server: IndexServer, tmp_path: Path, wheel: Path
+) -> None:
+    server.add(wheel, name="demo-1.1-py3-none-any.whl", size=None)
+    server.add(wheel, name="demo-1.2-py3-none-any.whl", hashes={"md5": "0" * 32})
+    server.add(wheel, name="demo-1.3-py3-none-any.whl", filename="../x.whl")
+    server.add(wheel)
+    assert names(index_of(server, tmp_path).files("demo", None)) == [WHEEL]
+
+
+@pytest.mark.parametrize(
+    ("uploaded", "seen"),
+    [
+        ("2021-05-31T23:59:59.999999Z", True),
+        ("2021-06-01T00:00:00Z", True),
+        ("2021-06-01T00:00:00.999999Z", True),
+        ("2021-06-01T00:00:01Z", False),
+        ("2022-01-01T00:00:00.000000Z", False),
+    ],
+)
+def test_as_of_hides_later_uploads(
+    server: IndexServer, tmp_path: Path, wheel: Path, uploaded: str, seen: bool
+) -> None:
+    server.add(wheel, uploaded=uploaded)
+    index = index_of(server, tmp_path)
+    assert names(index.files("demo", AS_OF)) == ([WHEEL] if seen else [])
+    # The same page serves whoever asks without a moment.
+    assert names(index.files("demo", None)) == [WHEEL]
+    assert server.asked == [PAGE]
+
+
+def test_as_of_needs_upload_times(server: IndexServer, tmp_path: Path, wheel: Path) -> None:
+    server.add(wheel, uploaded="")
+    index = index_of(server, tmp_path)
+    assert names(index.files("demo", None)) == [WHEEL]
+    with pytest.raises(LockError) as raised:
+        index.files("demo", AS_OF)
+    message = str(raised.value)
+    assert f"no upload time for {WHEEL}, so as-of cannot hold" in message
+    assert "PEP 700" in message
+    assert "drop as-of" in message
+
+
+def test_an_unknown_project_has_no_files(server: IndexServer, tmp_path: Path) -> None:
+    index = index_of(server, tmp_path)
+    assert index.files("nobody", AS_OF) == []
+    assert index.files("nobody", AS_OF) == []
+    assert server.asked == ["/simple/nobody/"]
+
+
+@pytest.mark.parametrize("status", [401, 403, 429])
+def test_another_status_is_named(server: IndexServer, tmp_path: Path, status: int) -> None:
+    server.instead(PAGE, Answer(status))
+    with pytest.raises(FetchError, match="the package index answered") as raised:
+        index_of(server, tmp_path).files("demo", None)
+    assert str(raised.value) == f"demo: the package index answered {status}"
+
+
+def test_a_failing_index_is_asked_again(
+    server: IndexServer, tmp_path: Path, wheel: Path, pauses: list[float]
+) -> None:
+    server.add(wheel)
+    server.instead(PAGE, Answer(503), times=3)
+    assert names(index_of(server, tmp_path).files("demo", None)) == [WHEEL]
+    assert server.asked == [PAGE] * 4
+    assert pauses == [0.5, 1.0, 2.0]
+
+
+def test_an_index_that_keeps_failing(
+    server: IndexServer, tmp_path: Path, pauses: list[float]
+) -> None:
+    server.instead("*", Answer(500))
+    with pytest.raises(FetchError) as raised:
+        index_of(server, tmp_path).files("demo", None)
+    message = str(raised.value)
+    assert message.startswith("demo: the package index cannot be reached")
+    assert "index-url" in message
+    assert server.origin not in message
+    assert len(server.asked) == 4
+
+
+def test_an_index_that_is_not_there(tmp_path: Path, pauses: list[float]) -> None:
+    with IndexServer() as stopped:
+        pass
+    with pytest.raises(FetchError, match="demo: the package index cannot be reached") as raised:
+        index_of(stopped, tmp_path).files("demo", None)
+    assert raised.value.found == "ConnectionError"
+    assert len(pauses) == 3
+
+
+def test_an_index_that_speaks_html_only(server: IndexServer, tmp_path: Path) -> None:
+    server.instead(PAGE, Answer(200, b"<html></html>", "text/html; charset=utf-8"))
+    error = refused(server, tmp_path, "the package index has no JSON API")
+    assert error.expected == JSON
+    assert error.found == "text/html; charset=utf-8"
+    assert "PEP 691" in error.remedy
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"", "demo: the index's answer is not JSON"),
+        (b'{"files": [', "demo: the index's answer is not JSON"),
+        (b"\xff\xfe{", "demo: the index's answer is not JSON"),
+        (b"[]", "demo: the index's answer is not a JSON object"),
+        (b"null", "demo: the index's answer is not a JSON object"),
+        (b"{}", "demo: the index's page is malformed: KeyError('files')"),
+        (b'{"files": 5}', "demo: the index's page is malformed"),
+        (b'{"files": [5]}', "demo: the index's page is malformed"),
+        (b'{"files": [{"filename": "x"}]}', "demo: the index's page is malformed"),
+    ],
+)
+def test_a_malformed_answer(server: IndexServer, tmp_path: Path, body: bytes, message: str) -> None:
+    server.instead(PAGE, Answer(200, body, JSON))
+    refused(server, tmp_path, message)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "found"),
+    [
+        ("hashes", "none", "AttributeError"),
+        ("hashes", {"sha256": "../../etc/passwd"}, "not a sha256 digest"),
+        ("hashes", {"sha256": 5}, "TypeError"),
+        ("size", -1, "not a sha256 digest"),
+        ("filename", 5, "5 is not a string"),
+        ("url", None, "None is not a string"),
+        ("requires_python", [">=3"], "is not a string"),
+        ("upload_time", "yesterday", "upload-time 'yesterday' is not of PEP 700"),
+        ("upload_time", "2021-01-01T00:00:00+02:00", "is not of PEP 700"),
+        ("upload_time", "2021-01-01T00:00:00", "is not of PEP 700"),
+        ("upload_time", 1609459200, "TypeError"),
+        ("core_metadata", {"sha256": "../../../x"}, "not a sha256 digest"),
+    ],
+)
+def test_a_malformed_entry(
+    server: IndexServer, tmp_path: Path, wheel: Path, field: str, value: Any, found: str
+) -> None:
+    server.add(wheel, **{field: value})
+    error = refused(server, tmp_path, "demo: the index's page is malformed")
+    assert found in str(error)
+
+
+def test_a_page_fetched_after_the_moment_is_not_asked_for_again(
+    server: IndexServer, tmp_path: Path, wheel: Path
+) -> None:
+    server.add(wheel)
+    index_of(server, tmp_path).files("demo", AS_OF)
+    assert names(index_of(server, tmp_path).files("demo", AS_OF)) == [WHEEL]
+    assert server.asked == [PAGE]
+
+
+def test_a_page_fetched_before_the_moment_is_asked_for_again(
+    server: IndexServer, tmp_path: Path, wheel: Path
+) -> None:
+    server.add(wheel)
+    index_of(server, tmp_path).files("demo", AS_OF)
+    # A clock may be a day off, so a page counts as complete a day later only.
+    for moment, asked in ((AS_OF + DAY, 2), (AS_OF - DAY, 3)):
+        os.utime(kept_page(tmp_path), (moment.timestamp(), moment.timestamp()))
+        assert names(index_of(server, tmp_path).files("demo", AS_OF)) == [WHEEL]
+        assert len(server.asked) == asked
+        assert len(server.unchanged) == asked - 1
+        # The answer, that nothing changed, makes the page as new as one just fetched.
+        assert names(index_of(server, tmp_path).files("demo", AS_OF)) == [WHEEL]
+        assert len(server.asked) == asked
+
+
+def test_an_unchanged_page_is_not_sent_again(
+    server: IndexServer, tmp_path: Path, wheel: Path
+) -> None:
+    server.add(wheel)
+    first = index_of(server, tmp_path).files("demo", None)
+    assert server.unchanged == []
+    assert index_of(server, tmp_path).files("demo", None) == first
+    assert (server.asked, server.unchanged) == ([PAGE, PAGE], [PAGE])
+    server.add(wheel, name="demo-1.1-py3-none-any.whl")
+    assert len(index_of(server, tmp_path).files("demo", None)) == 2
+    assert server.unchanged == [PAGE]
+
+
+@pytest.mark.parametrize("kept", [b"", b"{", b"\xff"])
+def test_a_damaged_page_on_disk_is_fetched_anew(
+    server: IndexServer, tmp_path: Path, wheel: Path, kept: bytes
+) -> None:
+    server.add(wheel)
+    index_of(server, tmp_path).files("demo", AS_OF)
+    kept_page(tmp_path).write_bytes(kept)
+    assert names(index_of(server, tmp_path).files("demo", AS_OF)) == [WHEEL]
+    assert json.loads(kept_page(tmp_path).read_bytes())["page"]["name"] == "demo"
+
+
+def test_metadata_is_fetched_once(server: IndexServer, tmp_path: Path, wheel: Path) -> None:
+    server.add(wheel)
+    for _ in range(2):
+        index = index_of(server, tmp_path)
+        (file,) = index.files("demo", AS_OF)
+        assert index.metadata(file) == b"Metadata-Version: 2.1\nName: demo\nVersion: 1.0\n"
+    assert server.count(f"{FILE}.metadata") == 1
+    assert server.count(FILE) == 1
+
+
+def test_metadata_by_its_older_name(server: IndexServer, tmp_path: Path, wheel: Path) -> None:
+    entry = server.add(wheel)
+    server.add(wheel, core_metadata=None, data_dist_info_metadata=entry["core-metadata"])
+    (file,) = index_of(server, tmp_path).files("demo", None)
+    assert file.metadata == entry["core-metadata"]["sha256"]
+
+
+@pytest.mark.parametrize("value", [True, {}, None])
+def test_metadata_without_a_hash_counts_as_none(
+    server: IndexServer, tmp_path: Path, wheel: Path, value: object
+) -> None:
+    server.add(wheel, core_metadata=value)
+    (file,) = index_of(server, tmp_path).files("demo", None)
+    assert file.metadata == ""
+
+
+def test_wrong_metadata_is_refused(server: IndexServer, tmp_path: Path, wheel: Path) -> None:
+    server.add(wheel)
+    server.instead(f"{FILE}.metadata", Answer(200, b"Name: evil\n"))
+    index = index_of(server, tmp_path)
+    (file,) = index.files("demo", None)
+    with pytest.raises(IntegrityError) as raised:
+        index.metadata(file)
+    assert str(raised.value).startswith(f"{WHEEL}.metadata: the index's metadata does not match")
+    assert raised.value.expected == file.metadata
+    assert raised.value.found == Digest.of(b"Name: evil\n").hex
+    assert not (tmp_path / "index" / "metadata").exists()
+
+
+def test_damaged_metadata_on_disk_is_fetched_anew(
+    server: IndexServer, tmp_path: Path, wheel: Path
+) -> None:
+    server.add(wheel)
+    index = index_of(server, tmp_path)
+    (file,) = index.files("demo", None)
+    whole = index.metadata(file)
+    (tmp_path / "index" / "metadata" / file.metadata).write_bytes(whole[:-1])
+    assert index.metadata(file) == whole
+    assert server.count(f"{FILE}.metadata") == 2
+
+
+def one(server: IndexServer, tmp_path: Path) -> tuple[Index, IndexFile, BlobStore]:
+    index = index_of(server, tmp_path)
+    (file,) = index.files("demo", None)
+    return index, file, BlobStore(tmp_path / "s")
+
+
+def nothing_in(store: BlobStore) -> bool:
+    return not [path for path in store.root.rglob("*") if path.is_file()]
+
+
+def test_a_download_lies_in_the_store(server: IndexServer, tmp_path: Path, wheel: Path) -> None:
+    server.add(wheel)
+    index, file, store = one(server, tmp_path)
+    seen: list[bytes] = []
+    path = index.download(file, lambda path: seen.append(path.read_bytes()))
+    assert path == store.path(file.digest)
+    assert path.read_bytes() == wheel.read_bytes()
+    assert seen == [wheel.read_bytes()]
+    assert index.download(file) == path
+    assert server.count(FILE) == 1
+
+
+@pytest.mark.parametrize("change", ["other", "longer", "much longer"])
+def test_a_wrong_download_leaves_nothing(
+    server: IndexServer, tmp_path: Path, wheel: Path, pauses: list[float], change: str
+) -> None:
+    server.add(wheel)
+    data = wheel.read_bytes()
+    wrong = {
+        "other": bytes(len(data)),
+        "longer": data + b"\0",
+        "much longer": data + bytes(3 << 20),
+    }[change]
+    server.instead(FILE, Answer(200, wrong))
+    index, file, store = one(server, tmp_path)
+    admitted: list[Path] = []
+    with pytest.raises(IntegrityError) as raised:
+        index.download(file, admitted.append)
+    message = str(raised.value)
+    assert message.startswith(f"{WHEEL}: content does not match its digest")
+    assert f"{file.digest.oci}, {len(data)} bytes" in message
+    assert nothing_in(store)
+    assert admitted == []
+    # Another try would bring the same bytes.
+    assert pauses == []
+
+
+@pytest.mark.parametrize("honest", [True, False])
+def test_a_download_that_ends_early_is_tried_again(
+    server: IndexServer, tmp_path: Path, wheel: Path, pauses: list[float], honest: bool
+) -> None:
+    server.add(wheel)
+    data = wheel.read_bytes()
+    short = Answer(200, data[:-10], claimed=None if honest else len(data))
+    server.instead(FILE, short, times=1)
+    index, file, _ = one(server, tmp_path)
+    assert index.download(file).read_bytes() == data
+    assert server.count(FILE) == 2
+    assert pauses == [0.5]
+
+
+def test_a_download_that_always_ends_early_leaves_nothing(
+    server: IndexServer, tmp_path: Path, wheel: Path, pauses: list[float]
+) -> None:
+    server.add(wheel)
+    server.instead(FILE, Answer(200, wheel.read_bytes()[:-10]))
+    index, file, store = one(server, tmp_path)
+    with pytest.raises(FetchError, match="cannot be reached") as raised:
+        index.download(file)
+    assert raised.value.where == WHEEL
+    assert nothing_in(store)
+
+
+@pytest.mark.parametrize(
+    ("status", "what", "tries"),
+    [
+        (404, "the package index answered 404", 1),
+        (403, "the package index answered 403", 1),
+        (500, "the package index cannot be reached", 4),
+    ],
+)
+def test_a_download_that_is_not_there_leaves_nothing(
+    server: IndexServer,
+    tmp_path: Path,
+    wheel: Path,
+    pauses: list[float],
+    status: int,
+    what: str,
+    tries: int,
+) -> None:
+    server.add(wheel)
+    server.instead(FILE, Answer(status, b"an error page"))
+    index, file, store = one(server, tmp_path)
+    with pytest.raises(FetchError) as raised:
+        index.download(file)
+    assert raised.value.where == WHEEL
+    assert raised.value.what == what
+    assert len(pauses) == tries - 1
+    assert nothing_in(store)
+
+
+def test_what_admission_refuses_stays_out(server: IndexServer, tmp_path: Path, wheel: Path) -> None:
+    server.add(wheel)
+    index, file, store = one(server, tmp_path)
+
+    def admit(path: Path) -> None:
+        raise WheelError("a bad one", where=WHEEL)
+
+    with pytest.raises(WheelError, match="a bad one"):
+        index.download(file, admit)
+    assert nothing_in(store)
+
+
+def test_the_settings_go_before_pips_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/of-pip/")
+    monkeypatch.setenv("PIP_CERT", "/a/bundle.pem")
+    store = BlobStore(tmp_path)
+    ours = Index(Config(index_url="http://127.0.0.1:9/ours/"), tmp_path, store)
+    assert ours.pip_options() == ["--index-url=http://127.0.0.1:9/ours", "--cert=/a/bundle.pem"]
+    pips = Index(Config(), tmp_path, store)
+    assert pips.pip_options() == ["--index-url=http://127.0.0.1:9/of-pip", "--cert=/a/bundle.pem"]
+
+
+def test_without_pip_and_settings_it_is_said_what_to_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "python"
+    broken.write_text("#!/bin/sh\nexit 3\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(broken))
+    index = Index(Config(), tmp_path / "index", BlobStore(tmp_path))
+    with pytest.raises(FetchError, match="no package index is configured") as raised:
+        index.pip_options()
+    assert "set index-url in the settings" in raised.value.remedy

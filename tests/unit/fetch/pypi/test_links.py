@@ -1,0 +1,161 @@
+"""An index that has HTML alone: what it lists, what is asked for it, where it is not enough."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from plinth.core.digest import Digest
+from plinth.core.errors import FetchError, LockError
+from plinth.core.report import quiet
+from plinth.core.settings import Config
+from plinth.core.store import BlobStore
+from plinth.fetch.pypi.index import JSON, Index
+from plinth.fetch.wheels import fetch_files
+from plinth.graph.workspace import Workspace
+from plinth.recipe.image import Target
+from plinth.recipe.locks.pylock import LockedFile, LockedPackage
+from plinth.recipe.target import fits
+from support.debs import Handler, Server, serving
+from support.helpers import make_wheel
+
+TARGET = Target("3.7", (2, 27), "amd64", ())
+WHEEL = "torch-1.6.0+cpu-py3-none-any.whl"
+QUOTED = WHEEL.replace("+", "%2B")
+
+
+class Html(Handler):
+    """A page of links, and the files; none where there is one called `hidden`. What the page was
+    asked as is kept."""
+
+    accepted: ClassVar[list[str]] = []
+
+    def answer(self) -> None:
+        """The page, or a file."""
+        wheel = Path(self.directory) / WHEEL
+        sha256 = hashlib.sha256(wheel.read_bytes()).hexdigest()
+        if self.path == "/whl/cpu/torch/":
+            self.accepted.append(self.headers["Accept"])
+            other = "torch-1.6.0+cpu-cp38-cp38-linux_x86_64.whl"
+            text = (
+                f'<!DOCTYPE html><a href="../../{QUOTED}#sha256={sha256}" '
+                f'data-requires-python="&gt;=3.6">{WHEEL}</a>'
+                f'<a href="../../{other}#sha256={sha256}">{other}</a>'
+                f'<a href="../../unhashed-1.0-py3-none-any.whl">unhashed</a>'
+            )
+            self.reply(200, text.encode(), headers={"Content-Type": "text/html; charset=utf-8"})
+        elif self.path == f"/whl/{QUOTED}" and not wheel.with_name("hidden").exists():
+            headers = {"Last-Modified": "Tue, 28 Jul 2020 16:00:00 GMT"}
+            self.reply(200, wheel.read_bytes(), headers=headers)
+        else:
+            self.reply(404)
+
+
+class Moved(Html):
+    """Html whose files have gone to another place."""
+
+    def answer(self) -> None:
+        """The page, or where the file is now, or the file."""
+        if self.path == f"/whl/{QUOTED}":
+            self.reply(302, headers={"Location": f"/files/{QUOTED}"})
+            return
+        self.path = self.path.replace("/files/", "/whl/")
+        super().answer()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    wheel = make_wheel(tmp_path, {"torch.py": b"x = 1\n"}, name="torch", version="1.6.0+cpu")
+    wheel.rename(tmp_path / WHEEL)
+    with serving(tmp_path, Html) as running:
+        yield running
+
+
+def package(path: Path, index: str) -> LockedPackage:
+    file = LockedFile(WHEEL, Digest.of_file(path), "2020-07-28T16:00:00.000000Z")
+    return LockedPackage("torch", "1.6.0+cpu", file, False, index=index)
+
+
+def index_of(server: Server, folder: Path) -> Index:
+    """The server's index as it is asked for what fits the target; its files are in `folder`."""
+    return Index(
+        Config(),
+        folder / "cache",
+        BlobStore(folder / "store"),
+        url=f"{server.url}/whl/cpu",
+        fits=lambda name: fits(name, TARGET),
+    )
+
+
+def test_what_fits_is_listed_with_size_and_time(server: Server, tmp_path: Path) -> None:
+    index = index_of(server, tmp_path)
+    Html.accepted.clear()
+    (file,) = index.files("torch", None)
+    assert Html.accepted == [f"{JSON}, text/html;q=0.1"]
+    wheel = tmp_path / WHEEL
+    assert (file.name, file.digest) == (WHEEL, Digest.of_file(wheel))
+    assert file.uploaded.startswith("2020-07-28T16:00:00")
+    assert file.requires_python == ">=3.6"
+    # The wheel for another Python is not asked for.
+    assert [line for line in server.asked if line.startswith("HEAD")] == [f"HEAD /whl/{QUOTED}"]
+    assert index.download(file).read_bytes() == wheel.read_bytes()
+
+
+def test_a_file_that_is_listed_and_not_there(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "hidden").touch()
+    with pytest.raises(FetchError) as raised:
+        index_of(server, tmp_path).files("torch", None)
+    assert raised.value.where == QUOTED
+
+
+def test_files_that_have_moved_are_asked_for_where_they_are(server: Server, tmp_path: Path) -> None:
+    with serving(tmp_path, Moved) as moved:
+        (here,) = index_of(server, tmp_path / "a").files("torch", None)
+        (there,) = index_of(moved, tmp_path / "b").files("torch", None)
+    assert replace(there, url=here.url) == here
+    assert [line for line in moved.asked if line.startswith("HEAD")] == [
+        f"HEAD /whl/{QUOTED}",
+        f"HEAD /files/{QUOTED}",
+    ]
+
+
+def test_the_configured_index_must_have_json(server: Server, tmp_path: Path) -> None:
+    config = Config(index_url=f"{server.url}/whl/cpu")
+    index = Index(config, tmp_path / "cache", BlobStore(tmp_path / "store"))
+    Html.accepted.clear()
+    with pytest.raises(LockError) as raised:
+        index.files("torch", None)
+    assert raised.value.what == "the package index has no JSON API"
+    assert Html.accepted == [JSON]
+
+
+def test_a_locked_file_comes_from_the_index_its_lock_names(server: Server, tmp_path: Path) -> None:
+    ws = Workspace(tmp_path / "checkout", tmp_path / "checkout" / "build")
+    config = Config(
+        index_url=f"{server.url}/nowhere", indexes={"pytorch-cpu": f"{server.url}/whl/cpu"}
+    )
+    wanted = package(tmp_path / WHEEL, "pytorch-cpu")
+    fetch_files(ws, config, [wanted], admit=lambda *_: None, progress=quiet)
+    assert ws.cache.has(wanted.file.digest)
+
+
+def test_where_the_settings_do_not_know_it_they_are_asked_for(
+    server: Server, tmp_path: Path
+) -> None:
+    ws = Workspace(tmp_path / "checkout", tmp_path / "checkout" / "build")
+    config = Config(index_url=f"{server.url}/nowhere")
+    with pytest.raises(FetchError) as raised:
+        fetch_files(
+            ws,
+            config,
+            [package(tmp_path / WHEEL, "pytorch-cpu")],
+            admit=lambda *_: None,
+            progress=quiet,
+        )
+    assert raised.value.where == "torch 1.6.0+cpu"
+    assert raised.value.remedy.startswith('set indexes."pytorch-cpu" in the settings')

@@ -1,0 +1,165 @@
+"""Credentials that `docker login` left: given where they are asked for, and to nobody else."""
+
+from __future__ import annotations
+
+import base64
+import json
+import stat
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from plinth.core.digest import Digest
+from plinth.core.errors import FetchError
+from plinth.core.store import BlobStore
+from plinth.fetch.registry.registry import Registry
+from support.debs import Handler, Server, serving
+
+REPOSITORY = "team/base"
+LAYER = b"\x1f\x8b a private layer"
+LOGIN = base64.b64encode(b"me:secret").decode()
+
+
+class Basic(Handler):
+    """A registry that wants a name and a password (RFC 7617)."""
+
+    def answer(self) -> None:
+        """The layer, to who knows the password."""
+        if self.headers["Authorization"] == f"Basic {LOGIN}":
+            self.reply(200, LAYER)
+        else:
+            self.reply(401, headers={"WWW-Authenticate": 'Basic realm="registry"'})
+
+
+class Token(Handler):
+    """A registry whose tokens are given to those with a password alone."""
+
+    def answer(self) -> None:
+        """Hand out a token, ask for it, or answer."""
+        parts = urlsplit(self.path)
+        if parts.path == "/token":
+            asked = parse_qs(parts.query) == {"service": ["s"], "scope": ["x:pull"]}
+            known = self.headers["Authorization"] == f"Basic {LOGIN}"
+            self.reply(200 if asked and known else 403, json.dumps({"token": "good"}).encode())
+        elif self.headers["Authorization"] == "Bearer good":
+            self.reply(200, LAYER)
+        else:
+            realm = f'Bearer realm="http://{self.headers["Host"]}/token",service="s",scope="x:pull"'
+            self.reply(401, headers={"WWW-Authenticate": realm})
+
+
+class Elsewhere(Basic):
+    """A registry that keeps its blobs on another server."""
+
+    other = ""
+
+    def answer(self) -> None:
+        """Send who knows the password elsewhere."""
+        if self.headers["Authorization"] == f"Basic {LOGIN}":
+            self.reply(307, headers={"Location": f"{self.other}/blob"})
+        else:
+            super().answer()
+
+
+class Blobs(Handler):
+    """Where the blobs are: everybody's, if the query says so."""
+
+    seen: tuple[str | None, ...] = ()
+
+    def answer(self) -> None:
+        """The layer; what came along is noted."""
+        type(self).__mro__[1].seen += (self.headers["Authorization"],)  # type: ignore[attr-defined]
+        self.reply(200, LAYER)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> BlobStore:
+    return BlobStore(tmp_path / "store")
+
+
+@pytest.fixture
+def docker_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "docker"
+    folder.mkdir()
+    monkeypatch.setenv("DOCKER_CONFIG", str(folder))
+    return folder / "config.json"
+
+
+def logged_in(config: Path, server: Server) -> None:
+    config.write_text(json.dumps({"auths": {urlsplit(server.url).netloc: {"auth": LOGIN}}}))
+
+
+@pytest.mark.parametrize("kind", [Basic, Token])
+def test_credentials_are_given_where_asked_for(
+    tmp_path: Path, store: BlobStore, docker_config: Path, kind: type[Handler]
+) -> None:
+    with serving(tmp_path, kind) as server:
+        logged_in(docker_config, server)
+        Registry(server.url, REPOSITORY).pull_blob(Digest.of(LAYER), store)
+    assert store.get(Digest.of(LAYER)) == LAYER
+
+
+def test_a_helper_is_asked(
+    tmp_path: Path, store: BlobStore, docker_config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    helper = tmp_path / "docker-credential-test"
+    answer = json.dumps({"Username": "me", "Secret": "secret"})
+    helper.write_text(f"#!/bin/sh\nread -r host\necho '{answer}'\n")
+    helper.chmod(helper.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    with serving(tmp_path, Basic) as server:
+        host = urlsplit(server.url).netloc
+        docker_config.write_text(json.dumps({"credHelpers": {host: "test"}}))
+        Registry(server.url, REPOSITORY).pull_blob(Digest.of(LAYER), store)
+    assert store.has(Digest.of(LAYER))
+
+
+@pytest.mark.parametrize("kind", [Basic, Token])
+def test_another_hosts_credentials_are_not_given(
+    tmp_path: Path, store: BlobStore, docker_config: Path, kind: type[Handler]
+) -> None:
+    docker_config.write_text(json.dumps({"auths": {"registry.example": {"auth": LOGIN}}}))
+    with serving(tmp_path, kind) as server, pytest.raises(FetchError):
+        Registry(server.url, REPOSITORY).pull_blob(Digest.of(LAYER), store)
+    assert not store.has(Digest.of(LAYER))
+
+
+def test_credentials_do_not_follow_to_another_server(
+    tmp_path: Path, store: BlobStore, docker_config: Path
+) -> None:
+    Blobs.seen = ()
+    with serving(tmp_path, Blobs) as blobs:
+        kind = type("Elsewhere", (Elsewhere,), {"other": blobs.url})
+        with serving(tmp_path, kind) as server:
+            logged_in(docker_config, server)
+            Registry(server.url, REPOSITORY).pull_blob(Digest.of(LAYER), store)
+    assert store.has(Digest.of(LAYER))
+    assert list(Blobs.seen) == [None]
+
+
+def test_credentials_that_cannot_be_read_are_one_error(
+    tmp_path: Path, store: BlobStore, docker_config: Path
+) -> None:
+    with serving(tmp_path, Basic) as server:
+        host = urlsplit(server.url).netloc
+        docker_config.write_text(json.dumps({"credHelpers": {host: "that-is-not-there"}}))
+        with pytest.raises(FetchError) as raised:
+            Registry(server.url, REPOSITORY).pull_blob(Digest.of(LAYER), store)
+    assert raised.value.what == "the credentials for the registry cannot be read"
+    assert raised.value.where == host
+    assert "docker-credential-that-is-not-there not installed" in raised.value.found
+
+
+def test_a_login_that_is_not_spoken_is_said_so(
+    tmp_path: Path, store: BlobStore, docker_config: Path
+) -> None:
+    with serving(tmp_path, Basic) as server:
+        host = urlsplit(server.url).netloc
+        docker_config.write_text(
+            json.dumps({"auths": {host: {"auth": LOGIN, "identitytoken": "long"}}})
+        )
+        with pytest.raises(FetchError) as raised:
+            Registry(server.url, REPOSITORY).pull_blob(Digest.of(LAYER), store)
+    assert "identity token" in raised.value.what
+    assert raised.value.where == host

@@ -1,0 +1,225 @@
+"""A push ends with tags that tell the truth, and `latest` names nothing that is not verified."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from plinth.core.errors import (
+    AttestationError,
+    FetchError,
+    ImageNameError,
+    LayoutError,
+    VerificationError,
+)
+from plinth.core.report import quiet
+from plinth.core.settings import Config
+from plinth.evidence.verify.gate import Gate, open_gate
+from plinth.formats.oci.referrers import attach_to_layout
+from plinth.formats.oci.validate import validate
+from plinth.graph.workspace import Workspace
+from plinth.publish.registry.listing import list_tags, table
+from plinth.publish.registry.pull import in_registry, pull_image
+from plinth.publish.registry.push import Pushed, push_image, target
+from support.debs import Server
+from support.oci_images import make_image
+from support.push_registry import State, push_registry
+
+DAY = datetime.date(2026, 3, 4)
+Place = tuple[Server, State]
+
+
+@pytest.fixture
+def ws(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path, tmp_path / "build")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    with push_registry(tmp_path) as (server, state, _):
+        yield server, state
+
+
+def host(place: Place) -> str:
+    return urlsplit(place[0].url).netloc
+
+
+def never() -> Gate:
+    raise AssertionError("nobody is to be asked whether what is not signed verifies")
+
+
+def nobody() -> Gate:
+    return open_gate(Config())
+
+
+def push(ws: Workspace, place: Place, image: str, day: datetime.date = DAY) -> Pushed:
+    to = f"{host(place)}/prefix"
+    return push_image(ws, image, to, config=Config(), gate=never, today=day, progress=quiet)
+
+
+def test_an_image_that_is_not_signed_has_a_dated_tag_and_is_not_latest(
+    ws: Workspace, place: Place
+) -> None:
+    image = make_image(ws.layout, "one")
+    pushed = push(ws, place, "one")
+    assert (pushed.tag, pushed.new, pushed.latest) == ("20260304.v1", True, False)
+    assert pushed.refused == "it is not signed; sign it and push again: plinth sign one"
+    assert pushed.place == f"{host(place)}/prefix/team/one"
+    assert place[1].tags["prefix/team/one"] == {"20260304.v1": image.manifest.digest.oci}
+    again = push(ws, place, "one")
+    assert (again.tag, again.new, again.tally.sent) == ("20260304.v1", False, 0)
+
+
+def test_what_the_next_image_shares_is_mounted(ws: Workspace, place: Place) -> None:
+    make_image(ws.layout, "one")
+    make_image(ws.layout, "two")
+    assert push(ws, place, "one").tally.mounted == 0
+    tally = push(ws, place, "two").tally
+    # The two layers; the config says another name.
+    assert (tally.mounted, tally.sent) == (2, 1)
+
+
+def test_bundles_that_cannot_be_verified_keep_latest_where_it_is(
+    ws: Workspace, place: Place
+) -> None:
+    image = make_image(ws.layout, "one")
+    payload = json.dumps(
+        {
+            "_type": "https://in-toto.io/Statement/v1",
+            "subject": [{"name": "one", "digest": {"sha256": image.manifest.digest.hex}}],
+            "predicateType": "https://slsa.dev/provenance/v1",
+        }
+    )
+    bundle = {"dsseEnvelope": {"payload": base64.b64encode(payload.encode()).decode()}}
+    attach_to_layout(
+        ws.layout,
+        image.manifest,
+        [("https://slsa.dev/provenance/v1", json.dumps(bundle).encode())],
+    )
+    pushed = push_image(
+        ws, "one", host(place), config=Config(), gate=nobody, today=DAY, progress=quiet
+    )
+    assert not pushed.latest
+    assert pushed.refused.startswith("it could not be verified: nobody said whose signatures")
+    assert list(place[1].tags["team/one"]) == ["20260304.v1"]
+
+
+def test_an_image_that_is_not_built_is_not_pushed(ws: Workspace, place: Place) -> None:
+    with pytest.raises(LayoutError) as raised:
+        push(ws, place, "one")
+    assert raised.value.remedy == "doit build:one"
+    assert not place[0].asked
+
+
+def test_a_layer_that_is_gone_is_noticed_before_anything_is_sent(
+    ws: Workspace, place: Place
+) -> None:
+    image = make_image(ws.layout, "one")
+    ws.layout.path(image.layers[1].digest).unlink()
+    with pytest.raises(LayoutError) as raised:
+        push(ws, place, "one")
+    assert image.layers[1].digest.hex in raised.value.where
+    assert not place[0].asked
+
+
+@pytest.mark.parametrize(
+    ("to", "repository"),
+    [
+        ("registry.example", "azureml/x"),
+        ("registry.example/", "azureml/x"),
+        ("docker://localhost:5000/a/b", "a/b/azureml/x"),
+    ],
+)
+def test_the_published_name_comes_after_the_prefix(to: str, repository: str) -> None:
+    assert target(to, "azureml/x").repository == repository
+
+
+@pytest.mark.parametrize("to", ["", "/", "nohost", "registry.example/Upper", "http://a.example"])
+def test_what_is_no_place_is_refused(to: str) -> None:
+    with pytest.raises(ImageNameError):
+        target(to, "azureml/x")
+
+
+def test_tags_are_listed_with_what_differs(ws: Workspace, place: Place) -> None:
+    first = make_image(ws.layout, "one", title="team/one").manifest.digest
+    push(ws, place, "one")
+    second = make_image(ws.layout, "one", title="team/other").manifest.digest
+    push(ws, place, "one")
+    push(ws, place, "one", DAY + datetime.timedelta(1))
+    where = in_registry(f"{host(place)}/prefix/team/one")
+    tags = list_tags(where, Config())
+    assert [(tag.tag, tag.digest, tag.date) for tag in tags] == [
+        ("20260305.v1", second.oci, "2026-03-05"),
+        ("20260304.v2", second.oci, "2026-03-04"),
+        ("20260304.v1", first.oci, "2026-03-04"),
+    ]
+    assert tags[0].packages == ("layer 0", "layer 1")
+    lines = table(where, tags).split("\n")
+    assert lines[2].strip() == "2 packages: layer 0, layer 1"
+    assert lines[4].strip() == "the same image as 20260305.v1"
+    assert lines[6].strip() == "the same packages"
+
+
+def test_of_no_tags_there_is_no_list(place: Place) -> None:
+    with pytest.raises(FetchError):
+        list_tags(in_registry(f"{host(place)}/team/none"), Config())
+
+
+def test_what_was_pushed_is_pulled_by_tag_and_by_digest(
+    ws: Workspace, place: Place, tmp_path: Path
+) -> None:
+    image = make_image(ws.layout, "one")
+    push(ws, place, "one")
+    there = f"{host(place)}/prefix/team/one"
+    for number, suffix in enumerate((":20260304.v1", f"@{image.manifest.digest.oci}")):
+        layout = tmp_path / f"pulled-{number}"
+        pulled = pull_image(there + suffix, layout, config=Config(), gate=None, progress=quiet)
+        assert (pulled.name, pulled.digest) == ("one", image.manifest.digest)
+        assert validate(layout) == []
+        umoci = shutil.which("umoci")
+        if umoci:
+            subprocess.run([umoci, "stat", "--image", f"{layout}:one"], check=True)
+
+
+def test_what_does_not_verify_gets_no_name(
+    ws: Workspace, place: Place, tmp_path: Path, published_root: Path
+) -> None:
+    make_image(ws.layout, "one")
+    push(ws, place, "one")
+    layout = tmp_path / "pulled"
+
+    def gate() -> Gate:
+        return open_gate(Config(policy=str(published_root)))
+
+    there = f"{host(place)}/prefix/team/one:20260304.v1"
+    with pytest.raises(VerificationError):
+        pull_image(there, layout, config=Config(), gate=gate, progress=quiet)
+    assert not (layout / "index.json").exists()
+
+
+@pytest.fixture
+def published_root(tmp_path: Path) -> Path:
+    """The policy of a trust domain."""
+    from plinth.authority.domain import init_domain
+    from plinth.authority.export import exported
+
+    domain = init_domain(tmp_path / "domain", "me@example.org")
+    for name, data in exported(domain.state, "http://127.0.0.1:1").items():
+        (tmp_path / name).write_bytes(data)
+    return tmp_path / "policy.toml"
+
+
+def test_nobody_chosen_is_an_error_before_anything_is_pulled(place: Place, tmp_path: Path) -> None:
+    with pytest.raises(AttestationError):
+        pull_image(
+            f"{host(place)}/team/one", tmp_path / "x", config=Config(), gate=nobody, progress=quiet
+        )
+    assert not place[0].asked

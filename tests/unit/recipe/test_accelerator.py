@@ -1,0 +1,198 @@
+"""Accelerator sets: what is accepted, and every problem reported with file and field path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from plinth.commands.images import all_accelerators, all_bases
+from plinth.core.errors import SpecError
+from plinth.graph.workspace import Workspace
+from plinth.recipe.accelerator import Accelerator, Archive, load_accelerator
+
+ROOT = Path(__file__).resolve().parents[3]
+
+GOOD = """
+kind = "accelerator"
+label = "gpu1.0"
+summary = "a summary"
+architecture = "amd64"
+folders = ["/opt/gpu/lib", "/opt/gpu/extras"]
+wheels = ["nvidia-cudnn-cu11==8.5.0.96"]
+
+[[archives]]
+name = "vendor"
+suite = "/"
+keyring = "vendor-keys"
+fingerprint = "3bf863cc"
+packages = ["gpu-runtime=1.0-1+gpu1~2", "gpu-extras"]
+
+[[archives]]
+name = "debian"
+suite = "bookworm"
+components = ["non-free"]
+keyring = "debian-archive-keyring"
+packages = ["libgpu1"]
+
+[omit]
+libc6 = "every base has it"
+
+[host]
+"libgpu.so.1" = "the driver"
+
+[environment]
+GPU_VERSION = "1.0"
+"""
+
+
+def load(folder: Path, text: str, name: str = "gpu1.0-set") -> Accelerator:
+    (folder / f"{name}.toml").write_text(text)
+    return load_accelerator(folder, name)
+
+
+def problems_of(folder: Path, text: str, name: str = "gpu1.0-set") -> list[str]:
+    with pytest.raises(SpecError) as raised:
+        load(folder, text, name)
+    assert raised.value.where == f"base/{name}.toml"
+    assert all(
+        f"base/{name}.toml: {problem}" in str(raised.value) for problem in raised.value.problems
+    )
+    return [str(problem) for problem in raised.value.problems]
+
+
+def test_a_good_set(tmp_path: Path) -> None:
+    assert load(tmp_path, GOOD) == Accelerator(
+        name="gpu1.0-set",
+        label="gpu1.0",
+        summary="a summary",
+        architecture="amd64",
+        archives=(
+            Archive(
+                "vendor",
+                "/",
+                (),
+                "vendor-keys",
+                "3bf863cc",
+                ("gpu-runtime=1.0-1+gpu1~2", "gpu-extras"),
+            ),
+            Archive(
+                "debian", "bookworm", ("non-free",), "debian-archive-keyring", "", ("libgpu1",)
+            ),
+        ),
+        omit={"libc6": "every base has it"},
+        folders=("/opt/gpu/lib", "/opt/gpu/extras"),
+        host={"libgpu.so.1": "the driver"},
+        environment={"GPU_VERSION": "1.0"},
+        wheels=("nvidia-cudnn-cu11==8.5.0.96",),
+    )
+
+
+def test_what_is_not_needed_may_be_absent(tmp_path: Path) -> None:
+    head = GOOD[: GOOD.index("wheels")]
+    spec = load(tmp_path, head)
+    assert (spec.archives, spec.wheels) == ((), ())
+    assert (spec.omit, spec.host, spec.environment) == ({}, {}, {})
+
+
+def test_the_checkouts_sets_are_good() -> None:
+    ws = Workspace(ROOT, ROOT / "build")
+    names = all_accelerators(ws)
+    assert "cuda11.0.3-cudnn8.0.5.39" in names
+    assert not set(names) & set(all_bases(ws))
+    for name in names:
+        spec = load_accelerator(ws.bases, name)
+        assert spec.host == {
+            "libcuda.so.1": "the driver; the container runtime brings it from the host"
+        }
+        assert spec.environment["NVIDIA_VISIBLE_DEVICES"] == "all"
+        assert "libc6" in spec.omit
+
+
+def test_the_set_of_the_gpu_row_is_pinned_to_versions_and_to_a_key() -> None:
+    spec = load_accelerator(ROOT / "base", "cuda11.0.3-cudnn8.0.5.39")
+    (archive,) = spec.archives
+    assert spec.label == "cuda11.0.3"
+    assert (archive.suite, archive.fingerprint) == ("/", "3bf863cc")
+    assert "libcudnn8=8.0.5.39-1+cuda11.0" in archive.packages
+    assert all("=" in package for package in archive.packages)
+
+
+def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:
+    text = """
+kind = "base"
+label = "GPU 1"
+architecture = "arm64"
+folders = ["opt/gpu", "/opt/../etc", 3]
+wheels = ["a >=> 1", "b", "B"]
+surprise = true
+archives = [7, { name = 1, suite = "/", packages = ["Lib", "x=", "=1", "x=1/2", "good"], on = 1 }]
+omit = "libc6"
+[host]
+"libgpu.so.1" = 2
+"""
+    problems = problems_of(tmp_path, text)
+    syntax = problems.pop(13)
+    assert syntax.startswith("wheels[0]: not a PEP 508 requirement")
+    assert problems == [
+        "kind: expected one of accelerator; found 'base'",
+        "summary: missing; expected a string",
+        "architecture: expected one of amd64; found 'arm64'",
+        "archives[0]: expected a table, found 7",
+        "archives[1].packages[0]: expected name or name=version, found 'Lib'",
+        "archives[1].packages[1]: expected name or name=version, found 'x='",
+        "archives[1].packages[2]: expected name or name=version, found '=1'",
+        "archives[1].packages[3]: expected name or name=version, found 'x=1/2'",
+        "archives[1].name: expected a string, found 1",
+        "archives[1].keyring: missing; expected a string",
+        "omit: expected a table of strings, found 'libc6'",
+        "folders[2]: expected a string, found 3",
+        "host.libgpu.so.1: expected a string, found 2",
+        "wheels[2]: B is already required by wheels[1]",
+        "folders[0]: expected an absolute path, found 'opt/gpu'",
+        "folders[1]: expected an absolute path, found '/opt/../etc'",
+        "label: 'GPU 1' cannot be part of an image name",
+        "surprise: unknown field; known here: architecture, archives, environment, folders, host, "
+        "kind, label, omit, summary, wheels",
+        "archives[1].on: unknown field; known here: components, fingerprint, keyring, name, "
+        "packages, suite",
+    ]
+
+
+def test_its_name_must_fit_into_an_image_name(tmp_path: Path) -> None:
+    assert problems_of(tmp_path, GOOD, "GPU_1") == ["'GPU_1' cannot be part of an image name"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ('kind = "accelerator"\n', "", "kind: missing; expected a string"),
+        ('label = "gpu1.0"', "label = 1.0", "label: expected a string, found 1.0"),
+        (
+            'folders = ["/opt/gpu/lib", "/opt/gpu/extras"]\n',
+            "",
+            "folders: missing; expected a list",
+        ),
+        ('suite = "/"\n', "", "archives[0].suite: missing; expected a string"),
+        ('"libgpu1"', "1", "archives[1].packages[0]: expected a string, found 1"),
+        (
+            '"nvidia-cudnn-cu11==8.5.0.96"',
+            '"a @ https://host/a.whl"',
+            "wheels[0]: a URL has no place in a lock; name a version of 'a @ https://host/a.whl'",
+        ),
+        ("[[archives]]\nname = ", "[archives]\nname = ", "not TOML"),
+        ("[[archives]]", "[archives]", "not TOML"),
+    ],
+)
+def test_bad_sets(tmp_path: Path, old: str, new: str, expected: str) -> None:
+    assert old in GOOD
+    (problem,) = problems_of(tmp_path, GOOD.replace(old, new, 1))
+    assert problem.startswith(expected)
+
+
+def test_an_unknown_set_names_those_there_are(tmp_path: Path) -> None:
+    load(tmp_path, GOOD)
+    with pytest.raises(SpecError) as raised:
+        load_accelerator(tmp_path, "gpu2")
+    assert "base/gpu2.toml: there is no such specification" in str(raised.value)
+    assert "known here: gpu1.0-set" in raised.value.remedy

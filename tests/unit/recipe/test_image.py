@@ -1,0 +1,192 @@
+"""Specifications: what is accepted, and every problem reported with file and field path."""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+from pathlib import Path
+
+import pytest
+
+from plinth.core.errors import SpecError
+from plinth.recipe.base import DebianRootfs, ImageRootfs, load_base
+from plinth.recipe.image import image_ids, load_image, load_target
+
+ROOT = Path(__file__).resolve().parents[3]
+
+GOOD = """
+framework = "sklearn"
+version = "0.24.1"
+accelerator = "cpu"
+base = "ubuntu18.04-py37"
+summary = "a summary"
+[python]
+requirements = ["scikit-learn==0.24.1", "numpy>=1.16.0"]
+as-of = 2026-11-01T02:00:00+02:00
+[[python.constraints]]
+requirement = "protobuf<3.21"
+reason = "breaks"
+"""
+
+
+def problems_of(folder: Path, text: str, name: str = "sklearn-0.24.1") -> list[str]:
+    (folder / f"{name}.toml").write_text(text)
+    with pytest.raises(SpecError) as raised:
+        load_image(folder, name)
+    assert all(
+        f"images/{name}.toml: {problem}" in str(raised.value) for problem in raised.value.problems
+    )
+    return [str(problem) for problem in raised.value.problems]
+
+
+def test_a_good_image(tmp_path: Path) -> None:
+    (tmp_path / "sklearn-0.24.1.toml").write_text(GOOD)
+    spec = load_image(tmp_path, "sklearn-0.24.1")
+    assert spec.requirements == ("scikit-learn==0.24.1", "numpy>=1.16.0")
+    assert spec.as_of == datetime.datetime(2026, 11, 1, tzinfo=datetime.timezone.utc)
+    assert spec.constraints[0].reason == "breaks"
+    assert (
+        spec.published("ubuntu18.04-py37")
+        == "azureml/sklearn-0.24.1-ubuntu18.04-py37-cpu-inference"
+    )
+
+
+def test_the_checkouts_specifications_are_good() -> None:
+    for image_id in image_ids(ROOT / "images"):
+        spec = load_image(ROOT / "images", image_id)
+        assert load_target(ROOT / "base", spec.base).glibc == (2, 27)
+    minimal = load_image(ROOT / "images", "minimal")
+    assert minimal.published("debian12-py37") == "azureml/minimal-debian12-py37-cpu-inference"
+
+
+def test_the_canonical_base_pins_the_final_ubuntu() -> None:
+    base = load_base(ROOT / "base", "ubuntu18.04-py37")
+    assert isinstance(base.rootfs, ImageRootfs)
+    assert base.rootfs.layer.size == 25_691_281
+    assert base.rootfs.manifest.hex.startswith("dca176c9663a7ba4")
+    fallback = load_base(ROOT / "base", base.fallback)
+    assert isinstance(fallback.rootfs, DebianRootfs)
+
+
+def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:
+    text = """
+framework = 3
+accelerator = "TPU!"
+surprise = true
+[python]
+requirements = ["numpy >=> 1", "pandas @ https://host/x.whl", "a", "A", 7]
+as-of = "yesterday"
+[[python.constraints]]
+requirement = "protobuf<3.21"
+reason = " "
+"""
+    problems = sorted(problems_of(tmp_path, text))
+    (syntax,) = (one for one in problems if one.startswith("python.requirements[0]: not a PEP 508"))
+    problems.remove(syntax)
+    assert problems == [
+        "accelerator: expected cpu or a set's name, found 'TPU!'",
+        "base: missing; expected a string",
+        "framework: expected a string, found 3",
+        "python.as-of: expected a date-time with offset, found 'yesterday'",
+        "python.constraints[0].reason: a constraint says why it is needed",
+        "python.requirements[1]: a URL has no place in a lock; "
+        "name a version of 'pandas @ https://host/x.whl'",
+        "python.requirements[3]: A is already required by requirements[2]",
+        "python.requirements[4]: expected a string, found 7",
+        "summary: missing; expected a string",
+        "surprise: unknown field; known here: accelerator, base, closure, extends, framework, "
+        "layer-format, python, smoke, summary, version",
+    ]
+
+
+def test_an_image_that_extends_another(tmp_path: Path) -> None:
+    (tmp_path / "sklearn-0.24.1.toml").write_text(GOOD)
+    (tmp_path / "mine.toml").write_text(
+        'extends = "sklearn-0.24.1"\nsummary = "mine"\n'
+        '[python]\nrequirements = ["lightgbm==3.3.5"]\n[os]\npackages = ["libgl1"]\n'
+    )
+    spec = load_image(tmp_path, "mine")
+    assert spec.requirements == ("scikit-learn==0.24.1", "numpy>=1.16.0", "lightgbm==3.3.5")
+    assert spec.os_packages == ("libgl1",)
+    assert [constraint.requirement for constraint in spec.constraints] == ["protobuf<3.21"]
+    assert (spec.framework, spec.base) == ("sklearn", "ubuntu18.04-py37")
+    assert spec.published("debian12-py37") == "mine-debian12-py37-cpu-inference"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('extends = "none"\nsummary = "x"\n', "extends: there is no image 'none'"),
+        (
+            'extends = "middle"\nsummary = "x"\n',
+            "extends: middle extends another image itself; extend that one",
+        ),
+        (
+            'extends = "sklearn-0.24.1"\nsummary = "x"\nbase = "other"\n',
+            "base: unknown field; known here: closure, extends, layer-format, os, python, smoke, "
+            "summary",
+        ),
+    ],
+)
+def test_an_extension_that_cannot_be(tmp_path: Path, text: str, expected: str) -> None:
+    (tmp_path / "sklearn-0.24.1.toml").write_text(GOOD)
+    (tmp_path / "middle.toml").write_text('extends = "sklearn-0.24.1"\nsummary = "x"\n')
+    assert problems_of(tmp_path, text, "mine") == [expected]
+
+
+def test_the_file_name_must_agree(tmp_path: Path) -> None:
+    (problem,) = problems_of(tmp_path, GOOD, "sklearn-0.24.2")
+    assert problem.startswith("framework: framework and version give 'sklearn-0.24.1'")
+
+
+@pytest.mark.parametrize("text", ["framework = ", "a = 1\na = 2", "\x00"])
+def test_broken_toml(tmp_path: Path, text: str) -> None:
+    (problem,) = problems_of(tmp_path, text)
+    assert problem.startswith("not TOML")
+
+
+def test_broken_encoding(tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_bytes(b"summary = '\xff'")
+    with pytest.raises(SpecError, match="not UTF-8"):
+        load_image(tmp_path, "x")
+
+
+def test_an_unknown_image_names_those_there_are(tmp_path: Path) -> None:
+    (tmp_path / "minimal.toml").write_text("")
+    with pytest.raises(SpecError, match="known here: minimal"):
+        load_image(tmp_path, "minimum")
+
+
+def base_problems(folder: Path, name: str, old: str, new: str) -> list[str]:
+    for path in (ROOT / "base").glob("*.toml"):
+        shutil.copy(path, folder)
+    path = folder / f"{name}.toml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    with pytest.raises(SpecError) as raised:
+        load_target(folder, "ubuntu18.04-py37")
+    return [str(problem) for problem in raised.value.problems]
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "expected"),
+    [
+        ("ubuntu18.04-py37", 'glibc = "2.27"', 'glibc = "two"', "glibc: expected a version"),
+        (
+            "ubuntu18.04-py37",
+            'index = "sha256:15',
+            'index = "sha256:',
+            "rootfs.index: expected sha",
+        ),
+        ("ubuntu18.04-py37", "size = 424", "size = true", "rootfs.manifest.size: expected a whole"),
+        ("ubuntu18.04-py37", 'kind = "image"', 'kind = "iso"', "rootfs.kind: expected one of"),
+        ("debian12-py37", 'version = "3.7"', 'version = "3.8"', "fallback: debian12-py37 differs"),
+        ("debian12-py37", '"pip==24.0", ', "", "fallback: debian12-py37 differs in python.req"),
+        ("debian12-py37", '["main"]', '["main", 1]', "rootfs.components[1]: expected a string"),
+        ("debian12-py37", 'reason = "the C', 'raison = "the C', "python.sdists.wrapt.reason: miss"),
+    ],
+)
+def test_bad_bases(tmp_path: Path, name: str, old: str, new: str, expected: str) -> None:
+    problems = base_problems(tmp_path, name, old, new)
+    assert any(problem.startswith(expected) for problem in problems), problems

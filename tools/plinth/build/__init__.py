@@ -1,0 +1,1 @@
+"""One module for each kind of layer, and the image they make."""

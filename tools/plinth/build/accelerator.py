@@ -1,0 +1,55 @@
+"""The layers of an accelerator set: one for each package, and the linker's configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from plinth.build.debs import package_layers
+from plinth.build.scans import keep_scans, scan_inputs
+from plinth.core.report import Progress
+from plinth.core.settings import Config
+from plinth.formats import gzip
+from plinth.formats.oci.model import Layer
+from plinth.graph.actions import Action
+from plinth.graph.run import run
+from plinth.graph.workspace import Workspace
+from plinth.recipe.accelerator import Accelerator
+from plinth.recipe.locks.accelerator import AcceleratorLock, how_to_obtain, source_of
+
+
+def accelerator_layers(
+    ws: Workspace,
+    spec: Accelerator,
+    lock: AcceleratorLock,
+    *,
+    config: Config,
+    progress: Progress,
+) -> list[Layer]:
+    """A layer for each Debian package of the set, by name; made unless they are cached.
+
+    Raises:
+        FetchError, IntegrityError: a package cannot be had, or is another one.
+        PackageError: a package is malformed or hostile.
+    """
+    return package_layers(
+        ws,
+        lock.packages,
+        lambda: [source_of(archive, config) for archive in spec.archives],
+        progress,
+        again=how_to_obtain(spec),
+    )
+
+
+def linker_layer(ws: Workspace, layers: Sequence[Layer], spec: Accelerator) -> Layer:
+    """The layer that lets the linker of an image made of `layers` find the set's folders."""
+    name = f"{spec.label} linker configuration"
+    settings = f"etc/ld.so.conf.d/{spec.name}.conf"
+    content = "".join(f"{folder}\n" for folder in spec.folders)
+    action = Action(
+        "linker-layer",
+        scan_inputs(ws, layers),
+        {"settings": content, "name": settings, "compressor": gzip.COMPRESSOR},
+        ("layer", "scan"),
+    )
+    result, hit = run(ws, action, prepare=lambda: keep_scans(ws, layers))
+    return Layer.of(name, result, hit=hit)

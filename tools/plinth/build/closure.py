@@ -1,0 +1,101 @@
+"""The gates every image passes before it is named: what its Python packages require, its ELF
+closure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from plinth.build.scans import scan, scan_inputs
+from plinth.core.errors import ClosureError, LockError
+from plinth.core.result import ActionResult
+from plinth.formats.elf.closure import Finding, Rules, check
+from plinth.formats.oci.model import Layer
+from plinth.graph.actions import Action
+from plinth.graph.run import run
+from plinth.graph.workspace import Workspace
+from plinth.recipe.image import ImageSpec, Target
+from plinth.recipe.locks.pylock import LockedPackage
+from plinth.recipe.requires import asked_by, unmet
+
+_SHOWN = 20
+
+
+def ensure_met(
+    spec: ImageSpec, target: Target, packages: Sequence[LockedPackage], layers: Sequence[Layer]
+) -> None:
+    """Check that the `packages` of an image, which are in `layers`, have what they require.
+
+    Raises:
+        LockError: naming every package that lacks something, and what.
+    """
+    versions = {package.name: package.version for package in packages}
+    requires = {name: texts for layer in layers for name, texts in layer.requires.items()}
+    problems = unmet(versions, requires, asked_by(spec, target), target.python)
+    if problems:
+        raise LockError(
+            "the lock does not meet every requirement of its packages",
+            where=f"locks/{spec.id}/pylock.toml",
+            expected=f"every requirement met on Python {target.python}",
+            found="\n".join(problems),
+            remedy=f"delete locks/{spec.id}/pylock.toml and lock again: doit lock:{spec.id}",
+        )
+
+
+def ensure_closed(
+    ws: Workspace, image_id: str, layers: Sequence[Layer], rules: Rules, frameworks: frozenset[str]
+) -> list[str]:
+    """Check the objects of `layers` (bottom first); returns notes worth showing.
+
+    `frameworks` names the layers of packages the image was asked to hold.
+
+    Raises:
+        ClosureError: an object lacks something, naming it, its layer and what to do.
+    """
+    action = Action(
+        "elf-closure",
+        scan_inputs(ws, layers),
+        {
+            "names": [layer.name for layer in layers],
+            "dlopen": list(rules.dlopen),
+            "host": sorted(rules.host),
+            "gpu": rules.gpu,
+            "frameworks": sorted(frameworks),
+        },
+    )
+
+    def work() -> ActionResult:
+        scans = [(layer.name, scan(ws, layer)) for layer in layers]
+        problems, notes = check(scans, rules, frameworks)
+        if problems:
+            shown = _shown(problems)
+            raise ClosureError(
+                "shared libraries do not find what they need",
+                where=image_id,
+                found="\n".join(shown),
+                remedy="add the OS package that has the library to the base's rootfs.packages, or "
+                "bound the package that needs it; a name that comes from the host at run time "
+                f"goes into [closure.host] of images/{image_id}.toml, with the reason",
+            )
+        return ActionResult({}, {"notes": list(notes)})
+
+    result, _ = run(ws, action, work=work, sound=lambda found: "notes" in found.info)
+    notes = result.info["notes"]
+    return [str(note) for note in notes] if isinstance(notes, list) else []
+
+
+def _shown(problems: Sequence[Finding]) -> list[str]:
+    """One line for each thing that is wrong in a layer, whatever number of files it is in."""
+    first: dict[tuple[str, str], str] = {}
+    count: dict[tuple[str, str], int] = {}
+    for problem in problems:
+        key = problem.layer, problem.what
+        first.setdefault(key, problem.path)
+        count[key] = count.get(key, 0) + 1
+    lines = []
+    for (layer, what), path in first.items():
+        more = count[layer, what] - 1
+        files = f" ({path}{f' and {more} more files' if more else ''})" if path else ""
+        lines.append(f"{layer}: {what}{files}" if path else what)
+    if len(lines) > _SHOWN:
+        lines = [*lines[:_SHOWN], f"and {len(lines) - _SHOWN} more"]
+    return lines

@@ -1,0 +1,86 @@
+"""One layer for each Debian package that comes on top of a base."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from plinth.core.report import Progress
+from plinth.formats import gzip
+from plinth.formats.oci.model import Layer
+from plinth.graph.actions import Action
+from plinth.graph.run import run
+from plinth.graph.workspace import Workspace
+from plinth.recipe.locks.base import LockedDeb
+
+if TYPE_CHECKING:
+    from plinth.fetch.apt.sources import Source
+
+_LARGE = 8_000_000
+
+
+def package_layers(
+    ws: Workspace,
+    packages: Sequence[LockedDeb],
+    sources: Callable[[], Sequence[Source]],
+    progress: Progress,
+    *,
+    again: str,
+) -> list[Layer]:
+    """The layers of `packages`: large ones alone, by name, and one for all others.
+
+    No maintainer script runs. `sources` and `again` are as in `fetch_debs`.
+
+    Raises:
+        FetchError, IntegrityError: a package cannot be had, or is another one.
+        PackageError: a package is malformed or hostile, or two hold the same file.
+    """
+
+    def layer(group: Sequence[LockedDeb]) -> Layer:
+        name = _title(group)
+
+        def prepare() -> None:
+            # A build that finds all in its cache pays for none of this.
+            from plinth.fetch.debs import fetch_debs
+
+            fetch_debs(ws, packages, sources, progress, again=again)
+            progress(f"building the layer of {name}")
+
+        result, hit = run(ws, _action(group), prepare=prepare)
+        return Layer.of(name, result, hit=hit)
+
+    return [layer(group) for group in _groups(packages)]
+
+
+def lacking(ws: Workspace, packages: Sequence[LockedDeb]) -> list[LockedDeb]:
+    """Those of `packages` whose layer is not made yet."""
+    return [
+        package
+        for group in _groups(packages)
+        if ws.actions.lookup(_action(group), ws.stores) is None
+        for package in group
+    ]
+
+
+def _groups(packages: Sequence[LockedDeb]) -> list[tuple[LockedDeb, ...]]:
+    ordered = sorted(packages, key=lambda package: package.name)
+    small = tuple(package for package in ordered if package.digest.size < _LARGE)
+    return [*([small] if small else []), *((p,) for p in ordered if p not in small)]
+
+
+def _title(group: Sequence[LockedDeb]) -> str:
+    if len(group) == 1:
+        return f"{group[0].name} {group[0].version}"
+    return f"{len(group)} OS packages, {group[0].name} to {group[-1].name}"
+
+
+def _action(group: Sequence[LockedDeb]) -> Action:
+    return Action(
+        "deb-layer",
+        {package.name: package.digest for package in group},
+        {
+            "compressor": gzip.COMPRESSOR,
+            "filenames": {package.name: package.filename for package in group},
+        },
+        ("layer", "scan"),
+    )

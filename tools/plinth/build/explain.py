@@ -1,0 +1,257 @@
+"""`explain`: what changed since the last build, and which layers the next one will make."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+
+from plinth.build.base import planned_base
+from plinth.build.choice import choose_base
+from plinth.build.debs import lacking
+from plinth.build.image import layer_order
+from plinth.build.sdists import cached_wheel
+from plinth.build.toc import cached_lazy
+from plinth.build.wheels import WheelFile, cached_layer
+from plinth.core.digest import Json
+from plinth.core.report import human_size
+from plinth.core.settings import Config
+from plinth.formats.oci.model import Layer
+from plinth.formats.python.place import Base
+from plinth.graph.workspace import Workspace
+from plinth.recipe.base import load_base
+from plinth.recipe.image import ESTARGZ, load_image
+from plinth.recipe.locks import stale
+from plinth.recipe.locks.accelerator import choose
+from plinth.recipe.locks.base import LockedDeb, read_local
+from plinth.recipe.locks.packages import read_packages
+from plinth.recipe.locks.pylock import LockedPackage
+from plinth.recipe.record import Record, inputs_of, read_record
+
+
+@dataclass(frozen=True)
+class Change:
+    """A package whose version changed; empty where it was not, or is not any more."""
+
+    name: str
+    before: str
+    after: str
+
+    def __str__(self) -> str:
+        if not self.before:
+            return f"{self.name} {self.after} added"
+        if not self.after:
+            return f"{self.name} {self.before} removed"
+        return f"{self.name} {self.before} became {self.after}"
+
+
+@dataclass(frozen=True)
+class Push:
+    """What a push to `registry` would send: how many layers, and bytes."""
+
+    registry: str
+    layers: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What the next build of `image` will do. `inputs` are those changed since the last (None: it
+    was never built here), `packages` the changes of their versions. `base_to_build` says that the
+    base is missing, and with it all layers; else `held` are layers made already, `to_build` the
+    packages of those that are not, with whether their file is here. `os` are OS packages and
+    `accelerator` those of the set: how many there are, and those to build."""
+
+    image: str
+    base: str
+    notes: tuple[str, ...]
+    inputs: tuple[str, ...] | None
+    packages: tuple[Change, ...]
+    base_to_build: bool = False
+    held: tuple[Layer, ...] = ()
+    to_build: tuple[tuple[LockedPackage, bool], ...] = ()
+    os: tuple[int, tuple[LockedDeb, ...]] = (0, ())
+    accelerator: tuple[int, tuple[LockedDeb, ...]] = (0, ())
+    pushes: tuple[Push, ...] = ()
+
+    def to_json(self) -> dict[str, Json]:
+        """For programs; sizes are in bytes."""
+        return {
+            "image": self.image,
+            "base": self.base,
+            "notes": list(self.notes),
+            "inputs": list(self.inputs) if self.inputs is not None else None,
+            "packages": [asdict(change) for change in self.packages],
+            "base_to_build": self.base_to_build,
+            "held": [
+                {"name": layer.name, "digest": layer.digest.oci, "size": layer.digest.size}
+                for layer in self.held
+            ],
+            "to_build": [
+                {
+                    "name": package.name,
+                    "version": package.version,
+                    "file": package.file.name,
+                    "size": package.file.digest.size,
+                    "fetch": not here,
+                }
+                for package, here in self.to_build
+            ],
+            "os_to_build": [package.name for package in self.os[1]],
+            "accelerator_to_build": [package.name for package in self.accelerator[1]],
+            "pushes": [asdict(push) for push in self.pushes],
+        }
+
+    def text(self) -> str:
+        """For people."""
+        return "\n".join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        yield f"{self.image} on {self.base}"
+        yield from self.notes
+        if self.inputs is None:
+            yield "never built here"
+        else:
+            yield "inputs changed: " + (", ".join(self.inputs) or "none")
+            yield from (f"  {change}" for change in self.packages)
+        if self.base_to_build:
+            yield f"the base {self.base} is to be built, and with it all layers"
+            return
+        size = human_size(sum(layer.digest.size for layer in self.held))
+        count = len(self.held) + len(self.to_build)
+        yield f"layers held: {len(self.held)} of {count} packages, {size}"
+        yield f"layers to build: {_inputs(self.to_build)}"
+        for package, here in self.to_build:
+            kind = "sdist" if package.is_sdist else "wheel"
+            fetched = "" if here else ", to be fetched"
+            size = human_size(package.file.digest.size)
+            yield f"  {package.name} {package.version}  ({size} {kind}{fetched})"
+        for what, (total, missing) in (
+            ("OS packages", self.os),
+            ("accelerator packages", self.accelerator),
+        ):
+            if total:
+                size = human_size(sum(package.digest.size for package in missing))
+                yield f"{what} to build: {len(missing)} of {total}, {size}"
+        more = ", and what is to be built" if self.to_build else ""
+        for push in self.pushes:
+            size = human_size(push.size)
+            yield f"a push to {push.registry} sends {push.layers} layers, {size}{more}"
+
+
+def explain_image(
+    ws: Workspace, image_id: str, *, config: Config, base: str = "", accelerator: str = ""
+) -> Explanation:
+    """Inputs changed, packages changed, layers to build, bytes that a push to where plinth pushed
+    before would send. Builds nothing; asks only whether the base is available, as a build does.
+
+    Raises:
+        PlinthError: as a build would: the lock is stale, a specification is invalid.
+    """
+    spec = load_image(ws.images, image_id)
+    lock = stale.check(ws, image_id)
+    chosen = choose_base(ws, spec.base, config=config, insist=base)
+    base_name = chosen.name
+    extra, extra_lock, missing_set = choose(ws, spec.accelerator, insist=accelerator)
+    record = read_record(ws, image_id)
+    packages = {package.name: package.version for package in lock.packages}
+    found = Explanation(
+        image_id,
+        base_name,
+        tuple(filter(None, (chosen.note, missing_set))),
+        _changed(ws, image_id, base_name, extra.name if extra else "", record),
+        tuple(_package_changes(record.packages, packages)) if record else (),
+    )
+    is_new = chosen.tree is not None and read_local(ws, base_name) != chosen.tree
+    known_base = None if is_new else planned_base(ws, base_name)
+    if known_base is None:
+        return replace(found, base_to_build=True)
+    wheels = extra_lock.wheels if extra_lock else ()
+    held, missing = _layers(ws, [*layer_order(ws, spec, lock), *wheels], known_base)
+    if spec.layer_format == ESTARGZ:
+        held = [cached_lazy(ws, layer) or layer for layer in held]
+        below = tuple(cached_lazy(ws, layer) or layer for layer in known_base.layers)
+        known_base = replace(known_base, layers=below)
+    absent = ws.cache.missing([package.file.digest for package in missing])
+    return replace(
+        found,
+        held=tuple(held),
+        to_build=tuple((package, package.file.digest not in absent) for package in missing),
+        os=_os_packages(ws, read_packages(ws, spec, base_name)),
+        accelerator=_os_packages(ws, extra_lock.packages if extra_lock else ()),
+        pushes=tuple(pushes(ws, held, known_base, record)),
+    )
+
+
+def _changed(
+    ws: Workspace, image_id: str, base: str, accelerator: str, record: Record | None
+) -> tuple[str, ...] | None:
+    if record is None:
+        return None
+    before = {**record.inputs, "base": record.base}
+    after = {**inputs_of(ws, image_id, base, accelerator), "base": base}
+    return tuple(name for name in sorted({*before, *after}) if before.get(name) != after.get(name))
+
+
+def _layers(
+    ws: Workspace, packages: Sequence[LockedPackage], base: Base
+) -> tuple[list[Layer], list[LockedPackage]]:
+    """The layers of `packages` that are made already, and the packages of those that are not."""
+    held, missing = [], []
+    sdists = load_base(ws.bases, base.name).sdists
+    for package in packages:
+        wheel: WheelFile | None
+        if package.is_sdist:
+            settings = sdists.get(package.name)
+            wheel = cached_wheel(ws, package, base, settings.environment if settings else {})
+        else:
+            wheel = WheelFile(package.name, package.version, package.file.name, package.file.digest)
+        layer = cached_layer(ws, wheel, base) if wheel else None
+        if layer is None:
+            missing.append(package)
+        else:
+            held.append(layer)
+    return held, missing
+
+
+def _inputs(to_build: Sequence[tuple[LockedPackage, bool]]) -> str:
+    """How much there is to build from, and how much of it to fetch."""
+    if not to_build:
+        return "none"
+    here = {package.file.digest: held for package, held in to_build}
+    total = human_size(sum(digest.size for digest in here))
+    absent = sum(digest.size for digest, held in here.items() if not held)
+    fetched = f", {human_size(absent)} to be fetched" if absent else ""
+    return f"{len(to_build)}, from {total} of inputs{fetched}"
+
+
+def pushes(
+    ws: Workspace, held: Sequence[Layer], base: Base, record: Record | None
+) -> Iterator[Push]:
+    """What a push would send to each registry that was pushed to, as this build folder notes it
+    (`plinth.publish.registry.known`)."""
+    sizes = {layer.digest.hex: layer.digest.size for layer in (*held, *base.layers)}
+    if record is not None:
+        # Layers that are no package's: small, and seldom other ones.
+        wheels = {f"{name} {version}" for name, version in record.packages.items()}
+        for digest, name in record.layers.items():
+            path = ws.layout.blobs / digest
+            if name not in wheels and digest not in sizes and path.exists():
+                sizes[digest] = path.stat().st_size
+    for path in sorted((ws.build / "publish").glob("*.json")):
+        try:
+            known = {str(one) for blobs in json.loads(path.read_bytes()).values() for one in blobs}
+        except (OSError, ValueError, AttributeError, TypeError):
+            continue
+        new = [size for digest, size in sizes.items() if digest not in known]
+        yield Push(path.stem, len(new), sum(new))
+
+
+def _os_packages(ws: Workspace, packages: Sequence[LockedDeb]) -> tuple[int, tuple[LockedDeb, ...]]:
+    return len(packages), tuple(lacking(ws, packages)) if packages else ()
+
+
+def _package_changes(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[Change]:
+    for name in sorted({*old, *new}):
+        if old.get(name) != new.get(name):
+            yield Change(name, old.get(name, ""), new.get(name, ""))

@@ -1,0 +1,286 @@
+"""Building an image: from its lock, through cached actions, to a tagged manifest in the layout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from plinth.build import contract
+from plinth.build.accelerator import accelerator_layers, linker_layer
+from plinth.build.base import ensure_base
+from plinth.build.choice import choose_base
+from plinth.build.closure import ensure_closed, ensure_met
+from plinth.build.sdists import build_wheel
+from plinth.build.toc import lazily
+from plinth.build.wheels import WheelFile, grouped, layer_action, wheel_layer
+from plinth.core.errors import FetchError
+from plinth.core.report import Progress
+from plinth.core.settings import Config
+from plinth.fetch.probe import forget
+from plinth.fetch.wheels import fetch_files
+from plinth.formats.elf.closure import Rules
+from plinth.formats.oci.image import Image, assemble
+from plinth.formats.oci.layout import tag
+from plinth.formats.oci.model import TITLE, Layer
+from plinth.formats.python.place import Base
+from plinth.formats.wheel.admit import admit
+from plinth.graph.run import known, lacking
+from plinth.graph.session import session
+from plinth.graph.workspace import Workspace
+from plinth.recipe.accelerator import CPU
+from plinth.recipe.base import BaseSpec, DebianRootfs, SdistBuild, load_base
+from plinth.recipe.image import ESTARGZ, ImageSpec, load_image, load_target
+from plinth.recipe.locks import stale
+from plinth.recipe.locks.accelerator import choose
+from plinth.recipe.locks.base import write_local
+from plinth.recipe.locks.packages import read_packages
+from plinth.recipe.locks.pylock import ImageLock, LockedPackage
+from plinth.recipe.record import Record, inputs_of, write_record
+
+MAX_LAYERS = 120
+"""Overlay file systems end at about 127 layers, and users put a few of their own on top."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """A built image: its id, the base it stands on, the name it is published under, and the
+    image itself."""
+
+    id: str
+    base: str
+    name: str
+    image: Image
+
+
+def build_image(
+    ws: Workspace,
+    image_id: str,
+    *,
+    config: Config,
+    base: str = "",
+    accelerator: str = "",
+    jobs: int,
+    download: str = "",
+    progress: Progress,
+) -> Built:
+    """Build `image_id` and tag it in the layout.
+
+    `base` insists on one base; empty takes the specification's, or its fallback where the
+    inputs of the first cannot be had. `accelerator` insists on a set likewise. `jobs` changes
+    speed and no byte. `download` says what a remote cache sends, see `RemoteSettings`.
+
+    Raises:
+        PlinthError: a specification, lock, input or build step is not usable.
+    """
+    with session(ws, config, jobs=jobs, download=download, progress=progress) as opened:
+        return _built(opened, image_id, base, accelerator, config, progress)
+
+
+def _built(
+    ws: Workspace, image_id: str, base: str, accelerator: str, config: Config, progress: Progress
+) -> Built:
+    spec = load_image(ws.images, image_id)
+    lock = stale.check(ws, image_id)
+    chosen = choose_base(ws, spec.base, config=config, insist=base)
+    base_name = chosen.name
+    extra, extra_lock, missing = choose(ws, spec.accelerator, insist=accelerator)
+    for note in filter(None, (chosen.note, missing)):
+        progress(note)
+    if chosen.tree is not None:
+        write_local(ws, base_name, chosen.tree)
+    for store in (ws.layout, ws.cache):
+        store.prepare()
+        store.sweep()
+    extra_wheels = extra_lock.wheels if extra_lock else ()
+
+    def fetch(packages: Sequence[LockedPackage]) -> None:
+        fetch_files(ws, config, packages, admit=_admit, progress=progress)
+
+    base_spec = load_base(ws.bases, base_name)
+    try:
+        built_base = ensure_base(ws, base_name, config=config, progress=progress)
+    except FetchError as error:
+        if base_spec.fallback and not base:
+            # It was available when a place was asked, now or by an earlier build.
+            forget(ws)
+            other = f"build on the other base: base={base_spec.fallback}"
+            error.remedy = "; or ".join(filter(None, (error.remedy, other)))
+        raise
+    packages = [*layer_order(ws, spec, lock), *extra_wheels]
+    wheels = {
+        _wheel(ws, package, built_base, base_spec.sdists.get(package.name), fetch): package
+        for package in packages
+    }
+    layers = [*built_base.layers, contract.contract_layer(ws)]
+    above = _os_layers(ws, spec, base_spec, config, progress)
+    if extra is not None and extra_lock is not None:
+        above += accelerator_layers(ws, extra, extra_lock, config=config, progress=progress)
+    # The linker's configuration comes on top of all.
+    room = MAX_LAYERS - len(layers) - len(above) - 1
+    above_base = _wheel_layers(ws, grouped([*wheels], room), built_base, wheels, fetch)
+    ensure_met(spec, load_target(ws.bases, spec.base), packages, above_base)
+    layers += above_base
+    # Last, so that images with and without them share all that is below.
+    layers += above
+    rules = Rules(spec.dlopen, frozenset(spec.host))
+    runtime, label = contract.RUNTIME, ""
+    if extra is not None and extra_lock is not None:
+        layers.append(linker_layer(ws, layers, extra))
+        rules = Rules(spec.dlopen, frozenset({*spec.host, *extra.host}), gpu=True)
+        runtime = replace(runtime, environment={**runtime.environment, **extra.environment})
+        label = extra.label
+    elif spec.accelerator != CPU:
+        rules = Rules((), frozenset(spec.host))
+    frameworks = frozenset(f"{p.name} {p.version}" for p in lock.packages if p.direct)
+    notes = ensure_closed(ws, image_id, layers, rules, frameworks)
+    for note in notes:
+        progress(f"note: {note}")
+    if spec.layer_format == ESTARGZ:
+        # A base that comes from a registry stays as its makers published it.
+        foreign = 0 if isinstance(base_spec.rootfs, DebianRootfs) else 1
+        layers[foreign:] = lazily(ws, layers[foreign:], ws.session.at_once if ws.session else 1)
+    name = spec.published(base_name, label)
+    image = assemble(
+        ws.layout,
+        layers,
+        architecture=base_spec.architecture,
+        created=created(spec),
+        runtime=runtime,
+        annotations=labels(spec, base_name, name, lock),
+    )
+    tag(
+        ws.layout,
+        image_id,
+        image.manifest,
+        image_name=f"{name}:latest",
+        architecture=base_spec.architecture,
+    )
+    inputs = inputs_of(ws, image_id, base_name, extra.name if extra else "")
+    write_record(ws, image_id, Record.of(inputs, lock, image, base_name, notes))
+    return Built(image_id, base_name, name, image)
+
+
+def ordered(lock: ImageLock) -> list[LockedPackage]:
+    """The packages in layer order: first what every image has, then the image's own.
+
+    Engines share layers only along a common beginning of the chain, so the scoring server and
+    all it needs go below what differs between images.
+    """
+    by_name = {package.name: package for package in lock.packages}
+    common: set[str] = set()
+    waiting = [package.name for package in lock.packages if package.from_base]
+    while waiting:
+        name = waiting.pop()
+        if name in by_name and name not in common:
+            common.add(name)
+            waiting += by_name[name].dependencies
+    return sorted(lock.packages, key=lambda package: (package.name not in common, package.name))
+
+
+def layer_order(ws: Workspace, spec: ImageSpec, lock: ImageLock) -> list[LockedPackage]:
+    """The packages of `spec` in layer order: an image that extends another begins with it."""
+    if not spec.extends:
+        return ordered(lock)
+    names = [package.name for package in ordered(stale.check(ws, spec.extends))]
+    below = {name: number for number, name in enumerate(names)}
+    return sorted(lock.packages, key=lambda p: (below.get(p.name, len(below)), p.name))
+
+
+def _os_layers(
+    ws: Workspace, spec: ImageSpec, base: BaseSpec, config: Config, progress: Progress
+) -> list[Layer]:
+    """A layer for each OS package the image adds to its base."""
+    packages = read_packages(ws, spec, base.name)
+    rootfs = base.rootfs
+    if not packages or not isinstance(rootfs, DebianRootfs):
+        return []
+    from plinth.build.debs import package_layers
+    from plinth.fetch.apt.sources import find_sources
+
+    return package_layers(
+        ws,
+        packages,
+        lambda: find_sources(rootfs.distribution, rootfs.suites, config),
+        progress,
+        again=f"delete locks/{spec.id}/os.toml and run doit lock:{spec.id}",
+    )
+
+
+def created(spec: ImageSpec) -> str:
+    """The image's creation time: the moment its lock was resolved for, never the clock."""
+    return spec.as_of.strftime("%Y-%m-%dT%H:%M:%SZ") if spec.as_of else "1970-01-01T00:00:00Z"
+
+
+def labels(spec: ImageSpec, base: str, name: str, lock: ImageLock) -> dict[str, str]:
+    """Manifest annotations and config labels (OCI image-spec, annotations.md)."""
+    return {
+        "dev.plinth.base": base,
+        "dev.plinth.image": spec.id,
+        "dev.plinth.lock": f"sha256:{lock.inputs_digest}",
+        "org.opencontainers.image.base.name": base,
+        "org.opencontainers.image.created": created(spec),
+        "org.opencontainers.image.description": spec.summary,
+        TITLE: name,
+        **({"org.opencontainers.image.version": spec.version} if spec.version else {}),
+    }
+
+
+def _admit(path: Path, package: LockedPackage) -> None:
+    """Let a downloaded file into the store only if it is a sound wheel (or an sdist, which is
+    checked when it is unpacked in the sandbox)."""
+    if not package.is_sdist:
+        admit(path, package.file.name, package.name, package.version)
+
+
+Fetch = Callable[[Sequence[LockedPackage]], None]
+"""Brings the files of packages into the store."""
+
+
+def _wheel(
+    ws: Workspace, package: LockedPackage, base: Base, settings: SdistBuild | None, fetch: Fetch
+) -> WheelFile:
+    if package.is_sdist:
+        environment = settings.environment if settings else {}
+        return build_wheel(
+            ws, package, base, environment=environment, fetch=lambda: fetch([package])
+        )
+    return WheelFile(package.name, package.version, package.file.name, package.file.digest)
+
+
+def _wheel_layers(
+    ws: Workspace,
+    groups: Sequence[tuple[WheelFile, ...]],
+    base: Base,
+    packages: Mapping[WheelFile, LockedPackage],
+    fetch: Fetch,
+) -> list[Layer]:
+    """A layer for each group of wheels, in the order given; the largest are begun first."""
+    assert ws.session is not None  # noqa: S101 - of `build_image`
+
+    def sources(group: Sequence[WheelFile]) -> list[LockedPackage]:
+        # The wheel of an sdist is the output of an action, and nowhere else.
+        return [packages[wheel] for wheel in group if not packages[wheel].is_sdist]
+
+    def make(group: tuple[WheelFile, ...]) -> Layer:
+        return wheel_layer(ws, group, base, fetch=lambda: fetch(sources(group)))
+
+    with ThreadPoolExecutor(ws.session.at_once, thread_name_prefix="layer") as pool:
+        try:
+            held = pool.map(lambda group: known(ws, layer_action(group, base)), groups)
+            to_do = [group for group, there in zip(groups, held, strict=True) if not there]
+            wanted = [package for group in to_do for package in sources(group)]
+            absent = lacking(ws, [package.file.digest for package in wanted])
+            fetch([package for package in wanted if package.file.digest in absent])
+            waiting = {
+                group: pool.submit(make, group)
+                for group in sorted(groups, key=lambda group: -sum(w.digest.size for w in group))
+            }
+            return [waiting[group].result() for group in groups]
+        except BaseException:
+            # What has begun elsewhere is not to go on, nor is what waits here.
+            if ws.session.remote is not None:
+                ws.session.remote.cancel()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

@@ -1,0 +1,102 @@
+"""The layers of wheels in the graph: which there are, what they are called, making them once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from packaging.utils import canonicalize_name
+
+from plinth.core.digest import Digest
+from plinth.core.result import ActionResult
+from plinth.formats import gzip
+from plinth.formats.oci.model import Layer
+from plinth.formats.python.place import Base
+from plinth.graph.actions import Action
+from plinth.graph.run import run
+from plinth.graph.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class WheelFile:
+    """A wheel in the workspace's cache."""
+
+    name: str
+    version: str
+    filename: str
+    digest: Digest
+
+
+def layer_action(wheels: Sequence[WheelFile], base: Base) -> Action:
+    """The action that makes the layer of `wheels` for the interpreter of `base`."""
+    return Action(
+        "wheel-layer",
+        {
+            **{f"wheel-{number}": wheel.digest for number, wheel in enumerate(wheels)},
+            "interpreter": base.python_layer.digest,
+        },
+        {
+            "filenames": [wheel.filename for wheel in wheels],
+            "python": base.interpreter.version,
+            "compressor": gzip.COMPRESSOR,
+        },
+        ("layer", "scan"),
+    )
+
+
+def title(wheels: Sequence[WheelFile]) -> str:
+    """What a person calls the layer of `wheels`."""
+    first = f"{wheels[0].name} {wheels[0].version}"
+    return first if len(wheels) == 1 else f"{first} and {len(wheels) - 1} more"
+
+
+def cached_layer(ws: Workspace, wheel: WheelFile, base: Base) -> Layer | None:
+    """The layer of `wheel` alone, if it is made already."""
+    found = ws.actions.lookup(layer_action([wheel], base), ws.stores)
+    return Layer.of(title([wheel]), found, hit=True) if found is not None else None
+
+
+def wheel_layer(
+    ws: Workspace,
+    wheels: Sequence[WheelFile],
+    base: Base,
+    fetch: Callable[[], None] | None = None,
+) -> Layer:
+    """The layer of `wheels`; made unless it is cached. `fetch` brings them into `ws.cache` where
+    they are needed and may not be there.
+
+    Raises:
+        WheelError: a wheel cannot be installed.
+        LayoutError: two wheels hold the same file.
+    """
+    result, hit = run(
+        ws,
+        layer_action(wheels, base),
+        prepare=fetch,
+        sound=lambda found: _has_requires(found, wheels),
+    )
+    return Layer.of(title(wheels), result, hit=hit)
+
+
+def _has_requires(result: ActionResult, wheels: Sequence[WheelFile]) -> bool:
+    """Whether `result`, which a cache may have made up, lists what each of `wheels` requires."""
+    found = result.info.get("requires")
+    names = {canonicalize_name(wheel.name) for wheel in wheels}
+    return isinstance(found, dict) and found.keys() == names
+
+
+def grouped(wheels: Sequence[WheelFile], room: int) -> list[tuple[WheelFile, ...]]:
+    """`wheels` in at most `room` layers, in order: each alone, or, where they are too many, the
+    smallest together in one layer at the place of the last of them."""
+    if len(wheels) <= room:
+        return [(wheel,) for wheel in wheels]
+    by_size = sorted(wheels, key=lambda wheel: (wheel.digest.size, wheel.name))
+    small = set(by_size[: len(wheels) - room + 1])
+    together = tuple(wheel for wheel in wheels if wheel in small)
+    found: list[tuple[WheelFile, ...]] = []
+    for wheel in wheels:
+        if wheel not in small:
+            found.append((wheel,))
+        elif wheel == together[-1]:
+            found.append(together)
+    return found

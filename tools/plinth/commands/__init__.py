@@ -1,0 +1,1 @@
+"""Every verb, for both front ends."""

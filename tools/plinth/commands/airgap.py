@@ -1,0 +1,165 @@
+"""`plinth export` and `plinth import`: the command lines of the air gap."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from plinth.core.errors import AirgapError, PlinthError
+
+if TYPE_CHECKING:
+    from plinth.core.settings import Config
+    from plinth.publish.airgap.form import Trust
+    from plinth.publish.airgap.take import Taken
+
+
+def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `export` and `import` to the commands."""
+    parser = verbs.add_parser(
+        "export", help="write images, and all that verifying and rebuilding takes, to one file"
+    )
+    parser.add_argument("ids", nargs="+", metavar="ID", help="built images")
+    parser.add_argument("--out", required=True, metavar="FILE", help="the archive to write (tar)")
+    parser.add_argument(
+        "--no-inputs", action="store_true", help="leave out what only rebuilding takes"
+    )
+    parser.add_argument(
+        "--trust", default="", metavar="TRUST", help="embedded: its root and a policy go along"
+    )
+    parser.add_argument(
+        "--trusted-root", default="", metavar="FILE", help="a trusted_root.json to go along"
+    )
+    parser.set_defaults(run=run_export)
+    parser = verbs.add_parser("import", help="take in what plinth export wrote")
+    parser.add_argument("archive", metavar="FILE")
+    parser.add_argument(
+        "--into", default="", metavar="DIR", help="a folder (default: the checkout's build folder)"
+    )
+    parser.add_argument(
+        "--replace", action="store_true", help="also names that stand for other images there"
+    )
+    parser.set_defaults(run=run_import)
+
+
+def run_export(arguments: argparse.Namespace) -> None:
+    """Export what the arguments name, and say what must be told by another way.
+
+    Raises:
+        PlinthError: as `plinth.publish.airgap.collect.collect` and `plinth.publish.airgap.export.write_archive`.
+    """
+    from plinth.core import settings as config
+    from plinth.core.report import human_size
+    from plinth.graph.workspace import Workspace
+    from plinth.publish.airgap.collect import collect
+    from plinth.publish.airgap.export import write_archive
+
+    ws, settings = Workspace.find(), config.load()
+    trust = _trust(arguments, settings)
+    cargo = collect(ws, arguments.ids, trust, inputs=not arguments.no_inputs, config=settings)
+    digest = write_archive(cargo, Path(arguments.out))
+    for note in cargo.notes:
+        print(f"note: {note}")
+    print(f"wrote {arguments.out}: {len(cargo.blobs)} blobs, {human_size(digest.size)}")
+    print(f"  archive       {digest.oci}")
+    if trust is None:
+        print("note: no trusted root goes along: --trust embedded, or --trusted-root FILE")
+    else:
+        print(f"  trusted root  sha256:{trust.fingerprint}")
+        print(
+            "Tell the other side the root's fingerprint, and who signs, by another way than this."
+        )
+
+
+def _trust(arguments: argparse.Namespace, settings: Config) -> Trust | None:
+    """The root that goes along; of the public Sigstore none does, for others have it too."""
+    from plinth.publish.airgap.form import MAX_TRUST, POLICY_FILE, ROOT_FILE, Trust
+
+    if arguments.trusted_root:
+        from plinth.evidence.choice import believed
+
+        path = Path(arguments.trusted_root)
+        believed("", trusted_root=arguments.trusted_root)
+        if path.stat().st_size > MAX_TRUST:
+            raise AirgapError("too large for a trusted root", where=str(path))
+        return Trust(path.read_bytes())
+    if (arguments.trust or settings.trust) == "embedded":
+        from plinth.authority.domain import default_folder, read_state
+        from plinth.authority.export import exported
+
+        files = exported(read_state(default_folder()), "")
+        return Trust(files[ROOT_FILE], files[POLICY_FILE])
+    if arguments.trust:
+        raise AirgapError(
+            "only the embedded trust domain has a root that can go along by its name",
+            where=arguments.trust,
+            remedy="--trust embedded, or --trusted-root FILE",
+        )
+    return None
+
+
+def run_import(arguments: argparse.Namespace) -> None:
+    """Import what the arguments name, and say what to do next.
+
+    Raises:
+        PlinthError: as `plinth.publish.airgap.take.take`.
+    """
+    from plinth.core.lease import adding_from_outside
+    from plinth.core.report import to_stderr
+    from plinth.publish.airgap.take import take
+
+    build = _build(arguments.into)
+    with adding_from_outside(build):
+        taken = take(Path(arguments.archive), build, replace=arguments.replace, progress=to_stderr)
+    print(
+        f"imported {', '.join(taken.images)} into {build}: {taken.written} blobs written, "
+        f"{taken.there} were there"
+    )
+    print("\n".join(next_steps(taken, build)))
+
+
+def _build(into: str) -> Path:
+    if into:
+        return Path(into)
+    from plinth.graph.workspace import Workspace
+
+    try:
+        return Workspace.find().build
+    except PlinthError:
+        raise AirgapError(
+            "this is no checkout, and nobody said where to",
+            where=str(Path.cwd()),
+            remedy="name a folder: --into DIR",
+        ) from None
+
+
+def next_steps(taken: Taken, build: Path) -> list[str]:
+    """What a person should know and do after an import, as lines."""
+    from plinth.core.errors import plain
+
+    lines, believing = [], "--trusted-root FILE --identity WHO --issuer URL"
+    if taken.trust is not None and taken.trust_folder is not None:
+        lines.append(f"a trusted root came along: sha256:{taken.trust.fingerprint}")
+        if taken.trust.policy:
+            lines += ["with a policy:", *(f"  {plain(line)}" for line in _policy(taken.trust))]
+            believing = f"--policy {shlex.quote(str(taken.trust_folder / 'policy.toml'))}"
+        else:
+            root = shlex.quote(str(taken.trust_folder / "trusted_root.json"))
+            believing = f"--trusted-root {root} --identity WHO --issuer URL"
+        lines.append(
+            "Whoever made the archive chose them. They prove nothing until you have compared "
+            "fingerprint, identity and issuer with what their owner told you by another way. Then:"
+        )
+    else:
+        lines.append("No trusted root came along. With the one you believe:")
+    rebuild = f" --rebuild --inputs {shlex.quote(str(build / 'cache'))}" if taken.inputs else ""
+    for name in taken.images:
+        reference = shlex.quote(f"oci:{build / 'oci'}:{name}")
+        lines.append(f"  plinth verify {reference} {believing}{rebuild}")
+    return lines
+
+
+def _policy(trust: Trust) -> list[str]:
+    lines = trust.policy.decode("utf-8", "backslashreplace").split("\n")
+    return [line for line in lines if line and not line.startswith("#")]

@@ -1,0 +1,96 @@
+"""`plinth diff A B`: the command line of comparing two images."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from plinth.fetch.sources.source import ImageSource
+    from plinth.inspect.contents.model import Entry, LayerContents
+    from plinth.inspect.diff import Side
+
+
+def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `diff` to the commands."""
+    parser = verbs.add_parser(
+        "diff",
+        help="what differs between two images: packages, files, sizes, config",
+        epilog="exit codes: 0 nothing differs; 1 something does; 2 wrong usage; 3 an image cannot "
+        "be read. Nothing here is verified: plinth verify does that.",
+    )
+    for name in ("before", "after"):
+        parser.add_argument(name, metavar="REF", help="as for plinth verify")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Compare what the arguments name; returns the exit code."""
+    from plinth.commands.named import named
+    from plinth.core import settings as config
+    from plinth.core.errors import PlinthError
+    from plinth.evidence.verify.verdict import UNREADABLE
+    from plinth.fetch.sources.source import open_source
+    from plinth.inspect.diff import compare
+
+    try:
+        settings = config.load()
+        with ExitStack() as stack:
+            sources = [
+                stack.enter_context(open_source(named(text).reference, settings))
+                for text in (arguments.before, arguments.after)
+            ]
+            found = compare(*_sides(sources))
+    except (PlinthError, OSError) as error:
+        print(f"plinth: {error}", file=sys.stderr)
+        return UNREADABLE
+    print(json.dumps(found.to_json(), indent=1) if arguments.json else found.text())
+    return 1 if found else 0
+
+
+def _sides(sources: list[ImageSource]) -> list[Side]:
+    """Both images, each distinct layer read once."""
+    from plinth.commands.named import contents_cache
+    from plinth.core.errors import LayoutError
+    from plinth.formats.oci.documents import document
+    from plinth.formats.oci.strict import CONFIG_KEYS
+    from plinth.inspect.contents.read import read_layers
+    from plinth.inspect.diff import Side, list_layers
+
+    jobs = len(os.sched_getaffinity(0))
+    known: dict[str, Mapping[str, Entry]] = {}
+    sides = []
+    for source in sources:
+        layers = source.layers()
+        contents: list[LayerContents] = []
+        for number, held in enumerate(read_layers(layers, contents_cache())):
+            if isinstance(held, str):
+                raise LayoutError(f"layer {number} cannot be read", where=source.name, found=held)
+            contents.append(held)
+        new = {
+            held.digest.hex: layer
+            for held, layer in zip(contents, layers, strict=True)
+            if held.digest.hex not in known
+        }
+        known.update(zip(new, list_layers([*new.values()], jobs), strict=True))
+        config = document(source.config(), f"{source.name}: config", CONFIG_KEYS)
+        files = [known[held.digest.hex] for held in contents]
+        sides.append(Side(_manifest(source, contents), config, contents, files))
+    return sides
+
+
+def _manifest(source: ImageSource, contents: list[LayerContents]) -> dict[str, Any]:
+    """The image's manifest; of an archive without one, its layers as they lie there."""
+    from plinth.formats.oci.documents import document
+
+    data = source.manifest()
+    if data is not None:
+        return document(data, source.name)
+    return {"layers": [{"digest": h.digest.oci, "size": h.digest.size} for h in contents]}

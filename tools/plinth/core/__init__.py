@@ -1,0 +1,1 @@
+"""What every room needs: digests, errors, the store, settings, HTTP, reports."""

@@ -1,0 +1,188 @@
+"""Downloads: verified while they stream, resumed and tried again when the network fails."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urljoin, urlsplit
+
+import requests
+
+from plinth.core.digest import CHUNK, Digest
+from plinth.core.errors import FetchError, IntegrityError
+from plinth.core.store import BlobStore, BlobWriter
+
+TIMEOUT = 60
+"""Seconds to wait for a server's next byte."""
+
+_TRIES = 4
+# Too slow, too many at once: the 4xx answers after which asking again helps (RFC 9110, 6585).
+_PATIENCE = (408, 425, 429)
+T = TypeVar("T")
+
+Open = Callable[[Mapping[str, str]], requests.Response]
+"""Asks for a file with the headers given and returns the streaming answer, its status checked."""
+
+
+def retried(ask: Callable[[], T], what: str, *, place: str, remedy: str) -> T:
+    """What `ask` returns, asked again after failures of the network, with growing pauses.
+
+    `what` is asked for and `place` is where, for messages; `remedy` says what to do.
+
+    Raises:
+        FetchError: it kept failing, or the answer is none.
+    """
+    for attempt in range(_TRIES):
+        try:
+            return ask()
+        except (requests.RequestException, ConnectionError, TimeoutError) as error:
+            answer = getattr(error, "response", None)
+            status = answer.status_code if answer is not None else 0
+            if 400 <= status < 500 and status not in _PATIENCE:
+                raise FetchError(f"{place} answered {status}", where=what, remedy=remedy) from None
+            # Some of them are ValueErrors: an address that is none will not become one.
+            lasting = isinstance(error, ValueError | requests.TooManyRedirects)
+            if attempt == _TRIES - 1 or lasting:
+                raise FetchError(
+                    f"{place} cannot be reached",
+                    where=what,
+                    found=type(error).__name__,
+                    remedy=remedy,
+                ) from None
+            time.sleep(0.5 * 2**attempt)
+        except ValueError as error:
+            # Of addresses a server sent us on to, the library checks but some.
+            raise FetchError(
+                f"{place} sent what cannot be read", where=what, found=str(error), remedy=remedy
+            ) from None
+    raise AssertionError  # the loop returns or raises
+
+
+def shown(url: str) -> str:
+    """`url` without the user and password that may be in it."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "an invalid URL"
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def resolved(base: str, url: str, what: str) -> str:
+    """`url`, that an answer from `base` names, as an absolute one (RFC 3986, 5.2); `what` was
+    asked for.
+
+    Raises:
+        FetchError: it is no URL.
+    """
+    try:
+        found = urljoin(base, url)
+        # Only this looks at the whole of it.
+        _ = urlsplit(found).port
+    except ValueError:
+        raise FetchError(
+            "the server named an address that is none", where=what, found=url
+        ) from None
+    return found
+
+
+def opened(
+    get: Callable[..., requests.Response],
+    url: str,
+    headers: Mapping[str, str],
+    *,
+    what: str,
+    missing: str = "",
+) -> requests.Response:
+    """The streaming answer for `url`, asked with `get` (of a session, or of requests).
+
+    Raises:
+        FetchError: there is no such file, and `missing` says so, of `what`.
+        requests.HTTPError: the server answered with another error.
+    """
+    answer = get(url, headers=headers, stream=True, timeout=TIMEOUT)
+    if answer.status_code >= 400:
+        answer.close()
+    if missing and answer.status_code == 404:
+        raise FetchError(missing, where=what)
+    answer.raise_for_status()
+    return answer
+
+
+def first_bytes(answer: requests.Response, limit: int) -> bytes:
+    """The first `limit` bytes of a streaming answer's body."""
+    data = bytearray()
+    for chunk in answer.iter_content(1 << 16):
+        data += chunk
+        if len(data) >= limit:
+            break
+    return bytes(data[:limit])
+
+
+def whole(answer: requests.Response, limit: int, what: str) -> bytes:
+    """A streaming answer's body, called `what`.
+
+    Raises:
+        FetchError: it has more than `limit` bytes, unpacked where the server compressed it.
+    """
+    data = first_bytes(answer, limit + 1)
+    if len(data) > limit:
+        raise FetchError(f"the answer has more than {limit} bytes", where=what)
+    return data
+
+
+def fetch_blob(
+    open_: Open,
+    digest: Digest,
+    store: BlobStore,
+    what: str,
+    *,
+    place: str,
+    remedy: str,
+    admit: Callable[[Path], None] | None = None,
+) -> None:
+    """Bring the blob `digest` names into `store`; nothing is asked where it is there already.
+
+    A transfer that breaks off goes on where it stopped (RFC 9110, 14.2), where the server can.
+    No more is read than the digest's size. `admit` is as in `BlobWriter.commit`, the rest as in
+    `retried`.
+
+    Raises:
+        FetchError: it cannot be had.
+        IntegrityError: what came is not that blob.
+    """
+    if store.has(digest):
+        return
+    with store.writer() as writer:
+
+        def ask() -> None:
+            # Content must come as it is stored, not as transfers like to compress it.
+            headers = {"Accept-Encoding": "identity"}
+            if writer.size:
+                headers["Range"] = f"bytes={writer.size}-"
+            with open_(headers) as answer:
+                span = answer.headers.get("Content-Range", "")
+                resumed = answer.status_code == 206 and span.startswith(f"bytes {writer.size}-")
+                if not resumed:
+                    writer.restart()
+                    if answer.status_code == 206:
+                        raise requests.ConnectionError("another range than the one asked for")
+                _read(answer, digest, writer)
+
+        retried(ask, what, place=place, remedy=remedy)
+        try:
+            writer.commit(digest, admit=admit)
+        except IntegrityError as error:
+            error.where = error.where or what
+            raise
+
+
+def _read(answer: requests.Response, digest: Digest, writer: BlobWriter) -> None:
+    # One byte more than expected tells that it is another file.
+    for chunk in answer.iter_content(min(CHUNK, digest.size - writer.size + 1)):
+        writer.write(chunk)
+        if writer.size > digest.size:
+            return
+    if writer.size < digest.size:
+        raise requests.ConnectionError("the answer ended early")

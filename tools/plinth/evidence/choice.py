@@ -1,0 +1,162 @@
+"""Whose signatures are made and believed: chosen by name, said aloud, never one for another."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from sigstore.errors import Error as SigstoreError
+from sigstore.models import ClientTrustConfig, TrustedRoot
+from sigstore_models.trustroot.v1 import ClientTrustConfig as ClientModel
+from sigstore_models.trustroot.v1 import TrustedRoot as Model
+
+from plinth.core.errors import AttestationError
+
+PUBLIC, EMBEDDED = "public", "embedded"
+_CHOICES = (
+    "--trust TRUST (with doit: trust=TRUST), or `trust` in the settings, where TRUST is one of\n"
+    "public: Sigstore's own\n"
+    "embedded: a trust domain on this machine; plinth trust init makes one\n"
+    "FILE: the client trust config of a private instance"
+)
+
+
+@dataclass(frozen=True)
+class SigningTrust:
+    """Where to sign: `shown` names it for people, `token` is the raw OIDC token it gives by
+    itself, empty where one must be had elsewhere."""
+
+    shown: str
+    config: ClientTrustConfig
+    token: str = ""
+
+    @property
+    def believed(self) -> Believed:
+        """The root that verifiers of what is signed here believe."""
+        # The library has no other way to it.
+        return Believed(self.shown, self.config._inner.trusted_root)
+
+
+@dataclass(frozen=True)
+class Believed:
+    """What is believed: `shown` names the root for people; `identity` and `issuer` are whose
+    signatures it is there for, empty where it serves everybody."""
+
+    shown: str
+    model: Model
+    identity: str = ""
+    issuer: str = ""
+
+    @property
+    def root(self) -> TrustedRoot:
+        """The root as sigstore-python takes it."""
+        return TrustedRoot(self.model)
+
+
+@contextlib.contextmanager
+def signing_trust(choice: str) -> Iterator[SigningTrust]:
+    """Where `choice` says to sign; the embedded domain's services run while the block does.
+
+    Raises:
+        AttestationError: nothing is chosen, or what is chosen cannot be used.
+    """
+    if choice == EMBEDDED:
+        from plinth.authority.domain import default_folder, open_domain
+        from plinth.authority.server import serving
+
+        with serving(open_domain(default_folder(), passphrase=_passphrase())) as running:
+            shown = f"the embedded trust domain {default_folder()}"
+            config = ClientTrustConfig.from_json(running.trust_config)
+            yield SigningTrust(shown, config, running.token())
+    elif choice == PUBLIC:
+        try:
+            yield SigningTrust("the public Sigstore", ClientTrustConfig.production())
+        except SigstoreError as error:
+            raise AttestationError(
+                "the public Sigstore's trusted root cannot be had",
+                found=_told(error),
+                remedy="check the network, or choose another: " + _CHOICES,
+            ) from None
+    else:
+        path = _file(choice, "sign")
+        yield SigningTrust(f"the instance of {path}", ClientTrustConfig(_client_model(path)))
+
+
+def believed(choice: str, *, trusted_root: str = "", offline: bool = False) -> Believed:
+    """What `choice` says to believe; `trusted_root`, a file, comes before it. `offline` takes the
+    public root as it was last seen, without asking.
+
+    Raises:
+        AttestationError: nothing is chosen, or what is chosen cannot be used.
+    """
+    if trusted_root:
+        path = Path(trusted_root)
+        try:
+            return Believed(f"the trusted root {path}", Model.from_json(path.read_bytes()))
+        except (SigstoreError, OSError, ValueError) as error:
+            raise AttestationError(
+                "not a trusted root that can be used",
+                where=str(path),
+                expected="a trusted_root.json, as `plinth trust export` or Sigstore's TUF "
+                "repository have it",
+                found=_told(error),
+            ) from None
+    if choice == EMBEDDED:
+        from plinth.authority.domain import default_folder, read_state
+        from plinth.authority.roots import trusted_root as root_of
+
+        # Believing takes no private key, so none is opened.
+        state = read_state(default_folder())
+        root = Model.from_json(root_of(state))
+        shown = f"the embedded trust domain {default_folder()}"
+        return Believed(shown, root, state.identity, state.issuer)
+    if choice == PUBLIC:
+        try:
+            # The library has no other way to what its TUF client holds.
+            model = ClientTrustConfig.production(offline=offline)._inner.trusted_root
+        except SigstoreError as error:
+            raise AttestationError(
+                "the public Sigstore's trusted root cannot be had",
+                found=_told(error),
+                remedy="give it as a file: --trusted-root",
+            ) from None
+        return Believed("the public Sigstore", model)
+    path = _file(choice, "verify")
+    return Believed(f"the instance of {path}", _client_model(path).trusted_root)
+
+
+def _file(choice: str, verb: str) -> Path:
+    if not choice:
+        raise AttestationError(
+            f"nobody said whose signatures to {'make' if verb == 'sign' else 'believe'}",
+            remedy=("--trusted-root FILE, or " if verb == "verify" else "") + _CHOICES,
+        )
+    path = Path(choice)
+    if not path.is_file():
+        raise AttestationError("no such trust", where=choice, remedy=_CHOICES)
+    return path
+
+
+def _client_model(path: Path) -> ClientModel:
+    try:
+        return ClientModel.from_json(path.read_bytes())
+    except (SigstoreError, OSError, ValueError) as error:
+        raise AttestationError(
+            "not a client trust config that can be used",
+            where=str(path),
+            expected="JSON of media type application/vnd.dev.sigstore.clienttrustconfig.v0.1+json",
+            found=_told(error),
+        ) from None
+
+
+def _passphrase() -> str | None:
+    from plinth.commands.trust import passphrase_from_environment
+
+    return passphrase_from_environment()
+
+
+def _told(error: BaseException) -> str:
+    """What a library's error says, without the advice it has for its own users."""
+    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__

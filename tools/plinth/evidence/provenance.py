@@ -1,0 +1,223 @@
+"""SLSA provenance v1 of an image: how it was made, from what, by whom (docs/provenance.md)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from plinth.core.digest import Digest, Json
+from plinth.core.errors import IntegrityError, Problem, ProblemsError
+from plinth.evidence.git import GitState
+from plinth.evidence.statement import inline
+from plinth.formats.gzip import COMPRESSOR
+from plinth.formats.oci.model import MANIFEST
+from plinth.recipe.base import NAME
+from plinth.recipe.materials import Material
+
+BUILD_TYPE = "https://plinth.dev/build-types/image/v1"
+"""What the parameters mean: docs/provenance.md."""
+
+LOCAL_BUILDER = "https://plinth.dev/builders/local"
+"""The builder where the settings name none: somebody's machine, which promises nothing."""
+
+SOURCE = "source"
+MANIFEST_NAME = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What a provenance says.
+
+    image, base, accelerator: the external parameters; accelerator is empty for none.
+    sources: files of the checkout by path; materials: all other inputs; git: the commit they are
+    of. builder and version: who ran which plinth. manifest: the image manifest's bytes.
+    """
+
+    image: str
+    base: str
+    accelerator: str
+    sources: Mapping[str, bytes]
+    materials: Sequence[Material]
+    git: GitState | None
+    builder: str
+    version: str
+    manifest: bytes
+
+    def to_json(self) -> dict[str, Json]:
+        """The predicate, by the SLSA provenance v1 specification."""
+        dependencies: list[Json] = []
+        if self.git is not None:
+            source: dict[str, Json] = {
+                "name": SOURCE,
+                "digest": {"gitCommit": self.git.commit},
+                "annotations": {"clean": self.git.clean},
+            }
+            if self.git.remote:
+                source["uri"] = f"git+{self.git.remote}"
+            dependencies.append(source)
+        dependencies += [
+            {"name": path, "digest": {"sha256": Digest.of(data).hex}, "content": inline(data)}
+            for path, data in sorted(self.sources.items())
+        ]
+        dependencies += [material.to_json() for material in self.materials]
+        return {
+            "buildDefinition": {
+                "buildType": BUILD_TYPE,
+                "externalParameters": {
+                    "image": self.image,
+                    "base": self.base,
+                    "accelerator": self.accelerator,
+                },
+                "internalParameters": {"compressor": COMPRESSOR},
+                "resolvedDependencies": dependencies,
+            },
+            "runDetails": {
+                "builder": {"id": self.builder, "version": {"plinth": self.version}},
+                "byproducts": [
+                    {
+                        "name": MANIFEST_NAME,
+                        "mediaType": MANIFEST,
+                        "digest": {"sha256": Digest.of(self.manifest).hex},
+                        "content": inline(self.manifest),
+                    }
+                ],
+            },
+        }
+
+
+class ProvenanceError(ProblemsError):
+    """A provenance that does not say what it must, with every problem of it."""
+
+
+def parse(predicate: Mapping[str, Any]) -> Provenance:
+    """Read a predicate of our build type; inlined content is checked against its digest.
+
+    Raises:
+        ProvenanceError: something is missing, malformed, or of another build type.
+    """
+    reader = _Reader()
+    found = reader.provenance(predicate)
+    if reader.problems or found is None:
+        raise ProvenanceError("provenance", reader.problems)
+    return found
+
+
+class _Reader:
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+
+    def wrong(self, path: str, message: str) -> None:
+        self.problems.append(Problem(path, message))
+
+    def table(self, value: object, path: str) -> dict[str, Any]:
+        if isinstance(value, dict):
+            return value
+        self.wrong(path, "expected an object")
+        return {}
+
+    def text(self, table: Mapping[str, Any], key: str, path: str) -> str:
+        value = table.get(key)
+        if isinstance(value, str):
+            return value
+        self.wrong(f"{path}.{key}", f"expected a text, found {value!r}")
+        return ""
+
+    def entries(self, table: Mapping[str, Any], key: str, path: str) -> list[dict[str, Any]]:
+        value = table.get(key)
+        if isinstance(value, list):
+            return [self.table(one, f"{path}.{key}[{n}]") for n, one in enumerate(value)]
+        self.wrong(f"{path}.{key}", "expected an array")
+        return []
+
+    def provenance(self, predicate: Mapping[str, Any]) -> Provenance | None:
+        definition = self.table(predicate.get("buildDefinition"), "buildDefinition")
+        details = self.table(predicate.get("runDetails"), "runDetails")
+        kind = self.text(definition, "buildType", "buildDefinition")
+        if kind != BUILD_TYPE:
+            self.wrong("buildDefinition.buildType", f"expected {BUILD_TYPE}, found {kind!r}")
+            return None
+        path = "buildDefinition.externalParameters"
+        parameters = self.table(definition.get("externalParameters"), path)
+        image, base, accelerator = (
+            self.text(parameters, key, path) for key in ("image", "base", "accelerator")
+        )
+        for key, name in (("image", image), ("base", base), ("accelerator", accelerator)):
+            # They become parts of paths.
+            if not NAME.fullmatch(name) and (name or key != "accelerator"):
+                self.wrong(f"{path}.{key}", f"{name!r} cannot be the name of one")
+        for key in sorted(parameters.keys() - {"image", "base", "accelerator"}):
+            self.wrong(f"{path}.{key}", "not a parameter of this build type")
+        git: GitState | None = None
+        sources: dict[str, bytes] = {}
+        found: list[Material] = []
+        entries = self.entries(definition, "resolvedDependencies", "buildDefinition")
+        for number, entry in enumerate(entries):
+            at = f"buildDefinition.resolvedDependencies[{number}]"
+            if entry.get("name") == SOURCE:
+                git = self.git(entry, at)
+            elif "content" in entry:
+                sources[self.text(entry, "name", at)] = self.content(entry, at)
+            else:
+                self.material(entry, at, found)
+        builder = self.table(details.get("builder"), "runDetails.builder")
+        version = self.table(builder.get("version"), "runDetails.builder.version")
+        manifest = b""
+        for number, entry in enumerate(self.entries(details, "byproducts", "runDetails")):
+            if entry.get("name") == MANIFEST_NAME:
+                manifest = self.content(entry, f"runDetails.byproducts[{number}]")
+        if not manifest:
+            self.wrong("runDetails.byproducts", f"expected {MANIFEST_NAME} with its content")
+        return Provenance(
+            image,
+            base,
+            accelerator,
+            sources,
+            found,
+            git,
+            self.text(builder, "id", "runDetails.builder"),
+            self.text(version, "plinth", "runDetails.builder.version"),
+            manifest,
+        )
+
+    def git(self, entry: dict[str, Any], at: str) -> GitState:
+        commit = self.text(self.table(entry.get("digest"), f"{at}.digest"), "gitCommit", at)
+        clean = self.table(entry.get("annotations"), f"{at}.annotations").get("clean")
+        uri = entry.get("uri", "")
+        remote = uri.removeprefix("git+") if isinstance(uri, str) else ""
+        return GitState(commit, clean is True, remote)
+
+    def digest(self, entry: dict[str, Any], at: str) -> str:
+        return self.text(self.table(entry.get("digest"), f"{at}.digest"), "sha256", at)
+
+    def content(self, entry: dict[str, Any], at: str) -> bytes:
+        sha256 = self.digest(entry, at)
+        try:
+            data = base64.b64decode(str(entry.get("content")), validate=True)
+        except binascii.Error:
+            self.wrong(f"{at}.content", "not base64")
+            return b""
+        if Digest.of(data).hex != sha256:
+            self.wrong(
+                f"{at}.content",
+                f"{entry.get('name')!r} has sha256:{Digest.of(data).hex}, not "
+                f"sha256:{sha256} as beside it",
+            )
+        return data
+
+    def material(self, entry: dict[str, Any], at: str, found: list[Material]) -> None:
+        annotations = self.table(entry.get("annotations", {}), f"{at}.annotations")
+        size = annotations.get("size")
+        if not isinstance(size, int) or isinstance(size, bool):
+            self.wrong(f"{at}.annotations.size", f"expected bytes, found {size!r}")
+            return
+        try:
+            digest = Digest(self.digest(entry, at), size)
+        except IntegrityError:
+            self.wrong(f"{at}.digest.sha256", "not a SHA-256")
+            return
+        rest = {key: value for key, value in annotations.items() if key != "size"}
+        uri, name = self.text(entry, "uri", at), self.text(entry, "name", at)
+        found.append(Material(uri, name, digest, rest))

@@ -1,0 +1,195 @@
+"""An image's SBOM: CycloneDX 1.6 JSON, a function of its locks and of what its layers hold."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, BinaryIO, cast
+
+from cyclonedx.model.bom import Bom, BomMetaData
+from cyclonedx.model.component import Component
+from cyclonedx.model.dependency import Dependency
+from cyclonedx.model.tool import ToolRepository
+
+from plinth.core.digest import Digest
+from plinth.core.errors import LayoutError, Problem, SbomError
+from plinth.core.store import BlobStore
+from plinth.evidence.sbom.components import Maker, image_component, tool_component
+from plinth.evidence.sbom.inputs import SbomInputs, compare
+from plinth.evidence.sbom.output import output
+from plinth.formats.oci.layout import descriptor_digest, read_manifest, references
+from plinth.graph.workspace import Workspace
+from plinth.inspect.contents.read import ContentsCache, read_layers
+from plinth.inspect.facts import DEB, ENTRY, SYSTEM, WHEEL, facts_of, held_layers
+from plinth.recipe.base import load_base
+from plinth.recipe.image import load_image
+from plinth.recipe.locks import stale
+from plinth.recipe.locks.accelerator import choose
+from plinth.recipe.locks.base import read_lock
+from plinth.recipe.locks.packages import read_packages
+
+_CREATED = "org.opencontainers.image.created"
+_BASE = "dev.plinth.base"
+
+
+def make_sbom(inputs: SbomInputs) -> bytes:
+    """The SBOM of an image as canonical JSON: the same bytes for the same inputs, anywhere.
+
+    Raises:
+        SbomError: the layers do not hold what the locks name, with every difference.
+    """
+    name = str(inputs.manifest["annotations"].get("dev.plinth.image", inputs.digest.oci))
+    problems = compare(inputs)
+    if len(inputs.contents) != len(inputs.manifest["layers"]):
+        problems.append(Problem("layers", "the manifest has another number of them"))
+    maker = Maker(inputs)
+    made: dict[str, tuple[str, Component]] = {}
+    held = held_layers(inputs.manifest, inputs.contents)
+    for place, layer in zip(held, inputs.contents, strict=False):
+        for fact, source in facts_of(place, layer):
+            component = maker.component(fact, source)
+            ref = str(component.bom_ref.value)
+            if ref in made:
+                problems.append(Problem(fact.label, "two layers hold it"))
+            made[ref] = (fact.kind, component)
+    if problems:
+        raise SbomError(name, problems, remedy="build the image again; if this stays, report it")
+    image = image_component(inputs)
+    bom = Bom(
+        serial_number=uuid.uuid5(uuid.NAMESPACE_URL, inputs.digest.oci),
+        metadata=BomMetaData(
+            component=image,
+            timestamp=_moment(inputs.manifest["annotations"][_CREATED]),
+            tools=ToolRepository(components=[tool_component()]),
+        ),
+        components=[component for _, component in made.values()],
+        dependencies=_graph(inputs, image, made.values()),
+    )
+    return output(bom)
+
+
+def _moment(text: str) -> datetime.datetime:
+    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def _graph(
+    inputs: SbomInputs, image: Component, made: Iterable[tuple[str, Component]]
+) -> list[Dependency]:
+    """Wheels need what the lock says, an operating system its packages and files; the image all
+    that nothing else needs."""
+    components = list(made)
+    refs = {(kind, component.name): component.bom_ref for kind, component in components}
+    layers = {kind: _layer(component) for kind, component in components if kind == SYSTEM}
+    needs: dict[str, Dependency] = {}
+    needed: set[str] = set()
+    for kind, component in components:
+        below = []
+        if kind == WHEEL and component.name in inputs.wheels:
+            names = inputs.wheels[component.name].dependencies
+            below = [refs[WHEEL, name] for name in names if (WHEEL, name) in refs]
+        elif kind == SYSTEM:
+            below = [
+                other.bom_ref
+                for what, other in components
+                if what in (DEB, ENTRY) and _layer(other) == layers[SYSTEM]
+            ]
+        needed.update(str(ref.value) for ref in below)
+        needs[str(component.bom_ref.value)] = _dependency(component, below)
+    wanted = {p.name for p in inputs.wheels.values() if p.direct or p.from_base}
+    top = [
+        component.bom_ref
+        for kind, component in components
+        if component.bom_ref.value not in needed or (kind == WHEEL and component.name in wanted)
+    ]
+    return [_dependency(image, top), *needs.values()]
+
+
+def _dependency(component: Component, below: Iterable[Any]) -> Dependency:
+    return Dependency(component.bom_ref, [Dependency(ref) for ref in below])
+
+
+def _layer(component: Component) -> str:
+    values = {one.name: one.value for one in component.properties}
+    return str(values.get("dev.plinth:layer.digest"))
+
+
+@dataclass(frozen=True)
+class StoredLayer:
+    """A layer in a layout's blobs."""
+
+    store: BlobStore
+    digest: Digest
+
+    def open(self) -> BinaryIO:
+        """See `plinth.inspect.contents.read.LayerBlob`.
+
+        Raises:
+            OSError: it is not there.
+        """
+        return cast(BinaryIO, self.store.path(self.digest).open("rb", buffering=0))
+
+
+def workspace_cache(ws: Workspace) -> ContentsCache:
+    """What the workspace remembers of the contents of layers."""
+    return ContentsCache(ws.build / "cache", actions=ws.actions, blobs=ws.cache)
+
+
+def sbom_of(ws: Workspace, image_id: str, cache: ContentsCache | None = None) -> bytes:
+    """The SBOM of the built image `image_id`, from its layers and the locks in the tree; what
+    layers hold is remembered in `cache` (None: the workspace's).
+
+    Raises:
+        LayoutError: it is not built, or a layer is damaged.
+        LockError: a lock is missing or stale.
+        SbomError: its layers do not hold what its locks name.
+    """
+    return make_sbom(gather(ws, image_id, cache))
+
+
+def gather(ws: Workspace, image_id: str, cache: ContentsCache | None = None) -> SbomInputs:
+    """What the SBOM of the built image `image_id` is made from; raises as `sbom_of` does."""
+    reference = references(ws.layout).get(image_id)
+    if reference is None:
+        raise LayoutError(
+            "the image is not built", where=image_id, remedy=f"build it: doit build:{image_id}"
+        )
+    manifest = read_manifest(ws.layout, reference.manifest)
+    spec = load_image(ws.images, image_id)
+    base = load_base(ws.bases, str(manifest["annotations"][_BASE]))
+    accelerator, accelerator_lock, _ = choose(ws, spec.accelerator)
+    if accelerator is not None and not _holds(manifest, accelerator.environment, ws):
+        accelerator, accelerator_lock = None, None
+    layers = [StoredLayer(ws.layout, descriptor_digest(one)) for one in manifest["layers"]]
+    contents = []
+    read = read_layers(layers, cache or workspace_cache(ws))
+    for layer, held in zip(layers, read, strict=True):
+        if isinstance(held, str) or held.digest != layer.digest:
+            raise LayoutError(
+                "a layer of the image is damaged",
+                where=str(ws.layout.path(layer.digest)),
+                expected=layer.digest.oci,
+                found=held if isinstance(held, str) else held.digest.oci,
+                remedy="delete that file and build again",
+            )
+        contents.append(held)
+    return SbomInputs(
+        manifest,
+        reference.manifest,
+        contents,
+        stale.check(ws, image_id),
+        base,
+        read_lock(ws, base),
+        read_packages(ws, spec, base.name),
+        accelerator,
+        accelerator_lock,
+    )
+
+
+def _holds(manifest: Mapping[str, Any], environment: Mapping[str, str], ws: Workspace) -> bool:
+    """Whether an image was built with the set that sets `environment`: the set may have been
+    locked after the image was built."""
+    config = json.loads(ws.layout.get(descriptor_digest(manifest["config"])))
+    return {f"{k}={v}" for k, v in environment.items()} <= set(config["config"]["Env"])

@@ -1,0 +1,237 @@
+"""Signing images: three statements each, a bundle for each statement, attached in the layout."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sigstore.dsse import Statement
+from sigstore.errors import Error as SigstoreError
+from sigstore.models import Bundle
+from sigstore.sign import Signer, SigningContext
+
+from plinth import __version__
+from plinth.core.digest import Digest, Json
+from plinth.core.errors import AttestationError
+from plinth.core.report import Progress
+from plinth.core.result import ActionResult
+from plinth.core.settings import Config
+from plinth.core.store import atomic_write
+from plinth.evidence.choice import SigningTrust, signing_trust
+from plinth.evidence.git import git_state
+from plinth.evidence.identity import identity_token
+from plinth.evidence.provenance import LOCAL_BUILDER, Provenance
+from plinth.evidence.sbom.make import sbom_of
+from plinth.evidence.statement import COSIGN, PREDICATES, PROVENANCE, SBOM, statement
+from plinth.evidence.verify.bundle import BundleVerifier, Signers, log_index, signer_of
+from plinth.formats.oci.layout import ImageReference
+from plinth.formats.oci.model import MANIFEST, Descriptor
+from plinth.formats.oci.referrers import attach_to_layout
+from plinth.graph.actions import Action
+from plinth.graph.run import run
+from plinth.graph.workspace import Workspace
+from plinth.publish.engine.load import find_reference
+from plinth.recipe.files import accelerator_of, source_files
+from plinth.recipe.materials import materials
+from plinth.recipe.record import Record, inputs_of, read_record
+
+SBOM_VERSION = 1
+"""Raised whenever another SBOM would be made of the same image."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What is to be signed of one image: its statements by predicate type."""
+
+    id: str
+    image: ImageReference
+    statements: tuple[tuple[str, bytes], ...]
+
+
+@dataclass(frozen=True)
+class Signed:
+    """One signed image: its bundles by predicate type, and their indexes in the log."""
+
+    id: str
+    image: ImageReference
+    bundles: tuple[tuple[str, bytes], ...]
+    log_indexes: tuple[int, ...]
+
+
+def prepare(ws: Workspace, image_id: str, config: Config) -> Prepared:
+    """The statements of the built image `image_id`.
+
+    Raises:
+        LayoutError: it is not built.
+        AttestationError: it was built from other inputs than those now in the tree.
+        PlinthError: a lock or a layer is not usable.
+    """
+    image = find_reference(ws, image_id)
+    record = _record(ws, image_id, image)
+    accelerator = accelerator_of(record.inputs, record.base)
+    provenance = Provenance(
+        image_id,
+        record.base,
+        accelerator,
+        source_files(ws, image_id, record.base, accelerator),
+        materials(ws, image_id, record.base, accelerator),
+        git_state(ws.root),
+        config.builder or LOCAL_BUILDER,
+        __version__,
+        ws.layout.get(image.manifest),
+    )
+    predicates: dict[str, Json] = {
+        COSIGN: {},
+        PROVENANCE: provenance.to_json(),
+        SBOM: json.loads(_sbom(ws, image_id, provenance)),
+    }
+    name = image.image_name.rpartition(":")[0]
+    return Prepared(
+        image_id,
+        image,
+        tuple(
+            (kind, statement(name, image.manifest, kind, predicate))
+            for kind, predicate in predicates.items()
+        ),
+    )
+
+
+def _sbom(ws: Workspace, image_id: str, provenance: Provenance) -> bytes:
+    """The image's SBOM, made once: it is a function of the manifest and the locks."""
+    action = Action(
+        "sbom",
+        {
+            "manifest": Digest.of(provenance.manifest),
+            **{path: Digest.of(data) for path, data in provenance.sources.items()},
+        },
+        {"plinth": __version__},
+        ("sbom",),
+        SBOM_VERSION,
+    )
+
+    def work() -> ActionResult:
+        return ActionResult({"sbom": ws.cache.put(sbom_of(ws, image_id))})
+
+    result, _ = run(ws, action, work=work)
+    return ws.cache.get(result.outputs["sbom"])
+
+
+def _record(ws: Workspace, image_id: str, image: ImageReference) -> Record:
+    """The record of the build that made `image` from what is in the tree now."""
+    record = read_record(ws, image_id)
+    remedy = f"build it again: doit build:{image_id}"
+    if record is None or record.manifest != image.manifest.hex:
+        raise AttestationError(
+            "how the image was built is not known", where=image_id, remedy=remedy
+        )
+    accelerator = accelerator_of(record.inputs, record.base)
+    now = inputs_of(ws, image_id, record.base, accelerator)
+    changed = sorted(
+        path for path in {*now, *record.inputs} if now.get(path) != record.inputs.get(path)
+    )
+    if changed:
+        raise AttestationError(
+            "the image was built from other files than those now in the tree",
+            where=image_id,
+            found="changed since: " + ", ".join(changed),
+            remedy=remedy,
+        )
+    return record
+
+
+def sign_images(
+    ws: Workspace,
+    ids: Sequence[str],
+    *,
+    trust: str,
+    token: str = "",
+    config: Config,
+    progress: Progress,
+) -> list[Signed]:
+    """Sign the built images `ids` by the trust called `trust` (see `plinth.evidence.choice`), with
+    the identity token in the file `token` (see `plinth.evidence.identity`), and attach the bundles
+    to them in the layout; those of an earlier signature give way.
+
+    Raises:
+        AttestationError: the trust, the identity or a service failed, or what was signed does not
+            verify; nothing is attached then.
+        PlinthError: as `prepare`.
+    """
+    # All is prepared before the first signature: an entry in a log is for ever.
+    prepared = [prepare(ws, image_id, config) for image_id in ids]
+    with signing_trust(trust or config.trust) as where:
+        progress(f"signing with {where.shown}")
+        # So is the root that they are verified against.
+        BundleVerifier(where.believed, Signers(()))
+        identity = identity_token(where, token, progress=progress)
+        try:
+            context = SigningContext.from_trust_config(where.config)
+            with context.signer(identity) as signer:
+                signed = [_signed(one, signer, where) for one in prepared]
+        # The library lets what its transport raises through.
+        except (SigstoreError, OSError, ValueError, RuntimeError) as error:
+            raise AttestationError(
+                "signing failed; nothing was attached",
+                where=where.shown,
+                found=f"{type(error).__name__}: {error}".strip(": "),
+            ) from None
+        for one in signed:
+            _verify(one, where)
+    for one in signed:
+        _keep(ws, one)
+    return signed
+
+
+def _signed(prepared: Prepared, signer: Signer, where: SigningTrust) -> Signed:
+    bundles, indexes = [], []
+    for kind, data in prepared.statements:
+        bundle = signer.sign_dsse(Statement(data))
+        _check_timestamp(bundle, where)
+        bundles.append((kind, bundle.to_json().encode()))
+        indexes.append(log_index(bundle))
+    return Signed(prepared.id, prepared.image, tuple(bundles), tuple(indexes))
+
+
+def _verify(signed: Signed, where: SigningTrust) -> None:
+    """What was signed verifies, as anybody who believes the trust's own root will see it.
+
+    Raises:
+        AttestationError: it does not.
+    """
+    for kind, data in signed.bundles:
+        identity, issuer = signer_of(data)
+        verifier = BundleVerifier(where.believed, Signers((identity,), issuer))
+        try:
+            verifier.verify(data, f"{signed.id}: {PREDICATES[kind]}")
+        except AttestationError as error:
+            raise AttestationError(
+                "what was signed does not verify; nothing was attached or replaced",
+                where=where.shown,
+                expected="signatures that verify against the trusted root of the same trust",
+                found=str(error),
+                remedy="mend the trust: its trusted root must be that of the services it signs "
+                "with, and valid now",
+            ) from None
+
+
+def _check_timestamp(bundle: Bundle, where: SigningTrust) -> None:
+    """A timestamp authority that fails is only a warning to the library; here it is an error."""
+    asked = where.config.signing_config.get_tsas()
+    if asked and bundle.verification_material.timestamp_verification_data is None:
+        raise AttestationError(
+            "no timestamp came back, and nothing was attached",
+            where=where.shown,
+            expected=f"a timestamp of {asked[0].url}",
+            remedy="try again; the timestamp authority may be down",
+        )
+
+
+def _keep(ws: Workspace, signed: Signed) -> None:
+    """Attach the bundles to the image, and leave them as files for people beside it."""
+    subject = Descriptor(MANIFEST, signed.image.manifest)
+    attach_to_layout(ws.layout, subject, signed.bundles, replace=True)
+    folder = ws.build / "attestations" / signed.id
+    for kind, data in signed.bundles:
+        with atomic_write(folder / f"{PREDICATES[kind]}.sigstore.json") as path:
+            path.write_bytes(data)

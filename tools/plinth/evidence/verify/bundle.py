@@ -1,0 +1,321 @@
+"""One Sigstore bundle: is it what somebody we believe signed, logged and had timestamped?
+
+sigstore-python checks certificate, SCT, identity, inclusion proof, checkpoint, promise and
+signature. What it leaves open is checked here: the payload's type, that a timestamp which is
+there is also true, that a log's promise is there, that log and authority were in office then,
+and that proof and checkpoint speak of the same tree.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.x509 import (
+    Certificate,
+    DuplicateExtension,
+    ExtensionNotFound,
+    ObjectIdentifier,
+    SubjectAlternativeName,
+    UnsupportedGeneralNameType,
+    load_der_x509_certificate,
+)
+from pydantic import ValidationError
+from rfc3161_client import (
+    TimeStampResponse,
+    VerificationError,
+    VerifierBuilder,
+    decode_timestamp_response,
+)
+from sigstore.models import Bundle
+from sigstore.verify import Verifier
+from sigstore.verify.policy import AllOf, AnyOf, Identity, OIDCIssuerV2, VerificationPolicy
+from sigstore_models.bundle.v1 import Bundle as Model
+from sigstore_models.common.v1 import TimeRange
+from sigstore_models.rekor.v1 import TransparencyLogEntry
+from sigstore_models.trustroot.v1 import CertificateAuthority
+
+from plinth.core.errors import AttestationError
+from plinth.evidence.choice import Believed
+from plinth.formats.oci.referrers import BUNDLE
+from plinth.formats.oci.strict import loads
+
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+_ADVICE = re.compile(r"\s*For further information visit \S+| \[type=\w+, input_value=.*?\]$", re.M)
+_ISSUER = ObjectIdentifier("1.3.6.1.4.1.57264.1.8")
+_UNREADABLE = (
+    ExtensionNotFound,
+    DuplicateExtension,
+    UnsupportedGeneralNameType,
+    ValueError,
+    IndexError,
+)
+"""What extensions of a certificate raise that are not there, or are none."""
+
+
+@dataclass(frozen=True)
+class Authentic:
+    """What a bundle proved: the payload, who signed it and who vouched for them, when (by the
+    timestamp authority where the root has one), and its index in the log."""
+
+    payload: bytes
+    identity: str
+    issuer: str
+    time: datetime.datetime
+    log_index: int
+
+
+@dataclass(frozen=True)
+class Signers:
+    """Who may have signed: any of `identities`, vouched for by `issuer` (empty: by anybody the
+    root believes)."""
+
+    identities: tuple[str, ...]
+    issuer: str = ""
+
+    @property
+    def policy(self) -> VerificationPolicy:
+        """The library's policy for it."""
+        who = AnyOf([Identity(identity=one) for one in self.identities])
+        return AllOf([who, OIDCIssuerV2(self.issuer)]) if self.issuer else who
+
+
+def log_index(bundle: Bundle) -> int:
+    """The index in its log of what `bundle` holds."""
+    return _model(bundle.to_json()).verification_material.tlog_entries[0].log_index
+
+
+def signer_of(raw: bytes) -> tuple[str, str]:
+    """Who signed the bundle in `raw`, by its certificate, and who vouched for them; nothing is
+    verified."""
+    return _signer(Bundle.from_json(raw).signing_certificate)
+
+
+def _model(raw: str | bytes) -> Model:
+    return Model.from_json(raw)
+
+
+class BundleVerifier:
+    """Checks bundles against one root and one set of signers.
+
+    Raises:
+        AttestationError: the root lacks an authority or a log, or holds one that cannot be read.
+    """
+
+    def __init__(self, believed: Believed, signers: Signers) -> None:
+        self._believed = believed
+        self._signers = signers
+        model = believed.model
+        try:
+            self._verifier = Verifier(trusted_root=believed.root)
+            for authority in (*model.certificate_authorities, *model.timestamp_authorities):
+                if not [*_certificates(authority)]:
+                    raise ValueError("an authority without a certificate")
+            if not model.tlogs or not model.ctlogs:
+                raise ValueError(f"no {'certificate' if model.tlogs else 'transparency'} log in it")
+        # As in `verify`: the library's parsers have no error in common.
+        except Exception as error:
+            raise AttestationError(
+                "the trusted root cannot be used to verify",
+                where=believed.shown,
+                expected="certificate authorities, transparency logs and certificate logs that "
+                "can be read",
+                found=_told(error)[:500] or type(error).__name__,
+                remedy="get the root again from whoever runs the instance",
+            ) from None
+
+    def verify(self, raw: bytes, where: str) -> Authentic:
+        """What the bundle in `raw`, called `where` in messages, proves.
+
+        Raises:
+            AttestationError: it proves nothing; says which part of it is wrong.
+        """
+        try:
+            # Its parsers take the last of two keys; others' need not.
+            loads(raw)
+            bundle, model = Bundle.from_json(raw), _model(raw)
+        # Parsers of JSON, base64, DER and RFC 3161 each have errors of their own, some of which
+        # have nothing but Exception in common.
+        except Exception as error:
+            what = "not a Sigstore bundle that can be read"
+            raise self._wrong(where, what, _told(error)) from None
+        if model.media_type != BUNDLE:
+            raise self._wrong(where, "another kind of bundle", model.media_type, BUNDLE)
+        self._check_log(model, where)
+        try:
+            kind, payload = self._verifier.verify_dsse(bundle, self._signers.policy)
+        except Exception as error:
+            raise self._refused(where, error, bundle.signing_certificate) from None
+        if kind != PAYLOAD_TYPE:
+            raise self._wrong(where, "the payload is no in-toto statement", kind, PAYLOAD_TYPE)
+        time = self._check_times(bundle, model, where)
+        certificate = bundle.signing_certificate
+        self._check_authority(certificate, time, where)
+        entry = model.verification_material.tlog_entries[0]
+        return Authentic(payload, *_signer(certificate), time, entry.log_index)
+
+    def _wrong(self, where: str, what: str, found: object, expected: str = "") -> AttestationError:
+        text = str(found).strip() or type(found).__name__
+        return AttestationError(what, where=where, expected=expected, found=text[:500])
+
+    def _refused(self, where: str, error: Exception, certificate: Certificate) -> AttestationError:
+        """The library's refusal; where it is about who signed, both sides are named."""
+        identity, issuer = _signer(certificate)
+        signers = self._signers
+        if identity not in signers.identities or signers.issuer not in ("", issuer):
+            wanted = " or ".join(signers.identities) or "an identity"
+            return AttestationError(
+                "signed by somebody else",
+                where=where,
+                expected=wanted + (f", vouched for by {signers.issuer}" if signers.issuer else ""),
+                found=f"signed by {identity}, vouched for by {issuer}",
+            )
+        return self._wrong(where, f"does not verify against {self._believed.shown}", error)
+
+    def _integrated(self, entry: TransparencyLogEntry, where: str) -> datetime.datetime:
+        """When the log says it took the entry."""
+        seconds = entry.integrated_time or 0
+        try:
+            return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
+        except (ValueError, OverflowError, OSError):
+            raise self._wrong(where, "the log's time is none", seconds) from None
+
+    def _check_log(self, model: Model, where: str) -> None:
+        """The log: one we know, in office when it took the entry, with its promise, and with a
+        checkpoint of the very tree that the inclusion proof is of."""
+        entry = model.verification_material.tlog_entries[0]
+        key_id = entry.log_id.key_id
+        log = next((log for log in self._believed.model.tlogs if log.log_id.key_id == key_id), None)
+        if log is None:
+            known = ", ".join(log.log_id.key_id.hex()[:16] for log in self._believed.model.tlogs)
+            what = f"signed elsewhere: in a log that the root does not know, {self._believed.shown}"
+            raise self._wrong(where, what, f"log {key_id.hex()[:16]}", f"log {known}")
+        if entry.kind_version.version == "0.0.1" and not entry.inclusion_promise:
+            raise self._wrong(
+                where, "the log's promise is missing", "none", "a signed entry timestamp"
+            )
+        if entry.inclusion_promise:
+            moment = self._integrated(entry, where)
+            self._check_office(log.public_key.valid_for, moment, "the log's key", where)
+        proof = entry.inclusion_proof
+        size = _checkpoint_size(proof.checkpoint.envelope) if proof and proof.checkpoint else None
+        if proof is None or size != proof.tree_size:
+            raise self._wrong(
+                where,
+                "checkpoint and inclusion proof are of different trees",
+                f"a checkpoint of {size} entries",
+                f"{proof.tree_size if proof else 'some'} entries, as the proof says",
+            )
+
+    def _check_times(self, bundle: Bundle, model: Model, where: str) -> datetime.datetime:
+        """When it was signed. Every timestamp must be true, and there must be one wherever the
+        root has an authority for them: the log's own time is only as good as the log."""
+        material = model.verification_material
+        stamps = material.timestamp_verification_data
+        responses = list(stamps.rfc3161_timestamps or ()) if stamps else []
+        authorities = self._believed.model.timestamp_authorities
+        if authorities and not responses:
+            raise self._wrong(
+                where, "there is no timestamp", "none", "one of the root's timestamp authority"
+            )
+        times = []
+        for number, response in enumerate(responses):
+            at = f"timestamp {number + 1}"
+            try:
+                decoded = decode_timestamp_response(response.signed_timestamp)
+            except ValueError as error:
+                raise self._wrong(where, f"{at} cannot be read", error) from None
+            authority = self._authority_of(decoded, bundle.signature)
+            if authority is None:
+                raise self._wrong(
+                    where,
+                    f"{at} is of no authority the root knows, or not for this signature",
+                    f"made at {decoded.tst_info.gen_time.isoformat()}",
+                )
+            times.append(decoded.tst_info.gen_time)
+            self._check_office(authority.valid_for, times[-1], "the timestamp authority", where)
+        if times:
+            return max(times)
+        return self._integrated(material.tlog_entries[0], where)
+
+    def _authority_of(
+        self, response: TimeStampResponse, message: bytes
+    ) -> CertificateAuthority | None:
+        for authority in self._believed.model.timestamp_authorities:
+            leaf, *rest = _certificates(authority)
+            builder = VerifierBuilder().tsa_certificate(leaf)
+            if rest:
+                builder = builder.add_root_certificate(rest[-1])
+            for between in rest[:-1]:
+                builder = builder.add_intermediate_certificate(between)
+            try:
+                builder.build().verify_message(response, message)
+            except (VerificationError, ValueError):
+                continue
+            return authority
+        return None
+
+    def _check_authority(
+        self, certificate: Certificate, time: datetime.datetime, where: str
+    ) -> None:
+        """The certificate authority was in office: the library takes those of all times."""
+        for authority in self._believed.model.certificate_authorities:
+            for issuer in _certificates(authority):
+                try:
+                    certificate.verify_directly_issued_by(issuer)
+                except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+                    continue
+                self._check_office(authority.valid_for, time, "the certificate authority", where)
+                return
+        raise self._wrong(where, "no certificate authority of the root issued the certificate", "")
+
+    def _check_office(
+        self, period: TimeRange | None, time: datetime.datetime, who: str, where: str
+    ) -> None:
+        if period is None or (period.start <= time and (not period.end or time <= period.end)):
+            return
+        raise self._wrong(
+            where,
+            f"{who} was not in office when it signed",
+            time.isoformat(),
+            f"{period.start.isoformat()} to {period.end.isoformat() if period.end else 'now'}",
+        )
+
+
+def _told(error: Exception) -> str:
+    """What a parser's error says, without addresses and advice for programmers."""
+    if isinstance(error, ValidationError):
+        found = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
+        return "; ".join(found[:3])
+    # Errors that the library wrapped in its own.
+    return _ADVICE.sub("", str(error))
+
+
+def _signer(certificate: Certificate) -> tuple[str, str]:
+    """Who a signing certificate is for, and who vouched for them (Fulcio, oid-info.md)."""
+    try:
+        names = certificate.extensions.get_extension_for_class(SubjectAlternativeName).value
+        identity = ", ".join(str(name.value) for name in names)
+    except _UNREADABLE:
+        identity = "nobody"
+    try:
+        issuer = certificate.extensions.get_extension_for_oid(_ISSUER).value.public_bytes()
+        # A DER UTF8String: tag, length, text. Lengths from 128 on take more than one byte.
+        text = issuer[2 + (issuer[1] & 0x7F) :] if issuer[1] & 0x80 else issuer[2:]
+        return identity, text.decode()
+    except _UNREADABLE:
+        return identity, "nobody"
+
+
+def _certificates(authority: CertificateAuthority) -> Iterator[Certificate]:
+    for certificate in authority.cert_chain.certificates:
+        yield load_der_x509_certificate(certificate.raw_bytes)
+
+
+def _checkpoint_size(envelope: str) -> int | None:
+    """The tree size a checkpoint states (C2SP tlog-checkpoint: its second line)."""
+    lines = envelope.split("\n")
+    return int(lines[1]) if len(lines) > 2 and lines[1].isascii() and lines[1].isdigit() else None

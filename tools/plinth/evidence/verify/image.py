@@ -1,0 +1,234 @@
+"""Verifying one image from any source: every check, in an order in which each knows enough."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from plinth.core.digest import Digest, canonical_json
+from plinth.core.errors import IntegrityError, LayoutError, PlinthError
+from plinth.core.report import Progress, quiet
+from plinth.core.settings import Config
+from plinth.core.store import BlobStore
+from plinth.evidence.provenance import Provenance, ProvenanceError
+from plinth.evidence.provenance import parse as parse_provenance
+from plinth.evidence.sbom.check import check_sbom
+from plinth.evidence.statement import PROVENANCE, SBOM
+from plinth.evidence.verify import statements as bundles_module
+from plinth.evidence.verify.blobs import MalformedError, check_blobs, read_config, read_manifest
+from plinth.evidence.verify.bundle import BundleVerifier
+from plinth.evidence.verify.contract import check_contract, check_user
+from plinth.evidence.verify.policy import Policy
+from plinth.evidence.verify.provenance import check_checkout, check_inputs, check_origin
+from plinth.evidence.verify.rebuild import check_rebuild
+from plinth.evidence.verify.statements import Proven, RawBundle, Statements, authenticate
+from plinth.evidence.verify.verdict import Check, Verdict
+from plinth.fetch.sources.source import ImageSource
+from plinth.formats.oci.documents import repository_name
+from plinth.formats.oci.model import TITLE
+from plinth.formats.oci.referrers import BUNDLE
+from plinth.graph.workspace import Workspace
+from plinth.inspect.contents.model import LayerContents
+from plinth.inspect.contents.read import ContentsCache, read_layers
+from plinth.recipe.files import write_sources
+
+_IMAGE = "dev.plinth.image"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to verify beside the image itself.
+
+    expected: the image id or name it must be, empty where a digest was asked for. bundles: those
+    given by hand. checkout: a folder with the verifier's own specifications and locks. cache:
+    what is remembered of layers' contents. rebuild: build it again; inputs: blobs at hand for it.
+    """
+
+    expected: str = ""
+    bundles: tuple[RawBundle, ...] = ()
+    checkout: Path | None = None
+    cache: ContentsCache | None = None
+    rebuild: bool = False
+    inputs: BlobStore | None = None
+    config: Config = field(default_factory=Config)
+    progress: Progress = quiet
+
+
+def verify_image(
+    source: ImageSource, verifier: BundleVerifier, policy: Policy, request: Request
+) -> Verdict:
+    """Check everything there is to check of the image in `source`."""
+    attached = [*_attached(source), *request.bundles]
+    with ThreadPoolExecutor(1, "layers") as pool:
+        # Layers are hashed while everything else is checked.
+        waiting = pool.submit(lambda: read_layers(source.layers(), request.cache))
+        statements = authenticate(attached, verifier)
+        try:
+            manifest_bytes, config_bytes = source.manifest(), source.config()
+            if manifest_bytes is None:
+                # A docker archive lost its manifest; the signed provenance has it.
+                manifest_bytes = _manifest_of(statements, Digest.of(config_bytes).hex)
+            if manifest_bytes is None:
+                signed, _ = bundles_module.checks(statements)
+                problem = "no provenance that can be believed has a manifest with this config"
+                return Verdict(source.name, "", (Check("manifest", "", (problem,)), *signed))
+            manifest, config = read_manifest(manifest_bytes), read_config(config_bytes)
+        except (MalformedError, IntegrityError, LayoutError) as error:
+            return Verdict(source.name, "", (Check("manifest", "", (str(error),)),))
+        verification = _Verification(
+            source,
+            policy,
+            request,
+            statements,
+            Digest.of(manifest_bytes),
+            manifest_bytes,
+            manifest,
+            config_bytes,
+            config,
+        )
+        return verification.verdict(waiting.result)
+
+
+def _attached(source: ImageSource) -> Iterator[RawBundle]:
+    for referrer in source.referrers(BUNDLE):
+        yield RawBundle(
+            referrer.where, referrer.data, referrer.predicate_type, tuple(referrer.problems)
+        )
+
+
+def _manifest_of(statements: Statements, config: str) -> bytes | None:
+    """The manifest, carried by an authentic provenance, whose config has the digest `config`."""
+    for proven in statements.proven.get(PROVENANCE, []):
+        try:
+            data = parse_provenance(proven.statement.predicate).manifest
+            if read_manifest(data)["config"]["digest"] == f"sha256:{config}":
+                return data
+        except (ProvenanceError, MalformedError):
+            continue
+    return None
+
+
+@dataclass(frozen=True)
+class _Verification:
+    source: ImageSource
+    policy: Policy
+    request: Request
+    statements: Statements
+    digest: Digest
+    manifest_bytes: bytes
+    manifest: dict[str, Any]
+    config_bytes: bytes
+    config: dict[str, Any]
+
+    def verdict(self, contents_of_layers: Callable[[], list[LayerContents | str]]) -> Verdict:
+        annotations = self.manifest.get("annotations", {})
+        about = bundles_module.about(
+            self.statements, self.digest.hex, str(annotations.get(TITLE, ""))
+        )
+        signed, notes = bundles_module.checks(about)
+        checks = [self.name(annotations), *self.index(), *signed, check_user(self.config)]
+        checks += self.by_provenance(about.proven.get(PROVENANCE, []))
+        contents = contents_of_layers()
+        checks.append(
+            check_blobs(
+                self.manifest, self.config_bytes, self.config, contents, self.source.compressed
+            )
+        )
+        checks.append(self.by_sbom(about.proven.get(SBOM, []), contents))
+        return Verdict(self.source.name, self.digest.oci, tuple(checks), tuple(notes))
+
+    def name(self, annotations: dict[str, Any]) -> Check:
+        """The image is the one that was asked for, not another that is signed as well."""
+        known = [str(annotations.get(_IMAGE, "")), str(annotations.get(TITLE, ""))]
+        known.append(known[1].rpartition("/")[2])
+        wanted = self.request.expected
+        called = self.source.called
+        if wanted and wanted not in known:
+            problem = (
+                f"asked for {wanted!r}, this is {known[0]!r}, published as {known[1]!r}; where "
+                f"that is the one you want, say so: --image {known[0]}"
+            )
+        elif called and repository_name(called) not in known:
+            problem = (
+                f"its index makes engines call it {called!r}, it is published as {known[1]!r}; "
+                "where that is the name you run it by, put it into the reference"
+            )
+        elif wanted:
+            return Check("name", f"{known[0]}, published as {known[1]}")
+        else:
+            by = "by digest" if "@sha256:" in self.source.name else "without a name"
+            return Check("name", f"{known[0]}, asked for {by}")
+        return Check("name", "", (problem,))
+
+    def index(self) -> Iterator[Check]:
+        """What the reference leads to is this image, on every machine; shown only where not."""
+        if self.source.beside:
+            problems = [f"an engine could run another entry: {one}" for one in self.source.beside]
+            problems.append(
+                f"nobody signed the index that lists it: verify and run it as @{self.digest.oci}"
+            )
+            yield Check("index", "", tuple(problems))
+
+    def by_provenance(self, proven: Sequence[Proven]) -> list[Check]:
+        """All checks that need a provenance, of every one that is authentic."""
+        names = ["origin", "provenance", "contract"]
+        names += ["checkout"] if self.request.checkout else []
+        names += ["rebuild"] if self.request.rebuild else []
+        if not proven:
+            return [Check(n, "", ("there is no provenance that can be believed",)) for n in names]
+        checks: list[Check] = []
+        for one in proven:
+            try:
+                checks += self.provenance(parse_provenance(one.statement.predicate))
+            except PlinthError as error:
+                checks += [Check("provenance", "", (f"{one.where}: {error}",))]
+        return checks
+
+    def provenance(self, provenance: Provenance) -> Iterator[Check]:
+        yield check_origin(provenance, self.policy)
+        with _sources(provenance) as ws:
+            yield check_inputs(ws, provenance, self.manifest_bytes)
+            yield check_contract(ws, provenance, self.manifest, self.config)
+        if self.request.checkout is not None:
+            yield check_checkout(provenance, self.request.checkout)
+        if self.request.rebuild:
+            with tempfile.TemporaryDirectory(prefix="plinth-rebuild-") as folder:
+                yield check_rebuild(
+                    provenance,
+                    self.manifest_bytes,
+                    [layer.path() for layer in self.source.layers()],
+                    Path(folder),
+                    config=self.request.config,
+                    inputs=self.request.inputs,
+                    progress=self.request.progress,
+                )
+
+    def by_sbom(self, proven: Sequence[Proven], contents: Sequence[LayerContents | str]) -> Check:
+        """Every authentic SBOM against what the layers hold, and that against its own records."""
+        if not proven:
+            return Check("sbom", "", ("there is no SBOM that can be believed",))
+        held = [one for one in contents if isinstance(one, LayerContents)]
+        if len(held) != len(contents):
+            return Check("sbom", "", ("layers cannot be read, see blobs",))
+        problems = []
+        for one in proven:
+            document = canonical_json(one.statement.predicate)
+            problems += [
+                str(problem) for problem in check_sbom(document, self.manifest, self.digest, held)
+            ]
+        files = sum(layer.files for layer in held)
+        packages = sum(len(layer.packages) for layer in held)
+        return Check(
+            "sbom", f"{packages} packages, {files} files, each accounted for", tuple(problems)
+        )
+
+
+@contextlib.contextmanager
+def _sources(provenance: Provenance) -> Iterator[Workspace]:
+    with tempfile.TemporaryDirectory(prefix="plinth-verify-") as folder:
+        yield write_sources(provenance.sources, Path(folder))

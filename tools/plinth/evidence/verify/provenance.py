@@ -1,0 +1,120 @@
+"""Is a provenance true: of this image, from these very locks, by whom it should be?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from plinth.build.image import labels
+from plinth.core.errors import PlinthError
+from plinth.evidence.provenance import LOCAL_BUILDER, Provenance
+from plinth.evidence.verify.policy import Policy
+from plinth.evidence.verify.verdict import Check
+from plinth.graph.workspace import Workspace
+from plinth.recipe.accelerator import load_accelerator
+from plinth.recipe.base import LOCAL
+from plinth.recipe.files import source_files
+from plinth.recipe.image import load_image
+from plinth.recipe.locks import stale
+from plinth.recipe.materials import Material, materials
+
+
+def check_origin(provenance: Provenance, policy: Policy) -> Check:
+    """Who built, and from which commit, against what `policy` wants of it."""
+    git, problems = provenance.git, []
+    if policy.builder and provenance.builder != policy.builder:
+        problems.append(f"built by {provenance.builder}, not by {policy.builder}")
+    if policy.source and (git is None or git.remote != policy.source.removeprefix("git+")):
+        found = git.remote if git and git.remote else "no repository that it names"
+        problems.append(f"built from {found}, not from {policy.source}")
+    if policy.require_clean and (git is None or not git.clean):
+        problems.append("built from a tree that no commit describes")
+    commit = "no commit known"
+    if git is not None:
+        commit = f"commit {git.commit[:12]}, {'clean' if git.clean else 'with uncommitted changes'}"
+    builder = "a machine of its own" if provenance.builder == LOCAL_BUILDER else provenance.builder
+    detail = f"plinth {provenance.version} on {builder}, {commit}"
+    return Check("origin", detail, tuple(problems))
+
+
+def check_inputs(ws: Workspace, provenance: Provenance, manifest: bytes) -> Check:
+    """Compare `provenance` with the locks it carries, which `ws` holds, and with the image's
+    manifest."""
+    try:
+        found = materials(ws, provenance.image, provenance.base, provenance.accelerator)
+        problems = [
+            *_against_locks(provenance, found),
+            *_against_manifest(ws, provenance, manifest),
+        ]
+    except (PlinthError, OSError) as error:
+        return Check("provenance", "", (f"the locks it carries cannot be used: {error}",))
+    detail = f"{len(found)} inputs and {len(provenance.sources)} files, as the locks have them"
+    return Check("provenance", detail, tuple(problems))
+
+
+def _against_locks(provenance: Provenance, found: list[Material]) -> Iterator[str]:
+    """Every input of the locks is an input it names, and the other way about."""
+    said = {_key(one): one for one in provenance.materials}
+    locked = {_key(one): one for one in found}
+    if len(said) != len(provenance.materials):
+        yield "it names an input twice"
+    for key in sorted(locked.keys() - said.keys()):
+        yield f"the lock has {key[0]} ({key[1]}), the provenance does not"
+    for key in sorted(said.keys() - locked.keys()):
+        yield f"the provenance has {key[0]} ({key[1]}), no lock does"
+    for key in sorted(said.keys() & locked.keys()):
+        if said[key].digest != locked[key].digest:
+            yield (
+                f"{key[0]} ({key[1]}): the lock has {locked[key].digest.oci}, the provenance "
+                f"{said[key].digest.oci}"
+            )
+        elif said[key].annotations != locked[key].annotations:
+            yield f"{key[0]} ({key[1]}): its annotations are not those of the lock"
+
+
+def _key(material: Material) -> tuple[str, str]:
+    return material.uri, material.name
+
+
+def _against_manifest(ws: Workspace, provenance: Provenance, manifest: bytes) -> Iterator[str]:
+    """The manifest is that of the image the provenance is about, and says so."""
+    if provenance.manifest != manifest:
+        yield "the manifest it carries is another image's"
+    expected = source_files(ws, provenance.image, provenance.base, provenance.accelerator)
+    for path in sorted(provenance.sources.keys() - expected.keys()):
+        yield f"it carries {path}, which has no say in this image"
+    spec = load_image(ws.images, provenance.image)
+    label = ""
+    if provenance.accelerator:
+        label = load_accelerator(ws.bases, provenance.accelerator).label
+    name = spec.published(provenance.base, label)
+    wanted = labels(spec, provenance.base, name, stale.check(ws, provenance.image))
+    document = json.loads(manifest)
+    annotations = document.get("annotations", {})
+    for key in sorted({*wanted, *annotations}):
+        if annotations.get(key) != wanted.get(key):
+            yield (
+                f"annotation {key}: the locks give {wanted.get(key)!r}, the manifest has "
+                f"{annotations.get(key)!r}"
+            )
+
+
+def check_checkout(provenance: Provenance, checkout: Path) -> Check:
+    """Compare the files `provenance` carries with those in the folder `checkout`, where no file
+    names the interpreter of a local base."""
+    problems = []
+    sources = dict(provenance.sources)
+    detail = ""
+    if provenance.base.endswith(LOCAL):
+        sources.pop(f"locks/base/{provenance.base}.toml", None)
+        detail = "; the interpreter is the building machine's own"
+    for path, data in sorted(sources.items()):
+        try:
+            own = (checkout / path).read_bytes()
+        except OSError:
+            problems.append(f"{path}: not in {checkout}")
+            continue
+        if own != data:
+            problems.append(f"{path}: another one than in {checkout}")
+    return Check("checkout", f"{len(sources)} files as in {checkout}{detail}", tuple(problems))

@@ -1,0 +1,147 @@
+"""Building an image again, in a clean store, from its provenance and verified inputs alone."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from packageurl import PackageURL
+
+from plinth import __version__
+from plinth.build.image import build_image
+from plinth.core.digest import Digest, parse_oci
+from plinth.core.errors import IntegrityError, PlinthError
+from plinth.core.report import Progress
+from plinth.core.settings import Config
+from plinth.core.store import BlobStore
+from plinth.evidence.provenance import Provenance
+from plinth.evidence.verify.compare import differences, first_difference
+from plinth.evidence.verify.verdict import Check
+from plinth.formats.oci.image import Image
+from plinth.formats.python.stored import take_tree
+from plinth.formats.wheel.admit import admit
+from plinth.graph.session import default_jobs
+from plinth.graph.workspace import Workspace
+from plinth.recipe.files import write_sources
+from plinth.recipe.materials import TREE, Material, materials
+
+
+def check_rebuild(
+    provenance: Provenance,
+    manifest: bytes,
+    layers: Sequence[Path | None],
+    folder: Path,
+    *,
+    config: Config,
+    inputs: BlobStore | None,
+    progress: Progress,
+) -> Check:
+    """Build the image of `provenance` in the empty `folder`, and compare with its `manifest`.
+
+    `layers` are the image's own layers as gzip files, None where they are not files. `inputs` is
+    a store whose blobs are taken, verified, before any is asked for elsewhere.
+    """
+    try:
+        ws = write_sources(provenance.sources, folder)
+        if inputs is not None:
+            _take(ws, provenance, inputs)
+        built = build_image(
+            ws,
+            provenance.image,
+            # Somebody's results would prove nothing.
+            config=replace(config, remote=None),
+            base=provenance.base,
+            accelerator=provenance.accelerator,
+            jobs=default_jobs(),
+            progress=progress,
+        )
+        image, made = built.image, ws.layout.get(built.image.manifest.digest)
+    except PlinthError as error:
+        return Check("rebuild", "", (f"it could not be built again: {error}",))
+    if made == manifest:
+        detail = f"built again, {len(image.layers)} layers, the same to the last bit"
+        return Check("rebuild", detail)
+    problems = [
+        f"the manifest is {Digest.of(manifest).oci} in the image, {Digest.of(made).oci} rebuilt",
+        *_manifests(json.loads(manifest), json.loads(made)),
+        *_layers(ws, json.loads(manifest), image, layers),
+    ]
+    if len(problems) == 1:
+        at, here, there = first_difference(io.BytesIO(manifest), io.BytesIO(made))
+        problems.append(
+            f"the manifest: no value differs, the bytes do from {at} on: {here!r} in the image, "
+            f"{there!r} rebuilt"
+        )
+    if provenance.version != __version__:
+        problems.append(f"it was built by plinth {provenance.version}, this is {__version__}")
+    return Check("rebuild", "", tuple(problems))
+
+
+def _take(ws: Workspace, provenance: Provenance, inputs: BlobStore) -> None:
+    """Bring inputs that are at hand into the clean store; a damaged one is not taken. However
+    they came to be at hand, wheels are inspected here as if they were downloaded.
+
+    Raises:
+        WheelError: a wheel is unsound.
+    """
+    wanted = materials(ws, provenance.image, provenance.base, provenance.accelerator)
+    for material in wanted:
+        held = inputs.path(material.digest)
+        if inputs.has(material.digest):
+            # What is damaged is asked for elsewhere, like what is missing.
+            with contextlib.suppress(IntegrityError):
+                # The layer of a base image is looked for where it is going to be.
+                store = ws.layout if material.uri.startswith("pkg:oci/") else ws.cache
+                store.put_file(held, material.digest, admit=_admit(material))
+                if material.annotations.get("kind") == TREE:
+                    take_tree(inputs, ws.cache, material.digest)
+
+
+def _admit(material: Material) -> Callable[[Path], None] | None:
+    """What a wheel must pass to enter, by the name and version its lock gave; None for others."""
+    if not material.name.endswith(".whl"):
+        return None
+    purl = PackageURL.from_string(material.uri)
+    return lambda path: admit(path, material.name, purl.name, purl.version or "")
+
+
+def _manifests(image: Mapping[str, Any], made: Mapping[str, Any]) -> Iterator[str]:
+    yield from _fields("manifest", _but(image, "layers"), _but(made, "layers"))
+    for number, (one, other) in enumerate(zip(image["layers"], made["layers"], strict=False)):
+        at = f"manifest.layers[{number}]"
+        yield from _fields(at, _but(one, "digest", "size"), _but(other, "digest", "size"))
+
+
+def _but(table: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if key not in keys}
+
+
+def _fields(path: str, image: Mapping[str, Any], made: Mapping[str, Any]) -> Iterator[str]:
+    for key in sorted({*image, *made}):
+        if json.dumps(image.get(key)) != json.dumps(made.get(key)):
+            yield (
+                f"{path}.{key}: {json.dumps(image.get(key))} in the image, "
+                f"{json.dumps(made.get(key))} rebuilt"
+            )
+
+
+def _layers(
+    ws: Workspace, manifest: Mapping[str, Any], image: Image, paths: Sequence[Path | None]
+) -> Iterator[str]:
+    """Each layer that is another one, and what in it is."""
+    entries = manifest["layers"]
+    if len(entries) != len(image.layers):
+        yield f"{len(entries)} layers in the image, {len(image.layers)} rebuilt"
+    for number, (entry, layer, path) in enumerate(zip(entries, image.layers, paths, strict=False)):
+        if parse_oci(entry["digest"]) == layer.digest.hex:
+            continue
+        name = f"layer {number} ({layer.name})"
+        yield f"{name}: {entry['digest']} in the image, {layer.digest.oci} rebuilt"
+        if path is not None:
+            for line in differences(path, ws.layout.path(layer.digest)):
+                yield f"{name}: {line}"

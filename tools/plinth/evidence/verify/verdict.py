@@ -1,0 +1,99 @@
+"""What verification found: one check a line for people, the same as JSON for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from plinth.core.digest import Json
+from plinth.core.errors import plain
+
+VERIFIED, REJECTED, UNREADABLE = 0, 1, 3
+"""Exit codes: every check passed; one did not; there was nothing that could be checked."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was checked: what it is called, what was seen, and what is wrong with it.
+
+    A check that could not be made has a problem saying so: nothing passes for being skipped.
+    """
+
+    name: str
+    detail: str
+    problems: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """All checks of one image; `notes` are worth knowing and wrong with nothing."""
+
+    reference: str
+    digest: str
+    checks: tuple[Check, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check passed, of which there must be one."""
+        return bool(self.checks) and all(check.passed for check in self.checks)
+
+    @property
+    def exit_code(self) -> int:
+        """VERIFIED or REJECTED."""
+        return VERIFIED if self.passed else REJECTED
+
+    def to_json(self) -> Json:
+        """The verdict for programs."""
+        return {
+            "reference": self.reference,
+            "digest": self.digest,
+            "verified": self.passed,
+            "checks": [
+                {
+                    "name": check.name,
+                    "passed": check.passed,
+                    "detail": check.detail,
+                    "problems": list(check.problems),
+                }
+                for check in self.checks
+            ],
+            "notes": list(self.notes),
+        }
+
+
+_SHOWN = 12
+
+
+def table(verdict: Verdict) -> str:
+    """The verdict for people."""
+    width = max((len(check.name) for check in verdict.checks), default=0)
+    lines = [plain(verdict.reference)]
+    lines += [f"  {verdict.digest}"] if verdict.digest else []
+    for check in verdict.checks:
+        mark = "ok  " if check.passed else "FAIL"
+        lines.append(f"  {mark}  {check.name:<{width}}  {plain(check.detail)}".rstrip())
+        lines += _indented(check.problems)
+    lines += [f"  note: {plain(note)}" for note in verdict.notes]
+    failed = [check.name for check in verdict.checks if not check.passed]
+    if verdict.passed:
+        lines.append(f"verified: {len(verdict.checks)} checks")
+    else:
+        lines.append(f"REJECTED: {', '.join(failed) or 'nothing was checked'}")
+    return "\n".join(lines)
+
+
+def _indented(problems: Sequence[str]) -> list[str]:
+    lines = []
+    for problem in problems[:_SHOWN]:
+        first, *rest = map(plain, problem.split("\n"))
+        lines.append(f"        - {first}")
+        lines += [f"          {line}" for line in rest]
+    if len(problems) > _SHOWN:
+        lines.append(f"        and {len(problems) - _SHOWN} more; --json shows all")
+    return lines

@@ -1,0 +1,236 @@
+"""A signed Debian archive: InRelease verified, Packages by the hashes it vouches for.
+
+Debian repository format (wiki.debian.org/DebianRepository/Format).
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import lzma
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, TypeVar, cast
+
+import pysequoia
+import requests
+from debian import deb822
+
+from plinth.core.digest import Digest
+from plinth.core.errors import IntegrityError, PackageError
+from plinth.core.http import fetch_blob, first_bytes, opened, retried
+from plinth.core.settings import Config
+from plinth.core.store import BlobStore
+from plinth.fetch.apt.sources import Source
+
+KEYRINGS = Path("/usr/share/keyrings")
+T = TypeVar("T")
+_PLACE = "the Debian archive"
+_REMEDY = "check the network and the machine's apt sources, or set apt.<suite> in the settings"
+
+
+@dataclass(frozen=True)
+class Keyring:
+    """The keys an archive may be signed with: `name` of a file in /usr/share/keyrings, or the
+    file `path`; `fingerprint` is what the signing certificate's must end in (lower-case hex)."""
+
+    name: str
+    path: Path | None = None
+    fingerprint: str = ""
+
+
+def keyring_of(name: str, config: Config, fingerprint: str = "") -> Keyring:
+    """The keyring `name`, from the settings' `keyrings` or the machine."""
+    own = config.keyrings.get(name)
+    return Keyring(name, Path(own) if own else None, fingerprint.lower())
+
+
+MAX_RELEASE = 16 << 20
+"""The largest InRelease that is read (bytes); Debian's have 150 kB."""
+
+MAX_PACKAGES = 256 << 20
+"""The largest Packages that is read, compressed or not (bytes); Debian's main has 60 MB."""
+
+_OPEN: dict[str, Callable[[BinaryIO], BinaryIO]] = {
+    ".xz": lambda stream: cast(BinaryIO, lzma.LZMAFile(stream)),  # noqa: SIM115
+    ".gz": lambda stream: cast(BinaryIO, gzip.GzipFile(fileobj=stream)),
+    "": lambda stream: stream,
+}
+"""How each form is unpacked, in order of preference."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """What an InRelease says: its files by name, and whether they are also found by digest."""
+
+    files: Mapping[str, Digest]
+    by_hash: bool
+
+
+@dataclass(frozen=True)
+class Index:
+    """The verified contents of one suite: its InRelease's digest, and the text of Packages."""
+
+    source: Source
+    in_release: Digest
+    packages: str
+
+
+def _retried(ask: Callable[[], T], what: str) -> T:
+    return retried(ask, what, place=_PLACE, remedy=_REMEDY)
+
+
+def get(url: str, what: str, limit: int) -> bytes:
+    """The bytes at `url`, called `what` in messages; of more than `limit`, one more than that.
+
+    Raises:
+        FetchError: there are none.
+    """
+    headers = {"Accept-Encoding": "identity"}
+
+    def ask() -> bytes:
+        missing = "the archive has no such file"
+        with opened(requests.get, url, headers, what=what, missing=missing) as answer:
+            return first_bytes(answer, limit + 1)
+
+    return _retried(ask, what)
+
+
+def download(url: str, digest: Digest, store: BlobStore, what: str) -> None:
+    """Bring the file at `url` into `store`, verified while it streams.
+
+    Raises:
+        FetchError: it cannot be fetched.
+        IntegrityError: it is not the file `digest` names.
+    """
+
+    def open_(headers: Mapping[str, str]) -> requests.Response:
+        missing = "the archive has no such file any more"
+        return opened(requests.get, url, headers, missing=missing, what=what)
+
+    fetch_blob(open_, digest, store, what, place=_PLACE, remedy=_REMEDY)
+
+
+def read_index(
+    source: Source,
+    components: tuple[str, ...],
+    architecture: str,
+    keyring: Keyring,
+) -> Index:
+    """Fetch and verify one suite, or one flat repository (a suite that ends in `/`).
+
+    Valid-Until is not enforced: a lock names its packages by hash, and a mirror frozen in an air
+    gap is a normal place to lock from.
+
+    Raises:
+        FetchError: the archive cannot be reached.
+        PackageError: no valid signature of the keyring, or the index does not match it.
+    """
+    shown = f"InRelease of {source.name}"
+    signed = get(f"{source.base}/InRelease", shown, MAX_RELEASE)
+    if len(signed) > MAX_RELEASE:
+        raise PackageError(f"larger than {MAX_RELEASE} bytes", where=shown)
+    text = verified(signed, keyring, shown)
+    release = listed(text, shown)
+    folders = [f"{component}/binary-{architecture}/" for component in components] or [""]
+    if source.is_flat:
+        folders = [""]
+    packages = []
+    for folder in folders:
+        names = (f"{folder}Packages{suffix}" for suffix in _OPEN)
+        name = next((name for name in names if name in release.files), "")
+        if not name:
+            raise PackageError(f"the suite has no {folder}Packages", where=shown)
+        digest = release.files[name]
+        if digest.size > MAX_PACKAGES:
+            raise PackageError(f"{name} is larger than {MAX_PACKAGES} bytes", where=shown)
+        by_hash = f"{source.base}/{folder}by-hash/SHA256/{digest.hex}"
+        wanted = by_hash if release.by_hash else f"{source.base}/{name}"
+        data = get(wanted, f"{name} of {source.name}", digest.size)
+        if Digest.of(data) != digest:
+            raise IntegrityError(
+                "the index does not match the signed hash",
+                where=f"{name} of {source.name}",
+                expected=digest.oci,
+                found=Digest.of(data).oci,
+            )
+        packages.append(unpacked(data, name, f"{name} of {source.name}"))
+    return Index(source, Digest.of(text), "\n\n".join(packages))
+
+
+def unpacked(data: bytes, name: str, shown: str) -> str:
+    """The text of the index file `name`, called `shown` in messages.
+
+    Raises:
+        PackageError: it is damaged, or unpacks to too much.
+    """
+    try:
+        with _OPEN[name.rpartition("Packages")[2]](io.BytesIO(data)) as stream:
+            plain = stream.read(MAX_PACKAGES + 1)
+    except (lzma.LZMAError, zlib.error, OSError, EOFError) as error:
+        raise PackageError(f"damaged index: {error}", where=shown) from None
+    if len(plain) > MAX_PACKAGES:
+        raise PackageError(f"it unpacks to more than {MAX_PACKAGES} bytes", where=shown)
+    return plain.decode("utf-8", "replace")
+
+
+def listed(text: bytes, shown: str) -> Release:
+    """What the signed `text` of an InRelease, called `shown`, says.
+
+    Raises:
+        PackageError: it is malformed, or lists a file twice.
+    """
+    release = deb822.Release(text.decode("utf-8", "replace"))
+    found: dict[str, Digest] = {}
+    # A mapping is what the library makes of a list that is on the field's own line.
+    rows = release.get("SHA256") or []
+    if not isinstance(rows, list):
+        raise PackageError("malformed list of files", where=shown, found=str(dict(rows))[:80])
+    for entry in rows:
+        name = str(entry.get("name", "")).removeprefix("./")
+        try:
+            digest = Digest(str(entry.get("sha256")), int(entry.get("size", "")))
+        except (ValueError, IntegrityError) as error:
+            raise PackageError(f"malformed entry of {name}: {error}", where=shown) from None
+        if found.setdefault(name, digest) != digest:
+            raise PackageError(f"two entries of {name}", where=shown)
+    return Release(found, release.get("Acquire-By-Hash") == "yes")
+
+
+def verified(signed: bytes, keyring: Keyring, shown: str) -> bytes:
+    """The bytes that the inline signature of `signed`, called `shown`, covers, and only those.
+
+    Raises:
+        PackageError: there is no keyring, or no valid signature by a key of it.
+    """
+    path = keyring.path or next((p for p in sorted(KEYRINGS.glob(f"{keyring.name}.*"))), None)
+    if path is None or not path.is_file():
+        raise PackageError(
+            f"there is no keyring {keyring.name}",
+            where=str(path or KEYRINGS),
+            remedy=f"install it (apt-get install {keyring.name}), or set keyrings.{keyring.name} "
+            "in the settings to a file with the archive's public key",
+        )
+    try:
+        certificates = pysequoia.Cert.split_file(str(path))
+        result = pysequoia.verify(bytes=signed, store=lambda _: certificates)
+    except (RuntimeError, ValueError, OSError) as error:
+        raise PackageError(
+            "no valid signature",
+            where=shown,
+            expected=f"a signature by a key of {path.name}",
+            found=str(error).splitlines()[0],
+        ) from None
+    if not result.valid_sigs or result.bytes is None:
+        raise PackageError("no valid signature", where=shown)
+    signers = [str(one.certificate).lower() for one in result.valid_sigs]
+    if not any(signer.endswith(keyring.fingerprint) for signer in signers):
+        raise PackageError(
+            "signed by another key",
+            where=shown,
+            expected=f"a key whose fingerprint ends in {keyring.fingerprint}",
+            found=", ".join(signers),
+        )
+    return bytes(result.bytes)

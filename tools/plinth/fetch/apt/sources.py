@@ -1,0 +1,93 @@
+"""Where this machine finds a Debian archive: its own apt sources, or the settings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from debian.deb822 import Deb822
+
+from plinth.core.errors import FetchError
+from plinth.core.settings import Config
+
+APT = Path("/etc/apt")
+_OPTIONS = re.compile(r"^(\s*deb)\s+\[[^]]*\]")
+_NO = ("no", "false", "without", "off", "disable", "0")
+"""What apt takes for no."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One suite of an archive: `uri` is the archive's base, without trailing slash. A suite that
+    ends in `/` is a folder of a flat repository; `label` is what its packages' lock calls it."""
+
+    uri: str
+    suite: str
+    label: str = ""
+
+    @property
+    def name(self) -> str:
+        """What messages and locks call it."""
+        return self.label or self.suite
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether it is a flat repository, without suites and components."""
+        return self.suite.endswith("/")
+
+    @property
+    def base(self) -> str:
+        """Where its InRelease is, without trailing slash."""
+        if self.is_flat:
+            return f"{self.uri}/{self.suite.strip('/')}".rstrip("/")
+        return f"{self.uri}/dists/{self.suite}"
+
+
+def find_sources(
+    distribution: str, suites: tuple[str, ...], config: Config, apt: Path = APT
+) -> list[Source]:
+    """A source for each of `suites`, in their order.
+
+    The settings' `apt.<distribution>` and `apt.<suite>` come before the machine's own sources.
+
+    Raises:
+        FetchError: a suite is configured nowhere.
+    """
+    own = {source.suite: source for source in reversed(list(_machine(apt)))}
+    found, missing = [], []
+    for suite in suites:
+        uri = config.apt.get(suite) or config.apt.get(distribution)
+        if uri:
+            found.append(Source(uri.rstrip("/"), suite))
+        elif suite in own:
+            found.append(own[suite])
+        else:
+            missing.append(suite)
+    if missing:
+        raise FetchError(
+            f"no archive is configured for {', '.join(missing)}",
+            expected=f"the suites {', '.join(suites)} in the machine's apt sources",
+            remedy=f"set apt.{distribution} (a base URL) in the settings file",
+        )
+    return found
+
+
+def _machine(apt: Path) -> Iterator[Source]:
+    """The binary sources of `apt`: deb822 files and one-line lists."""
+    for path in sorted((apt / "sources.list.d").glob("*.sources")):
+        with path.open(encoding="utf-8") as stream:
+            for paragraph in Deb822.iter_paragraphs(stream, use_apt_pkg=False):
+                if "deb" in paragraph.get("Types", "").split() and (
+                    paragraph.get("Enabled", "yes").lower() not in _NO
+                ):
+                    for uri in paragraph.get("URIs", "").split():
+                        for suite in paragraph.get("Suites", "").split():
+                            yield Source(uri.rstrip("/"), suite)
+    for path in [apt / "sources.list", *sorted((apt / "sources.list.d").glob("*.list"))]:
+        if path.exists():
+            for line in path.read_text(encoding="utf-8").splitlines():
+                words = _OPTIONS.sub(r"\1 ", line.split("#")[0]).split()
+                if words[:1] == ["deb"] and len(words) >= 3:
+                    yield Source(words[1].rstrip("/"), words[2])

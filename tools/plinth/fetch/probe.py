@@ -1,0 +1,190 @@
+"""Asking for the pinned inputs of a base: all places in parallel, under one deadline."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+
+from plinth.core.digest import Digest
+from plinth.core.errors import PlinthError
+from plinth.core.http import shown
+from plinth.core.settings import Config
+from plinth.core.store import atomic_write
+from plinth.fetch.registry.registry import Registry
+from plinth.graph.workspace import Workspace
+from plinth.recipe.base import BaseSpec, ImageRootfs, StandalonePython
+
+DEADLINE = 5.0
+"""How long all places together are waited for (seconds)."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """Whether one place has one input. `ask` returns why not, empty for yes."""
+
+    wanted: str
+    place: str
+    ask: Callable[[], str]
+
+    @property
+    def key(self) -> str:
+        """What a yes is remembered by."""
+        return Digest.of(f"{self.place} {self.wanted}".encode()).hex
+
+
+def unavailable(ws: Workspace, spec: BaseSpec, config: Config) -> str:
+    """Why pinned inputs of `spec` are neither in the store nor at any place of the settings, in
+    one line; empty where they are available. Debian packages and interpreters found on the machine
+    are not looked at.
+
+    A yes is remembered in the build folder (see `forget`), a no never.
+    """
+    questions: list[Question] = []
+    python, rootfs = spec.python, spec.rootfs
+    if isinstance(python, StandalonePython) and not ws.cache.has(python.digest):
+        place = config.files.get(python.release)
+        if not place:
+            return f'no place is configured for {python.asset} (settings: files."{python.release}")'
+        questions.append(_archive(python, place))
+    if isinstance(rootfs, ImageRootfs) and not ws.layout.has(rootfs.layer):
+        urls = config.registry_urls(rootfs.registry)
+        if not urls:
+            return (
+                f"no registry is configured for {rootfs.repository} "
+                f"(settings: registries.{rootfs.registry})"
+            )
+        questions += [_manifest(rootfs, url) for url in urls]
+    return _asked(questions, ws.build / "cache" / "probe.json")
+
+
+def settings_of(spec: BaseSpec) -> list[str]:
+    """The keys of the settings that name places of the pinned inputs of `spec`."""
+    keys = []
+    if isinstance(spec.rootfs, ImageRootfs):
+        keys.append(f"registries.{spec.rootfs.registry}")
+    if isinstance(spec.python, StandalonePython):
+        keys.append(f'files."{spec.python.release}"')
+    return keys
+
+
+def has_places(spec: BaseSpec, config: Config) -> bool:
+    """Whether the settings name a place for each of them."""
+    rootfs, python = spec.rootfs, spec.python
+    return not (
+        (isinstance(rootfs, ImageRootfs) and not config.registry_urls(rootfs.registry))
+        or (isinstance(python, StandalonePython) and not config.files.get(python.release))
+    )
+
+
+def forget(ws: Workspace) -> None:
+    """Forget every yes: a place that had an input no longer does."""
+    with contextlib.suppress(OSError):
+        (ws.build / "cache" / "probe.json").unlink()
+
+
+def _archive(python: StandalonePython, place: str) -> Question:
+    from plinth.fetch.standalone import asset_file, asset_url
+
+    def ask() -> str:
+        if "://" not in place:
+            return "" if asset_file(python, place) else f"has no {python.asset}"
+        # As a build asks, but for one byte: not every place answers HEAD.
+        headers = {"Range": "bytes=0-0", "Accept-Encoding": "identity"}
+        with requests.get(
+            asset_url(python, place), headers=headers, stream=True, timeout=DEADLINE
+        ) as answer:
+            return "" if answer.status_code in (200, 206) else f"answered {answer.status_code}"
+
+    return Question(f"{python.tag}/{python.asset} {python.digest.oci}", place, ask)
+
+
+def _manifest(rootfs: ImageRootfs, url: str) -> Question:
+    def ask() -> str:
+        return Registry(url, rootfs.repository).unavailable(rootfs.manifest)
+
+    return Question(f"{rootfs.repository}@{rootfs.manifest.oci}", url, ask)
+
+
+def _asked(questions: Sequence[Question], memory: Path) -> str:
+    """Why no place has one of the inputs; empty where each is at one."""
+    known = _remembered(memory)
+    had = {question.wanted for question in questions if question.key in known}
+    waiting = [question for question in questions if question.wanted not in had]
+    if not waiting:
+        return ""
+    found: set[str] = set()
+    why = _waited(waiting, found)
+    if found:
+        _remember(memory, known | found)
+    return why
+
+
+def _waited(waiting: list[Question], found: set[str]) -> str:
+    """As `_asked`; keys of the questions answered with yes are added to `found`."""
+    answers: queue.SimpleQueue[tuple[Question, str]] = queue.SimpleQueue()
+    for question in waiting:
+        # Daemons: a place that does not answer must not hold up the end of the program.
+        thread = threading.Thread(
+            target=lambda one: answers.put((one, _answer(one))), args=(question,), daemon=True
+        )
+        thread.start()
+    ends = time.monotonic() + DEADLINE
+    refused: dict[str, list[str]] = {}
+    while waiting:
+        try:
+            question, why = answers.get(timeout=max(0.0, ends - time.monotonic()))
+        except queue.Empty:
+            return f"{shown(waiting[0].place)}: no answer within {DEADLINE:g} seconds"
+        if not why:
+            found.add(question.key)
+            waiting = [one for one in waiting if one.wanted != question.wanted]
+        elif question in waiting:
+            # Else another place of the same input has answered with yes.
+            waiting = [one for one in waiting if one != question]
+            refused.setdefault(question.wanted, []).append(f"{shown(question.place)}: {why}")
+            if all(one.wanted != question.wanted for one in waiting):
+                return "; ".join(refused[question.wanted])
+    return ""
+
+
+def _answer(question: Question) -> str:
+    try:
+        return question.ask()
+    except PlinthError as error:
+        return error.what
+    except (requests.RequestException, OSError, ValueError) as error:
+        return _reason(error)
+
+
+def _reason(error: BaseException) -> str:
+    """The system's own words for a failed connection, which libraries wrap several times."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, OSError) and found.strerror:
+            return f"cannot be reached ({found.strerror})"
+        found = found.__cause__ or found.__context__
+    if isinstance(error, requests.Timeout):
+        return f"no answer within {DEADLINE:g} seconds"
+    return f"cannot be reached ({type(error).__name__})"
+
+
+def _remembered(memory: Path) -> set[str]:
+    with contextlib.suppress(OSError, ValueError):
+        document = json.loads(memory.read_bytes())
+        if isinstance(document, dict):
+            return {key for key, value in document.items() if value is True}
+    return set()
+
+
+def _remember(memory: Path, known: set[str]) -> None:
+    # A build folder that cannot be written is no reason to refuse what only looks.
+    with contextlib.suppress(OSError), atomic_write(memory) as path:
+        path.write_text(json.dumps(dict.fromkeys(sorted(known), True)), encoding="utf-8")

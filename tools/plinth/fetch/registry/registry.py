@@ -1,0 +1,268 @@
+"""A repository of a registry: pulling, pushing, and what refers to an image (distribution-spec)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+from plinth.core.digest import Digest
+from plinth.core.errors import FetchError, IntegrityError, LayoutError
+from plinth.core.http import fetch_blob, first_bytes, resolved
+from plinth.core.store import BlobStore
+from plinth.fetch.registry.connection import REMEDY, Connection
+from plinth.formats.oci.documents import document, entries
+from plinth.formats.oci.model import INDEX, MANIFEST
+
+if TYPE_CHECKING:
+    from plinth.formats.oci.referrers import Artifact
+
+_TRIES = 3
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A manifest or index as a registry sends it."""
+
+    media_type: str
+    data: bytes
+
+
+class Registry(Connection):
+    """One repository of a registry; see `Connection` for what it is made of."""
+
+    def unavailable(self, manifest: Digest) -> str:
+        """Why the manifest cannot be pulled; empty where it can. Asked as a pull would, with a
+        token where the registry wants one.
+
+        Raises:
+            FetchError: the registry wants credentials that are not there.
+            requests.RequestException: the registry or its token service cannot be reached.
+        """
+        url = f"{self._base}/manifests/{manifest.oci}"
+        with self._ask("HEAD", url, {"Accept": MANIFEST}) as answer:
+            return "" if answer.status_code == 200 else f"answered {answer.status_code}"
+
+    def pull_blob(self, digest: Digest, store: BlobStore) -> None:
+        """Bring a blob into `store`, verified while it streams.
+
+        Raises:
+            FetchError: the registry cannot be reached or has no such blob.
+            IntegrityError: what it sends is not what the digest names.
+        """
+        fetch_blob(
+            lambda headers: self._get(f"{self._base}/blobs/{digest.oci}", headers),
+            digest,
+            store,
+            f"{self._repository}@{digest.oci}",
+            place="the registry",
+            remedy=REMEDY,
+        )
+
+    def blob(self, digest: Digest) -> bytes:
+        """The content of a small blob; of one that is too long, one byte more than `digest` has.
+        It is not compared with the digest.
+
+        Raises:
+            FetchError: the registry cannot be reached or has no such blob.
+        """
+
+        def ask() -> bytes:
+            url = f"{self._base}/blobs/{digest.oci}"
+            with self._get(url, {"Accept-Encoding": "identity"}) as answer:
+                return first_bytes(answer, digest.size + 1)
+
+        return self._retried(ask, digest.oci)
+
+    def manifest(self, reference: str) -> Manifest | None:
+        """The manifest or index of a tag or digest (`sha256:…`); None where there is none.
+
+        Raises:
+            FetchError: the registry cannot be reached, or wants other credentials.
+            IntegrityError: it sends another manifest than the digest names.
+            LayoutError: it sends more than a manifest may be.
+        """
+        answer = self._document(f"{self._base}/manifests/{reference}", reference)
+        if answer is None:
+            return None
+        kind, data = answer[0].get("Content-Type", ""), answer[1]
+        if reference.startswith("sha256:") and Digest.of(data).oci != reference:
+            raise IntegrityError(
+                "the registry sent another manifest",
+                where=str(self),
+                expected=reference,
+                found=Digest.of(data).oci,
+            )
+        return Manifest(kind.partition(";")[0].strip(), data)
+
+    def referrers(self, subject: Digest, artifact_type: str) -> list[dict[str, Any]]:
+        """The descriptors of what refers to the manifest `subject`, of one type where the
+        registry sorts them (distribution-spec, "Listing Referrers").
+
+        Raises:
+            FetchError: the registry cannot be reached, or its list goes on elsewhere or for ever.
+            LayoutError: what it sends is no list.
+        """
+        wanted = quote(artifact_type, safe="")
+        url = f"{self._base}/referrers/{subject.oci}?artifactType={wanted}"
+        pages = list(self._pages(url, "referrers"))
+        if not pages:
+            # The API came with version 1.1; before, there is an index with a name.
+            return self._listed(subject)
+        at = f"{self}: referrers"
+        return [entry for data in pages for entry in entries(document(data, at), at)]
+
+    def push_blob(self, data: bytes) -> None:
+        """Put a blob into the repository, unless it is there (distribution-spec, "Pushing blobs",
+        POST then PUT).
+
+        Raises:
+            FetchError: the registry cannot be reached, or refuses.
+        """
+        digest = Digest.of(data)
+
+        def ask() -> None:
+            with self._ask("HEAD", f"{self._base}/blobs/{digest.oci}") as answer:
+                if answer.status_code == 200:
+                    return
+            with self._ask("POST", f"{self._base}/blobs/uploads/") as answer:
+                self._check(answer, 202)
+                place = resolved(answer.url, answer.headers.get("Location", ""), str(self))
+            self.finish_upload(place, digest, data)
+
+        self._retried(ask, digest.oci)
+
+    def has_blob(self, digest: Digest) -> bool:
+        """Whether the repository has the blob, whole.
+
+        Raises:
+            FetchError: the registry cannot be reached, or wants other credentials.
+        """
+
+        def ask() -> bool:
+            with self._ask("HEAD", f"{self._base}/blobs/{digest.oci}") as answer:
+                if answer.status_code == 404:
+                    return False
+                self._check(answer, 200)
+                # Of compressed or chunked answers there is no length; the digest names it then.
+                return answer.headers.get("Content-Length", str(digest.size)) == str(digest.size)
+
+        return self._retried(ask, digest.oci)
+
+    def start_upload(self, digest: Digest, source: str = "") -> tuple[str, int]:
+        """Begin to upload a blob, or have it mounted from the repository `source`
+        (distribution-spec, "Mounting a blob from another repository"). Returns where it goes on,
+        empty where it was mounted, and the least length in bytes of what is sent at once.
+
+        Raises:
+            FetchError: the registry refuses.
+            requests.RequestException: it cannot be reached.
+        """
+        query = f"?mount={digest.oci}&from={quote(source, safe='')}" if source else ""
+        with self._ask("POST", f"{self._base}/blobs/uploads/{query}") as answer:
+            if source and answer.status_code == 201:
+                return "", 0
+            self._check(answer, 202)
+            least = answer.headers.get("OCI-Chunk-Min-Length", "")
+            place = resolved(answer.url, answer.headers.get("Location", ""), str(self))
+            return place, int(least) if re.fullmatch(r"[0-9]{1,18}", least) else 0
+
+    def send_chunk(self, place: str, start: int, data: bytes) -> tuple[str, int]:
+        """Send the bytes from `start` on; returns where the upload goes on and how much the
+        registry has (distribution-spec, "Pushing a blob in chunks"). Without data it is only
+        asked. Empty and 0: it knows nothing of that upload, or not as much.
+
+        Raises:
+            FetchError: the registry refuses.
+            requests.RequestException: it cannot be reached.
+        """
+        headers = {"Content-Type": "application/octet-stream"}
+        if data:
+            headers["Content-Range"] = f"{start}-{start + len(data) - 1}"
+        send = self._sender(place)
+        with send("PATCH" if data else "GET", place, headers if data else None, data) as answer:
+            # What is unknown or out of step is begun anew.
+            if answer.status_code in (400, 404, 416):
+                return "", 0
+            self._check(answer, 202, 204)
+            found = re.fullmatch(r"(?:bytes=)?0-([0-9]{1,18})", answer.headers.get("Range", ""))
+            end = int(found[1]) + 1 if found else start + len(data)
+            # "0-0" is one byte, and what registries say of none.
+            end = 0 if end == 1 and not data else end
+            return resolved(answer.url, answer.headers.get("Location", place), str(self)), end
+
+    def finish_upload(self, place: str, digest: Digest, data: bytes = b"") -> None:
+        """End the upload at `place` with the last bytes of it.
+
+        Raises:
+            FetchError: the registry refuses.
+            requests.RequestException: it cannot be reached.
+        """
+        parts = urlsplit(place)
+        query = f"{parts.query}&digest={digest.oci}".lstrip("&")
+        with self._sender(place)(
+            "PUT",
+            parts._replace(query=query).geturl(),
+            {"Content-Type": "application/octet-stream"},
+            data,
+        ) as answer:
+            self._check(answer, 201)
+
+    def tags(self) -> list[str]:
+        """The repository's tags (distribution-spec, "Listing Tags"); none where there is none.
+
+        Raises:
+            FetchError: the registry cannot be reached, or its list goes on elsewhere or for ever.
+            LayoutError: what it sends is no list.
+        """
+        found: list[str] = []
+        for data in self._pages(f"{self._base}/tags/list?n=1000", "tags"):
+            listed = document(data, f"{self}: tags").get("tags") or []
+            if not isinstance(listed, list) or not all(isinstance(tag, str) for tag in listed):
+                raise LayoutError("not a list of tags", where=str(self))
+            found += listed
+        return found
+
+    def put_manifest(self, reference: str, media_type: str, data: bytes) -> bool:
+        """Put a manifest or index under a tag or its digest; says whether the registry noted what
+        it refers to (distribution-spec, "Pushing Manifests with Subject").
+
+        Raises:
+            FetchError: the registry cannot be reached, or refuses.
+        """
+
+        def ask() -> bool:
+            url = f"{self._base}/manifests/{reference}"
+            with self._ask("PUT", url, {"Content-Type": media_type}, data) as answer:
+                self._check(answer, 201)
+                return "OCI-Subject" in answer.headers
+
+        return self._retried(ask, reference)
+
+    def list_referrers(self, subject: Digest, more: Sequence[Artifact]) -> None:
+        """Add to the index that lists what refers to `subject`, where the registry does not
+        (distribution-spec, "Referrers Tag Schema").
+
+        Raises:
+            FetchError: the registry cannot be reached or refuses, or others kept overwriting.
+            LayoutError: the index is damaged.
+        """
+        from plinth.formats.oci.referrers import listing, referrers_name
+
+        # Nothing locks a tag: somebody may write between our reading and our writing.
+        for _ in range(_TRIES):
+            index = listing(self._listed(subject), more)
+            self.put_manifest(referrers_name(subject), INDEX, index)
+            if {one.digest.oci for one in more} <= {e.get("digest") for e in self._listed(subject)}:
+                return
+        raise FetchError("others kept overwriting the list of referrers", where=str(self))
+
+    def _listed(self, subject: Digest) -> list[dict[str, Any]]:
+        from plinth.formats.oci.referrers import referrers_name
+
+        name = referrers_name(subject)
+        found = self.manifest(name)
+        where = f"{self}:{name}"
+        return [] if found is None else entries(document(found.data, where), where)

@@ -1,0 +1,58 @@
+"""Layers that a build left at the remote cache, fetched when a command reads them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from plinth.core.digest import Digest
+from plinth.core.errors import RemoteError
+from plinth.core.settings import Config
+from plinth.core.store import BlobStore
+from plinth.formats.oci.documents import layer_digests
+from plinth.formats.oci.layout import read_manifest, references
+from plinth.graph.workspace import Workspace
+
+
+@contextlib.contextmanager
+def reading(store: BlobStore, config: Config) -> Iterator[Callable[[Digest], None]]:
+    """A function that makes sure that a blob is in `store`, if the remote cache holds it.
+
+    It raises RemoteError where the server cannot be asked; what it does not hold is left to
+    whoever misses it.
+    """
+    if config.remote is None:
+        yield lambda _: None
+        return
+    from plinth.graph.remote.client import Remote
+
+    with Remote(config.remote) as remote:
+
+        def bring(digest: Digest) -> None:
+            try:
+                remote.fetch(digest, store)
+            except RemoteError as error:
+                if not error.absent:
+                    raise
+
+        yield bring
+
+
+def bring_image(ws: Workspace, image_id: str, config: Config) -> None:
+    """Bring those layers of the built image `image_id` into the layout that are not there.
+
+    Raises:
+        LayoutError: its manifest is damaged.
+        RemoteError: the server cannot be asked, or sent something else.
+    """
+    built = references(ws.layout).get(image_id)
+    if built is None or config.remote is None:
+        return
+    missing = ws.layout.missing(
+        layer_digests(read_manifest(ws.layout, built.manifest), built.manifest)
+    )
+    if not missing:
+        return
+    with reading(ws.layout, config) as bring, ThreadPoolExecutor(config.remote.jobs) as pool:
+        list(pool.map(bring, sorted(missing)))

@@ -1,0 +1,212 @@
+"""An image in an OCI layout, in a folder or in a tar archive (image-spec, image-layout.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from plinth.core.digest import Digest
+from plinth.core.errors import IntegrityError, LayoutError
+from plinth.fetch.sources.source import SourceLayer
+from plinth.formats.oci.documents import (
+    IMAGE_NAME,
+    MAX_MANIFEST,
+    SUBJECT,
+    annotations_of,
+    called,
+    descriptor,
+    document,
+    entries,
+    for_this_platform,
+    is_image,
+    is_index,
+    layer_digests,
+    named,
+    names,
+    namesakes,
+    repository_name,
+    shown,
+    the_one,
+)
+from plinth.formats.oci.files import Files, read
+from plinth.formats.oci.reference import ArchiveReference, LayoutReference, share
+from plinth.formats.oci.referrers import Referrer, find, referrers_name, refers
+
+MARKER = "oci-layout"
+INDEX_FILE = "index.json"
+
+
+def blob_name(digest: Digest) -> str:
+    """Where a layout keeps a blob (image-spec, image-layout.md)."""
+    return f"blobs/sha256/{digest.hex}"
+
+
+class LayoutSource:
+    """An image in an OCI layout (image-spec, image-layout.md); `names` are those that its index
+    gives it, empty where it was asked for by digest."""
+
+    compressed = True
+
+    def __init__(
+        self, reference: str, files: Files, wanted: LayoutReference | ArchiveReference
+    ) -> None:
+        self.name = reference
+        self.asked = repository_name(wanted.name)
+        self.names: tuple[str, ...] = ()
+        self.beside: Sequence[str] = ()
+        self.called = ""
+        self._files = files
+        if files.size(MARKER) is None:
+            raise LayoutError("there is no OCI image layout here", where=files.where)
+        self._index = self._entries(read(files, INDEX_FILE, MAX_MANIFEST + 1), INDEX_FILE)
+        self._entry = self._chosen(wanted)
+        self._digest = descriptor(self._entry, f"{files.where}: {INDEX_FILE}")
+
+    def _entries(self, data: bytes, name: str) -> list[dict[str, Any]]:
+        where = f"{self._files.where}: {name}"
+        return entries(document(data, where), where)
+
+    def _chosen(self, wanted: LayoutReference | ArchiveReference) -> dict[str, Any]:
+        """The entry of the manifest, in `index.json` or an index it lists."""
+        where = self._files.where
+        if wanted.digest:
+            return self._by_digest(wanted.digest)
+        if wanted.name:
+            entry = self._by_name(wanted.name)
+        else:
+            # Signatures are listed beside the images they are of. An engine takes what has a name
+            # for an image, whatever its type.
+            listed = [
+                entry
+                for entry in self._index
+                if not _is_referrers(entry)
+                and (is_image(entry) or is_index(entry) or called(entry))
+            ]
+            if len(listed) > 1 and not any(map(called, listed)):
+                return self._for_this_platform(listed, INDEX_FILE)
+            if len(listed) != 1:
+                raise LayoutError(
+                    f"{len(listed) or 'no'} images, of which one must be meant",
+                    where=where,
+                    remedy=f"name one of: {self._known}",
+                )
+            (entry,) = listed
+        self.names = called(entry)
+        name = annotations_of(entry).get(IMAGE_NAME, "")
+        self.called = "" if share([name], [wanted.name]) else name
+        self.beside = tuple(map(shown, namesakes(self._index, entry)))
+        if is_index(entry):
+            at = blob_name(descriptor(entry, where))
+            return self._for_this_platform(self._nested(entry), at)
+        if not is_image(entry):
+            raise LayoutError("this is not an image", where=where, found=shown(entry))
+        return entry
+
+    def _for_this_platform(self, listed: list[dict[str, Any]], name: str) -> dict[str, Any]:
+        entry, others = for_this_platform(listed, f"{self._files.where}: {name}")
+        self.beside = (*self.beside, *map(shown, others))
+        return entry
+
+    @property
+    def _known(self) -> str:
+        return ", ".join(names(self._index)) or "none has a name"
+
+    def _by_name(self, name: str) -> dict[str, Any]:
+        listed = named(self._index, name)
+        if not listed:
+            raise LayoutError(
+                f"no image is called {name!r} here", where=self._files.where, found=self._known
+            )
+        return the_one(listed, name, f"{self._files.where}: {INDEX_FILE}")
+
+    def _by_digest(self, wanted: str) -> dict[str, Any]:
+        indexes = [entry for entry in self._index if is_index(entry) and not _is_referrers(entry)]
+        nested = [entry for index in indexes for entry in self._nested(index)]
+        for entry in [*self._index, *nested]:
+            if entry.get("digest") == f"sha256:{wanted}":
+                return entry
+        raise LayoutError(
+            "no image of this digest is here", where=self._files.where, found=f"sha256:{wanted}"
+        )
+
+    def _nested(self, entry: dict[str, Any]) -> list[dict[str, Any]]:
+        digest = descriptor(entry, f"{self._files.where}: {INDEX_FILE}")
+        return self._entries(self._document(digest), blob_name(digest))
+
+    def _document(self, digest: Digest) -> bytes:
+        """A blob that must be the one named: what chose it is the only one to compare it with."""
+        data = read(self._files, blob_name(digest), min(digest.size, MAX_MANIFEST) + 1)
+        if Digest.of(data) != digest:
+            raise IntegrityError(
+                "it is not what the index names",
+                where=f"{self._files.where}: {blob_name(digest)}",
+                expected=f"{digest.oci}, {digest.size} bytes",
+                found=f"{Digest.of(data).oci}, {len(data)} bytes",
+            )
+        return data
+
+    def manifest(self) -> bytes:
+        """See `ImageSource`."""
+        return self._document(self._digest)
+
+    def _manifest(self) -> dict[str, Any]:
+        return document(self.manifest(), self._digest.oci)
+
+    def blobs(self) -> list[str]:
+        """The names of the files of config and layers, bottom first."""
+        manifest = self._manifest()
+        config = descriptor(manifest.get("config"), f"{self._digest.oci}: config")
+        return [*map(blob_name, [config, *layer_digests(manifest, self._digest)])]
+
+    def is_unpacked(self) -> bool:
+        """Whether the manifest is of uncompressed layers."""
+        layers = self._manifest().get("layers")
+        first = layers[0] if isinstance(layers, list) and layers else None
+        return isinstance(first, dict) and str(first.get("mediaType")).endswith(".tar")
+
+    def config(self) -> bytes:
+        """See `ImageSource`."""
+        digest = descriptor(self._manifest().get("config"), f"{self._digest.oci}: config")
+        return read(self._files, blob_name(digest), min(digest.size, MAX_MANIFEST) + 1)
+
+    def layers(self) -> Sequence[SourceLayer]:
+        """See `ImageSource`."""
+        return [self._layer(digest) for digest in layer_digests(self._manifest(), self._digest)]
+
+    def _layer(self, digest: Digest) -> SourceLayer:
+        name = blob_name(digest)
+
+        def locate() -> Path | None:
+            fits = self._files.size(name) == digest.size
+            return self._files.path(name) if fits else None
+
+        return SourceLayer(digest, lambda: self._files.open(name, digest.size + 1), locate)
+
+    def referrers(self, artifact_type: str) -> Sequence[Referrer]:
+        """See `ImageSource`; other tools list them in `index.json` without their subject, or in
+        an index tagged `sha256-<hex>`."""
+        name = referrers_name(self._digest)
+        listed = [
+            entry
+            for entry in self._index
+            if refers(entry, self._digest)
+            or (entry.get("artifactType") == artifact_type and SUBJECT not in annotations_of(entry))
+        ]
+        broken = []
+        for entry in named(self._index, name):
+            try:
+                listed += self._nested(entry)
+            except (IntegrityError, LayoutError) as error:
+                broken.append(Referrer(f"{self._files.where}: {name}", problems=(str(error),)))
+        found = find(listed, self._digest, artifact_type, self._blob, self._files.where)
+        return [*broken, *found]
+
+    def _blob(self, digest: Digest, kind: str) -> bytes:
+        return read(self._files, blob_name(digest), digest.size + 1)
+
+
+def _is_referrers(entry: dict[str, Any]) -> bool:
+    return is_index(entry) and any(
+        value.startswith("sha256-") for value in annotations_of(entry).values()
+    )

@@ -1,0 +1,158 @@
+"""An image in a registry, as a source: its blobs come into a temporary store, verified."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from plinth.core.digest import Digest
+from plinth.core.errors import FetchError, IntegrityError, PlinthError
+from plinth.core.settings import Config
+from plinth.core.store import BlobStore
+from plinth.fetch.registry.registry import Manifest, Registry
+from plinth.fetch.sources.source import ImageSource, SourceLayer
+from plinth.formats.oci.documents import (
+    MAX_MANIFEST,
+    descriptor,
+    document,
+    entries,
+    for_this_platform,
+    is_index,
+    layer_digests,
+    repository_name,
+    shown,
+)
+from plinth.formats.oci.model import MANIFEST
+from plinth.formats.oci.reference import RegistryReference
+from plinth.formats.oci.referrers import Referrer, find
+
+
+@contextlib.contextmanager
+def open_remote(
+    reference: str, wanted: RegistryReference, config: Config, *, store: BlobStore | None = None
+) -> Iterator[ImageSource]:
+    """The image `wanted`, while the block runs; asked for at the URLs that `registries` in the
+    settings has for the host, else at the host. Blobs come into `store`, where one is given, and
+    those it has are not asked for.
+
+    Raises:
+        FetchError: no registry can be asked, or none has such an image.
+        LayoutError: what the registry sends is not an image.
+    """
+    registry, found = _first(wanted, config.registry_urls(wanted.host) or (wanted.url,), config)
+    place, data = wanted.place, found.data
+    beside: tuple[str, ...] = ()
+    listed = document(data, f"{registry}: {place}")
+    if is_index({"mediaType": found.media_type}) or is_index(listed):
+        entry, others = for_this_platform(entries(listed, f"{registry}: {place}"), str(registry))
+        beside = tuple(map(shown, others))
+        place = descriptor(entry, f"{registry}: {place}").oci
+        nested = registry.manifest(place)
+        if nested is None:
+            raise FetchError("the registry lacks a manifest it lists", where=f"{registry}@{place}")
+        data = nested.data
+    if store is not None:
+        yield RemoteSource(reference, wanted, registry, data, store, beside)
+        return
+    with tempfile.TemporaryDirectory(prefix="plinth-pull-") as folder:
+        yield RemoteSource(reference, wanted, registry, data, BlobStore(Path(folder)), beside)
+
+
+def _first(
+    wanted: RegistryReference, urls: Sequence[str], config: Config
+) -> tuple[Registry, Manifest]:
+    """The first registry that has the image, and what it has."""
+    last: FetchError | None = None
+    for url in urls:
+        registry = Registry(url, wanted.repository, tls=config.tls)
+        try:
+            found = registry.manifest(wanted.place)
+        except FetchError as error:
+            last = error
+            continue
+        if found is not None:
+            return registry, found
+        last = FetchError(f"the registry has no {wanted.place} of it", where=str(registry))
+    raise last or FetchError("no registry is configured", where=wanted.host)
+
+
+class RemoteSource:
+    """An image of a registry, its manifest at hand."""
+
+    compressed = True
+    called = ""
+
+    def __init__(
+        self,
+        reference: str,
+        wanted: RegistryReference,
+        registry: Registry,
+        manifest: bytes,
+        store: BlobStore,
+        beside: tuple[str, ...],
+    ) -> None:
+        self.name = reference
+        self.beside: Sequence[str] = beside
+        # Copies live under other names; the last part is the image's.
+        self.asked = "" if wanted.digest else repository_name(wanted.repository)
+        self._registry = registry
+        self._manifest = manifest
+        self._digest = Digest.of(manifest)
+        self._store = store
+        self._guard = threading.Lock()
+        self._pulling: dict[Digest, threading.Lock] = {}
+
+    def manifest(self) -> bytes:
+        """See `ImageSource`."""
+        return self._manifest
+
+    def _document(self) -> dict[str, Any]:
+        return document(self._manifest, self._digest.oci)
+
+    def _pulled(self, digest: Digest) -> Path:
+        # Readers of layers come from several threads; no blob is pulled twice.
+        with self._guard:
+            alone = self._pulling.setdefault(digest, threading.Lock())
+        with alone:
+            self._registry.pull_blob(digest, self._store)
+        return self._store.path(digest)
+
+    def config(self) -> bytes:
+        """See `ImageSource`."""
+        digest = descriptor(self._document().get("config"), f"{self._digest.oci}: config")
+        if digest.size > MAX_MANIFEST:
+            raise IntegrityError("too large for a config", where=digest.oci)
+        return self._pulled(digest).read_bytes()
+
+    def layers(self) -> Sequence[SourceLayer]:
+        """See `ImageSource`; a layer is pulled when it is first looked at."""
+        return [self._layer(digest) for digest in layer_digests(self._document(), self._digest)]
+
+    def _layer(self, digest: Digest) -> SourceLayer:
+        def opener() -> BinaryIO:
+            return self._pulled(digest).open("rb")
+
+        def locate() -> Path | None:
+            # Whoever goes on to open it hears what is wrong.
+            with contextlib.suppress(PlinthError):
+                return self._pulled(digest)
+            return None
+
+        return SourceLayer(digest, opener, locate)
+
+    def referrers(self, artifact_type: str) -> Sequence[Referrer]:
+        """See `ImageSource`."""
+        listed = self._registry.referrers(self._digest, artifact_type)
+        return find(listed, self._digest, artifact_type, self._blob, str(self._registry))
+
+    def _blob(self, digest: Digest, kind: str) -> bytes:
+        if kind != MANIFEST:
+            return self._registry.blob(digest)
+        found = self._registry.manifest(digest.oci)
+        if found is None:
+            raise IntegrityError("the registry lacks a manifest it lists", where=digest.oci)
+        return found.data

@@ -1,0 +1,104 @@
+"""Bringing locked files into the store: by name and digest, from wherever they are configured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from plinth.core.errors import FetchError
+from plinth.core.report import Progress, human_size
+from plinth.core.settings import Config
+from plinth.graph.workspace import Workspace
+from plinth.recipe.locks.pylock import LockedPackage, every_file
+
+if TYPE_CHECKING:
+    from plinth.fetch.pypi.index import Index
+
+Admit = Callable[[Path, LockedPackage], None]
+"""Sees a verified file before it enters the store; raises to keep it out."""
+
+_AT_ONCE = 8
+
+
+def fetch_files(
+    ws: Workspace,
+    config: Config,
+    packages: Iterable[LockedPackage],
+    *,
+    admit: Admit,
+    progress: Progress,
+) -> None:
+    """Make sure the store has the file of every package, and of all that sdists are built with.
+
+    Looks first in the folder `files.wheels` of the settings, then in the package index.
+    Nothing is asked of anyone when the store has all.
+
+    Raises:
+        FetchError: a file is nowhere to be had.
+        IntegrityError: what came is not what the lock names.
+        WheelError: `admit` refused it.
+    """
+    missing = [p for p in every_file(packages) if not ws.cache.has(p.file.digest)]
+    if not missing:
+        return
+    from plinth.fetch.pypi.index import Index
+
+    total = sum(package.file.digest.size for package in missing)
+    progress(f"fetching {len(missing)} files, {human_size(total)}")
+    index = Index(config, ws.build / "cache" / "index", ws.cache)
+    folder = config.files.get("wheels", "")
+    with ThreadPoolExecutor(_AT_ONCE, "fetch") as pool:
+        largest_first = sorted(missing, key=lambda package: -package.file.digest.size)
+        waiting = [
+            pool.submit(
+                _fetch,
+                ws,
+                _index_of(package, config, index, Index),
+                Path(folder) if folder else None,
+                package,
+                admit,
+            )
+            for package in largest_first
+        ]
+        try:
+            for future in waiting:
+                future.result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _index_of(package: LockedPackage, config: Config, index: Index, make: type[Index]) -> Index:
+    """Where the file of `package` is looked for: the index its lock names, where the settings
+    know that one, or the configured one."""
+    url = config.indexes.get(package.index)
+    if not url:
+        return index
+    return make.beside(index, url, lambda name: name == package.file.name)
+
+
+def _fetch(
+    ws: Workspace, index: Index, folder: Path | None, package: LockedPackage, admit: Admit
+) -> None:
+    def check(path: Path) -> None:
+        admit(path, package)
+
+    local = folder / package.file.name if folder else None
+    if local is not None and local.is_file():
+        ws.cache.put_file(local, package.file.digest, admit=check)
+        return
+    for file in index.files(package.name, None):
+        if file.digest == package.file.digest:
+            index.download(file, admit=check)
+            return
+    raise FetchError(
+        f"{package.file.name} is in no configured place",
+        where=f"{package.name} {package.version}",
+        expected=package.file.digest.oci,
+        found="no such file in the package index",
+        remedy=(f'set indexes."{package.index}" in the settings, or ' if package.index else "")
+        + "set index-url to an index that has it, or put the file into a folder and name "
+        "the folder in the settings as files.wheels",
+    )

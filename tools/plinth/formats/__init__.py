@@ -1,0 +1,1 @@
+"""Bytes and nothing else: one reader and one writer for each format."""

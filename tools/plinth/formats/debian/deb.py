@@ -1,0 +1,221 @@
+"""Reading a `.deb`: an ar archive of control and data tars (deb(5)), as foreign input."""
+
+from __future__ import annotations
+
+import io
+import lzma
+import tarfile
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import zstandard
+
+from plinth.core.errors import PackageError
+from plinth.formats.layer.owner import Owner
+
+MAX_ENTRIES = 200_000
+MAX_BYTES = 8 << 30
+MAX_RATIO = 200
+"""Above 256 MiB, what unpacks to more than so many times its size is a bomb: text comes to 30."""
+
+_FREE = 256 << 20
+# What a decompressor may take: xz -9 wants 65 MiB, zstd's largest common window is 128 MiB.
+_MEMORY = 256 << 20
+_WINDOW = 128 << 20
+_STEP = 1 << 12
+# A tar's own records: headers, and the extended ones with long names in them.
+_MAX_RECORD = 1 << 20
+
+
+@dataclass(frozen=True)
+class File:
+    """One entry of a package: `kind` is `file`, `directory`, `symlink`; `path` relative to /."""
+
+    path: str
+    kind: str
+    mode: int
+    owner: Owner
+    data: bytes = b""
+    target: str = ""
+
+
+@dataclass(frozen=True)
+class Deb:
+    """A package's control files (text) by name, and its files, hard links resolved."""
+
+    control_files: Mapping[str, str]
+    files: tuple[File, ...]
+
+    @property
+    def control(self) -> str:
+        """The file `control`."""
+        return self.control_files.get("control", "")
+
+    @property
+    def md5sums(self) -> str:
+        """The file `md5sums`, empty where there is none."""
+        return self.control_files.get("md5sums", "")
+
+
+def read_deb(path: Path, name: str) -> Deb:
+    """Read the package at `path`, called `name` in messages; nothing of it is executed.
+
+    Raises:
+        PackageError: it is malformed or hostile: an entry escapes, is a device, is there twice,
+            or there is too much of it.
+    """
+    members: dict[str, bytes] = {}
+    for member, content in _ar(path.read_bytes(), name):
+        # Readers differ in which of two they take.
+        if member.partition(".tar")[0] in {other.partition(".tar")[0] for other in members}:
+            raise PackageError("an ar member is there twice", where=f"{name}: {member}")
+        members[member] = content
+    if members.get("debian-binary", b"")[:2] != b"2.":
+        raise PackageError("not a Debian package of format 2", where=name)
+    control, data = b"", None
+    for member, content in members.items():
+        if member.startswith("control.tar"):
+            control = _unpacked(member, content, name)
+        elif member.startswith("data.tar"):
+            data = _unpacked(member, content, name)
+    if data is None or not control:
+        raise PackageError("control or data is missing", where=name)
+    about = {
+        file.path: file.data.decode("utf-8", "replace")
+        for file in _entries(control, f"{name}: control")
+    }
+    return Deb(about, tuple(_entries(data, name)))
+
+
+def _ar(data: bytes, name: str) -> Iterator[tuple[str, bytes]]:
+    """The members of an ar archive (ar(5), the common format)."""
+    if data[:8] != b"!<arch>\n":
+        raise PackageError("not an ar archive", where=name)
+    at = 8
+    while at < len(data):
+        head = data[at : at + 60]
+        try:
+            if len(head) != 60 or head[58:] != b"`\n":
+                raise ValueError
+            size = int(head[48:58])
+            member = head[:16].decode("ascii").strip().rstrip("/")
+        except ValueError:
+            raise PackageError("damaged ar header", where=name) from None
+        at += 60
+        if size < 0 or at + size > len(data):
+            raise PackageError("ar member reaches past the end", where=f"{name}: {member}")
+        yield member, data[at : at + size]
+        at += size + size % 2
+
+
+def _unpacked(member: str, content: bytes, name: str) -> bytes:
+    suffix = member.partition(".tar")[2]
+    limit = min(MAX_BYTES, max(_FREE, MAX_RATIO * len(content)))
+    try:
+        if suffix == ".xz":
+            xz = lzma.LZMADecompressor(memlimit=_MEMORY)
+            data = xz.decompress(content, limit)
+            return _whole(data, member, name, limit, ended=xz.eof, rest=xz.unused_data)
+        if suffix == ".zst":
+            zst = zstandard.ZstdDecompressor(max_window_size=_WINDOW).decompressobj()
+            plain, at = bytearray(), 0
+            # In small steps, since it cannot be told how much to unpack at most.
+            while at < len(content) and len(plain) < limit and not zst.eof:
+                plain += zst.decompress(content[at : at + _STEP])
+                at += _STEP
+            rest = zst.unused_data or content[at:]
+            return _whole(bytes(plain), member, name, limit, ended=zst.eof, rest=rest)
+        if suffix == ".gz":
+            gz = zlib.decompressobj(31)
+            data = gz.decompress(content, limit)
+            return _whole(data, member, name, limit, ended=gz.eof, rest=gz.unused_data)
+        if suffix == "":
+            return content
+    except (lzma.LZMAError, zstandard.ZstdError, zlib.error) as error:
+        raise PackageError(f"damaged {member}: {error}", where=name) from None
+    raise PackageError(f"unknown compression of {member}", where=name)
+
+
+def _whole(data: bytes, member: str, name: str, limit: int, *, ended: bool, rest: bytes) -> bytes:
+    if len(data) >= limit:
+        raise PackageError(f"{member} unpacks to more than {limit} bytes", where=name)
+    if not ended:
+        raise PackageError(f"damaged {member}: it ends early", where=name)
+    if rest.strip(b"\0"):
+        # Readers differ in whether they go on there.
+        raise PackageError(f"damaged {member}: there is data behind its end", where=name)
+    return data
+
+
+def _entries(data: bytes, name: str) -> Iterator[File]:
+    seen: dict[str, File] = {}
+    try:
+        with tarfile.open(fileobj=_Headers(data), mode="r:", encoding="utf-8") as tar:
+            for number, member in enumerate(tar):
+                if number >= MAX_ENTRIES:
+                    raise PackageError(f"more than {MAX_ENTRIES} entries", where=name)
+                path = _normal(member.name, name)
+                if not path:
+                    continue
+                file = _file(data, member, path, seen, name)
+                if path in seen and not (seen[path].kind == file.kind == "directory"):
+                    raise PackageError("an entry is there twice", where=f"{name}: {path}")
+                seen[path] = file
+                yield file
+    except RecursionError:
+        raise PackageError("damaged tar: no end of headers", where=name) from None
+    # Hostile headers raise more than the library's own error.
+    except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
+        raise PackageError(f"damaged tar: {error}", where=name) from None
+
+
+class _Headers(io.BytesIO):
+    """A tar for `tarfile` to find members in: it reads no more at once than headers need."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or not 0 <= size <= _MAX_RECORD:
+            raise tarfile.ReadError(f"a header of {size} bytes")
+        return super().read(size)
+
+
+def _normal(path: str, name: str) -> str:
+    """`./usr/bin` as `usr/bin`."""
+    if path.startswith("/") or "\0" in path:
+        raise PackageError("absolute path", where=f"{name}: {path}")
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if ".." in parts:
+        raise PackageError("path escapes", where=f"{name}: {path}")
+    return _encodable("/".join(parts), f"{name}: {path!r}")
+
+
+def _encodable(text: str, where: str) -> str:
+    """`text`, which tarfile gave surrogates where its bytes are not UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise PackageError("a name is not UTF-8", where=where) from None
+    return text
+
+
+def _file(
+    data: bytes, member: tarfile.TarInfo, path: str, seen: dict[str, File], name: str
+) -> File:
+    owner, mode = Owner(member.uid, member.gid), member.mode & 0o7777
+    if member.isdir():
+        return File(path, "directory", mode, owner)
+    if member.issym():
+        target = _encodable(member.linkname, f"{name}: {path}")
+        return File(path, "symlink", 0o777, owner, target=target)
+    if member.islnk():
+        other = seen.get(_normal(member.linkname, name))
+        if other is None or other.kind != "file":
+            raise PackageError("hard link to nothing", where=f"{name}: {path}")
+        return File(path, "file", other.mode, other.owner, other.data)
+    if member.isfile() and not member.issparse():
+        content = data[member.offset_data : member.offset_data + member.size]
+        if len(content) != member.size:
+            raise PackageError("damaged tar: a file ends early", where=f"{name}: {path}")
+        return File(path, "file", mode, owner, content)
+    raise PackageError("device or special file", where=f"{name}: {path}")

@@ -1,0 +1,138 @@
+"""The operating system layer: packages merged into one tree, and what their scripts would make.
+
+No maintainer script runs. What images need of their work is made here, by the packages' own
+master files: users, name service, certificates, the merged /usr, the package records.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+
+from plinth.core.errors import PackageError
+from plinth.core.store import BlobStore
+from plinth.formats.debian.deb import Deb, File
+from plinth.formats.debian.dpkg import database
+from plinth.formats.debian.merge import MERGED, Tree
+from plinth.formats.elf.closure import Tree as Objects
+from plinth.formats.elf.ldcache import cache_bytes
+from plinth.formats.elf.scan import LayerScan
+from plinth.formats.layer.owner import DOCKERUSER, ROOT, Owner
+from plinth.formats.layer.writer import LayerWriter
+from plinth.formats.oci.model import Layer
+
+HOME = "home/dockeruser"
+_SHADOW = Owner(0, 42)
+# What apt becomes while it downloads; the number is the one Debian reserves for it.
+_APT = "_apt:x:42:65534::/nonexistent:/usr/sbin/nologin\n"
+# Where the package apt has the sources that Debian's installer would write.
+_APT_EXAMPLE = "usr/share/doc/apt/examples/sources.list"
+# Made by the script of base-files.
+_FOLDERS = ("media", "mnt", "srv", "usr/local/lib", "usr/local/sbin", "var/mail", "var/opt")
+
+
+def rootfs_layer(
+    store: BlobStore, debs: Mapping[str, Deb], name: str, omit: Collection[str] = ()
+) -> Layer:
+    """The layer of `debs` (by package name) in `store`; `omit` is as in `dpkg.database`.
+
+    Raises:
+        PackageError: two packages claim one path.
+    """
+    tree = Tree()
+    for package in sorted(debs):
+        for file in debs[package].files:
+            tree.add(package, file)
+    for file in [*_generated(tree, debs, omit)]:
+        tree.replace(file)
+    tree.replace(_linker_cache(tree, name))
+    with LayerWriter(store) as writer:
+        tree.write(writer)
+        return writer.commit(name)
+
+
+def _linker_cache(tree: Tree, name: str) -> File:
+    """What ldconfig would make: the linker needs it only for its own few folders, but programs
+    (ctypes.util.find_library) ask it for names."""
+    scan = LayerScan()
+    for path, file in tree.files.items():
+        if file.kind == "symlink":
+            scan.links[path] = file.target
+        elif file.kind == "file":
+            scan.add(path, [file.data])
+    cache = cache_bytes(Objects.of([(name, scan)]).cached())
+    return File("etc/ld.so.cache", "file", 0o644, ROOT, cache)
+
+
+def _generated(tree: Tree, debs: Mapping[str, Deb], omit: Collection[str]) -> Iterable[File]:
+    def text(path: str, content: str, mode: int = 0o644, owner: Owner = ROOT) -> File:
+        return File(path, "file", mode, owner, content.encode())
+
+    def link(path: str, target: str) -> File:
+        return File(path, "symlink", 0o777, ROOT, target=target)
+
+    for name in MERGED:
+        if f"usr/{name}" in tree.files:
+            yield link(name, f"usr/{name}")
+    passwd = _master(tree, "usr/share/base-passwd/passwd.master")
+    group = _master(tree, "usr/share/base-passwd/group.master")
+    uid, gid = DOCKERUSER
+    yield text(
+        "etc/passwd",
+        f"{passwd}dockeruser:x:{uid}:{gid}::/{HOME}:/bin/bash\n{_APT}".replace(":*:", ":x:"),
+    )
+    yield text("etc/group", f"{group}dockeruser:x:{gid}:\n".replace(":*:", ":x:"))
+    users = [line.split(":")[0] for line in passwd.splitlines()] + ["dockeruser", "_apt"]
+    # 1970-01-02, the earliest day that does not mean "must change": no clock in an image.
+    yield text("etc/shadow", "".join(f"{u}:*:1:0:99999:7:::\n" for u in users), 0o640, _SHADOW)
+    switch = tree.files.get("usr/share/libc-bin/nsswitch.conf")
+    if switch is not None:
+        yield File("etc/nsswitch.conf", "file", 0o644, ROOT, switch.data)
+    yield text("etc/hosts", "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n")
+    yield text("etc/hostname", "localhost\n")
+    yield link("etc/localtime", "/usr/share/zoneinfo/Etc/UTC")
+    yield text("etc/timezone", "Etc/UTC\n")
+    certificates = sorted(
+        path
+        for path in tree.files
+        if path.startswith("usr/share/ca-certificates/") and path.endswith(".crt")
+    )
+    if certificates:
+        bundle = b"".join(tree.files[path].data.rstrip(b"\n") + b"\n" for path in certificates)
+        yield File("etc/ssl/certs/ca-certificates.crt", "file", 0o644, ROOT, bundle)
+        listed = "".join(f"{path.split('/', 3)[3]}\n" for path in certificates)
+        yield text("etc/ca-certificates.conf", listed)
+    if "usr/bin/mawk" in tree.files:
+        yield link("usr/bin/awk", "mawk")
+    for file in debs["apt"].files if "apt" in debs else ():
+        if file.path == _APT_EXAMPLE:
+            yield text("etc/apt/sources.list", _signed_by(file.data.decode(), tree))
+    yield from database(debs, omit)
+    for path in _FOLDERS:
+        if path not in tree.files:
+            yield File(path, "directory", 0o755, ROOT)
+    yield link("var/run", "/run")
+    yield link("var/lock", "/run/lock")
+    yield File("run/lock", "directory", 0o1777, ROOT)
+    yield File("var/tmp", "directory", 0o1777, ROOT)
+    yield File("tmp", "directory", 0o1777, ROOT)
+    yield File(HOME, "directory", 0o755, DOCKERUSER)
+
+
+def _signed_by(sources: str, tree: Tree) -> str:
+    """The lines of sources.list(5), each trusting the archive keyrings of `tree` and no other."""
+    keyrings = ",".join(
+        f"/{path}"
+        for path in sorted(tree.files)
+        if re.fullmatch(r"usr/share/keyrings/[^/]+-archive-keyring\.gpg", path)
+    )
+    return re.sub(r"(?m)^deb ", f"deb [signed-by={keyrings}] ", sources) if keyrings else sources
+
+
+def _master(tree: Tree, path: str) -> str:
+    file = tree.files.get(path)
+    if file is None:
+        raise PackageError(
+            "no list of users", where=path, remedy="put base-passwd into rootfs.packages"
+        )
+    return file.data.decode()

@@ -1,0 +1,131 @@
+"""A layer's files in a folder, and nowhere else.
+
+Written by our own code, since this may be root's work on a stranger's layer: `tarfile`'s filter
+for foreign archives takes devices, and writes through what an entry before put there.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from gzip import BadGzipFile
+from itertools import accumulate
+from pathlib import Path
+from typing import IO
+
+from plinth.core.errors import IntegrityError, LayoutError
+from plinth.core.tarfile import tarfile
+from plinth.formats.bounds import MAX_ENTRIES, most
+from plinth.formats.gunzip import gunzipped_tar
+from plinth.formats.layer.header import MAX_PATH, check_path, is_too_long
+
+# Set-id bits and what others may write are not for a folder that somebody else may enter.
+_MODES = 0o755
+
+
+def extract(layer: Path, folder: Path) -> None:
+    """Unpack the layer blob at `layer` over what is in `folder`, without owners and set-id bits.
+
+    What is there already gives way to what an entry says, as in a container (image-spec, layer.md,
+    "Changeset over existing files"), and nothing is written through a link.
+
+    Raises:
+        IntegrityError: it is damaged, unpacks to too much, or holds what a folder is not given:
+            paths that leave it or lead through links, hard links to other things than its files,
+            devices and pipes.
+        OSError: the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with gunzipped_tar(layer) as tar:
+            _unpack(tar, folder, most(layer.stat().st_size))
+    except (BadGzipFile, tarfile.TarError, LayoutError) as error:
+        what = f"{error.where}: {error.what}" if isinstance(error, LayoutError) else str(error)
+        raise IntegrityError(
+            f"unreadable layer: {what}",
+            where=str(layer),
+            remedy="delete the file; the next build makes or fetches it again",
+        ) from None
+
+
+def _unpack(tar: tarfile.TarFile, root: Path, left: int) -> None:
+    folders: dict[str, tarfile.TarInfo] = {}
+    for number, member in enumerate(tar):
+        left -= max(member.size, 0)
+        if number >= MAX_ENTRIES or left < 0:
+            raise LayoutError("the layer unpacks to too much", where=member.name)
+        name = member.name.removeprefix("./").rstrip("/")
+        if name in ("", "."):
+            continue
+        path = _place(root, name)
+        if member.isdir():
+            if path.is_symlink() or not path.is_dir():
+                _remove(path)
+                path.mkdir()
+            folders[name] = member
+        elif member.issym():
+            if not 0 < len(member.linkname) <= MAX_PATH:
+                raise LayoutError("a link that leads nowhere", where=name)
+            _remove(path)
+            path.symlink_to(member.linkname)
+        elif member.islnk():
+            target = _place(root, member.linkname.removeprefix("./"))
+            if target.is_symlink() or not target.is_file():
+                raise LayoutError("a hard link to what is no file", where=name)
+            if target != path:
+                _remove(path)
+                path.hardlink_to(target)
+        elif member.isreg() and not member.issparse():
+            _remove(path)
+            content = tar.extractfile(member)
+            assert content is not None  # noqa: S101 - it is a regular file
+            _write(path, content, member)
+        else:
+            raise LayoutError("a device or special file", where=name)
+    # Last, for what is written into a folder changes it.
+    for name, member in reversed(folders.items()):
+        path = root / name
+        # It may have given way to something else, or a folder above it to a link.
+        if path.is_dir() and not any(above.is_symlink() for above in _line(root, name)):
+            path.chmod(member.mode & _MODES | stat.S_IRWXU)
+            os.utime(path, (member.mtime, member.mtime))
+
+
+def _place(root: Path, name: str) -> Path:
+    """Where `name` is, below folders that are made where there are none, and are no links.
+
+    Raises:
+        LayoutError: it is a path that leaves the root, or leads through what is no folder.
+    """
+    check_path(name)
+    if is_too_long(name):
+        raise LayoutError("a path is too long", where=f"{name[:80]}…")
+    *above, path = _line(root, name)
+    for folder in above:
+        if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+            raise LayoutError("a path leads through what is no folder", where=name)
+        if not folder.exists():
+            folder.mkdir()
+            folder.chmod(_MODES)
+    return path
+
+
+def _line(root: Path, name: str) -> list[Path]:
+    """The folders below the root that lead to `name`, and its own place."""
+    return list(accumulate(name.split("/"), Path.joinpath, initial=root))[1:]
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _write(path: Path, content: IO[bytes], member: tarfile.TarInfo) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags, 0o600), "wb") as stream:
+        shutil.copyfileobj(content, stream, 1 << 20)
+        os.fchmod(stream.fileno(), member.mode & _MODES)
+    os.utime(path, (member.mtime, member.mtime))

@@ -1,0 +1,190 @@
+"""The OCI image layout in `build/oci`: `oci-layout`, `index.json` and references by name.
+
+OCI image-spec, image-layout.md. The layout is valid at any moment: blobs come first, the index
+is replaced atomically and last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from plinth.core.digest import Digest, parse_oci
+from plinth.core.errors import IntegrityError, LayoutError
+from plinth.core.store import BlobStore, atomic_write
+from plinth.formats.oci.documents import (
+    IMAGE_NAME,
+    REF_NAME,
+    annotations_of,
+    document,
+    is_image,
+    the_one,
+)
+from plinth.formats.oci.model import INDEX, MANIFEST, Descriptor
+from plinth.formats.oci.reference import canonical, familiar
+
+_LAYOUT_FILE = b'{"imageLayoutVersion":"1.0.0"}'
+_DAMAGED = "where it is your build folder's: plinth doctor --mend, and build again"
+
+
+@dataclass(frozen=True)
+class ImageReference:
+    """What a name in the index stands for: the manifest, and the name engines give the image, in
+    the form they show to people."""
+
+    name: str
+    manifest: Digest
+    image_name: str
+
+
+def _index_path(store: BlobStore) -> Path:
+    return store.root / "index.json"
+
+
+def read_index(store: BlobStore) -> dict[str, Any]:
+    """The index of a layout, as JSON.
+
+    Raises:
+        LayoutError: there is no layout, or its index is not an OCI index.
+    """
+    path = _index_path(store)
+    try:
+        index = document(path.read_bytes(), str(path))
+    except FileNotFoundError:
+        raise LayoutError(
+            "there is no OCI image layout here",
+            where=str(store.root),
+            remedy="build an image first: doit build:<id>",
+        ) from None
+    except LayoutError as error:
+        error.remedy = _DAMAGED
+        raise
+    if not isinstance(index.get("manifests"), list):
+        raise LayoutError("not an OCI image index", where=str(path), remedy=_DAMAGED)
+    return index
+
+
+def references(store: BlobStore) -> dict[str, ImageReference]:
+    """Every named image of a layout, by name; empty where there is no layout yet. Lists of what
+    is attached to images (`plinth.formats.oci.referrers`) are none.
+
+    Raises:
+        AmbiguityError: the index has two entries of one name.
+        LayoutError: the index is damaged.
+    """
+    if not _index_path(store).exists():
+        return {}
+    found = {}
+    listed = read_index(store)["manifests"]
+    namesakes: dict[str | None, list[dict[str, Any]]] = {}
+    for entry in listed:
+        namesakes.setdefault(entry_name(entry), []).append(entry)
+    for number, entry in enumerate(listed):
+        try:
+            noted = entry.get("annotations", {})
+            name = noted.get(REF_NAME)
+            if not isinstance(name, str | None):
+                raise TypeError(f"{REF_NAME} is {name!r}")
+            digest = Digest(parse_oci(entry["digest"]), entry["size"])
+        except (AttributeError, KeyError, TypeError, IntegrityError) as error:
+            raise LayoutError(
+                f"bad descriptor: {error!r}",
+                where=f"{_index_path(store)}: manifests[{number}]",
+                remedy="delete the build folder's oci/index.json and build again",
+            ) from None
+        if name and is_image(entry):
+            the_one(namesakes[name], name, str(_index_path(store)))
+            found[name] = ImageReference(name, digest, familiar(noted.get(IMAGE_NAME, name)))
+    return found
+
+
+@contextlib.contextmanager
+def _locked(store: BlobStore) -> Iterator[None]:
+    store.prepare()
+    with (store.temporary / "index.lock").open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def is_marked(store: BlobStore) -> bool:
+    """Whether the file `oci-layout` is there and sound."""
+    try:
+        found = json.loads((store.root / "oci-layout").read_bytes())
+    except (FileNotFoundError, ValueError, RecursionError):
+        return False
+    return bool(found == json.loads(_LAYOUT_FILE))
+
+
+def write_marker(store: BlobStore) -> None:
+    """Write the file `oci-layout`, unless it is there and sound."""
+    if not is_marked(store):
+        with atomic_write(store.root / "oci-layout") as path:
+            path.write_bytes(_LAYOUT_FILE)
+
+
+@contextlib.contextmanager
+def editing(store: BlobStore) -> Iterator[list[dict[str, Any]]]:
+    """The entries of the index, to be changed in the block; then they are written, sorted by
+    name and digest, and the layout is one if it was none. One writer at a time.
+
+    Raises:
+        LayoutError: the index is damaged.
+    """
+    with _locked(store):
+        write_marker(store)
+        entries = read_index(store)["manifests"] if _index_path(store).exists() else []
+        yield entries
+        ordered = sorted(entries, key=_order)
+        head = json.dumps({"schemaVersion": 2, "mediaType": INDEX})[:-1]
+        # A line each: people can read it, and json indents ten times more slowly than this.
+        lines = ",\n".join(json.dumps(entry) for entry in ordered)
+        with atomic_write(_index_path(store)) as path:
+            path.write_text(f'{head}, "manifests": [\n{lines}\n]}}\n', encoding="utf-8")
+
+
+def _order(entry: dict[str, Any]) -> tuple[bool, str, str]:
+    """Names first, then what has none."""
+    name = entry_name(entry)
+    return name is None, name or "", str(entry.get("digest"))
+
+
+def entry_name(entry: dict[str, Any]) -> str | None:
+    """The name of an entry of the index, if it has one."""
+    return annotations_of(entry).get(REF_NAME)
+
+
+def tag(
+    store: BlobStore, name: str, manifest: Descriptor, *, image_name: str, architecture: str
+) -> None:
+    """Let `name` stand for `manifest`, and engines call it `image_name`; other names stay as they
+    are, in sorted order."""
+    entry = {
+        **manifest.to_json(),
+        "platform": {"architecture": architecture, "os": "linux"},
+        "annotations": {IMAGE_NAME: canonical(image_name), REF_NAME: name},
+    }
+    with editing(store) as entries:
+        entries[:] = [*(other for other in entries if entry_name(other) != name), entry]
+
+
+def read_manifest(store: BlobStore, digest: Digest) -> dict[str, Any]:
+    """The image manifest `digest` names, as JSON.
+
+    Raises:
+        IntegrityError: it is not in the store, or damaged.
+        LayoutError: it is not an image manifest.
+    """
+    manifest = document(store.get(digest), digest.oci)
+    if manifest.get("mediaType") != MANIFEST:
+        raise LayoutError("not an OCI image manifest", where=digest.oci)
+    return manifest
+
+
+def descriptor_digest(entry: dict[str, Any]) -> Digest:
+    """The digest in a descriptor's JSON."""
+    return Digest(parse_oci(entry["digest"]), entry["size"])

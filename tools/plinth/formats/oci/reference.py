@@ -1,0 +1,179 @@
+"""What a person writes to name an image: in a layout, in an archive, in a registry."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from plinth.core.digest import parse_oci
+from plinth.core.errors import ImageNameError, IntegrityError
+
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+_HOST = re.compile(
+    r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?"
+)
+_HUB, _OLD_HUB = "docker.io", "index.docker.io"
+_FORMS = (
+    "oci:FOLDER[:NAME | @sha256:…], docker-archive:FILE[:NAME], or HOST[:PORT]/REPOSITORY[:TAG | "
+    "@sha256:…]"
+)
+
+
+@dataclass(frozen=True)
+class LayoutReference:
+    """An image in the OCI layout in folder `path`: by `name`, by `digest` (hexadecimal), or,
+    where both are empty, its only one."""
+
+    path: Path
+    name: str = ""
+    digest: str = ""
+
+
+@dataclass(frozen=True)
+class ArchiveReference:
+    """An image in the tar file `path`, which holds a layout or is what `docker save` writes; the
+    rest is as in `LayoutReference`."""
+
+    path: Path
+    name: str = ""
+    digest: str = ""
+
+
+@dataclass(frozen=True)
+class RegistryReference:
+    """An image in `repository` of the registry at `host`, by `tag`, or by `digest` where it is
+    not empty (distribution-spec, "Pulling manifests")."""
+
+    host: str
+    repository: str
+    tag: str = "latest"
+    digest: str = ""
+
+    @property
+    def url(self) -> str:
+        """The registry's base URL: HTTP on the machine itself, as Docker has it, else HTTPS."""
+        return f"{'http' if _is_loopback(self.host) else 'https'}://{self.host}"
+
+    @property
+    def place(self) -> str:
+        """The tag or digest, as manifests are asked for."""
+        return f"sha256:{self.digest}" if self.digest else self.tag
+
+
+Reference: TypeAlias = LayoutReference | ArchiveReference | RegistryReference
+
+
+def parse(text: str) -> Reference:
+    """What `text` names.
+
+    `oci:`, `oci-archive:`, `docker-archive:` and `docker://` say what it is. Without, a path that
+    exists is a layout or an archive, and anything else is in a registry. A path ends at the first
+    colon, as with skopeo, unless there is a file of the whole name.
+
+    Raises:
+        ImageNameError: it is none of these.
+    """
+    form, _, rest = text.partition(":")
+    if form == "docker" and rest.startswith("//"):
+        return _in_registry(text, rest[2:])
+    if form == "oci":
+        return LayoutReference(*_path(text, rest))
+    if form in ("docker-archive", "oci-archive"):
+        return ArchiveReference(*_path(text, rest))
+    path, name, digest = _path(text, text)
+    if path.is_dir():
+        return LayoutReference(path, name, digest)
+    if path.is_file():
+        return ArchiveReference(path, name, digest)
+    return _in_registry(text, text)
+
+
+def _path(text: str, rest: str) -> tuple[Path, str, str]:
+    """Path, name and digest of what follows `oci:`."""
+    if rest and Path(rest).exists():
+        return Path(rest), "", ""
+    path, at, digest = rest.rpartition("@sha256:")
+    name = ""
+    if not at:
+        path, _, name = rest.partition(":")
+        digest = ""
+    elif not (at and _is_digest(digest)):
+        raise _unclear(text, "the digest is not 64 lower-case hexadecimal digits")
+    if not path:
+        raise _unclear(text, "there is no path")
+    return Path(path), name, digest
+
+
+def _in_registry(text: str, rest: str) -> RegistryReference:
+    host, slash, path = rest.partition("/")
+    if not slash or not _is_host(host):
+        raise _unclear(text, "there is no such file, and no registry's host in front")
+    if not _HOST.fullmatch(host):
+        raise _unclear(text, f"{host!r} is not a host")
+    path, at, digest = path.partition("@")
+    if at:
+        try:
+            digest = parse_oci(digest)
+        except IntegrityError as error:
+            raise _unclear(text, f"{error.what}: {error.found!r}") from None
+    repository, colon, tag = path.partition(":")
+    if not _REPOSITORY.fullmatch(repository) or len(repository) > 255:
+        raise _unclear(text, f"{repository!r} is not a repository's name")
+    if colon and not _TAG.fullmatch(tag):
+        raise _unclear(text, f"{tag!r} is not a tag")
+    return RegistryReference(host, repository, tag or "latest", digest)
+
+
+def canonical(name: str) -> str:
+    """The name of an image in full, as engines keep it and `io.containerd.image.name` must have
+    it: registry, repository and tag (distribution/reference, `ParseNormalizedNamed`)."""
+    host, slash, rest = name.partition("/")
+    # Repositories have small letters, so anything else is a host.
+    if not slash or not (_is_host(host) or host != host.lower()):
+        host, rest = _HUB, name
+    elif host == _OLD_HUB:
+        host = _HUB
+    if host == _HUB and "/" not in rest:
+        rest = f"library/{rest}"
+    tagged = ":" in rest.rpartition("/")[2]
+    return f"{host}/{rest}" if tagged else f"{host}/{rest}:latest"
+
+
+def share(some: Iterable[str], others: Iterable[str]) -> bool:
+    """Whether one of `some` is, as it is written or in full, one of `others`."""
+    return not {canonical(name) for name in some}.isdisjoint(map(canonical, others))
+
+
+def familiar(name: str) -> str:
+    """The name as Docker shows it to people: without Docker Hub's host."""
+    host, _, rest = name.partition("/")
+    return rest.removeprefix("library/") if host == _HUB and rest else name
+
+
+def _is_host(text: str) -> bool:
+    """Docker's own rule for telling a host from the first part of a repository."""
+    return text == "localhost" or "." in text or ":" in text
+
+
+def _is_digest(text: str) -> bool:
+    return re.fullmatch("[0-9a-f]{64}", text) is not None
+
+
+def _is_loopback(host: str) -> bool:
+    name = host.rpartition(":")[0] if re.search(r":[0-9]+$", host) else host
+    if name == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _unclear(text: str, why: str) -> ImageNameError:
+    return ImageNameError(f"this names no image: {why}", where=text or "(empty)", expected=_FORMS)

@@ -1,0 +1,299 @@
+"""Sigstore bundles attached to an image as OCI 1.1 referrers, laid out as cosign v3 does.
+
+A bundle is the one layer of an artifact manifest whose `subject` is the image's manifest
+(image-spec, manifest.md, "Guidelines for Artifact Usage"; cosign, BUNDLE_SPEC.md). In a layout,
+`index.json` lists these manifests without a name, annotated with their subject, as containerd
+exports them: an engine that loads the layout makes no image of them. In a registry without the
+referrers API, an index tagged `sha256-<hex>` lists them (distribution-spec, "Referrers Tag
+Schema"); earlier versions wrote such an index into layouts, and skopeo copies it into them.
+No times are written: equal bundles, equal digests.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from plinth.core.digest import Digest, Json, canonical_json
+from plinth.core.errors import IntegrityError, LayoutError
+from plinth.core.store import BlobStore
+from plinth.formats.oci.documents import (
+    IMAGE_NAME,
+    MAX_MANIFEST,
+    REF_NAME,
+    SUBJECT,
+    annotations_of,
+    descriptor,
+    document,
+    entries,
+    is_image,
+    named,
+)
+from plinth.formats.oci.layout import editing
+from plinth.formats.oci.model import INDEX, MANIFEST, TITLE, Descriptor
+
+if TYPE_CHECKING:
+    from plinth.fetch.registry.registry import Registry
+
+BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
+EMPTY = "application/vnd.oci.empty.v1+json"
+EMPTY_CONFIG = b"{}"
+CONTENT = "dev.sigstore.bundle.content"
+PREDICATE = "dev.sigstore.bundle.predicateType"
+MAX_BUNDLE = 16 << 20
+"""The largest bundle that is read (bytes)."""
+
+_MAX_REFERRERS = 1000
+
+Bundles = Sequence[tuple[str, bytes]]
+"""Bundles, each behind the predicate type of the statement in it."""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One bundle ready to be attached: its manifest, and that manifest's entry in an index."""
+
+    bundle: bytes
+    manifest: bytes
+    entry: dict[str, Json]
+
+    @property
+    def digest(self) -> Digest:
+        """The manifest's digest."""
+        return Digest.of(self.manifest)
+
+
+@dataclass(frozen=True)
+class Referrer:
+    """What was found attached to an image.
+
+    where: the place, for messages. data: its one layer, whatever its digest. predicate_type: what
+    its manifest files it under. problems: how it differs from what it should be; where there are
+    any, the rest may be empty.
+    """
+
+    where: str
+    digest: Digest | None = None
+    data: bytes = b""
+    predicate_type: str = ""
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+
+
+def referrers_name(subject: Digest) -> str:
+    """The tag of the index that lists what refers to `subject`, where there is one."""
+    return f"sha256-{subject.hex}"
+
+
+def artifact(subject: Descriptor, predicate_type: str, bundle: bytes) -> Artifact:
+    """The bundle as an artifact that refers to the image manifest `subject`."""
+    noted: dict[str, Json] = {CONTENT: "dsse-envelope", PREDICATE: predicate_type}
+    layer = Digest.of(bundle)
+    manifest = canonical_json(
+        {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "artifactType": BUNDLE,
+            "config": Descriptor(EMPTY, Digest.of(EMPTY_CONFIG)).to_json(),
+            "layers": [
+                Descriptor(BUNDLE, layer, {TITLE: f"sha256-{layer.hex}.sigstore.json"}).to_json()
+            ],
+            "subject": Descriptor(subject.media_type, subject.digest).to_json(),
+            "annotations": noted,
+        }
+    )
+    entry = Descriptor(MANIFEST, Digest.of(manifest)).to_json()
+    return Artifact(bundle, manifest, {**entry, "annotations": noted, "artifactType": BUNDLE})
+
+
+def listing(listed: Sequence[Mapping[str, Any]], more: Sequence[Artifact]) -> bytes:
+    """The index of what is `listed` and of `more`, each once, sorted by digest."""
+    by_digest = {str(entry.get("digest")): dict(entry) for entry in listed}
+    by_digest.update({str(one.entry["digest"]): one.entry for one in more})
+    index = {
+        "schemaVersion": 2,
+        "mediaType": INDEX,
+        "manifests": [by_digest[digest] for digest in sorted(by_digest)],
+    }
+    # Fields stay in the order of Go's types: tools that copy a list read it and write it anew.
+    return json.dumps(index, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def attach_to_layout(
+    store: BlobStore, subject: Descriptor, bundles: Bundles, *, replace: bool = False
+) -> list[Digest]:
+    """Attach bundles to the image `subject` in a layout; returns their manifests' digests.
+
+    A bundle that is attached already stays one. With `replace`, others of the same predicate
+    types are no longer listed, whoever made them.
+
+    Raises:
+        LayoutError: the layout, or its list of what is attached to the image, is damaged.
+    """
+    made = [artifact(subject, kind, bundle) for kind, bundle in bundles]
+    store.put(EMPTY_CONFIG)
+    for one in made:
+        store.put(one.bundle)
+        store.put(one.manifest)
+    kinds = {kind for kind, _ in bundles} if replace else set()
+    with editing(store) as index:
+        attach(index, subject.digest, [one.entry for one in made], store, without=kinds)
+    return [one.digest for one in made]
+
+
+def attach(
+    index: list[dict[str, Any]],
+    subject: Digest,
+    more: Sequence[Mapping[str, Any]],
+    store: BlobStore,
+    *,
+    without: Collection[str] = (),
+) -> None:
+    """Let the entries of a layout's `index.json` list `more` beside what is attached to `subject`
+    already, except what is of the predicate types in `without`.
+
+    Raises:
+        IntegrityError, LayoutError: a list of what is attached to the image is damaged.
+    """
+    listed = attached(index, subject, store)
+    kept = [entry for entry in listed if annotations_of(entry).get(PREDICATE) not in without]
+    lists = named(index, referrers_name(subject))
+    index[:] = [entry for entry in index if not refers(entry, subject) and entry not in lists]
+    index += _each_once([*kept, *(_entry(one, subject) for one in more)])
+
+
+def attached(
+    index: Sequence[dict[str, Any]], subject: Digest, store: BlobStore
+) -> list[dict[str, Any]]:
+    """What the `index.json` of a layout lists as attached to `subject`, itself or in an index
+    tagged `sha256-<hex>`: entries for `index.json`, each once.
+
+    Raises:
+        IntegrityError, LayoutError: such an index is damaged.
+    """
+    found = [entry for entry in index if refers(entry, subject)]
+    for entry in named(index, referrers_name(subject)):
+        at = f"{store.root}: {referrers_name(subject)}"
+        listed = entries(document(store.get(descriptor(entry, at)), at), at)
+        found += [_entry(one, subject) for one in listed]
+    return _each_once(found)
+
+
+def refers(entry: dict[str, Any], subject: Digest) -> bool:
+    """Whether an entry of `index.json` is of something attached to `subject`."""
+    return annotations_of(entry).get(SUBJECT) == subject.oci and not is_image(entry)
+
+
+def _entry(listed: Mapping[str, Any], subject: Digest) -> dict[str, Any]:
+    """An entry of a list of referrers as `index.json` has it: without a name."""
+    noted = {k: v for k, v in annotations_of(listed).items() if k not in (REF_NAME, IMAGE_NAME)}
+    return {**listed, "annotations": {**noted, SUBJECT: subject.oci}}
+
+
+def _each_once(listed: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return list({str(entry.get("digest")): entry for entry in listed}.values())
+
+
+def attach_to_registry(registry: Registry, subject: Descriptor, bundles: Bundles) -> list[Digest]:
+    """Attach bundles to the image `subject` in a registry's repository; returns their manifests'
+    digests. What is there already is not sent again.
+
+    Raises:
+        FetchError: the registry cannot be reached, or refuses.
+        LayoutError: its list of what is attached to the image is damaged.
+    """
+    made = [artifact(subject, kind, bundle) for kind, bundle in bundles]
+    registry.push_blob(EMPTY_CONFIG)
+    unlisted = []
+    for one in made:
+        registry.push_blob(one.bundle)
+        if not registry.put_manifest(one.digest.oci, MANIFEST, one.manifest):
+            unlisted.append(one)
+    if unlisted:
+        registry.list_referrers(subject.digest, unlisted)
+    return [one.digest for one in made]
+
+
+def find(
+    listed: Sequence[dict[str, Any]],
+    subject: Digest,
+    artifact_type: str,
+    read: Callable[[Digest, str], bytes],
+    where: str,
+) -> list[Referrer]:
+    """Those of the `listed` entries that are of the type, with what they hold.
+
+    `read` gives a blob, or no more of it than one byte too many; it is told the media type.
+    Whatever is wrong with one becomes its problem.
+    """
+    found: dict[str, Referrer] = {}
+    for entry in listed[:_MAX_REFERRERS]:
+        if entry.get("artifactType", artifact_type) != artifact_type:
+            continue
+        at = f"{where}: {entry.get('digest')}"
+        try:
+            one = _read(entry, subject, artifact_type, read, at)
+        except (IntegrityError, LayoutError) as error:
+            one = Referrer(at, problems=(str(error),))
+        if one is not None:
+            found[str(entry.get("digest"))] = one
+    if len(listed) > _MAX_REFERRERS:
+        problem = f"more than {_MAX_REFERRERS} things are attached to the image"
+        return [*found.values(), Referrer(where, problems=(problem,))]
+    return list(found.values())
+
+
+def _read(
+    entry: dict[str, Any],
+    subject: Digest,
+    artifact_type: str,
+    read: Callable[[Digest, str], bytes],
+    at: str,
+) -> Referrer | None:
+    """What one entry stands for; None where it turns out to be of another type."""
+    digest = descriptor(entry, at)
+    _bounded(digest, MAX_MANIFEST, at)
+    data = read(digest, MANIFEST)
+    if Digest.of(data) != digest:
+        raise IntegrityError(
+            "its manifest is not what is listed",
+            where=at,
+            found=f"{Digest.of(data).oci}, {len(data)} bytes",
+        )
+    manifest = document(data, at)
+    if manifest.get("artifactType") != artifact_type:
+        if "artifactType" not in entry:
+            return None
+        raise LayoutError(f"its manifest is not of type {artifact_type}", where=at)
+    noted = annotations_of(manifest)
+    problems = []
+    if descriptor(manifest.get("subject"), f"{at}: subject") != subject:
+        problems.append(f"it refers to {manifest['subject']['digest']}, not to {subject.oci}")
+    # Registries without the API keep lists that clients write; cosign's lacks annotations.
+    listed = annotations_of(entry)
+    problems += [
+        f"{key} is listed as {listed[key]!r}, its manifest says {noted.get(key)!r}"
+        for key in (CONTENT, PREDICATE)
+        if key in listed and listed[key] != noted.get(key)
+    ]
+    layers = manifest.get("layers")
+    if not isinstance(layers, list) or len(layers) != 1:
+        raise LayoutError("its manifest has not one layer", where=at)
+    layer = descriptor(layers[0], f"{at}: layers[0]")
+    if layers[0].get("mediaType") != artifact_type:
+        problems.append(f"its layer is of type {layers[0].get('mediaType')!r}")
+    _bounded(layer, MAX_BUNDLE, at)
+    content = read(layer, artifact_type)
+    if Digest.of(content) != layer:
+        problems.append(
+            f"its layer is {Digest.of(content).oci} of {len(content)} bytes, its manifest names "
+            f"{layer.oci} of {layer.size} bytes"
+        )
+    return Referrer(at, digest, content, noted.get(PREDICATE, ""), noted, tuple(problems))
+
+
+def _bounded(digest: Digest, limit: int, at: str) -> None:
+    if digest.size > limit:
+        raise LayoutError(f"{digest.size} bytes are too many", where=at, expected=f"≤ {limit}")

@@ -1,0 +1,221 @@
+"""`validate(layout)`: is a layout what the OCI image specification and its own digests say?
+
+Ships in the library; tests and verification call the same function.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from plinth.core.digest import CHUNK, Digest
+from plinth.core.errors import IntegrityError, LayoutError, Problem
+from plinth.core.store import BlobStore
+from plinth.formats.gunzip import gunzipped
+from plinth.formats.oci.documents import SUBJECT, annotations_of, is_image
+from plinth.formats.oci.layout import descriptor_digest, entry_name, read_index
+from plinth.formats.oci.model import CONFIG, INDEX, LAYER_GZIP, MANIFEST
+from plinth.formats.oci.referrers import BUNDLE, EMPTY, EMPTY_CONFIG
+from plinth.formats.oci.strict import CONFIG_KEYS, MANIFEST_KEYS, loads
+
+_REFERRERS = "sha256-"
+
+
+def validate(root: Path) -> list[Problem]:
+    """Every problem of the layout in folder `root`; an empty list means it is valid.
+
+    Checks the marker file, the index, each manifest and config it reaches, each blob's size and
+    digest, that every layer decompresses to the diff_id its config names, and that what is listed
+    as attached to an image is a Sigstore bundle that refers to it. Each layer is read once,
+    however many images share it.
+    """
+    return list(_Validator(BlobStore(root)).run())
+
+
+class _Validator:
+    def __init__(self, store: BlobStore) -> None:
+        self.store = store
+        self.diff_ids: dict[Digest, str] = {}
+
+    def run(self) -> Iterator[Problem]:
+        marker = self.store.root / "oci-layout"
+        try:
+            version = json.loads(marker.read_bytes())["imageLayoutVersion"]
+            if version != "1.0.0":
+                yield Problem("oci-layout", f"imageLayoutVersion is {version!r}, not '1.0.0'")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            yield Problem("oci-layout", f"unreadable: {error}")
+        try:
+            entries = read_index(self.store)["manifests"]
+        except LayoutError as error:
+            yield Problem("index.json", error.what)
+            return
+        seen: dict[str, int] = {}
+        for number, entry in enumerate(entries):
+            where = f"index.json: manifests[{number}]"
+            name = entry_name(entry) or ""
+            if name and seen.setdefault(name, number) != number:
+                yield Problem(where, f"its name, {name!r}, is that of manifests[{seen[name]}]")
+            subject = annotations_of(entry).get(SUBJECT)
+            if name.startswith(_REFERRERS):
+                yield from self.referrers(where, entry, name)
+            elif subject is not None and not is_image(entry):
+                yield from self.artifact(where, entry, subject)
+                if entry in entries[:number]:
+                    yield Problem(where, "listed twice")
+            else:
+                yield from self.manifest(where, entry)
+
+    def document(self, where: str, entry: object, kind: str) -> Iterator[Problem | dict[str, Any]]:
+        """The JSON object behind a descriptor, or the problem with it."""
+        try:
+            if not isinstance(entry, dict) or entry.get("mediaType") != kind:
+                yield Problem(where, f"expected a descriptor of {kind}")
+                return
+            known = CONFIG_KEYS if kind == CONFIG else MANIFEST_KEYS
+            document = loads(self.store.get(descriptor_digest(entry)), known)
+        except (
+            IntegrityError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+        ) as error:
+            yield Problem(where, str(error))
+            return
+        if not isinstance(document, dict):
+            yield Problem(where, "not a JSON object")
+        elif kind in (MANIFEST, INDEX) and document.get("schemaVersion") != 2:
+            yield Problem(where, "schemaVersion is not 2")
+        else:
+            yield document
+
+    def manifest(self, where: str, entry: object) -> Iterator[Problem]:
+        for manifest in self.document(where, entry, MANIFEST):
+            if isinstance(manifest, Problem):
+                yield manifest
+                return
+            layers = manifest.get("layers")
+            if not isinstance(layers, list):
+                yield Problem(f"{where}.layers", "expected a list")
+                return
+            for config in self.document(f"{where}.config", manifest.get("config"), CONFIG):
+                if isinstance(config, Problem):
+                    yield config
+                    return
+                yield from self.layers(where, layers, config)
+
+    def referrers(self, where: str, entry: object, name: str) -> Iterator[Problem]:
+        """What is attached to the image whose digest is in `name` (distribution-spec, "Referrers
+        Tag Schema")."""
+        for index in self.document(where, entry, INDEX):
+            if isinstance(index, Problem):
+                yield index
+                return
+            if index.get("mediaType") != INDEX:
+                yield Problem(where, f"mediaType is not {INDEX}")
+            listed = index.get("manifests")
+            if not isinstance(listed, list):
+                yield Problem(f"{where}.manifests", "expected a list")
+                return
+            subject = f"sha256:{name.removeprefix(_REFERRERS)}"
+            for number, artifact in enumerate(listed):
+                at = f"{where}.manifests[{number}]"
+                yield from self.artifact(at, artifact, subject)
+                if artifact in listed[:number]:
+                    yield Problem(at, "listed twice")
+
+    def artifact(self, where: str, entry: object, subject: str) -> Iterator[Problem]:
+        """A bundle's manifest (image-spec, manifest.md, "Guidelines for Artifact Usage")."""
+        for manifest in self.document(where, entry, MANIFEST):
+            if isinstance(manifest, Problem):
+                yield manifest
+                return
+            if manifest.get("artifactType") != BUNDLE:
+                yield Problem(where, f"artifactType is not {BUNDLE}")
+            # Older tools that copy a list leave fields out, which is no contradiction.
+            if isinstance(entry, dict) and entry.get("artifactType", BUNDLE) != BUNDLE:
+                yield Problem(where, "listed with another artifactType than its manifest has")
+            noted = annotations_of(manifest)
+            for key, value in annotations_of(entry).items():
+                if key != SUBJECT and noted.get(key) != value:
+                    yield Problem(where, f"listed with another {key} than its manifest has")
+            yield from self.subject(f"{where}.subject", manifest.get("subject"), subject)
+            for problem in self.document(f"{where}.config", manifest.get("config"), EMPTY):
+                if isinstance(problem, Problem):
+                    yield problem
+                elif descriptor_digest(manifest["config"]) != Digest.of(EMPTY_CONFIG):
+                    yield Problem(f"{where}.config", "not the empty config")
+            layers = manifest.get("layers")
+            if not isinstance(layers, list) or len(layers) != 1:
+                yield Problem(f"{where}.layers", "expected one")
+                return
+            for bundle in self.document(f"{where}.layers[0]", layers[0], BUNDLE):
+                if isinstance(bundle, Problem):
+                    yield bundle
+
+    def subject(self, where: str, entry: object, digest: str) -> Iterator[Problem]:
+        """The image referred to, which may be gone: a rebuilt image leaves its signatures."""
+        try:
+            if not isinstance(entry, dict) or entry.get("mediaType") != MANIFEST:
+                yield Problem(where, f"expected a descriptor of {MANIFEST}")
+                return
+            found = descriptor_digest(entry)
+            if found.oci != digest:
+                yield Problem(where, f"it is {found.oci}, listed for {digest}")
+            elif self.store.path(found).exists():
+                self.store.get(found)
+        except (IntegrityError, KeyError, TypeError, AttributeError) as error:
+            yield Problem(where, str(error))
+
+    def layers(self, where: str, layers: list[object], config: dict[str, Any]) -> Iterator[Problem]:
+        rootfs = config.get("rootfs")
+        diff_ids = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
+        if not isinstance(diff_ids, list) or len(diff_ids) != len(layers):
+            yield Problem(f"{where}.config.rootfs.diff_ids", f"expected {len(layers)} entries")
+            return
+        for number, (entry, diff_id) in enumerate(zip(layers, diff_ids, strict=True)):
+            at = f"{where}.layers[{number}]"
+            try:
+                if not isinstance(entry, dict) or entry.get("mediaType") != LAYER_GZIP:
+                    yield Problem(at, f"expected a descriptor of {LAYER_GZIP}")
+                    continue
+                found = self.diff_id(descriptor_digest(entry))
+            except (
+                IntegrityError,
+                KeyError,
+                TypeError,
+                AttributeError,
+                OSError,
+            ) as error:
+                yield Problem(at, str(error) or type(error).__name__)
+                continue
+            if diff_id != f"sha256:{found}":
+                yield Problem(at, f"uncompressed it is sha256:{found}, its config says {diff_id}")
+
+    def diff_id(self, digest: Digest) -> str:
+        """The SHA-256 of the uncompressed layer, once its own digest has been checked."""
+        if digest not in self.diff_ids:
+            self.diff_ids[digest] = _inflate(self.store.path(digest), digest)
+        return self.diff_ids[digest]
+
+
+def _inflate(path: Path, expected: Digest) -> str:
+    if not path.exists():
+        raise IntegrityError("blob is not in the layout", where=expected.oci)
+    found = Digest.of_file(path)
+    if found != expected:
+        raise IntegrityError(
+            "blob on disk is damaged",
+            where=str(path),
+            expected=f"{expected.oci}, {expected.size} bytes",
+            found=f"{found.oci}, {found.size} bytes",
+        )
+    inner = hashlib.sha256()
+    with gunzipped(path) as stream:
+        while chunk := stream.read(CHUNK):
+            inner.update(chunk)
+    return inner.hexdigest()

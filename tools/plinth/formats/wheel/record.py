@@ -1,0 +1,60 @@
+"""`RECORD`: the list of a wheel's files with hash and size (PyPA, recording installed projects)."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from plinth.formats.wheel.archive import WheelArchive
+
+
+class Row(NamedTuple):
+    """One row: path, `sha256=<urlsafe base64>` or empty, size in bytes as text or empty."""
+
+    path: str
+    hash: str
+    size: str
+
+
+def hash_of(data: bytes) -> str:
+    """The hash of `data` in RECORD's form."""
+    return encode(hashlib.sha256(data).digest())
+
+
+def encode(digest: bytes) -> str:
+    """A SHA-256 digest in RECORD's form."""
+    return "sha256=" + base64.urlsafe_b64encode(digest).decode().rstrip("=")
+
+
+def row_of(path: str, data: bytes) -> Row:
+    """The row for a file."""
+    return Row(path, hash_of(data), str(len(data)))
+
+
+def read(wheel: WheelArchive) -> list[Row]:
+    """The rows of the wheel's own RECORD.
+
+    Raises:
+        WheelError: there is none, or it is not CSV of three fields in UTF-8.
+    """
+    entry = f"{wheel.dist_info}/RECORD"
+    try:
+        text = wheel.read(wheel.find(entry)).decode()
+        rows = [row for row in csv.reader(text.splitlines()) if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise wheel.wrong(f"not CSV in UTF-8: {error}", entry) from None
+    for number, row in enumerate(rows, 1):
+        if len(row) != 3:
+            raise wheel.wrong(f"line {number} has {len(row)} fields, not 3", entry)
+    return [Row(*row) for row in rows]
+
+
+def write(rows: Iterable[Row]) -> bytes:
+    """RECORD's bytes as pip writes them: rows sorted, CSV, lines ended by CR LF."""
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(sorted(rows))
+    return text.getvalue().encode()

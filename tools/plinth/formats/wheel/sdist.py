@@ -1,0 +1,169 @@
+"""What an sdist says it is built with (PEP 518), read without running any of it."""
+
+from __future__ import annotations
+
+import lzma
+import zipfile
+import zlib
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import tomli
+from packaging.requirements import InvalidRequirement, Requirement
+
+from plinth.core.errors import WheelError
+from plinth.core.tarfile import tarfile
+from plinth.formats.layer.header import is_too_long
+
+DEFAULT = ("setuptools>=40.8.0", "wheel")
+"""What PEP 518 has a frontend assume where an sdist says nothing."""
+
+# RuntimeError: an encrypted entry, a compression method that is not known, headers for headers
+# without end. ValueError, OverflowError: a NUL in a path, numbers no file system can hold.
+_UNREADABLE = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    RuntimeError,
+    ValueError,
+    OverflowError,
+    MemoryError,
+)
+_MAX = 1 << 20
+_MAX_BYTES = 2 << 30
+_MAX_ENTRIES = 50_000
+
+
+def build_requirements(path: Path, filename: str) -> tuple[str, ...]:
+    """The `build-system.requires` of the sdist at `path`, called `filename`.
+
+    Raises:
+        WheelError: it is not a readable archive, or its pyproject.toml is malformed.
+    """
+    table = _build_system(path, filename)
+    if table is None:
+        return DEFAULT
+    needed = _texts(table, "requires", filename)
+    for text in needed:
+        _check(text, filename)
+    return needed
+
+
+def build_backend(path: Path, filename: str) -> tuple[str, tuple[str, ...]]:
+    """The PEP 517 backend of the sdist at `path`, and its `backend-path`.
+
+    Raises:
+        WheelError: as `build_requirements`.
+    """
+    table = _build_system(path, filename) or {}
+    backend = table.get("build-backend", "setuptools.build_meta:__legacy__")
+    if not isinstance(backend, str):
+        raise WheelError("build-backend is not a string", where=f"{filename}: pyproject.toml")
+    paths = _texts(table, "backend-path", filename) if "backend-path" in table else ()
+    if any(part.startswith("/") or ".." in part.split("/") for part in paths):
+        raise WheelError("backend-path escapes", where=f"{filename}: pyproject.toml")
+    # The legacy backend runs setup.py from its folder, as pip would.
+    return backend, paths or ((".",) if "build-backend" not in table else ())
+
+
+def unpack(path: Path, filename: str, folder: Path, *, taken: Collection[str] = ()) -> str:
+    """Unpack the sdist at `path` into `folder`, in which nothing is or is going to be but what has
+    a name in `taken`; returns the name of its one top folder.
+
+    Raises:
+        WheelError: it is malformed, holds links or devices, or unpacks to too much.
+    """
+    if not filename.endswith(".tar.gz"):
+        raise WheelError("an sdist is a .tar.gz (PEP 625)", where=filename)
+    tops: set[str] = set()
+    names: set[str] = set()
+    total = 0
+    try:
+        with tarfile.open(path, "r:gz", encoding="utf-8") as tar:
+            for number, member in enumerate(tar):
+                total += member.size
+                if number > _MAX_ENTRIES or total > _MAX_BYTES:
+                    raise WheelError("unpacks to too much", where=filename)
+                name = member.name.removeprefix("./").rstrip("/")
+                if not (member.isfile() or member.isdir()):
+                    raise WheelError("a link or special file", where=f"{filename}: {name}")
+                if name.startswith("/") or ".." in name.split("/"):
+                    raise WheelError("path escapes", where=f"{filename}: {name}")
+                if is_too_long(name):
+                    raise WheelError("path too long", where=f"{filename}: {name[:80]}…")
+                if name in names and member.isfile():
+                    raise WheelError("an entry is there twice", where=f"{filename}: {name}")
+                names.add(name)
+                tops.add(name.split("/")[0])
+                tar.extract(member, folder, filter="data")
+    except _UNREADABLE as error:
+        raise WheelError(f"not a readable sdist: {error}", where=filename) from None
+    top, *more = sorted(tops) or [""]
+    if more or top in ("", ".", *taken) or not (folder / top).is_dir():
+        raise WheelError(
+            "an sdist has one top folder, called after the project",
+            where=filename,
+            found=", ".join(sorted(tops)) or "nothing",
+        )
+    return top
+
+
+def _check(text: str, filename: str) -> None:
+    """Refuse what is no plain requirement: pip-compile would take a line `-e …` or `--index-url …`
+    for an option, and would run what a URL names."""
+    where = f"{filename}: pyproject.toml"
+    try:
+        requirement = Requirement(text)
+    except InvalidRequirement:
+        raise WheelError(
+            "build-system.requires holds no PEP 508 requirement", where=where, found=repr(text)
+        ) from None
+    if requirement.url:
+        raise WheelError("build-system.requires names a URL", where=where, found=repr(text))
+
+
+def _texts(table: dict[str, Any], key: str, filename: str) -> tuple[str, ...]:
+    values = table.get(key)
+    if not isinstance(values, list) or not all(isinstance(item, str) for item in values):
+        raise WheelError(
+            f"build-system.{key} is not a list of strings", where=f"{filename}: pyproject.toml"
+        )
+    return tuple(values)
+
+
+def _build_system(path: Path, filename: str) -> dict[str, Any] | None:
+    text = _member(path, filename, "pyproject.toml")
+    if text is None:
+        return None
+    try:
+        table = tomli.loads(text.decode()).get("build-system")
+    # Not all that tomli raises is its own error: of a number with too many digits it is int's.
+    except (ValueError, RecursionError) as error:
+        raise WheelError(f"not TOML: {error}", where=f"{filename}: pyproject.toml") from None
+    if table is not None and not isinstance(table, dict):
+        raise WheelError("build-system is not a table", where=f"{filename}: pyproject.toml")
+    return table
+
+
+def _member(path: Path, filename: str, name: str) -> bytes | None:
+    """The content of the file `name` in the sdist's one top folder, or None."""
+    try:
+        if filename.endswith(".zip"):
+            with zipfile.ZipFile(path) as archive:
+                for info in archive.infolist():
+                    if info.filename.split("/")[1:] == [name]:
+                        with archive.open(info) as inner:
+                            return inner.read(_MAX)
+            return None
+        with tarfile.open(path, encoding="utf-8") as tar:
+            for member in tar:
+                if member.isfile() and member.name.removeprefix("./").split("/")[1:] == [name]:
+                    stream = tar.extractfile(member)
+                    return stream.read(_MAX) if stream else None
+    except _UNREADABLE as error:
+        raise WheelError(f"not a readable sdist: {error}", where=filename) from None
+    return None

@@ -1,0 +1,135 @@
+"""Wheel → layer: the wheel's own deflate streams between tar headers, plus its bytecode."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from plinth.core.store import BlobStore
+from plinth.formats import gzip
+from plinth.formats.elf.read import GapError
+from plinth.formats.layer.owner import DOCKERUSER, ROOT
+from plinth.formats.layer.writer import LayerWriter
+from plinth.formats.oci.model import Layer
+from plinth.formats.python.bytecode import Compiler
+from plinth.formats.python.place import PREFIX
+from plinth.formats.wheel.archive import STORED, WheelArchive
+from plinth.formats.wheel.install import Installation, Placed, bytecode_path, plan
+from plinth.formats.wheel.metadata import requires_dist
+
+# Above this a wheel's two hashes get threads of their own (bytes).
+_THREADED = 4 << 20
+
+
+@dataclass(frozen=True)
+class WheelSource:
+    """A wheel to be spliced: its file, and the filename that says what it is."""
+
+    path: Path
+    filename: str
+
+
+def splice(
+    store: BlobStore, wheels: Sequence[WheelSource], version: str, compiler: Compiler | None
+) -> Layer:
+    """Make the layer of `wheels` in `store`; without `compiler`, no bytecode.
+
+    Raises:
+        WheelError: a wheel is damaged or cannot be installed.
+        LayoutError: two wheels hold the same file.
+    """
+    total = sum(wheel.path.stat().st_size for wheel in wheels)
+    requires = {}
+    with LayerWriter(store, threads=total >= _THREADED) as writer:
+        folders: set[str] = set()
+        for wheel in wheels:
+            with WheelArchive(wheel.path, wheel.filename) as archive:
+                _write(archive, writer, folders, version, compiler)
+                metadata = archive.find(f"{archive.dist_info}/METADATA")
+                requires[archive.name] = requires_dist(archive.read(metadata))
+        return replace(writer.commit(wheels[0].filename), requires=requires)
+
+
+def _write(
+    archive: WheelArchive,
+    writer: LayerWriter,
+    folders: set[str],
+    version: str,
+    compiler: Compiler | None,
+) -> None:
+    """One wheel's files into the layer; `folders` are those it has already."""
+    installation = plan(archive, version)
+    bytecode = _bytecode(archive, installation, version, compiler) if compiler else []
+    made = [*installation.made, installation.record([path for path, _ in bytecode])]
+    paths = [f.path for f in installation.placed] + [f.path for f in made]
+    for folder in _folders([*paths, *(path for path, _ in bytecode)]):
+        if folder not in folders:
+            folders.add(folder)
+            writer.directory(folder, owner=DOCKERUSER if folder.startswith(PREFIX) else ROOT)
+    for placed in installation.placed:
+        _place(archive, writer, placed)
+    for new in made:
+        writer.file(new.path, new.data, new.mode, DOCKERUSER)
+    for path, data in bytecode:
+        writer.file(path, data, owner=DOCKERUSER)
+
+
+def _folders(paths: Sequence[str]) -> list[str]:
+    """Every folder above `paths`, parents first."""
+    found: set[str] = set()
+    for path in paths:
+        folder = posixpath.dirname(path)
+        while folder and folder not in found:
+            found.add(folder)
+            folder = posixpath.dirname(folder)
+    return sorted(found)
+
+
+def _place(archive: WheelArchive, writer: LayerWriter, placed: Placed) -> None:
+    info = placed.info
+    target = writer.spliced(placed.path, info.file_size, placed.mode, DOCKERUSER)
+    if target is None:
+        return
+    for compressed, plain in archive.pieces(info):
+        if info.compress_type == STORED:
+            for piece in gzip.stored(compressed):
+                target.compressed(piece)
+        else:
+            target.compressed(compressed)
+        target.plain(plain)
+    try:
+        sound = target.close(info.CRC)
+    except GapError:
+        target.whole([plain for _, plain in archive.pieces(info)])
+        sound = True
+    if not sound:
+        raise archive.wrong("size or CRC-32 does not match", info.filename)
+
+
+def has_bytecode(path: str) -> bool:
+    """Whether the source at `path` gets bytecode: all but test suites, which nobody serves."""
+    folders = path.split("/")[:-1]
+    return path.endswith(".py") and not {"tests", "test"} & set(folders)
+
+
+def _bytecode(
+    archive: WheelArchive, installation: Installation, version: str, compiler: Compiler
+) -> list[tuple[str, bytes]]:
+    """Bytecode of the wheel's modules as pairs of path and content, sorted by path."""
+    library = installation.library
+    wanted = sorted(
+        (
+            placed
+            for placed in installation.placed
+            if has_bytecode(placed.path) and placed.path.startswith(library + "/")
+        ),
+        key=lambda placed: placed.path,
+    )
+    made = compiler.compile([("/" + p.path, archive.read(p.info)) for p in wanted])
+    return [
+        (bytecode_path(placed.path, version), data)
+        for placed, data in zip(wanted, made, strict=True)
+        if data is not None
+    ]

@@ -1,0 +1,1 @@
+"""Actions and how they run, here or elsewhere; no word of images."""

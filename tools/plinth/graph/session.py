@@ -1,0 +1,71 @@
+"""What the steps of one build share: compilers, and a remote cache and executor, if any."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from plinth.core import utf8
+from plinth.core.errors import PlinthError
+from plinth.core.remote_settings import DOWNLOADS
+from plinth.core.report import Progress
+from plinth.core.settings import Config
+from plinth.graph.compilers import LocalCompilers
+from plinth.graph.workspace import Workspace
+
+if TYPE_CHECKING:
+    from plinth.graph.remote.tier import Tier
+
+
+@dataclass(frozen=True)
+class Session:
+    """`jobs` are the steps that run at once on this machine."""
+
+    compilers: LocalCompilers
+    jobs: int
+    remote: Tier | None
+
+    @property
+    def at_once(self) -> int:
+        """How many steps to begin at once: those elsewhere only wait here."""
+        return self.jobs if self.remote is None else max(self.jobs, self.remote.at_once)
+
+
+def default_jobs() -> int:
+    """How many steps run at once where nobody says: the CPUs this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+@contextlib.contextmanager
+def session(
+    ws: Workspace, config: Config, *, jobs: int, download: str = "", progress: Progress
+) -> Iterator[Workspace]:
+    """`ws` as the steps of one build know it. `download` is as in `[remote]`, and goes before it.
+
+    At the end everything that others may use is sent; an error or Ctrl-C drops what is not.
+
+    Raises:
+        PlinthError: `download` is no such choice, or file names are not UTF-8.
+    """
+    utf8.check()
+    if download not in ("", *DOWNLOADS):
+        raise PlinthError(
+            "unknown choice of what is downloaded",
+            where=f"download={download}",
+            expected=" or ".join(DOWNLOADS),
+        )
+    with contextlib.ExitStack() as stack:
+        compilers = LocalCompilers(ws, jobs)
+        stack.callback(compilers.close)
+        remote = None
+        if config.remote is not None:
+            # Later than the rest: gRPC takes its time to load.
+            from plinth.graph.remote.tier import Tier
+
+            remote = stack.enter_context(
+                Tier(config.remote, ws.stores, download=download, progress=progress)
+            )
+        yield replace(ws, session=Session(compilers, jobs, remote))

@@ -1,0 +1,156 @@
+"""All files of a layer, hashed as they pass, with the few whose text is needed later."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from plinth.core.errors import LayoutError, Problem
+from plinth.formats.layer.estargz import TOC
+from plinth.formats.python.place import PREFIX
+from plinth.inspect.contents.inflate import Plain
+from plinth.inspect.contents.model import DIRECTORY, FILE, OTHER, SYMLINK, Entry
+from plinth.inspect.contents.tar import Member, members
+
+MAX_KEPT, MAX_KEPT_ALL = 32 << 20, 256 << 20
+"""Bytes of one file that is kept, and of all of them."""
+
+MAX_PROBLEMS = 1_000
+_KEPT = re.compile(
+    rf"{PREFIX}/lib/python3\.\d+/site-packages/[^/]+\.dist-info/(METADATA|RECORD)"
+    rf"|{PREFIX}/include/python3[^/]*/patchlevel\.h"
+    r"|var/lib/dpkg/(status|status\.d/[^/]+|info/[^/]+\.(list|md5sums))"
+    r"|usr/share/doc/[^/]+/copyright|usr/lib/os-release|etc/os-release"
+    rf"|{re.escape(TOC)}"
+)
+
+
+@dataclass
+class Files:
+    """A layer's entries by path; where in the tar the content of each begins; MD5 (hex) of files
+    outside Python's folder; the content of those that say what belongs to whom; and what is wrong
+    with any."""
+
+    entries: dict[str, Entry] = field(default_factory=dict)
+    places: dict[str, int] = field(default_factory=dict)
+    md5: dict[str, str] = field(default_factory=dict)
+    kept: dict[str, bytes] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def wrong(self, path: str, message: str) -> None:
+        """Note a problem of the file at `path`."""
+        self.problems.append(Problem(path, message))
+        if len(self.problems) > MAX_PROBLEMS:
+            raise LayoutError(f"the layer has more than {MAX_PROBLEMS} problems", where=path)
+
+
+def read_files(plain: Plain, *, legacy: bool = True) -> Files:
+    """All files of the layer `plain`; `legacy` computes MD5 too, which dpkg's lists need.
+
+    Raises:
+        LayoutError: the layer is damaged, or readers would differ about it.
+    """
+    found = Files()
+    room = MAX_KEPT_ALL
+    for member, pieces in members(plain):
+        path = _path(member, found)
+        if not path:
+            continue
+        entry = _entry(member, path, pieces, found, legacy=legacy)
+        if path in found.entries:
+            found.wrong(path, "two entries have this path")
+        found.entries[path] = entry
+        found.places[path] = member.at
+        room -= len(found.kept.get(path, b""))
+        if room < 0:
+            raise LayoutError("package records are too large", where=path)
+    _parents(found)
+    return found
+
+
+def _path(member: Member, found: Files) -> str:
+    """An entry's path relative to /, empty for the root itself."""
+    try:
+        name = member.name.decode()
+    except UnicodeDecodeError:
+        name = member.name.decode("utf-8", "backslashreplace")
+        found.wrong(name, "its name is not UTF-8")
+    path = name.removeprefix("./").rstrip("/")
+    if path in ("", ".") and member.kind == "directory" and not name.startswith("/"):
+        return ""
+    parts = path.split("/")
+    if name.startswith("/") or "\0" in name or not {"", ".", ".."}.isdisjoint(parts):
+        found.wrong(name, "its path is not relative, normal and inside the root")
+    if any(part.startswith(".wh.") for part in parts):
+        found.wrong(name, "a whiteout: it would hide files of the layers below")
+    return path or "/"
+
+
+def _entry(
+    member: Member, path: str, pieces: Iterator[memoryview], found: Files, *, legacy: bool
+) -> Entry:
+    common = member.mode, member.uid, member.gid
+    for key in member.extra:
+        found.wrong(path, f"its extended header says {key!r}, which no package gives a file")
+    if member.kind == "file":
+        sha256 = _hashed(path, member.size, pieces, found, legacy=legacy)
+        return Entry(path, FILE, *common, member.size, sha256)
+    if member.kind == "directory":
+        return Entry(path, DIRECTORY, *common)
+    target = member.target.decode("utf-8", "backslashreplace")
+    if member.kind == "symlink":
+        return Entry(path, SYMLINK, *common, target=target)
+    if member.kind == "hardlink":
+        other = found.entries.get(target.removeprefix("./"))
+        if other is not None and other.kind == FILE:
+            if other.path in found.md5:
+                found.md5[path] = found.md5[other.path]
+            if other.path in found.kept:
+                found.kept[path] = found.kept[other.path]
+            return Entry(path, FILE, other.mode, other.uid, other.gid, other.size, other.sha256)
+        found.wrong(path, f"a hard link to {target!r}, which is no file of this layer above it")
+    else:
+        found.wrong(path, "a device or special file")
+    return Entry(path, OTHER, *common, target=target)
+
+
+def _hashed(
+    path: str, size: int, pieces: Iterator[memoryview], found: Files, *, legacy: bool
+) -> str:
+    """The SHA-256 of a file; its MD5 and its content are put where they belong."""
+    sha256 = hashlib.sha256()
+    # dpkg's lists have MD5; they come after the files they name, so all are hashed.
+    md5 = None
+    if legacy and not path.startswith(f"{PREFIX}/"):
+        md5 = hashlib.md5(usedforsecurity=False)
+    kept: list[memoryview] | None = [] if legacy and _KEPT.fullmatch(path) else None
+    if kept is not None and size > (MAX_KEPT_ALL if path == TOC else MAX_KEPT):
+        raise LayoutError("a package record is too large", where=path, found=f"{size} bytes")
+    for piece in pieces:
+        sha256.update(piece)
+        if md5 is not None:
+            md5.update(piece)
+        if kept is not None:
+            kept.append(piece)
+    if md5 is not None:
+        found.md5[path] = md5.hexdigest()
+    if kept is not None:
+        found.kept[path] = b"".join(kept)
+    return sha256.hexdigest()
+
+
+def _parents(found: Files) -> None:
+    """Note entries that lie under what is no folder: they would land somewhere else."""
+    entries = found.entries
+    sound: set[str] = set()
+    for path in entries:
+        folder = path.rpartition("/")[0]
+        while folder and folder not in sound:
+            above = entries.get(folder)
+            if above is not None and above.kind != DIRECTORY:
+                found.wrong(path, f"it lies under {folder}, which is a {above.kind}")
+                break
+            sound.add(folder)
+            folder = folder.rpartition("/")[0]

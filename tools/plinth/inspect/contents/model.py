@@ -1,0 +1,163 @@
+"""Values: the files of a layer, the packages among them, and what no package accounts for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from plinth.core.digest import Digest, Json, canonical_json
+from plinth.core.errors import Problem
+
+FILE, DIRECTORY, SYMLINK, OTHER = "file", "directory", "symlink", "other"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry of a layer: `path` is relative to /, `kind` one of the above, `mode` without the
+    file type, `size` in bytes; `sha256` (hex) is of a file's content, `target` a link's."""
+
+    path: str
+    kind: str
+    mode: int
+    uid: int
+    gid: int
+    size: int = 0
+    sha256: str = ""
+    target: str = ""
+
+
+@dataclass(frozen=True)
+class FoundWheel:
+    """An installed Python distribution, checked against its RECORD.
+
+    `name` is normalized, `licences` are as METADATA declares them, `folder` is its .dist-info.
+    `rows` counts the rows of RECORD whose hash was compared, `bytecode` those of bytecode, which
+    have none. `digest` is `files_digest` of all its files. `own` says that the interpreter
+    brought it.
+    """
+
+    name: str
+    version: str
+    licences: tuple[str, ...]
+    folder: str
+    files: int
+    size: int
+    rows: int
+    bytecode: int
+    digest: str
+    own: bool
+
+
+@dataclass(frozen=True)
+class FoundDeb:
+    """An installed Debian package, checked against its MD5 sums.
+
+    `licences` are the short names of its machine-readable copyright file. `sums` counts the files
+    whose MD5 was compared, `documentation` those its lists name that images leave out; `absent`
+    are all others that are not there. `digest` is `files_digest` of its files.
+    """
+
+    name: str
+    version: str
+    architecture: str
+    licences: tuple[str, ...]
+    files: int
+    size: int
+    sums: int
+    documentation: int
+    absent: tuple[str, ...]
+    digest: str
+
+
+@dataclass(frozen=True)
+class FoundInterpreter:
+    """A CPython: `version` as 3.7, `release` as its header says it (3.7.16, empty where there is
+    none), `tree` as `plinth.formats.python.tree.tree_digest` has it; `files` and `size` without
+    `bytecode` files; `digest` is `files_digest` of it all."""
+
+    version: str
+    release: str
+    tree: str
+    files: int
+    size: int
+    bytecode: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class FoundSystem:
+    """An operating system, by its os-release: ID and VERSION_ID; `database` is `files_digest` of
+    what is dpkg's own and of no single package (status, triggers)."""
+
+    name: str
+    version: str
+    database: str
+
+
+@dataclass(frozen=True)
+class LayerContents:
+    """All that one layer holds.
+
+    `digest` is the blob's, `diff_id` the SHA-256 (hex) of its tar, `uncompressed` the tar's length
+    in bytes, `toc` the SHA-256 (hex) of its table of contents (empty without one), `files` and
+    `size` (bytes) count regular files. `unaccounted` are entries that no package names: generated
+    files, empty folders. `problems` are what is wrong, each under the path of the file concerned.
+    """
+
+    digest: Digest
+    diff_id: str
+    uncompressed: int
+    toc: str
+    files: int
+    size: int
+    wheels: tuple[FoundWheel, ...]
+    debs: tuple[FoundDeb, ...]
+    interpreter: FoundInterpreter | None
+    system: FoundSystem | None
+    unaccounted: tuple[Entry, ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def packages(self) -> tuple[FoundWheel | FoundDeb, ...]:
+        """The wheels and Debian packages."""
+        return (*self.wheels, *self.debs)
+
+    def to_json(self) -> bytes:
+        """The facts as canonical JSON."""
+        return canonical_json(asdict(self))
+
+    @classmethod
+    def from_json(cls, data: bytes) -> LayerContents:
+        """What `to_json` wrote.
+
+        Raises:
+            ValueError, KeyError, TypeError, IntegrityError: it wrote something else.
+        """
+        document: dict[str, Any] = json.loads(data)
+        interpreter, system = document.pop("interpreter"), document.pop("system")
+        return cls(
+            digest=Digest(**document.pop("digest")),
+            wheels=tuple(FoundWheel(**_tuples(one)) for one in document.pop("wheels")),
+            debs=tuple(FoundDeb(**_tuples(one)) for one in document.pop("debs")),
+            interpreter=FoundInterpreter(**interpreter) if interpreter else None,
+            system=FoundSystem(**system) if system else None,
+            unaccounted=tuple(Entry(**one) for one in document.pop("unaccounted")),
+            problems=tuple(Problem(**one) for one in document.pop("problems")),
+            **document,
+        )
+
+
+def _tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()}
+
+
+def files_digest(entries: Iterable[Entry]) -> str:
+    """One SHA-256 (hex) for `entries`: over path, kind, mode, owner, size, content and target of
+    each, by path; times do not enter."""
+    rows: list[Json] = [
+        [e.path, e.kind, e.mode, e.uid, e.gid, e.size, e.sha256, e.target]
+        for e in sorted(entries, key=lambda entry: entry.path)
+    ]
+    return Digest.of(canonical_json(rows)).hex

@@ -1,0 +1,222 @@
+"""What layers hold: one pass over each blob, several at once, remembered by digest."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from plinth.core.digest import Digest
+from plinth.core.errors import IntegrityError, LayoutError, PlinthError
+from plinth.core.result import ActionResult
+from plinth.core.store import BlobStore
+from plinth.formats.python.place import PREFIX
+from plinth.graph.actions import Action, ActionCache
+from plinth.inspect.contents.debs import database, find_debs
+from plinth.inspect.contents.files import Files, read_files
+from plinth.inspect.contents.inflate import Plain
+from plinth.inspect.contents.interpreter import find_interpreter, versions_in
+from plinth.inspect.contents.model import (
+    DIRECTORY,
+    FILE,
+    Entry,
+    FoundSystem,
+    LayerContents,
+    files_digest,
+)
+from plinth.inspect.contents.toc import check_toc
+from plinth.inspect.contents.wheels import find_wheels
+
+VERSION = 2
+"""Raised whenever the code here would tell other facts about the same layer."""
+
+# Read at once to be hashed (bytes): between two pieces a thread waits for those that compute.
+_HASHED = 8 << 20
+# Above this a layer's tar is hashed by a thread of its own (bytes of the blob).
+_THREADED = 4 << 20
+
+
+class LayerBlob(Protocol):
+    """A layer where it is: `digest` as its manifest names it, None where nothing does."""
+
+    @property
+    def digest(self) -> Digest | None:
+        """What the manifest names."""
+
+    def open(self) -> BinaryIO:
+        """The blob's bytes, to be closed by the caller."""
+
+
+class ContentsCache:
+    """What layers hold, by their digest: kept under `root`, or where a workspace has its own."""
+
+    def __init__(
+        self, root: Path, *, actions: ActionCache | None = None, blobs: BlobStore | None = None
+    ) -> None:
+        self._blobs = blobs or BlobStore(root)
+        self._actions = actions or ActionCache(root / "actions")
+
+    def get(self, layer: Digest) -> LayerContents | None:
+        """What is remembered of `layer`; a damaged entry is none."""
+        found = self._actions.lookup(contents_action(layer), self._blobs)
+        if found is None:
+            return None
+        try:
+            contents = LayerContents.from_json(self._blobs.get(found.outputs["contents"]))
+        except (IntegrityError, ValueError, KeyError, TypeError):
+            return None
+        return contents if contents.digest == layer else None
+
+    def put(self, contents: LayerContents) -> None:
+        """Remember `contents`, under the digest of the very bytes they were read from."""
+        # Where nothing can be written, nothing is remembered.
+        with contextlib.suppress(OSError):
+            blob = self._blobs.put(contents.to_json())
+            self._actions.store(contents_action(contents.digest), ActionResult({"contents": blob}))
+
+
+def contents_action(layer: Digest) -> Action:
+    """The action under which the contents of `layer` are remembered."""
+    return Action("layer-contents", {"layer": layer}, outputs=("contents",), version=VERSION)
+
+
+def read_layers(
+    layers: Sequence[LayerBlob], cache: ContentsCache | None = None, jobs: int = 0
+) -> list[LayerContents | str]:
+    """What each of `layers` holds, in order, or why it cannot be read.
+
+    Every blob is read and hashed here and now; what `cache` remembers counts only for a blob
+    that has the digest it is remembered under. `jobs` is how many are read at once (0: one for
+    each CPU).
+    """
+    jobs = jobs or len(os.sched_getaffinity(0))
+
+    def one(layer: LayerBlob) -> LayerContents | str:
+        try:
+            return contents_of(layer, cache, threads=jobs > 1)
+        except PlinthError as error:
+            details = f"; found {error.found}" if error.found else ""
+            return f"{error.what}{f', {error.where}' if error.where else ''}{details}"
+        except OSError as error:
+            return f"it cannot be read: {error.strerror}"
+
+    sizes = [layer.digest.size if layer.digest else 0 for layer in layers]
+    with ThreadPoolExecutor(jobs, "contents") as pool:
+        # The largest first: else one of them may be left over for the end.
+        order = sorted(range(len(layers)), key=lambda number: -sizes[number])
+        waiting = {number: pool.submit(one, layers[number]) for number in order}
+        return [waiting[number].result() for number in range(len(layers))]
+
+
+def contents_of(
+    layer: LayerBlob, cache: ContentsCache | None = None, *, threads: bool = False
+) -> LayerContents:
+    """What `layer` holds, its blob read and hashed in any case; see `read_layers`.
+
+    Raises:
+        LayoutError: it is damaged, or readers would differ about it.
+    """
+    named = layer.digest
+    remembered = cache.get(named) if cache is not None and named is not None else None
+    if remembered is not None:
+        with layer.open() as stream:
+            if _hashed(stream, remembered.digest.size) == remembered.digest:
+                return remembered
+    contents = read_layer(layer.open, named, threads=threads)
+    if cache is not None and remembered is None and contents.digest == named:
+        cache.put(contents)
+    return contents
+
+
+def _hashed(stream: BinaryIO, limit: int) -> Digest | None:
+    """The digest of a stream, None where it is longer than `limit`."""
+    state, size = hashlib.sha256(), 0
+    while chunk := stream.read(_HASHED):
+        state.update(chunk)
+        size += len(chunk)
+        if size > limit:
+            return None
+    return Digest(state.hexdigest(), size)
+
+
+def read_layer(
+    blob: Callable[[], BinaryIO], named: Digest | None = None, *, threads: bool = False
+) -> LayerContents:
+    """What the layer blob that `blob` opens holds; `named` is what its manifest says it is, which
+    bounds how much is read and is compared by others.
+
+    Raises:
+        LayoutError: it is damaged, or readers would differ about it.
+    """
+    large = named is None or named.size >= _THREADED
+    limit = named.size if named is not None else None
+    with blob() as stream, Plain(stream, limit, threads=threads and large) as plain:
+        files = read_files(plain)
+        digest, diff_id = plain.finish()
+    toc = check_toc(files, plain.end, digest, blob if plain.is_gzip else None)
+    return _contents(files, digest, diff_id, plain.position, toc)
+
+
+def list_files(stream: BinaryIO) -> dict[str, Entry]:
+    """All entries of the layer blob `stream`, by path.
+
+    Raises:
+        LayoutError: it is damaged, or readers would differ about it.
+    """
+    with Plain(stream) as plain:
+        files = read_files(plain, legacy=False)
+        if files.problems:
+            raise LayoutError(files.problems[0].message, where=files.problems[0].path)
+        return files.entries
+
+
+def _contents(
+    files: Files, digest: Digest, diff_id: str, uncompressed: int, toc: str
+) -> LayerContents:
+    accounted: set[str] = set()
+    wheels = find_wheels(files, accounted, own=bool(versions_in(files)))
+    interpreter = find_interpreter(files, accounted)
+    debs = find_debs(files, accounted)
+    dpkg = database(files)
+    accounted.update(entry.path for entry in dpkg)
+    unaccounted = tuple(_unaccounted(files, accounted))
+    for entry in unaccounted:
+        if entry.path.startswith(f"{PREFIX}/") and entry.kind != DIRECTORY:
+            files.wrong(entry.path, "no RECORD lists it, and it is not the interpreter's")
+    regular = [entry for entry in files.entries.values() if entry.kind == FILE]
+    return LayerContents(
+        digest,
+        diff_id,
+        uncompressed,
+        toc,
+        len(regular),
+        sum(entry.size for entry in regular),
+        wheels,
+        debs,
+        interpreter,
+        _system(files, dpkg),
+        unaccounted,
+        tuple(sorted(files.problems, key=lambda problem: (problem.path, problem.message))),
+    )
+
+
+def _unaccounted(files: Files, accounted: set[str]) -> Iterator[Entry]:
+    """Entries that nothing names; of folders, those without anything in them."""
+    filled = {path.rpartition("/")[0] for path in files.entries}
+    for path, entry in sorted(files.entries.items()):
+        if path not in accounted and not (entry.kind == DIRECTORY and path in filled):
+            yield entry
+
+
+def _system(files: Files, dpkg: Sequence[Entry]) -> FoundSystem | None:
+    for path in ("usr/lib/os-release", "etc/os-release"):
+        if path in files.kept:
+            lines = files.kept[path].decode("utf-8", "replace").splitlines()
+            fields = dict(line.split("=", 1) for line in lines if "=" in line)
+            name, version = (fields.get(key, "").strip("\"'") for key in ("ID", "VERSION_ID"))
+            return FoundSystem(name, version, files_digest(dpkg))
+    return None

@@ -1,0 +1,150 @@
+"""The Python distributions of a layer, each file compared with its RECORD.
+
+PyPA, "Recording installed projects"; core metadata for name, version and licence.
+"""
+
+from __future__ import annotations
+
+import csv
+import email.parser
+import io
+import posixpath
+import re
+from collections.abc import Iterator, Sequence
+from email.message import Message
+
+from packaging.utils import canonicalize_name
+
+from plinth.formats.python.place import PREFIX
+from plinth.formats.wheel.record import encode
+from plinth.inspect.contents.files import Files
+from plinth.inspect.contents.model import FILE, Entry, FoundWheel, files_digest
+
+_INFO = re.compile(rf"({PREFIX}/lib/python3\.\d+/site-packages)/[^/]+\.dist-info(?=/)")
+_BYTECODE = re.compile(r"(.*/)__pycache__/([^/]+)\.cpython-3\d+(\.opt-[12])?\.pyc")
+_LONGEST_LICENCE = 100
+_NO_LICENCE = frozenset(("", "UNKNOWN", "NONE"))
+_CLASSIFIER = "License :: "
+
+
+def find_wheels(files: Files, accounted: set[str], *, own: bool) -> tuple[FoundWheel, ...]:
+    """The distributions in `files`, by name; their files are added to `accounted`, what is wrong
+    to the problems of `files`. `own` says that they are an interpreter's."""
+    folders = {match[0]: match[1] for match in map(_INFO.match, files.entries) if match}
+    found = [
+        wheel
+        for folder, library in sorted(folders.items())
+        for wheel in _wheel(files, folder, library, accounted, own=own)
+    ]
+    return tuple(sorted(found, key=lambda wheel: (wheel.name, wheel.version)))
+
+
+def _wheel(
+    files: Files, folder: str, library: str, accounted: set[str], *, own: bool
+) -> Iterator[FoundWheel]:
+    record, metadata = f"{folder}/RECORD", f"{folder}/METADATA"
+    lacking = [path for path in (record, metadata) if path not in files.kept]
+    for path in lacking:
+        files.wrong(path, "a distribution without it: what it holds cannot be told")
+    if lacking:
+        return
+    about = _metadata(files, metadata)
+    rows = _rows(files, record)
+    name, version = str(about.get("Name", "")), str(about.get("Version", ""))
+    if not name or not version:
+        files.wrong(metadata, "it has no Name or no Version")
+        return
+    held, compared, bytecode = _compare(files, record, library, rows)
+    accounted.update(entry.path for entry in held)
+    yield FoundWheel(
+        canonicalize_name(name),
+        version,
+        tuple(declared_licences(about)),
+        folder,
+        len(held),
+        sum(entry.size for entry in held),
+        compared,
+        bytecode,
+        files_digest(held),
+        own,
+    )
+
+
+def _metadata(files: Files, path: str) -> Message:
+    head = files.kept[path].partition(b"\n\n")[0].decode("utf-8", "replace")
+    return email.parser.HeaderParser().parsestr(head)
+
+
+def _rows(files: Files, record: str) -> dict[str, tuple[str, str]]:
+    """Hash and size by path as RECORD gives them."""
+    rows: dict[str, tuple[str, str]] = {}
+    try:
+        text = files.kept[record].decode()
+        for number, row in enumerate(
+            filter(None, csv.reader(io.StringIO(text, newline=""), strict=True)), 1
+        ):
+            if len(row) != 3:
+                files.wrong(record, f"row {number} has {len(row)} fields, not 3")
+            elif rows.setdefault(row[0], (row[1], row[2])) != (row[1], row[2]):
+                files.wrong(record, f"two rows differ about {row[0]}")
+    except (UnicodeDecodeError, csv.Error) as error:
+        files.wrong(record, f"not CSV in UTF-8: {error}")
+    return rows
+
+
+def _compare(
+    files: Files, record: str, library: str, rows: dict[str, tuple[str, str]]
+) -> tuple[list[Entry], int, int]:
+    """The entries that RECORD lists, how many had a hash, and how many are bytecode."""
+    paths = {posixpath.normpath(posixpath.join(library, row)): row for row in rows}
+    held = []
+    compared = bytecode = 0
+    for path, row in paths.items():
+        hash_, size = rows[row]
+        if not path.startswith(f"{PREFIX}/"):
+            files.wrong(record, f"{row} leads out of /{PREFIX}")
+            continue
+        entry = files.entries.get(path)
+        if entry is None or entry.kind != FILE:
+            is_what = "is not in the layer" if entry is None else f"is a {entry.kind}"
+            files.wrong(path, f"{record} lists it as a file, and it {is_what}")
+            continue
+        held.append(entry)
+        if hash_:
+            compared += 1
+            actual = encode(bytes.fromhex(entry.sha256))
+            if hash_ != actual:
+                files.wrong(path, f"{record} says {hash_}, its content has {actual}")
+            if size != str(entry.size):
+                files.wrong(path, f"{record} says {size or 'no'} bytes, it has {entry.size}")
+        elif is_bytecode(path, paths):
+            bytecode += 1
+        elif path != record:
+            files.wrong(path, f"{record} gives no hash for it")
+    if record not in paths:
+        files.wrong(record, "it does not list itself")
+    return held, compared, bytecode
+
+
+def is_bytecode(path: str, among: dict[str, str] | dict[str, Entry]) -> bool:
+    """Whether `path` is the bytecode (PEP 3147) of a module that is `among` the paths given."""
+    match = _BYTECODE.fullmatch(path)
+    return match is not None and f"{match[1]}{match[2]}.py" in among
+
+
+def declared_licences(about: Message) -> Sequence[str]:
+    """What the metadata declares: License-Expression, else License, else classifiers."""
+    expression = str(about.get("License-Expression", "")).strip()
+    if expression:
+        return [expression]
+    first = str(about.get("License", "")).strip().partition("\n")[0].strip()
+    classifiers = [str(one) for one in about.get_all("Classifier", [])]
+    named = [
+        one.rpartition(" :: ")[2]
+        for one in classifiers
+        if one.startswith(_CLASSIFIER) and one != "License :: OSI Approved"
+    ]
+    # Some put the whole text of a licence there; its first line alone is not its name.
+    if first.upper() not in _NO_LICENCE and len(first) <= _LONGEST_LICENCE:
+        return [first]
+    return sorted(set(named))

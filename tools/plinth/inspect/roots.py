@@ -1,0 +1,87 @@
+"""Are unpacked roots still what their layers hold? They have no digest of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from plinth.core.digest import CHUNK, Digest
+from plinth.core.errors import PlinthError
+from plinth.core.tarfile import tarfile
+from plinth.formats.gunzip import gunzipped_tar
+from plinth.formats.oci.documents import layer_digests
+from plinth.formats.oci.layout import read_manifest, references
+from plinth.graph.unpack import root_names
+from plinth.graph.workspace import Workspace
+
+
+def changed_roots(ws: Workspace, *, doubtful: bool) -> Iterator[tuple[Path, str]]:
+    """Each folder that `plinth.graph.unpack` made and that differs from its layers, and in what.
+
+    Layers are those of the images in the index. Roots of others cannot be compared; `doubtful`
+    says whether they count as changed.
+    """
+    folder = ws.build / "cache" / "roots"
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    known = _known(ws)
+    for path in sorted(folder.iterdir()):
+        layers = known.get(path.name)
+        if layers is not None:
+            problem = _difference(ws, path, layers)
+        else:
+            problem = "its layers are no image's" if doubtful else ""
+        if problem:
+            yield path, problem
+
+
+def _known(ws: Workspace) -> dict[str, Sequence[Digest]]:
+    """Layers by the name of the folder they are unpacked to."""
+    found: dict[str, Sequence[Digest]] = {}
+    try:
+        images = references(ws.layout).values()
+    except PlinthError:
+        return found
+    for image in images:
+        try:
+            manifest = read_manifest(ws.layout, image.manifest)
+            layers = layer_digests(manifest, image.manifest)
+        except PlinthError:
+            continue
+        found |= root_names(layers)
+    return found
+
+
+def _difference(ws: Workspace, root: Path, layers: Sequence[Digest]) -> str:
+    """The first file of `root` that is not as the topmost of `layers` has it; empty for none."""
+    seen: set[str] = set()
+    try:
+        for layer in reversed(layers):
+            with gunzipped_tar(ws.layout.path(layer)) as tar:
+                for member in tar:
+                    name = member.name.removeprefix("./")
+                    if name in seen:
+                        continue
+                    seen.add(name)
+                    path = root / name
+                    if member.issym():
+                        if not path.is_symlink() or str(path.readlink()) != member.linkname:
+                            return f"/{name} leads elsewhere"
+                    elif member.isreg() and not _same(path, tar, member):
+                        return f"/{name} is another"
+    except (OSError, tarfile.TarError):
+        return "its layer cannot be read"
+    return ""
+
+
+def _same(path: Path, tar: tarfile.TarFile, member: tarfile.TarInfo) -> bool:
+    content = tar.extractfile(member)
+    if content is None or path.is_symlink() or not path.is_file():
+        return False
+    if path.stat().st_size != member.size:
+        return False
+    with path.open("rb") as stream:
+        while chunk := content.read(CHUNK):
+            if stream.read(len(chunk)) != chunk:
+                return False
+    return True

@@ -1,0 +1,180 @@
+"""`docs/catalog.md`: the table of images, made from specifications, locks and the layout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import unified_diff
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from plinth.core.errors import PlinthError
+from plinth.core.report import human_size
+from plinth.core.store import atomic_write
+from plinth.formats.oci.layout import descriptor_digest, read_manifest
+from plinth.graph.workspace import Workspace
+from plinth.recipe.accelerator import CPU, load_accelerator
+from plinth.recipe.image import ImageSpec, image_ids, load_image
+from plinth.recipe.locks import stale
+from plinth.recipe.locks.pylock import ImageLock
+from plinth.recipe.record import read_record
+
+_HEAD = """# Catalogue
+
+Made by `doit catalog` from `images/`, `locks/` and the images built from them; do not edit.
+Digests are those of the manifest on the base named; the same inputs give the same digest anywhere.
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One image: its specification, what its lock pins of what was asked for, what was built."""
+
+    spec: ImageSpec
+    asked: tuple[str, ...]
+    locked: tuple[str, ...]
+    base: str
+    name: str
+    layers: tuple[tuple[str, int], ...]
+    digest: str
+    notes: tuple[str, ...]
+
+
+def rows(ws: Workspace) -> list[Row]:
+    """A row for each image of the checkout, by id.
+
+    Raises:
+        PlinthError: an image is not built from what the tree holds now.
+    """
+    return [_row(ws, image_id) for image_id in image_ids(ws.images)]
+
+
+def _row(ws: Workspace, image_id: str) -> Row:
+    from plinth.publish.engine.load import find_reference
+
+    spec = load_image(ws.images, image_id)
+    lock = stale.check(ws, image_id)
+    reference = find_reference(ws, image_id)
+    record = read_record(ws, image_id)
+    if record is None or record.manifest != reference.manifest.hex:
+        raise PlinthError(
+            "how the image was built is not known",
+            where=image_id,
+            remedy=f"build it again: doit forget build:{image_id}; doit build:{image_id}",
+        )
+    pinned = {package.name: package.version for package in lock.packages}
+    names = [canonicalize_name(Requirement(text).name) for text in spec.requirements]
+    layers = read_manifest(ws.layout, reference.manifest)["layers"]
+    return Row(
+        spec,
+        spec.requirements,
+        tuple(f"{name} {pinned[name]}" for name in names),
+        record.base,
+        reference.image_name.rpartition(":")[0],
+        tuple((entry["digest"], descriptor_digest(entry).size) for entry in layers),
+        reference.manifest.hex,
+        (*record.notes, *_sources(spec, lock), *_accelerator(ws, spec)),
+    )
+
+
+def _sources(spec: ImageSpec, lock: ImageLock) -> Iterator[str]:
+    """Which of several indexes a package with a choice comes from."""
+    for package in lock.packages:
+        if package.name in spec.indexes:
+            place = f"the index {package.index}" if package.index else "PyPI or its mirror"
+            yield (
+                f"{package.name} {package.version} is the build of {place}; "
+                f"`{spec.indexes[package.name]}` is asked first where the settings name it"
+            )
+
+
+def _accelerator(ws: Workspace, spec: ImageSpec) -> Iterator[str]:
+    if spec.accelerator == CPU:
+        return
+    extra = load_accelerator(ws.bases, spec.accelerator)
+    if (ws.locks / "base" / f"{spec.accelerator}.toml").exists():
+        yield f"{extra.summary}, locked by digest"
+    else:
+        yield (
+            f"{spec.accelerator} is **not locked**: its packages' digests are known only from the "
+            f"vendor's signed index. Built without it, and named so; with the index configured, "
+            f"`doit lock:{spec.accelerator}` and a build give "
+            f"`{spec.published(spec.base, extra.label)}`."
+        )
+
+
+def catalog_text(ws: Workspace) -> str:
+    """The text of docs/catalog.md.
+
+    Raises:
+        PlinthError: as `rows`.
+    """
+    found = rows(ws)
+    lines = [
+        _HEAD,
+        "| image | for | packages asked for | locked | size | layers | manifest digest |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in found:
+        kind = "CPU" if row.spec.accelerator == CPU else "GPU"
+        size = human_size(sum(size for _, size in row.layers))
+        lines.append(
+            f"| [{row.spec.id}](#{_anchor(row.spec.id)}) | {kind} | {'<br>'.join(row.asked)} | "
+            f"{'<br>'.join(row.locked)} | {size} | {len(row.layers)} | `{row.digest[:12]}` |"
+        )
+    total = sum(size for row in found for _, size in row.layers)
+    distinct = dict(layer for row in found for layer in row.layers)
+    share = 100 * sum(distinct.values()) / total if total else 0
+    lines.append(
+        f"\n{len(found)} images, {human_size(total)} in all; {len(distinct)} distinct layers hold "
+        f"{human_size(sum(distinct.values()))} ({share:.0f} %).\n"
+    )
+    for row in found:
+        lines += _section(row)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _anchor(text: str) -> str:
+    """The anchor GitHub and GitLab give a heading."""
+    return "".join(c for c in text.lower() if c.isalnum() or c in "-_")
+
+
+def _section(row: Row) -> list[str]:
+    spec = row.spec
+    return [
+        f"## {spec.id}\n",
+        f"{spec.summary}.\n",
+        f"- image: `{row.name}`",
+        f"- curated environment: `AzureML-{row.name.partition('/')[2]}`",
+        f"- base: `{row.base}`" + (f" (canonical: `{spec.base}`)" if spec.base != row.base else ""),
+        f"- digest: `sha256:{row.digest}`",
+        *(f"- note: {note}" for note in row.notes),
+        "",
+    ]
+
+
+def write_catalog(ws: Workspace, *, check: bool) -> bool:
+    """Write docs/catalog.md, or with `check` only compare; whether it changed.
+
+    Raises:
+        PlinthError: with `check`, it differs; or as `rows`.
+    """
+    path = ws.root / "docs" / "catalog.md"
+    text = catalog_text(ws)
+    old = path.read_text(encoding="utf-8") if path.exists() else ""
+    if old == text:
+        return False
+    if check:
+        compared = unified_diff(old.splitlines(), text.splitlines(), lineterm="", n=0)
+        # Without the two file names and the positions.
+        changed = [line for line in compared if not line.startswith("@@")][2:]
+        raise PlinthError(
+            "the catalogue is not what specifications, locks and images say",
+            where="docs/catalog.md",
+            found="\n".join(changed[:10]),
+            remedy="make it anew: doit catalog",
+        )
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return True

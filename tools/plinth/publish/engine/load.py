@@ -1,0 +1,151 @@
+"""Loading an image of the layout into a Docker Engine, and finding it there: by digest alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import docker
+import requests
+from docker.errors import DockerException, ImageNotFound
+
+from plinth.core.errors import EngineError, LayoutError, PlinthError
+from plinth.core.store import BlobStore
+from plinth.formats.oci.documents import descriptor
+from plinth.formats.oci.layout import ImageReference, read_manifest, references
+from plinth.graph.workspace import Workspace
+from plinth.publish.engine.archive import archive
+from plinth.publish.engine.client import connect
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """An image in an engine: its name there, the digest the engine knows it by, and whether it was
+    sent now."""
+
+    name: str
+    id: str
+    sent: bool
+
+
+def find_reference(ws: Workspace, image_id: str) -> ImageReference:
+    """The built image `image_id`.
+
+    Raises:
+        LayoutError: it is not built.
+    """
+    found = references(ws.layout).get(image_id)
+    if found is None:
+        raise LayoutError(
+            f"{image_id} is not built",
+            where=str(ws.layout.root),
+            remedy=f"build it: doit build:{image_id}",
+        )
+    return found
+
+
+def find_loaded(engine: docker.DockerClient, store: BlobStore, image: ImageReference) -> str | None:
+    """The digest by which the engine has the image, None where it has not: the manifest's with
+    containerd's image store, the config's with the older ones. What has its name does not count."""
+    manifest = read_manifest(store, image.manifest)
+    config = descriptor(manifest.get("config"), f"{image.manifest.oci}: config")
+    for digest in (image.manifest.oci, config.oci):
+        if id_of(engine, digest) == digest:
+            return digest
+    return None
+
+
+def id_of(engine: docker.DockerClient, name: str) -> str | None:
+    """The id of what the engine has under a name or digest, None where it has nothing."""
+    try:
+        return str(engine.images.get(name).id)
+    except ImageNotFound:
+        return None
+
+
+def load(ws: Workspace, image_id: str, *, client: docker.DockerClient | None = None) -> Loaded:
+    """Load `image_id` into the engine and give it its name there; an image that the engine has is
+    not sent again.
+
+    Raises:
+        LayoutError: the image is not built.
+        IntegrityError: a blob of the image is missing or damaged.
+        EngineError: no engine answers, or it did not take the image, and has nothing of it.
+    """
+    image = find_reference(ws, image_id)
+    engine = client or connect()
+    try:
+        found = find_loaded(engine, ws.layout, image)
+        if found is not None:
+            _name(engine, found, image.image_name)
+            return Loaded(image.image_name, found, sent=False)
+        return Loaded(image.image_name, _send(engine, ws.layout, image), sent=True)
+    except (DockerException, requests.RequestException) as error:
+        raise EngineError(
+            "the engine failed to load the image", where=image_id, found=str(error)[:500]
+        ) from None
+
+
+def _name(engine: docker.DockerClient, digest: str, name: str) -> None:
+    repository, _, version = name.rpartition(":")
+    engine.images.get(digest).tag(repository, version)
+
+
+def _send(engine: docker.DockerClient, store: BlobStore, image: ImageReference) -> str:
+    """Load the image, which the engine has not, and return its digest there. Where that fails, the
+    engine is left as it was."""
+    before = id_of(engine, image.image_name)
+    try:
+        for message in engine.api.load_image(archive(store, image)) or ():
+            refused = _refused(message)
+            if refused:
+                raise EngineError(
+                    "the engine refused the image", where=image.name, found=refused[:500]
+                )
+        found = find_loaded(engine, store, image)
+        if found is None:
+            raise EngineError(
+                "the engine loaded the archive but does not have the image",
+                where=image.name,
+                expected=image.manifest.oci,
+            )
+        _name(engine, found, image.image_name)
+    except BaseException as error:
+        left = _undo(engine, store, image, before)
+        if isinstance(error, PlinthError):
+            error.remedy = "; ".join(filter(None, (left, error.remedy)))
+            raise
+        if isinstance(error, DockerException | requests.RequestException):
+            raise EngineError(
+                "the engine failed to load the image",
+                where=image.name,
+                found=str(error)[:500],
+                remedy=left,
+            ) from None
+        raise
+    return found
+
+
+def _refused(message: dict[str, object]) -> str:
+    """What an engine's message gives as its reason, empty where nothing is wrong. With containerd's
+    store a layer that cannot be unpacked, such as on a full disk, is progress like any other."""
+    progress = str(message.get("stream", "")).strip()
+    return str(message.get("error") or (progress if progress.startswith("Error ") else ""))
+
+
+def _undo(
+    engine: docker.DockerClient, store: BlobStore, image: ImageReference, before: str | None
+) -> str:
+    """Take away what a failed load left, and give the name back to the image `before`, which had
+    it; returns what a person should know of that."""
+    try:
+        left = find_loaded(engine, store, image)
+        if left is not None:
+            engine.images.remove(left, force=True)
+        # An engine that was sent a damaged image may have made another of it.
+        if id_of(engine, image.image_name) not in (None, before):
+            engine.images.remove(image.image_name, force=True)
+        if before is not None:
+            _name(engine, before, image.image_name)
+    except (DockerException, requests.RequestException, PlinthError):
+        return f"the engine may hold a part of it: docker image rm {image.image_name}"
+    return "nothing of it was left in the engine"

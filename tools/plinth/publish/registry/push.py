@@ -1,0 +1,203 @@
+"""Pushing one built image: blobs, manifest, signatures, and then, verified, its tags."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from plinth.core.digest import Digest
+from plinth.core.errors import ImageNameError, LayoutError, PlinthError
+from plinth.core.report import Progress
+from plinth.core.settings import Config
+from plinth.evidence.verify.gate import Gate, failures
+from plinth.fetch.registry.registry import Registry
+from plinth.fetch.remote_layers import bring_image, reading
+from plinth.fetch.sources.registry import open_remote
+from plinth.fetch.sources.source import open_source
+from plinth.formats.oci.documents import annotations_of, descriptor, document, layer_digests
+from plinth.formats.oci.layout import references
+from plinth.formats.oci.model import MANIFEST, TITLE
+from plinth.formats.oci.reference import RegistryReference, parse
+from plinth.formats.oci.referrers import BUNDLE
+from plinth.graph.workspace import Workspace
+from plinth.publish.registry.attach import attach
+from plinth.publish.registry.dated import give_tag, move_tag
+from plinth.publish.registry.known import Known
+from plinth.publish.registry.upload import Blob, Tally, push_blobs
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What a push did.
+
+    place: `HOST/REPOSITORY`. tag: the dated tag, new or not. latest: whether `latest` names the
+    image now; where not, refused says why. tally: what became of its blobs.
+    """
+
+    place: str
+    digest: Digest
+    tag: str
+    new: bool
+    latest: bool
+    refused: str
+    tally: Tally
+
+
+def target(to: str, name: str) -> RegistryReference:
+    """The repository for the image of published name `name` at `HOST[:PORT][/PREFIX]`.
+
+    Raises:
+        ImageNameError: it is no such place.
+    """
+    rest = to.removeprefix("docker://").rstrip("/")
+    try:
+        found = parse(f"docker://{rest}/{name}")
+    except ImageNameError as error:
+        found, why = None, error.what
+    if not isinstance(found, RegistryReference) or not rest:
+        raise ImageNameError(
+            "this is no place to push to" if not rest else why,
+            where=to or "(empty)",
+            expected="HOST[:PORT][/PREFIX]",
+            remedy="to=HOST/PREFIX (plinth push: --to), or `publish` in the settings",
+        )
+    return found
+
+
+def push_image(
+    ws: Workspace,
+    image_id: str,
+    to: str,
+    *,
+    config: Config,
+    gate: Callable[[], Gate],
+    today: datetime.date,
+    mounts: Sequence[str] = (),
+    jobs: int = 4,
+    progress: Progress,
+) -> Pushed:
+    """Push the built image to `to`, see `target`. `gate` is asked once the image is there, and
+    what it raises keeps `latest` where it is. `mounts` are repositories of the registry from
+    which blobs may be mounted, beside those pushed to before. `today` goes into the dated tag.
+
+    Whenever it is cut off, the registry holds no tag of an image that is not whole, and the same
+    push again ends in the same state.
+
+    Raises:
+        ImageNameError: `to` is no place to push to.
+        LayoutError: the image is not built.
+        FetchError: the registry cannot be reached, or refuses.
+    """
+    built = references(ws.layout).get(image_id)
+    if built is None:
+        raise LayoutError("not built", where=image_id, remedy=f"doit build:{image_id}")
+    place = target(to, built.image_name.partition(":")[0])
+    manifest = ws.layout.get(built.manifest)
+    known = Known(ws.build / "publish", place.host)
+    sources = [name for name in (*known.repositories(), *mounts) if name != place.repository]
+    registry = Registry(
+        (config.registry_urls(place.host) or (place.url,))[0],
+        place.repository,
+        tls=config.tls,
+        scopes=[
+            f"repository:{place.repository}:pull,push",
+            *(f"repository:{name}:pull" for name in sources),
+        ],
+    )
+    blobs = _blobs(ws, manifest, built.manifest)
+    if config.remote is None:
+        # Else it may be fetched, and is looked at when its turn comes.
+        for blob in blobs:
+            _check_there(ws, blob)
+    progress(f"{image_id}: {len(blobs)} blobs to {registry}")
+    with reading(ws.layout, config) as fetch:
+
+        def bring(blob: Blob) -> None:
+            fetch(blob.digest)
+            _check_there(ws, blob)
+
+        tally = push_blobs(
+            registry,
+            blobs,
+            sources=lambda digest: [*known.holding(digest, but=place.repository), *mounts],
+            bring=bring,
+            jobs=jobs,
+            progress=progress,
+        )
+    known.add(place.repository, [blob.digest for blob in blobs])
+    # By its digest: nobody finds it by a name before it is known to be good.
+    registry.put_manifest(built.manifest.oci, MANIFEST, manifest)
+    by_digest = RegistryReference(place.host, place.repository, digest=built.manifest.hex)
+    refused = _attach(ws, image_id, by_digest, config, progress)
+    if not refused:
+        # Here is where they are read, whoever has them by now.
+        bring_image(ws, image_id, config)
+        refused = _refusal(ws, image_id, by_digest, config, gate, progress)
+    with known.alone():
+        tag, new = give_tag(registry, manifest, today)
+    progress(f"{image_id}: {'tagged' if new else 'has the tag'} {tag}")
+    if not refused and move_tag(registry, "latest", manifest):
+        progress(f"{image_id}: latest moved to {built.manifest.oci}")
+    return Pushed(str(registry), built.manifest, tag, new, not refused, refused, tally)
+
+
+def _blobs(ws: Workspace, manifest: bytes, digest: Digest) -> list[Blob]:
+    """Config and layers, with the files they are in."""
+    read = document(manifest, digest.oci)
+    config = descriptor(read.get("config"), f"{digest.oci}: config")
+    found = [Blob("config", config, ws.layout.path(config))]
+    for entry, layer in zip(read["layers"], layer_digests(read, digest), strict=True):
+        name = annotations_of(entry).get(TITLE, layer.hex[:12])
+        found.append(Blob(name, layer, ws.layout.path(layer)))
+    return found
+
+
+def _check_there(ws: Workspace, blob: Blob) -> None:
+    if not ws.layout.has(blob.digest):
+        raise LayoutError(
+            "a blob of the image is not there",
+            where=str(blob.path),
+            remedy="build it again",
+        )
+
+
+def _shown(place: RegistryReference) -> str:
+    return f"docker://{place.host}/{place.repository}@{place.place}"
+
+
+def _attach(
+    ws: Workspace, image_id: str, place: RegistryReference, config: Config, progress: Progress
+) -> str:
+    """Attach what the layout has of bundles; says what keeps the image from being signed."""
+    with open_source(f"oci:{ws.layout.root}:{image_id}", config) as source:
+        if not source.referrers(BUNDLE):
+            return f"it is not signed; sign it and push again: plinth sign {image_id}"
+        attached = attach(source, _shown(place), (), config)
+    progress(f"{image_id}: attached {', '.join(kind for kind, _ in attached.bundles)}")
+    return ""
+
+
+def _refusal(
+    ws: Workspace,
+    image_id: str,
+    place: RegistryReference,
+    config: Config,
+    gate: Callable[[], Gate],
+    progress: Progress,
+) -> str:
+    """Why `latest` must not name the image in the registry; empty where it may.
+
+    Manifest and bundles are read back. Blobs are hashed here: the registry said it has them, by
+    their digests.
+    """
+    try:
+        opened = gate()
+        with open_remote(_shown(place), place, config, store=ws.layout) as source:
+            verdict = opened.verdict(source, image_id, config)
+    except PlinthError as error:
+        return f"it could not be verified: {error}"
+    if not verdict.passed:
+        return f"it does not verify\n{failures(verdict)}"
+    progress(f"{image_id}: verified, {len(verdict.checks)} checks, signed by {opened.shown}")
+    return ""

@@ -1,0 +1,215 @@
+"""Blobs into a repository: those that lack, several at once, each resumed where it broke off."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import requests
+
+from plinth.core.digest import Digest
+from plinth.core.errors import FetchError, IntegrityError
+from plinth.core.report import Progress, human_size
+from plinth.fetch.registry.registry import Registry
+
+CHUNK = 8 << 20
+"""Bytes sent at once: what is lost, at most, where a connection breaks."""
+
+STEP = 64 << 20
+"""Bytes of one blob between lines of progress."""
+
+_TRIES = 5
+_PAUSE = 0.5
+_MOUNTS = 3
+
+
+@dataclass(frozen=True)
+class Blob:
+    """A blob to be pushed: what a person calls it, and the file it is in."""
+
+    name: str
+    digest: Digest
+    path: Path
+
+
+@dataclass
+class Tally:
+    """What became of blobs: their number and bytes, sent, mounted or there before."""
+
+    sent: int = 0
+    sent_bytes: int = 0
+    mounted: int = 0
+    there: int = 0
+    _guard: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def count(self, how: str, size: int) -> int:
+        """Count one blob as `how`; returns how many are done."""
+        with self._guard:
+            if how == "sent":
+                self.sent += 1
+                self.sent_bytes += size
+            elif how == "mounted":
+                self.mounted += 1
+            else:
+                self.there += 1
+            return self.sent + self.mounted + self.there
+
+
+def push_blobs(
+    registry: Registry,
+    blobs: Sequence[Blob],
+    *,
+    sources: Callable[[Digest], Sequence[str]] = lambda digest: (),
+    bring: Callable[[Blob], None] = lambda blob: None,
+    jobs: int = 4,
+    progress: Progress,
+) -> Tally:
+    """Bring the blobs into the repository, the largest first, `jobs` at once; none is sent that
+    is there, or that the registry mounts from one of the repositories that `sources` names.
+    `bring` makes sure that a blob that has to be sent is in its file.
+
+    Raises:
+        FetchError: the registry cannot be reached, or refuses.
+        IntegrityError: a file is not what its digest names.
+    """
+    distinct = {blob.digest: blob for blob in blobs}
+    waiting = sorted(distinct.values(), key=lambda blob: (-blob.digest.size, blob.digest.hex))
+    tally, stop, telling = Tally(), threading.Event(), threading.Lock()
+
+    def tell(line: str) -> None:
+        with telling:
+            progress(line)
+
+    def push(blob: Blob) -> None:
+        if stop.is_set():
+            return
+        try:
+            how = _push(registry, blob, sources(blob.digest)[:_MOUNTS], bring, stop, tell)
+        except BaseException:
+            stop.set()
+            raise
+        done = tally.count(how, blob.digest.size)
+        if how == "sent":
+            size = human_size(blob.digest.size)
+            tell(f"  sent {size:>9}  {blob.name} ({done} of {len(waiting)})")
+
+    with ThreadPoolExecutor(max(1, jobs), "push") as pool:
+        futures = [pool.submit(push, blob) for blob in waiting]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:
+            stop.set()
+            raise
+    return tally
+
+
+def _push(
+    registry: Registry,
+    blob: Blob,
+    sources: Sequence[str],
+    bring: Callable[[Blob], None],
+    stop: threading.Event,
+    tell: Progress,
+) -> str:
+    if registry.has_blob(blob.digest):
+        return "there"
+    place, least = "", 0
+    for source in sources:
+        try:
+            place, least = registry.start_upload(blob.digest, source)
+        except (FetchError, requests.RequestException):
+            # Not to be read by us, or refused: then it is sent.
+            continue
+        if not place:
+            return "mounted"
+    bring(blob)
+    _Upload(registry, blob, stop, tell, place, max(CHUNK, least)).run()
+    return "sent"
+
+
+class _Upload:
+    """One blob on its way."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        blob: Blob,
+        stop: threading.Event,
+        tell: Progress,
+        place: str,
+        chunk: int,
+    ) -> None:
+        self._registry, self._blob, self._stop, self._tell = registry, blob, stop, tell
+        self._place, self._chunk, self._start = place, chunk, 0
+
+    def run(self) -> None:
+        """Send it, going on after broken connections."""
+        failures = best = 0
+        while not self._stop.is_set():
+            try:
+                if self._place and failures:
+                    self._place, self._start = self._registry.send_chunk(self._place, 0, b"")
+                if not self._place:
+                    # The last answer may be all that was lost.
+                    if failures and self._registry.has_blob(self._blob.digest):
+                        return
+                    self._begin()
+                self._send()
+                return
+            except (requests.RequestException, ConnectionError, TimeoutError, FetchError) as error:
+                # Further than ever before is progress, however often it broke.
+                failures = 1 if self._start > best else failures + 1
+                best = max(best, self._start)
+                if failures >= _TRIES:
+                    raise self._explained(error) from None
+                if isinstance(error, FetchError):
+                    self._place = ""
+                time.sleep(_PAUSE * 2 ** (failures - 1))
+
+    def _begin(self) -> None:
+        self._place, least = self._registry.start_upload(self._blob.digest)
+        self._chunk, self._start = max(self._chunk, least), 0
+
+    def _send(self) -> None:
+        digest, small = self._blob.digest, self._blob.digest.size <= self._chunk
+        with self._blob.path.open("rb") as stream:
+            while not small and self._start < digest.size:
+                if self._stop.is_set():
+                    return
+                stream.seek(self._start)
+                data = stream.read(self._chunk)
+                if not data:
+                    raise IntegrityError("the file is too short", where=str(self._blob.path))
+                before = self._start
+                self._place, self._start = self._registry.send_chunk(self._place, before, data)
+                if not self._place:
+                    raise requests.ConnectionError("the registry lost the upload")
+                if self._start // STEP > before // STEP and self._start < digest.size:
+                    part = f"{human_size(self._start)} of {human_size(digest.size)}"
+                    self._tell(f"  {part}  {self._blob.name}")
+            self._registry.finish_upload(self._place, digest, stream.read() if small else b"")
+
+    def _explained(self, error: Exception) -> Exception:
+        """What to say after the last try."""
+        found = Digest.of_file(self._blob.path)
+        if found != self._blob.digest:
+            return IntegrityError(
+                "the blob on disk is damaged",
+                where=str(self._blob.path),
+                expected=self._blob.digest.oci,
+                found=found.oci,
+                remedy="delete the file and build again",
+            )
+        if isinstance(error, FetchError):
+            return error
+        return FetchError(
+            "the blob cannot be sent",
+            where=f"{self._registry}: {self._blob.name}",
+            found=str(error)[:200],
+            remedy="run it again: what is there is not sent again",
+        )

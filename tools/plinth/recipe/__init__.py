@@ -1,0 +1,1 @@
+"""What a person declared and what was locked for it."""

@@ -1,0 +1,211 @@
+"""Image specifications: `images/<id>.toml`."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from plinth.core.document import Table, read
+from plinth.core.errors import Problem, SpecError
+from plinth.recipe.accelerator import CPU
+from plinth.recipe.base import NAME, BaseSpec, load_base
+
+GZIP, ESTARGZ = "gzip", "estargz"
+"""Formats of layers: gzip tars, and those that can be pulled file by file as well."""
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """A bound on a package nobody asked for by name, and why it is needed."""
+
+    requirement: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """One image.
+
+    `accelerator` is `cpu` or names an accelerator set. `requirements` are the packages its row
+    promises; those of its base come on top. `as_of` hides later uploads from the resolver.
+    `imports` are modules the smoke test imports in the running container, `case` the score.py
+    it serves. `extends` names the image this one adds to, with `os_packages` of its base's
+    archive; `requirements` then are those of both. `dlopen` are libraries the framework opens
+    by name, `host` those that come from the host at run time, with the reason. `indexes` names,
+    for a project, the index its files come from where the settings know that one. `layer_format`
+    is one of the two above.
+    """
+
+    id: str
+    framework: str
+    version: str
+    accelerator: str
+    base: str
+    summary: str
+    requirements: tuple[str, ...]
+    constraints: tuple[Constraint, ...]
+    as_of: datetime.datetime | None
+    imports: tuple[str, ...]
+    case: str
+    indexes: Mapping[str, str] = field(default_factory=dict)
+    extends: str = ""
+    os_packages: tuple[str, ...] = ()
+    dlopen: tuple[str, ...] = ()
+    host: Mapping[str, str] = field(default_factory=dict)
+    layer_format: str = GZIP
+
+    def published(self, base: str, label: str = "") -> str:
+        """The name the image is published under when it stands on `base` and holds the
+        accelerator set called `label`: one that lacks the set it is meant to have says so."""
+        head = f"azureml/{self.framework}"
+        if self.version:
+            head += f"-{self.version}"
+        if self.extends:
+            # Somebody's own image: it is none of the catalogue's.
+            head = self.id
+        without = CPU if self.accelerator == CPU else "nocuda"
+        kind = f"{label}-gpu" if label else without
+        return f"{head}-{base}-{kind}-inference"
+
+
+@dataclass(frozen=True)
+class Target:
+    """What wheels of an image must run on: the lowest of all bases it may stand on.
+
+    `python` is `3.7`, `glibc` the oldest libc, `requirements` those of the base, `sdists`
+    how source-only projects are built.
+    """
+
+    python: str
+    glibc: tuple[int, int]
+    architecture: str
+    bases: tuple[BaseSpec, ...]
+
+    @property
+    def requirements(self) -> tuple[str, ...]:
+        """Requirements every image on these bases has."""
+        return self.bases[0].requirements
+
+
+def image_ids(folder: Path) -> list[str]:
+    """The ids of all images in `folder` (the checkout's images/), sorted."""
+    return sorted(path.stem for path in folder.glob("*.toml"))
+
+
+def load_image(folder: Path, image_id: str) -> ImageSpec:
+    """The image `image_id` in `folder` (the checkout's images/), validated as a whole.
+
+    Raises:
+        SpecError: with every problem of the file, each under its field path.
+    """
+    shown = f"images/{image_id}.toml"
+    table = read(folder / f"{image_id}.toml", shown)
+    extends = table.text("extends", required=False)
+    spec = _extended(folder, image_id, table, extends) if extends else _whole(image_id, table)
+    if not NAME.fullmatch(image_id):
+        table.problem("", f"{image_id!r} cannot be an image id: lower case, digits, '.', '-', '_'")
+    table.finish()
+    if table.problems:
+        raise SpecError(shown, table.problems)
+    return spec
+
+
+def _whole(image_id: str, table: Table) -> ImageSpec:
+    python = table.table("python", required=True)
+    smoke = table.table("smoke")
+    closure = table.table("closure")
+    framework = table.text("framework")
+    spec = ImageSpec(
+        id=image_id,
+        framework=framework,
+        version=table.text("version", required=False),
+        accelerator=table.text("accelerator"),
+        base=table.text("base"),
+        summary=table.text("summary"),
+        requirements=python.requirements("requirements"),
+        constraints=_constraints(python),
+        as_of=python.moment("as-of"),
+        indexes=python.mapping("indexes"),
+        imports=smoke.texts("imports", required=False),
+        case=smoke.text("case", required=False) or framework,
+        dlopen=closure.texts("dlopen", required=False),
+        host=closure.mapping("host"),
+        layer_format=_format(table) or GZIP,
+    )
+    if spec.accelerator and not NAME.fullmatch(spec.accelerator):
+        table.problem("accelerator", f"expected cpu or a set's name, found {spec.accelerator!r}")
+    stem = f"{spec.framework}-{spec.version}" if spec.version else spec.framework
+    if stem not in (image_id, "") and not image_id.startswith(f"{stem}-"):
+        table.problem("framework", f"framework and version give {stem!r}, the file is {image_id!r}")
+    return spec
+
+
+def _extended(folder: Path, image_id: str, table: Table, extends: str) -> ImageSpec:
+    """An image that adds to another: what it does not say is the other's."""
+    if not (folder / f"{extends}.toml").exists():
+        raise SpecError(
+            f"images/{image_id}.toml",
+            [Problem("extends", f"there is no image {extends!r}")],
+            remedy=f"known here: {', '.join(i for i in image_ids(folder) if i != image_id)}",
+        )
+    if read(folder / f"{extends}.toml", f"images/{extends}.toml").text("extends", required=False):
+        problem = Problem("extends", f"{extends} extends another image itself; extend that one")
+        raise SpecError(f"images/{image_id}.toml", [problem])
+    parent = load_image(folder, extends)
+    python = table.table("python")
+    smoke = table.table("smoke")
+    closure = table.table("closure")
+    return replace(
+        parent,
+        id=image_id,
+        extends=extends,
+        summary=table.text("summary"),
+        requirements=(*parent.requirements, *python.requirements("requirements", required=False)),
+        constraints=(*parent.constraints, *_constraints(python)),
+        as_of=python.moment("as-of") or parent.as_of,
+        os_packages=table.table("os").texts("packages", required=False),
+        imports=(*parent.imports, *smoke.texts("imports", required=False)),
+        host={**parent.host, **closure.mapping("host")},
+        layer_format=_format(table) or parent.layer_format,
+    )
+
+
+def _format(table: Table) -> str:
+    return table.text("layer-format", required=False, choices=(GZIP, ESTARGZ))
+
+
+def _constraints(python: Table) -> tuple[Constraint, ...]:
+    found = []
+    for inner in python.tables("constraints"):
+        found.append(Constraint(inner.requirement("requirement"), inner.text("reason")))
+        if not found[-1].reason.strip():
+            inner.problem("reason", "a constraint says why it is needed")
+    return tuple(found)
+
+
+def load_target(folder: Path, base: str) -> Target:
+    """The target of images that ask for `base`, from `folder` (the checkout's base/).
+
+    Raises:
+        SpecError: a base is invalid, or the base and its fallback cannot share a lock.
+    """
+    first = load_base(folder, base)
+    if not first.fallback:
+        return Target(first.python.version, first.glibc, first.architecture, (first,))
+    second = load_base(folder, first.fallback)
+    problems = [
+        Problem("fallback", f"{second.name} differs in {field}, so no lock can serve both")
+        for field, one, other in (
+            ("architecture", first.architecture, second.architecture),
+            ("python.version", first.python.version, second.python.version),
+            ("python.requirements", first.requirements, second.requirements),
+            ("python.sdists", first.sdists, second.sdists),
+        )
+        if one != other
+    ]
+    if problems:
+        raise SpecError(f"base/{base}.toml", problems)
+    lowest = min(first.glibc, second.glibc)
+    return Target(first.python.version, lowest, first.architecture, (first, second))

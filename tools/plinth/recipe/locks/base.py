@@ -1,0 +1,298 @@
+"""`doit lock:base`: what a base is made of, by digest; read, written, and checked for staleness."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tomli_w
+
+from plinth.core.digest import Digest, Json
+from plinth.core.errors import LockError, ProblemsError
+from plinth.core.report import Progress
+from plinth.core.settings import Config
+from plinth.core.store import atomic_write
+from plinth.graph.workspace import Workspace
+from plinth.recipe.base import LOCAL, BaseSpec, DebianRootfs, FoundPython, load_base, origin
+from plinth.recipe.locks.document import check_fresh, read_document
+from plinth.recipe.locks.inputs import checksum
+
+if TYPE_CHECKING:
+    from plinth.fetch.apt.archive import Index
+    from plinth.lock.debian import Package
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class LockedDeb:
+    """One package: where it is in any mirror of its archive, and its digest."""
+
+    name: str
+    version: str
+    architecture: str
+    suite: str
+    path: str
+    digest: Digest
+
+    @property
+    def filename(self) -> str:
+        """The package's file, without its folder."""
+        return self.path.rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True)
+class BaseLock:
+    """A base's lock. `indexes` are digests of the signed indexes by suite; `tree` identifies
+    the interpreter found, None where the specification pins one; `inputs` is what it was made
+    from."""
+
+    packages: tuple[LockedDeb, ...]
+    indexes: Mapping[str, str]
+    tree: Digest | None
+    inputs: Mapping[str, Json]
+
+
+def inputs_of(spec: BaseSpec) -> dict[str, Json]:
+    """Everything of the specification that decides the lock."""
+
+    python = {f"python.{k}": v for k, v in plain(spec.python).items()}
+    rootfs = {f"rootfs.{k}": v for k, v in plain(spec.rootfs).items()}
+    return {"format": FORMAT, "architecture": spec.architecture, **python, **rootfs}
+
+
+def plain(value: Any) -> Any:
+    """A specification's values as JSON has them; dataclasses by field, digests in OCI form."""
+    if isinstance(value, Digest):
+        return value.oci
+    if is_dataclass(value):
+        return {one.name: plain(getattr(value, one.name)) for one in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value
+
+
+def lock_base(ws: Workspace, name: str, *, config: Config, progress: Progress) -> bool:
+    """Lock the base `name`, and say whether its lock was written.
+
+    A lock made from the same specification is left alone, without network; delete it to take
+    newer packages.
+
+    Raises:
+        PlinthError: the specification is invalid, the archive fails, or the interpreter does.
+    """
+    spec = load_base(ws.bases, name)
+    try:
+        read_lock(ws, spec)
+    except (LockError, ProblemsError):
+        pass
+    else:
+        progress(f"locks/base/{name}.toml is fresh: nothing to do")
+        return False
+    tree = None
+    # Before anything is downloaded: this is what a machine may lack.
+    if isinstance(spec.python, FoundPython):
+        from plinth.fetch.interpreter import find_tree
+
+        _, tree = find_tree(spec.python.version, config)
+    packages: tuple[LockedDeb, ...] = ()
+    indexes: dict[str, str] = {}
+    if isinstance(spec.rootfs, DebianRootfs):
+        packages, indexes = _debian(spec.rootfs, spec.architecture, config, progress)
+    lock = BaseLock(packages, indexes, tree, inputs_of(spec))
+    with atomic_write(_path(ws, name)) as path:
+        path.write_text(_dump(lock), encoding="utf-8")
+    progress(f"locks/base/{name}.toml: {len(packages)} packages")
+    return True
+
+
+def _debian(
+    rootfs: DebianRootfs, architecture: str, config: Config, progress: Progress
+) -> tuple[tuple[LockedDeb, ...], dict[str, str]]:
+    from plinth.lock.debian import resolve
+
+    indexes = signed_indexes(rootfs, architecture, config, progress)
+    found = resolve(indexes, rootfs.packages, rootfs.omit)
+    return locked(found), {index.source.suite: index.in_release.hex for index in indexes}
+
+
+def signed_indexes(
+    rootfs: DebianRootfs, architecture: str, config: Config, progress: Progress
+) -> list[Index]:
+    """The indexes of the suites of `rootfs`, fetched and verified.
+
+    Raises:
+        FetchError: an archive is not configured or cannot be reached.
+        PackageError: a signature or an index is not right.
+    """
+    from plinth.fetch.apt.archive import keyring_of, read_index
+    from plinth.fetch.apt.sources import find_sources
+
+    keyring = keyring_of(rootfs.keyring, config)
+    indexes = []
+    for source in find_sources(rootfs.distribution, rootfs.suites, config):
+        progress(f"reading the signed index of {source.suite}")
+        indexes.append(read_index(source, rootfs.components, architecture, keyring))
+    return indexes
+
+
+def locked(packages: Iterable[Package]) -> tuple[LockedDeb, ...]:
+    """Resolved packages as a lock has them."""
+    return tuple(
+        LockedDeb(p.name, p.version, p.architecture, p.suite, p.path, p.digest) for p in packages
+    )
+
+
+def _path(ws: Workspace, name: str) -> Path:
+    return ws.locks / "base" / f"{name}.toml"
+
+
+def _local_path(ws: Workspace, name: str) -> Path:
+    """Where the interpreter of the local base `name` is noted: in a workspace made from a
+    provenance beside the locks, as it is one of its sources; else in the build folder."""
+    carried = _path(ws, name)
+    return carried if carried.exists() else local_folder(ws) / carried.name
+
+
+def local_folder(ws: Workspace) -> Path:
+    """Where builds note the interpreters of local bases."""
+    return ws.build / "cache" / "local"
+
+
+def lock_files(ws: Workspace, name: str) -> dict[str, Path]:
+    """The lock files of the base `name`, by their paths in a checkout or provenance: of a local
+    one that of its origin and what names its interpreter."""
+    paths = {origin(name): _path(ws, origin(name))}
+    if name.endswith(LOCAL):
+        paths[name] = _local_path(ws, name)
+    return {f"locks/base/{stem}.toml": path for stem, path in paths.items()}
+
+
+def read_local(ws: Workspace, name: str, *, carried: bool = False) -> Digest | None:
+    """The tree of the interpreter noted for the local base `name`, or None where none is;
+    `carried`: only if it came with a provenance.
+
+    Raises:
+        ProblemsError: what is noted is malformed.
+    """
+    path = _path(ws, name) if carried else _local_path(ws, name)
+    if not path.exists():
+        return None
+    return read_document(
+        path,
+        path.name,
+        lambda document: _tree(document["interpreter"]),
+        missing=LockError("no interpreter is noted", where=path.name),
+        remedy=f"delete {path}, and build again",
+    )
+
+
+def write_local(ws: Workspace, name: str, tree: Digest) -> None:
+    """Note that the local base `name` has the interpreter `tree`."""
+    if read_local(ws, name, carried=True) == tree:
+        return
+    document = {"interpreter": {"tree": tree.oci, "size": tree.size}}
+    text = f"# Made by doit build: the interpreter of this machine.\n{tomli_w.dumps(document)}"
+    with atomic_write(local_folder(ws) / f"{name}.toml") as path:
+        path.write_text(text, encoding="utf-8")
+
+
+def _dump(lock: BaseLock) -> str:
+    document: dict[str, Any] = {
+        "inputs-sha256": checksum(lock.inputs),
+        "inputs": dict(lock.inputs),
+    }
+    if lock.tree is not None:
+        document["interpreter"] = {"tree": lock.tree.oci, "size": lock.tree.size}
+    if lock.indexes:
+        document["indexes"] = {suite: f"sha256:{d}" for suite, d in lock.indexes.items()}
+    if lock.packages:
+        document["packages"] = dump_debs(lock.packages)
+    return "# Made by doit lock:base; do not edit.\n" + tomli_w.dumps(document)
+
+
+def dump_debs(packages: Iterable[LockedDeb]) -> list[dict[str, Any]]:
+    """Packages as the tables of a lock."""
+    return [
+        {
+            **{k: v for k, v in asdict(package).items() if k != "digest"},
+            "size": package.digest.size,
+            "sha256": package.digest.hex,
+        }
+        for package in packages
+    ]
+
+
+def read_lock(ws: Workspace, spec: BaseSpec) -> BaseLock:
+    """The lock of the base `spec`, made from that very specification; that of a local base is its
+    origin's with the interpreter noted for it.
+
+    Raises:
+        LockError: there is none, or no interpreter is noted.
+        StaleLockError: the specification changed since; says how.
+        ProblemsError: it is malformed.
+    """
+    name = origin(spec.name)
+    shown = f"locks/base/{name}.toml"
+    remedy = "lock again: doit lock:base"
+    lock = read_document(
+        _path(ws, name),
+        shown,
+        _parsed,
+        missing=LockError(f"there is no lock for the base {name}", where=shown, remedy=remedy),
+        remedy=f"delete it and {remedy}",
+    )
+    what = f"the lock of the base {name} was"
+    check_fresh(lock.inputs, inputs_of(spec), what, shown, remedy=remedy)
+    if spec.name == name:
+        return lock
+    tree = read_local(ws, spec.name)
+    if tree is None:
+        raise LockError(
+            f"no build on the base {spec.name} is known here",
+            where=str(local_folder(ws)),
+            remedy="build the image again: doit forget build:<id>; doit build:<id>",
+        )
+    return replace(lock, tree=tree)
+
+
+def parse_debs(entries: Iterable[dict[str, Any]]) -> tuple[LockedDeb, ...]:
+    """The tables of a lock as packages.
+
+    Raises:
+        KeyError, TypeError, AttributeError, IntegrityError: a table is malformed.
+    """
+    packages = []
+    for entry in entries:
+        path = entry["path"]
+        if path.startswith("/") or ".." in path.split("/") or ":" in path:
+            raise KeyError(f"pool path {path!r} escapes the archive")
+        packages.append(
+            LockedDeb(
+                entry["name"],
+                entry["version"],
+                entry["architecture"],
+                entry["suite"],
+                path,
+                Digest(entry["sha256"], entry["size"]),
+            )
+        )
+    return tuple(packages)
+
+
+def _parsed(document: dict[str, Any]) -> BaseLock:
+    packages = parse_debs(document.get("packages", []))
+    interpreter = document.get("interpreter")
+    tree = _tree(interpreter) if interpreter else None
+    indexes, inputs = document.get("indexes", {}), document["inputs"]
+    if not isinstance(indexes, dict) or not isinstance(inputs, dict):
+        raise TypeError("indexes and inputs are tables")
+    return BaseLock(packages, indexes, tree, inputs)
+
+
+def _tree(interpreter: dict[str, Any]) -> Digest:
+    return Digest(interpreter["tree"].removeprefix("sha256:"), interpreter["size"])

@@ -1,0 +1,106 @@
+"""Is a lock still the lock of what is in the tree?"""
+
+from __future__ import annotations
+
+from plinth.core.digest import Digest
+from plinth.core.errors import LockError, Problem, StaleLockError
+from plinth.graph.workspace import Workspace
+from plinth.recipe.image import Target, load_image, load_target
+from plinth.recipe.locks.inputs import changes, checksum, inputs_of
+from plinth.recipe.locks.pins import pins
+from plinth.recipe.locks.pylock import ImageLock, PylockError, load
+from plinth.recipe.target import fits
+
+
+def check(ws: Workspace, image_id: str) -> ImageLock:
+    """The lock of `image_id`, which was made from what the tree holds now.
+
+    Raises:
+        LockError: there is no lock, or it was edited by hand.
+        PylockError: it is malformed, or names a wheel the target cannot load.
+        StaleLockError: its inputs changed since; says which and how. Or those of the image it
+            extends did.
+    """
+    spec = load_image(ws.images, image_id)
+    target = load_target(ws.bases, spec.base)
+    folder = ws.locks / image_id
+    shown = f"locks/{image_id}/pylock.toml"
+    if not (folder / "pylock.toml").exists():
+        raise LockError(
+            f"there is no lock for {image_id}", where=shown, remedy=f"make it: doit lock:{image_id}"
+        )
+    lock = load(folder / "pylock.toml", shown)
+    if lock.inputs_digest != checksum(lock.inputs):
+        raise LockError(
+            "the lock was edited by hand: its inputs do not have the checksum beside them",
+            where=shown,
+            expected=checksum(lock.inputs),
+            found=lock.inputs_digest,
+            remedy=f"lock again: doit lock:{image_id}",
+        )
+    extended = check(ws, spec.extends).requirements_digest if spec.extends else ""
+    found = changes(lock.inputs, inputs_of(spec, target, extended))
+    if found:
+        raise StaleLockError(
+            f"the lock of {image_id} was made from other inputs",
+            where=shown,
+            found="\n".join(found),
+            remedy=f"lock again: doit lock:{image_id}",
+        )
+    text = folder / "requirements.txt"
+    if not text.exists() or Digest.of(text.read_bytes()).hex != lock.requirements_digest:
+        raise StaleLockError(
+            "requirements.txt and pylock.toml do not belong together",
+            where=f"locks/{image_id}/requirements.txt",
+            expected=f"sha256:{lock.requirements_digest}",
+            found="no file" if not text.exists() else f"sha256:{Digest.of_file(text).hex}",
+            remedy=f"lock again: doit lock:{image_id}",
+        )
+    _fits(lock, target, image_id, shown)
+    _agrees(lock, text.read_text(encoding="utf-8"), image_id, shown)
+    return lock
+
+
+def _agrees(lock: ImageLock, requirements: str, image_id: str, shown: str) -> None:
+    """Refuse a lock whose two files do not say the same: each file named is one of those that
+    pip-tools found."""
+    found = {pin.name: pin for pin in pins(requirements)}
+    problems = []
+    for number, package in enumerate(lock.packages):
+        pin = found.get(package.name)
+        if pin is None or package.version != pin.version:
+            pinned = pin.version if pin else "nothing"
+            problems.append(
+                Problem(
+                    f"packages[{number}].version",
+                    f"{package.name} {package.version}, where requirements.txt pins {pinned}",
+                )
+            )
+        elif package.file.digest.hex not in pin.hashes:
+            problems.append(
+                Problem(
+                    f"packages[{number}]",
+                    f"requirements.txt has no such hash for {package.name}: "
+                    f"{package.file.digest.oci}",
+                )
+            )
+    missing = sorted(set(found) - {package.name for package in lock.packages})
+    if missing:
+        problems.append(Problem("packages", f"requirements.txt pins {', '.join(missing)} too"))
+    if problems:
+        raise PylockError(shown, problems, remedy=f"lock again: doit lock:{image_id}")
+
+
+def _fits(lock: ImageLock, target: Target, image_id: str, shown: str) -> None:
+    """Refuse wheels that the image's Python or libc cannot load, whoever wrote the lock."""
+    problems = [
+        Problem(
+            f"packages[{number}].wheels[0].name",
+            f"{package.file.name} does not fit the image {image_id}: it wants CPython "
+            f"{target.python} and glibc up to {target.glibc[0]}.{target.glibc[1]}",
+        )
+        for number, package in enumerate(lock.packages)
+        if not package.is_sdist and not fits(package.file.name, target)
+    ]
+    if problems:
+        raise PylockError(shown, problems, remedy=f"lock again: doit lock:{image_id}")

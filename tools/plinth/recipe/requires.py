@@ -1,0 +1,100 @@
+"""Whether the packages of a lock meet each other's requirements on the target.
+
+What `pip check` asks of an installation (core metadata's `Requires-Dist`, PEP 508), and of the
+extras that something asks for, too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from packaging.markers import Marker, UndefinedComparison, UndefinedEnvironmentName
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion
+
+from plinth.recipe.image import ImageSpec, Target
+from plinth.recipe.target import marker_environment
+
+_NAME = re.compile(r"\s*[A-Za-z0-9][A-Za-z0-9._-]*\s*(\[[^\]]*\])?")
+
+
+def asked_by(spec: ImageSpec, target: Target) -> dict[str, Sequence[str]]:
+    """The requirements of an image and its base, by their files."""
+    return {
+        f"images/{spec.id}.toml": spec.requirements,
+        f"base/{spec.base}.toml": target.requirements,
+    }
+
+
+def unmet(
+    versions: Mapping[str, str],
+    requires: Mapping[str, Sequence[str]],
+    asked: Mapping[str, Sequence[str]],
+    python: str,
+) -> list[str]:
+    """One sentence for each requirement that is not met under `python` ("3.7") on Linux.
+
+    A marker that only the patch level decides does not count: bases of one lock differ in it.
+
+    Args:
+        versions: the packages of the lock, by normalized name.
+        requires: the values of their `Requires-Dist`.
+        asked: requirements by the file that asks for them.
+    """
+    problems: dict[str, None] = {}
+    waiting = [(name, "") for name in sorted(versions)]
+    seen = set(waiting)
+
+    def look(who: str, lines: Sequence[str], extra: str) -> None:
+        for wanted in filter(None, map(_requirement, lines)):
+            if not _counts(wanted.marker, extra, python):
+                continue
+            name = canonicalize_name(wanted.name)
+            if name not in versions:
+                problems[f"{who} {_words(wanted)}: not in the lock"] = None
+                continue
+            if not wanted.specifier.contains(versions[name], prereleases=True):
+                problems[f"{who} {_words(wanted)}: the lock has {name} {versions[name]}"] = None
+            more = {(name, extra) for extra in wanted.extras} - seen
+            seen.update(more)
+            waiting.extend(sorted(more))
+
+    for file, lines in asked.items():
+        look(f"{file} asks for", lines, "")
+    while waiting:
+        name, extra = waiting.pop(0)
+        shown = f"{name}[{extra}]" if extra else name
+        look(f"{shown} {versions[name]} requires", requires.get(name, ()), extra)
+    return list(problems)
+
+
+def _requirement(line: str) -> Requirement | None:
+    """The requirement in `line`; without its versions, where those are of before PEP 440, which
+    pip compared in its own way; None where it names nothing."""
+    try:
+        return Requirement(line)
+    except InvalidRequirement:
+        name, marker = _NAME.match(line), line.partition(";")[2]
+    try:
+        return Requirement(f"{name[0]}; {marker}" if marker else name[0]) if name else None
+    except InvalidRequirement:
+        return None
+
+
+def _counts(marker: Marker | None, extra: str, python: str) -> bool:
+    if marker is None:
+        return True
+    ends = (f"{python}.0", f"{python}.99")
+    try:
+        return all(marker.evaluate({**marker_environment(end), "extra": extra}) for end in ends)
+    except (UndefinedComparison, UndefinedEnvironmentName, InvalidVersion):
+        # About the machine the image will run on, such as its kernel's release: not known here.
+        return False
+
+
+def _words(wanted: Requirement) -> str:
+    """The requirement without its marker."""
+    extras = f"[{','.join(sorted(wanted.extras))}]" if wanted.extras else ""
+    return f"{wanted.name}{extras}{f' @ {wanted.url}' if wanted.url else wanted.specifier}"
