@@ -1,4 +1,4 @@
-"""The task graph: names tasks and their inputs; what they do is in tools/plinth/commands/images.py."""
+"""The task graph: names tasks and their inputs; what they do is in tools/plinth/commands."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from doit import get_var  # noqa: E402
 from doit.exceptions import TaskFailed  # noqa: E402
 from doit.tools import config_changed  # noqa: E402
 
-from plinth.commands import images as commands
+from plinth.commands import images as commands  # noqa: E402
 from plinth.core import utf8  # noqa: E402
 from plinth.core.errors import PlinthError  # noqa: E402
 from plinth.graph.workspace import Workspace  # noqa: E402
@@ -34,15 +34,18 @@ DOIT_CONFIG = {
 IMAGES = commands.all_images(WS)
 BASES = commands.all_bases(WS)
 SETS = commands.all_accelerators(WS)
-# Packages and modules that have no say in an image's bytes.
-OTHERS = {"airgap", "attest", "contents", "engine", "publish", "sbom", "site", "trust", "verify"}
-OTHERS |= {"cli.py", "diff.py", "diff_cli.py", "named.py"}
-OTHERS |= {"look", "explain.py", "lease.py", "reapi", "remote"}
+# The rooms whose code has a say in an image's bytes.
+ROOMS = ("build", "core", "fetch", "formats", "graph", "recipe")
 COMMON = [
     path
-    for pattern in ("base/*.toml", "base/rootfs/**/*", "locks/base/*", "tools/plinth/**/*.py")
+    for pattern in (
+        "base/*.toml",
+        "base/rootfs/**/*",
+        "locks/base/*",
+        *(f"tools/plinth/{room}/**/*.py" for room in ROOMS),
+    )
     for path in sorted(ROOT.glob(pattern))
-    if path.is_file() and OTHERS.isdisjoint(path.parts[len(ROOT.parts) :])
+    if path.is_file()
 ]
 # One text for all images: as dependencies of each, doit would look at each file for each image.
 SHARED = commands.shared_inputs(ROOT, COMMON)

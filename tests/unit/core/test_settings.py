@@ -91,7 +91,10 @@ def test_another_value_of_the_variable_is_refused(tmp_path: Path) -> None:
 def test_no_test_asks_a_public_place(tmp_path: Path) -> None:
     """Neither this process nor one whose environment a test made from nothing."""
     assert (load().registries, load().files) == ({}, {})
-    program = "from plinth.core.settings import load; c = load(); print(dict(c.registries), dict(c.files))"
+    program = (
+        "from plinth.core.settings import load; c = load(); "
+        "print(dict(c.registries), dict(c.files))"
+    )
     for environment in ({}, put(tmp_path, "public = true")):
         done = subprocess.run(
             [sys.executable, "-c", program],

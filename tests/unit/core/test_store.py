@@ -97,7 +97,8 @@ def test_put_file_checks_what_it_copies(store: BlobStore, tmp_path: Path) -> Non
 
 def test_sweep_takes_what_a_killed_writer_left_and_nothing_else(store: BlobStore) -> None:
     script = (
-        "import os, signal, sys; from pathlib import Path; from plinth.core.store import BlobStore\n"
+        "import os, signal, sys; from pathlib import Path\n"
+        "from plinth.core.store import BlobStore\n"
         "writer = BlobStore(Path(sys.argv[1])).writer(); writer.write(b'half')\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )

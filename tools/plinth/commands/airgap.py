@@ -47,7 +47,8 @@ def run_export(arguments: argparse.Namespace) -> None:
     """Export what the arguments name, and say what must be told by another way.
 
     Raises:
-        PlinthError: as `plinth.publish.airgap.collect.collect` and `plinth.publish.airgap.export.write_archive`.
+        PlinthError: as `plinth.publish.airgap.collect.collect` and
+            `plinth.publish.airgap.export.write_archive`.
     """
     from plinth.core import settings as config
     from plinth.core.report import human_size

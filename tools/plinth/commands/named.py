@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Named:
-    """`reference` is what `plinth.formats.oci.reference` takes. Where an image id of a checkout was named,
-    `id` is that, `checkout` the checkout's root and `inputs` its store of inputs."""
+    """`reference` is what `plinth.formats.oci.reference` takes. Where an image id of a checkout was
+    named, `id` is that, `checkout` the checkout's root and `inputs` its store of inputs."""
 
     reference: str
     id: str = ""

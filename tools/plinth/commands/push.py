@@ -25,7 +25,8 @@ def push_images(
     jobs: int,
     progress: Progress,
 ) -> None:
-    """Push the images `ids` and print a few lines of each; see `plinth.publish.registry.push.push_image`.
+    """Push the images `ids` and print a few lines of each; see
+    `plinth.publish.registry.push.push_image`.
 
     Raises:
         VerificationError: the images are there, and `latest` was kept from naming one of them.

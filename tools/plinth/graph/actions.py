@@ -45,7 +45,8 @@ class Action:
 
     `mnemonic` names the kind of step, `inputs` are blobs by path, `parameters` everything else
     that shapes the output, `outputs` the names of what it makes. `version` is for steps whose
-    code is outside `plinth.graph.code`: raised whenever it would give other bytes for the same inputs.
+    code is outside `plinth.graph.code`: raised whenever it would give other bytes for the same
+    inputs.
     """
 
     mnemonic: str

@@ -48,7 +48,10 @@ def without_json_names(message: DescriptorProto) -> None:
 
 
 def test_messages_load_without_grpc() -> None:
-    code = "import sys, plinth.graph.reapi.messages; print(sorted({'grpc', 'pydantic'} & set(sys.modules)))"
+    code = (
+        "import sys, plinth.graph.reapi.messages; "
+        "print(sorted({'grpc', 'pydantic'} & set(sys.modules)))"
+    )
     found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert found.stdout == "[]\n"
 

@@ -29,8 +29,8 @@ class Connection:
     """A repository of the registry at base URL `url`, as its client sees it.
 
     Credentials are those `docker login` left for that host, helpers included. `tls` is as in
-    `plinth.core.settings.Config`; `scopes` are what tokens must be good for beside what is asked for
-    first (distribution, "Token Scope").
+    `plinth.core.settings.Config`; `scopes` are what tokens must be good for beside what is asked
+    for first (distribution, "Token Scope").
     """
 
     def __init__(

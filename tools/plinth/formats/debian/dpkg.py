@@ -1,7 +1,8 @@
 """dpkg's database for packages that were unpacked and never configured, so that apt works on top.
 
 dpkg(1), "FILES"; dpkg-query(1); deb-control(5); deb-triggers(5). Every package is recorded as
-installed: what its scripts would have done is done by `plinth.formats.debian.rootfs`, or not needed.
+installed: what its scripts would have done is done by `plinth.formats.debian.rootfs`, or not
+needed.
 """
 
 from __future__ import annotations

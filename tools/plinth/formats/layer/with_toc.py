@@ -48,8 +48,9 @@ class _Tar(io.RawIOBase):
 def with_toc(path: Path, name: str, store: BlobStore) -> Layer:
     """The layer blob at `path`, called `name`, with its table of contents, in `store`.
 
-    Nothing is compressed again but the tar's last headers. `plinth.formats.layer.writer` has to be what
-    made the blob: each file is in a gzip member of its own, which is what a table can point to.
+    Nothing is compressed again but the tar's last headers. `plinth.formats.layer.writer` has to be
+    what made the blob: each file is in a gzip member of its own, which is what a table can point
+    to.
 
     Raises:
         LayoutError: it is damaged, or another's.

@@ -20,7 +20,8 @@ INPUTS = "application/vnd.plinth.inputs.v1"
 """An artifact: the files an image is built from; its subject is the image."""
 
 INTERPRETER = "application/vnd.plinth.interpreter.v1"
-"""An artifact: a tree as `plinth.formats.python.stored` keeps it; its config is the list of files."""
+"""An artifact: a tree as `plinth.formats.python.stored` keeps it; its config is the list of
+files."""
 
 TRUST = "application/vnd.plinth.trust.v1"
 """An artifact: a trusted root, and a policy where there is one, by their titles."""

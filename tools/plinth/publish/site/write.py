@@ -23,8 +23,8 @@ def make_site(
     """Make the site of all images built in the folder `out`; returns how many files it has.
 
     Raises:
-        PlinthError: as `plinth.publish.site.gather.gather` and `plinth.publish.site.checked.verify_by`; or `out`
-            is a folder of something else.
+        PlinthError: as `plinth.publish.site.gather.gather` and
+            `plinth.publish.site.checked.verify_by`; or `out` is a folder of something else.
     """
     _check(out)
     cache = workspace_cache(ws)
