@@ -19,9 +19,9 @@ from plinth.build.image import build_image
 from plinth.core.report import quiet
 from plinth.core.settings import Config
 from plinth.evidence.sign import sign_images
+from plinth.fetch.registry.referrers import attach_to_registry
 from plinth.fetch.registry.registry import Registry
 from plinth.formats.oci.model import MANIFEST, Descriptor
-from plinth.formats.oci.referrers import attach_to_registry
 from plinth.graph.workspace import Workspace
 from support import small_checkout
 from support.forge import IDENTITY

@@ -37,11 +37,12 @@ from plinth.formats.elf.closure import Rules, check
 from plinth.formats.oci.layout import descriptor_digest, read_manifest, references
 from plinth.formats.oci.model import Layer
 from plinth.graph.workspace import Workspace
+from plinth.lock.accelerator import lock_accelerator
 from plinth.publish.engine.load import load
 from plinth.publish.engine.smoke import test_image as smoke
 from plinth.recipe.accelerator import Accelerator, load_accelerator
 from plinth.recipe.image import load_image
-from plinth.recipe.locks.accelerator import choose, lock_accelerator, read_lock
+from plinth.recipe.locks.accelerator import choose, read_lock
 from support.debs import Archive, Entry, Key, Package, Server, change, flipped, serving, symlink
 from support.elves import Root, program, shared
 

@@ -14,11 +14,12 @@ import requests
 from plinth.core.digest import Digest
 from plinth.core.settings import Config
 from plinth.core.store import BlobStore
+from plinth.fetch.registry.referrers import attach_to_registry
 from plinth.fetch.registry.registry import Registry
 from plinth.fetch.sources.source import open_source
 from plinth.formats.oci.image import Image
 from plinth.formats.oci.model import INDEX, MANIFEST
-from plinth.formats.oci.referrers import BUNDLE, attach_to_layout, attach_to_registry
+from plinth.formats.oci.referrers import BUNDLE, attach_to_layout
 from plinth.formats.oci.validate import validate
 from support.oci_images import as_before, make_image
 from support.oci_registry import oci_registry

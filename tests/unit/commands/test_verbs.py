@@ -20,8 +20,8 @@ from plinth.core.settings import load
 from plinth.evidence.sbom.make import sbom_of
 from plinth.formats.oci.documents import layer_digests
 from plinth.formats.oci.layout import read_manifest, references
+from plinth.lock.os_packages import lock_packages
 from plinth.recipe.image import load_image
-from plinth.recipe.locks.packages import lock_packages
 from support.small_checkout import IMAGE, ROOT, SmallCheckout, make, wheel
 
 Output = pytest.CaptureFixture[str]

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from plinth.commands.show import layer_table, show_layers
 from plinth.core import report
 from plinth.core.digest import Digest
-from plinth.core.report import human_size, layer_table, quiet, show_layers, to_stderr, working
+from plinth.core.report import human_size, quiet, to_stderr, working
 from plinth.formats.oci.model import Layer
 
 

@@ -18,8 +18,9 @@ from plinth.core.digest import Digest
 from plinth.core.errors import LockError, PlinthError, ProblemsError, StaleLockError
 from plinth.core.settings import Config
 from plinth.graph.workspace import Workspace
+from plinth.lock.base import lock_base
 from plinth.recipe.base import BaseSpec, load_base
-from plinth.recipe.locks.base import BaseLock, LockedDeb, _parsed, inputs_of, lock_base, read_lock
+from plinth.recipe.locks.base import BaseLock, LockedDeb, _parsed, inputs_of, read_lock
 from support.debs import Archive, Package, serving
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -11,12 +11,12 @@ import pytest
 from plinth.core.digest import Digest
 from plinth.core.errors import FetchError, LockError
 from plinth.core.report import quiet
+from plinth.fetch.pypi.candidates import candidates
 from plinth.fetch.pypi.index import IndexFile
 from plinth.lock.request import Request, Work, chosen, compile_requests
 from plinth.lock.resolver import Resolver, _run
 from plinth.recipe.image import Target
 from plinth.recipe.locks.pins import Pin
-from plinth.recipe.target import candidates
 
 TARGET = Target("3.7", (2, 27), "amd64", ())
 

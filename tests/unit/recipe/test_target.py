@@ -6,9 +6,10 @@ import pytest
 from packaging.tags import Tag
 
 from plinth.core.digest import Digest
+from plinth.fetch.pypi.candidates import Candidate, candidates
 from plinth.fetch.pypi.index import IndexFile
 from plinth.recipe.image import Target
-from plinth.recipe.target import Candidate, candidates, fits, tags
+from plinth.recipe.target import fits, tags
 
 TARGET = Target("3.7", (2, 27), "amd64", ())
 

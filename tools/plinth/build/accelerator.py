@@ -8,13 +8,14 @@ from plinth.build.debs import package_layers
 from plinth.build.scans import keep_scans, scan_inputs
 from plinth.core.report import Progress
 from plinth.core.settings import Config
+from plinth.fetch.apt.sources import source_of
 from plinth.formats import gzip
 from plinth.formats.oci.model import Layer
 from plinth.graph.actions import Action
 from plinth.graph.run import run
 from plinth.graph.workspace import Workspace
 from plinth.recipe.accelerator import Accelerator
-from plinth.recipe.locks.accelerator import AcceleratorLock, how_to_obtain, source_of
+from plinth.recipe.locks.accelerator import AcceleratorLock, how_to_obtain
 
 
 def accelerator_layers(

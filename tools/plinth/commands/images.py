@@ -138,20 +138,20 @@ def lock(ws: Workspace, ids: Sequence[str], *, upgrade: Sequence[str] = ()) -> N
 
 
 def lock_base(ws: Workspace, names: Sequence[str]) -> None:
-    """Lock the bases `names`; see `plinth.recipe.locks.base.lock_base`."""
+    """Lock the bases `names`; see `plinth.lock.base.lock_base`."""
     from plinth.core import settings as config
     from plinth.core.report import to_stderr
-    from plinth.recipe.locks.base import lock_base as lock_one
+    from plinth.lock.base import lock_base as lock_one
 
     for name in names:
         lock_one(ws, name, config=config.load(), progress=to_stderr)
 
 
 def lock_accelerator(ws: Workspace, name: str) -> None:
-    """Lock the accelerator set `name`; see `plinth.recipe.locks.accelerator.lock_accelerator`."""
+    """Lock the accelerator set `name`; see `plinth.lock.accelerator.lock_accelerator`."""
     from plinth.core import settings as config
     from plinth.core.report import to_stderr
-    from plinth.recipe.locks.accelerator import lock_accelerator as lock_one
+    from plinth.lock.accelerator import lock_accelerator as lock_one
 
     lock_one(ws, name, config=config.load(), progress=to_stderr)
 
@@ -167,9 +167,10 @@ def build(
 ) -> None:
     """Build one image and show its layers; see `plinth.build.image.build_image`."""
     from plinth.build.image import build_image
+    from plinth.commands.show import show_layers
     from plinth.core import settings as config
     from plinth.core.lease import adding
-    from plinth.core.report import human_size, show_layers, working
+    from plinth.core.report import human_size, working
     from plinth.graph.session import default_jobs
 
     with adding(ws.build), working(f"building {image_id}") as progress:

@@ -18,21 +18,22 @@ from plinth.core.report import Progress
 from plinth.core.settings import Config
 from plinth.core.store import atomic_write
 from plinth.fetch.interpreter import find_python
+from plinth.fetch.pypi.candidates import Candidate
 from plinth.fetch.pypi.index import Index
 from plinth.formats.wheel.metadata import requires_dist
 from plinth.graph.workspace import Workspace
-from plinth.lock.request import Request, Work, chosen, compile_requests
+from plinth.lock.os_packages import lock_packages
+from plinth.lock.request import Request, Work, chosen, compile_requests, locked_file
 from plinth.lock.resolver import Resolver
 from plinth.lock.sdists import Sdists
 from plinth.lock.server import LoopbackIndex
 from plinth.recipe.image import load_image, load_target
 from plinth.recipe.locks import stale
 from plinth.recipe.locks.inputs import checksum, inputs_of
-from plinth.recipe.locks.packages import lock_packages
 from plinth.recipe.locks.pins import pins
-from plinth.recipe.locks.pylock import ImageLock, LockedFile, LockedPackage, dump
+from plinth.recipe.locks.pylock import ImageLock, LockedPackage, dump
 from plinth.recipe.requires import asked_by, unmet
-from plinth.recipe.target import Candidate, fits
+from plinth.recipe.target import fits
 
 
 def lock_images(
@@ -189,7 +190,7 @@ def _lock(request: Request, text: str, sdists: Sdists) -> ImageLock:
             LockedPackage(
                 pin.name,
                 pin.version,
-                LockedFile.of(file),
+                locked_file(file),
                 is_sdist,
                 pin.name in direct,
                 pin.name in base,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,11 +13,13 @@ from packaging.version import Version
 
 from plinth.core.errors import LockError
 from plinth.core.report import Progress
+from plinth.fetch.pypi.candidates import Candidate
+from plinth.fetch.pypi.index import IndexFile
 from plinth.lock.resolver import Job, Resolver
 from plinth.lock.server import LoopbackIndex
 from plinth.recipe.image import ImageSpec, Target
 from plinth.recipe.locks.pins import Pin
-from plinth.recipe.target import Candidate
+from plinth.recipe.locks.pylock import LockedFile
 
 
 @dataclass(frozen=True)
@@ -110,3 +113,9 @@ def chosen(request: Request, pin: Pin) -> Candidate:
             remedy="bound the version with [[python.constraints]]",
         )
     return min(found, key=lambda candidate: (candidate.rank, candidate.file.name))
+
+
+def locked_file(file: IndexFile) -> LockedFile:
+    """The file of an index, as a lock names it; where that gives no upload time, the epoch."""
+    epoch = datetime.datetime.fromtimestamp(0, datetime.timezone.utc).isoformat()
+    return LockedFile(file.name, file.digest, file.uploaded or epoch)

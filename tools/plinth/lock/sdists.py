@@ -12,10 +12,10 @@ from plinth.core.report import Progress
 from plinth.fetch.pypi.index import IndexFile
 from plinth.formats.wheel.sdist import build_requirements
 from plinth.lock.prepared import prepared_metadata
-from plinth.lock.request import Request, Work, chosen, compile_requests
+from plinth.lock.request import Request, Work, chosen, compile_requests, locked_file
 from plinth.lock.resolver import Resolver
 from plinth.recipe.locks.pins import pins
-from plinth.recipe.locks.pylock import LockedFile, LockedPackage
+from plinth.recipe.locks.pylock import LockedPackage
 
 
 class Sdists:
@@ -65,7 +65,7 @@ class Sdists:
                 ) from None
             raise
         needed = [
-            LockedPackage(pin.name, pin.version, LockedFile.of(chosen(request, pin).file), False)
+            LockedPackage(pin.name, pin.version, locked_file(chosen(request, pin).file), False)
             for pin in pins((folder / "requirements.txt").read_text(encoding="utf-8"))
         ]
         return tuple(sorted(needed, key=lambda package: package.name))

@@ -22,11 +22,11 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from plinth.core.errors import LockError, PlinthError
+from plinth.fetch.pypi.candidates import Candidate, candidates
 from plinth.fetch.pypi.index import JSON, Index, IndexFile
 from plinth.formats.wheel.admit import admit
 from plinth.formats.wheel.archive import WheelArchive
 from plinth.recipe.image import Target
-from plinth.recipe.target import Candidate, candidates
 
 _AHEAD = 16
 

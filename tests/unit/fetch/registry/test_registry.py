@@ -13,10 +13,11 @@ import requests
 
 from plinth.core.digest import Digest
 from plinth.core.errors import FetchError, IntegrityError, LayoutError
+from plinth.fetch.registry.referrers import attach_to_registry
 from plinth.fetch.registry.registry import Registry
 from plinth.formats.oci.documents import MAX_MANIFEST
 from plinth.formats.oci.model import INDEX, MANIFEST, Descriptor
-from plinth.formats.oci.referrers import BUNDLE, artifact, attach_to_registry
+from plinth.formats.oci.referrers import BUNDLE, artifact
 from support.debs import Handler, serving
 from support.oci_registry import oci_registry
 

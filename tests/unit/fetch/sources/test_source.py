@@ -17,12 +17,13 @@ from plinth.core.digest import Digest
 from plinth.core.errors import FetchError, IntegrityError, LayoutError, PlinthError
 from plinth.core.settings import Config
 from plinth.core.store import BlobStore
+from plinth.fetch.registry.referrers import attach_to_registry
 from plinth.fetch.registry.registry import Registry
 from plinth.fetch.sources.layout import LayoutSource
 from plinth.fetch.sources.source import open_source
 from plinth.formats.oci.image import Image
 from plinth.formats.oci.model import INDEX, LAYER_GZIP, MANIFEST
-from plinth.formats.oci.referrers import BUNDLE, attach_to_layout, attach_to_registry
+from plinth.formats.oci.referrers import BUNDLE, attach_to_layout
 from support.oci_images import TARS, docker_files, layout_files, make_image, put_in_registry, tarred
 from support.oci_registry import oci_registry
 

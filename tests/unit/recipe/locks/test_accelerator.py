@@ -11,8 +11,9 @@ import pytest
 from plinth.core.errors import LockError, ProblemsError
 from plinth.core.settings import Config
 from plinth.graph.workspace import Workspace
+from plinth.lock.accelerator import _wheels
 from plinth.recipe.accelerator import Accelerator, load_accelerator
-from plinth.recipe.locks.accelerator import _wheels, read_lock
+from plinth.recipe.locks.accelerator import read_lock
 from support.helpers import make_wheel
 from support.index_server import IndexServer
 

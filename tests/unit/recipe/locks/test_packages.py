@@ -15,9 +15,10 @@ from plinth.core.report import quiet
 from plinth.core.settings import Config
 from plinth.graph.workspace import Workspace
 from plinth.lock.image import lock_images
+from plinth.lock.os_packages import lock_packages
 from plinth.recipe.image import ImageSpec, load_image
 from plinth.recipe.locks.base import LockedDeb
-from plinth.recipe.locks.packages import lock_packages, read_packages
+from plinth.recipe.locks.packages import read_packages
 from support.debs import Archive, Package, Server, serving
 from support.small_checkout import BASE, DEBS, IMAGE, SmallCheckout, make, wheel
 

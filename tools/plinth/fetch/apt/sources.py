@@ -6,11 +6,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from debian.deb822 import Deb822
 
 from plinth.core.errors import FetchError
 from plinth.core.settings import Config
+from plinth.recipe.accelerator import Archive
 
 APT = Path("/etc/apt")
 _OPTIONS = re.compile(r"^(\s*deb)\s+\[[^]]*\]")
@@ -91,3 +93,16 @@ def _machine(apt: Path) -> Iterator[Source]:
                 words = _OPTIONS.sub(r"\1 ", line.split("#")[0]).split()
                 if words[:1] == ["deb"] and len(words) >= 3:
                     yield Source(words[1].rstrip("/"), words[2])
+
+
+def source_of(archive: Archive, config: Config) -> Any:
+    """Where the machine finds `archive`: the settings, or its own apt sources."""
+    from plinth.fetch.apt.sources import Source, find_sources
+
+    own = config.apt.get(archive.name)
+    if own:
+        return Source(own.rstrip("/"), archive.suite, archive.name)
+    if archive.suite.endswith("/"):
+        raise FetchError(f"no archive is configured for {archive.name}")
+    found = find_sources(archive.name, (archive.suite,), config)[0]
+    return Source(found.uri, found.suite, archive.name)

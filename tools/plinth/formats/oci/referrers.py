@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from plinth.core.digest import Digest, Json, canonical_json
 from plinth.core.errors import IntegrityError, LayoutError
@@ -33,9 +33,6 @@ from plinth.formats.oci.documents import (
 )
 from plinth.formats.oci.layout import editing
 from plinth.formats.oci.model import INDEX, MANIFEST, TITLE, Descriptor
-
-if TYPE_CHECKING:
-    from plinth.fetch.registry.registry import Registry
 
 BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 EMPTY = "application/vnd.oci.empty.v1+json"
@@ -194,26 +191,6 @@ def _entry(listed: Mapping[str, Any], subject: Digest) -> dict[str, Any]:
 
 def _each_once(listed: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return list({str(entry.get("digest")): entry for entry in listed}.values())
-
-
-def attach_to_registry(registry: Registry, subject: Descriptor, bundles: Bundles) -> list[Digest]:
-    """Attach bundles to the image `subject` in a registry's repository; returns their manifests'
-    digests. What is there already is not sent again.
-
-    Raises:
-        FetchError: the registry cannot be reached, or refuses.
-        LayoutError: its list of what is attached to the image is damaged.
-    """
-    made = [artifact(subject, kind, bundle) for kind, bundle in bundles]
-    registry.push_blob(EMPTY_CONFIG)
-    unlisted = []
-    for one in made:
-        registry.push_blob(one.bundle)
-        if not registry.put_manifest(one.digest.oci, MANIFEST, one.manifest):
-            unlisted.append(one)
-    if unlisted:
-        registry.list_referrers(subject.digest, unlisted)
-    return [one.digest for one in made]
 
 
 def find(

@@ -12,12 +12,13 @@ from plinth.core.errors import AttestationError, FetchError, ImageNameError, Int
 from plinth.core.settings import Config
 from plinth.evidence.statement import PREDICATES, parse
 from plinth.evidence.verify.statements import RawBundle
+from plinth.fetch.registry.referrers import attach_to_registry
 from plinth.fetch.registry.registry import Registry
 from plinth.fetch.sources.source import ImageSource
 from plinth.formats.oci.model import MANIFEST, Descriptor
 from plinth.formats.oci.reference import RegistryReference
 from plinth.formats.oci.reference import parse as parse_reference
-from plinth.formats.oci.referrers import BUNDLE, attach_to_registry, referrers_name
+from plinth.formats.oci.referrers import BUNDLE, referrers_name
 
 
 @dataclass(frozen=True)

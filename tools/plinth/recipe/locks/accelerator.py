@@ -1,4 +1,4 @@
-"""`doit lock:<set>`: an accelerator set's packages by digest, from the vendor's signed index."""
+"""`locks/base/<set>.toml`: an accelerator set's packages by digest; which set is built with."""
 
 from __future__ import annotations
 
@@ -8,17 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
-from packaging.requirements import Requirement
 
 from plinth.core.digest import Digest, Json
-from plinth.core.errors import FetchError, LockError, PackageError, ProblemsError
-from plinth.core.report import Progress
-from plinth.core.settings import Config
+from plinth.core.errors import LockError
 from plinth.core.store import atomic_write
 from plinth.graph.workspace import Workspace
-from plinth.recipe.accelerator import CPU, Accelerator, Archive, load_accelerator
-from plinth.recipe.image import Target
-from plinth.recipe.locks.base import LockedDeb, dump_debs, locked, parse_debs, plain
+from plinth.recipe.accelerator import CPU, Accelerator, load_accelerator
+from plinth.recipe.locks.base import LockedDeb, dump_debs, parse_debs, plain
 from plinth.recipe.locks.document import check_fresh, read_document
 from plinth.recipe.locks.inputs import checksum
 from plinth.recipe.locks.pylock import LockedFile, LockedPackage
@@ -45,35 +41,6 @@ def inputs_of(spec: Accelerator) -> dict[str, Json]:
         "omit": sorted(spec.omit),
         "wheels": list(spec.wheels),
     }
-
-
-def lock_accelerator(ws: Workspace, name: str, *, config: Config, progress: Progress) -> bool:
-    """Lock the set `name`, and say whether its lock was written; a fresh one is left alone.
-
-    Raises:
-        FetchError: an archive is not configured or cannot be reached; says how to obtain it.
-        PackageError: a signature or an index is not right, or a package is not there.
-    """
-    spec = load_accelerator(ws.bases, name)
-    try:
-        read_lock(ws, spec)
-    except (LockError, ProblemsError):
-        pass
-    else:
-        progress(f"locks/base/{name}.toml is fresh: nothing to do")
-        return False
-    packages: list[LockedDeb] = []
-    indexes: dict[str, str] = {}
-    for archive in spec.archives:
-        found, digest = _resolved(spec, archive, config, progress)
-        packages += found
-        indexes[archive.name] = digest
-    wheels = _wheels(ws, spec, config)
-    lock = AcceleratorLock(tuple(packages), wheels, indexes, inputs_of(spec))
-    with atomic_write(_path(ws, name)) as path:
-        path.write_text(_dump(lock), encoding="utf-8")
-    progress(f"locks/base/{name}.toml: {len(packages)} packages, {len(wheels)} wheels")
-    return True
 
 
 def how_to_obtain(spec: Accelerator) -> str:
@@ -115,72 +82,14 @@ def choose(
     return spec, read_lock(ws, spec), ""
 
 
-def source_of(archive: Archive, config: Config) -> Any:
-    """Where the machine finds `archive`: the settings, or its own apt sources."""
-    from plinth.fetch.apt.sources import Source, find_sources
-
-    own = config.apt.get(archive.name)
-    if own:
-        return Source(own.rstrip("/"), archive.suite, archive.name)
-    if archive.suite.endswith("/"):
-        raise FetchError(f"no archive is configured for {archive.name}")
-    found = find_sources(archive.name, (archive.suite,), config)[0]
-    return Source(found.uri, found.suite, archive.name)
-
-
-def _resolved(
-    spec: Accelerator, archive: Archive, config: Config, progress: Progress
-) -> tuple[tuple[LockedDeb, ...], str]:
-    from plinth.fetch.apt.archive import keyring_of, read_index
-    from plinth.lock.debian import resolve
-
-    try:
-        source = source_of(archive, config)
-    except FetchError as error:
-        raise FetchError(
-            error.what, where=f"base/{spec.name}.toml: {archive.name}", remedy=how_to_obtain(spec)
-        ) from None
-    progress(f"reading the signed index of {archive.name}")
-    keyring = keyring_of(archive.keyring, config, archive.fingerprint)
-    index = read_index(source, archive.components, spec.architecture, keyring)
-    try:
-        packages = resolve([index], archive.packages, spec.omit)
-    except PackageError as error:
-        where = f"base/{spec.name}.toml: {archive.name}"
-        raise PackageError(error.what, where=where, found=error.found) from None
-    return locked(packages), index.in_release.hex
-
-
-def _wheels(ws: Workspace, spec: Accelerator, config: Config) -> tuple[LockedPackage, ...]:
-    """The best file of each wheel asked for; nothing it depends on."""
-    if not spec.wheels:
-        return ()
-    from plinth.fetch.pypi.index import Index
-    from plinth.recipe.target import candidates
-
-    index = Index(config, ws.build / "cache" / "index", ws.cache)
-    # Such wheels hold libraries for any Python; glibc is that of the oldest base.
-    target = Target("3.7", (2, 27), spec.architecture, ())
-    found = []
-    for text in spec.wheels:
-        wanted = Requirement(text)
-        fitting = [
-            one
-            for one in candidates(index.files(wanted.name, None), target)
-            if not one.is_sdist and not one.file.yanked and one.version in wanted.specifier
-        ]
-        if not fitting:
-            raise LockError(
-                f"the index has no wheel for {text}", where=f"base/{spec.name}.toml: wheels"
-            )
-        best = max(fitting, key=lambda one: (one.version, -one.rank, one.file.name))
-        file = LockedFile.of(best.file)
-        found.append(LockedPackage(wanted.name, str(best.version), file, False, direct=True))
-    return tuple(found)
-
-
 def _path(ws: Workspace, name: str) -> Path:
     return ws.locks / "base" / f"{name}.toml"
+
+
+def write_lock(ws: Workspace, name: str, lock: AcceleratorLock) -> None:
+    """Write the lock of the set `name`."""
+    with atomic_write(_path(ws, name)) as path:
+        path.write_text(_dump(lock), encoding="utf-8")
 
 
 def _dump(lock: AcceleratorLock) -> str:

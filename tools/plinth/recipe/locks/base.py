@@ -1,27 +1,22 @@
-"""`doit lock:base`: what a base is made of, by digest; read, written, and checked for staleness."""
+"""`locks/base/<name>.toml`: what a base is made of, by digest; read, written, and checked for
+staleness."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tomli_w
 
 from plinth.core.digest import Digest, Json
-from plinth.core.errors import LockError, ProblemsError
-from plinth.core.report import Progress
-from plinth.core.settings import Config
+from plinth.core.errors import LockError
 from plinth.core.store import atomic_write
 from plinth.graph.workspace import Workspace
-from plinth.recipe.base import LOCAL, BaseSpec, DebianRootfs, FoundPython, load_base, origin
+from plinth.recipe.base import LOCAL, BaseSpec, origin
 from plinth.recipe.locks.document import check_fresh, read_document
 from plinth.recipe.locks.inputs import checksum
-
-if TYPE_CHECKING:
-    from plinth.fetch.apt.archive import Index
-    from plinth.lock.debian import Package
 
 FORMAT = 1
 
@@ -76,77 +71,6 @@ def plain(value: Any) -> Any:
     return value
 
 
-def lock_base(ws: Workspace, name: str, *, config: Config, progress: Progress) -> bool:
-    """Lock the base `name`, and say whether its lock was written.
-
-    A lock made from the same specification is left alone, without network; delete it to take
-    newer packages.
-
-    Raises:
-        PlinthError: the specification is invalid, the archive fails, or the interpreter does.
-    """
-    spec = load_base(ws.bases, name)
-    try:
-        read_lock(ws, spec)
-    except (LockError, ProblemsError):
-        pass
-    else:
-        progress(f"locks/base/{name}.toml is fresh: nothing to do")
-        return False
-    tree = None
-    # Before anything is downloaded: this is what a machine may lack.
-    if isinstance(spec.python, FoundPython):
-        from plinth.fetch.interpreter import find_tree
-
-        _, tree = find_tree(spec.python.version, config)
-    packages: tuple[LockedDeb, ...] = ()
-    indexes: dict[str, str] = {}
-    if isinstance(spec.rootfs, DebianRootfs):
-        packages, indexes = _debian(spec.rootfs, spec.architecture, config, progress)
-    lock = BaseLock(packages, indexes, tree, inputs_of(spec))
-    with atomic_write(_path(ws, name)) as path:
-        path.write_text(_dump(lock), encoding="utf-8")
-    progress(f"locks/base/{name}.toml: {len(packages)} packages")
-    return True
-
-
-def _debian(
-    rootfs: DebianRootfs, architecture: str, config: Config, progress: Progress
-) -> tuple[tuple[LockedDeb, ...], dict[str, str]]:
-    from plinth.lock.debian import resolve
-
-    indexes = signed_indexes(rootfs, architecture, config, progress)
-    found = resolve(indexes, rootfs.packages, rootfs.omit)
-    return locked(found), {index.source.suite: index.in_release.hex for index in indexes}
-
-
-def signed_indexes(
-    rootfs: DebianRootfs, architecture: str, config: Config, progress: Progress
-) -> list[Index]:
-    """The indexes of the suites of `rootfs`, fetched and verified.
-
-    Raises:
-        FetchError: an archive is not configured or cannot be reached.
-        PackageError: a signature or an index is not right.
-    """
-    from plinth.fetch.apt.archive import keyring_of, read_index
-    from plinth.fetch.apt.sources import find_sources
-
-    keyring = keyring_of(rootfs.keyring, config)
-    indexes = []
-    for source in find_sources(rootfs.distribution, rootfs.suites, config):
-        progress(f"reading the signed index of {source.suite}")
-        indexes.append(read_index(source, rootfs.components, architecture, keyring))
-    return indexes
-
-
-def locked(packages: Iterable[Package]) -> tuple[LockedDeb, ...]:
-    """Resolved packages as a lock has them."""
-    return tuple(
-        LockedDeb(p.name, p.version, p.architecture, p.suite, p.path, p.digest) for p in packages
-    )
-
-
 def _path(ws: Workspace, name: str) -> Path:
     return ws.locks / "base" / f"{name}.toml"
 
@@ -199,6 +123,12 @@ def write_local(ws: Workspace, name: str, tree: Digest) -> None:
     text = f"# Made by doit build: the interpreter of this machine.\n{tomli_w.dumps(document)}"
     with atomic_write(local_folder(ws) / f"{name}.toml") as path:
         path.write_text(text, encoding="utf-8")
+
+
+def write_lock(ws: Workspace, name: str, lock: BaseLock) -> None:
+    """Write the lock of the base `name`."""
+    with atomic_write(_path(ws, name)) as path:
+        path.write_text(_dump(lock), encoding="utf-8")
 
 
 def _dump(lock: BaseLock) -> str:

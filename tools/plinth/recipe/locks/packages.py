@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import tomli_w
 
 from plinth.core.digest import Digest, Json, canonical_json
-from plinth.core.errors import LockError, PackageError, ProblemsError
-from plinth.core.report import Progress
-from plinth.core.settings import Config
+from plinth.core.errors import LockError
 from plinth.core.store import atomic_write
 from plinth.graph.workspace import Workspace
-from plinth.recipe.base import BaseSpec, DebianRootfs, load_base, origin
-from plinth.recipe.image import ImageSpec, load_target
-from plinth.recipe.locks.base import (
-    LockedDeb,
-    dump_debs,
-    locked,
-    parse_debs,
-    read_lock,
-    signed_indexes,
-)
+from plinth.recipe.base import BaseSpec, load_base, origin
+from plinth.recipe.image import ImageSpec
+from plinth.recipe.locks.base import LockedDeb, dump_debs, parse_debs, read_lock
 from plinth.recipe.locks.document import check_fresh, read_document
 
 
@@ -38,65 +30,14 @@ def _path(ws: Workspace, image_id: str) -> Path:
     return ws.locks / image_id / "os.toml"
 
 
-def lock_packages(ws: Workspace, spec: ImageSpec, *, config: Config, progress: Progress) -> bool:
-    """Lock the OS packages of `spec` for the base that has an archive; whether it was written.
-
-    What the base holds keeps its version. A fresh lock is left alone, without network.
-
-    Raises:
-        PackageError: a package is not there, or does not go with what the base holds.
-    """
-    if not spec.os_packages:
-        return False
-    bases = [
-        base
-        for base in load_target(ws.bases, spec.base).bases
-        if isinstance(base.rootfs, DebianRootfs)
-    ]
-    if not bases:
-        raise LockError(
-            f"no base of {spec.id} is assembled from an archive, so no package can be added",
-            where=f"images/{spec.id}.toml: os.packages",
-            remedy="use a base whose rootfs is of kind debian",
-        )
-    base = bases[0]
-    try:
-        read_packages(ws, spec, base.name)
-    except (LockError, ProblemsError):
-        pass
-    else:
-        return False
-    found = _resolved(ws, spec, base, config, progress)
-    document = {"inputs": _inputs(ws, spec, base), "packages": dump_debs(found)}
+def write_packages(
+    ws: Workspace, spec: ImageSpec, base: BaseSpec, packages: Sequence[LockedDeb]
+) -> None:
+    """Write the packages that `spec` adds to `base`."""
+    document = {"inputs": _inputs(ws, spec, base), "packages": dump_debs(packages)}
     text = "# Made by doit lock; do not edit.\n" + tomli_w.dumps(document)
     with atomic_write(_path(ws, spec.id)) as path:
         path.write_text(text, encoding="utf-8")
-    progress(f"locks/{spec.id}/os.toml: {len(found)} packages on top of {base.name}")
-    return True
-
-
-def _resolved(
-    ws: Workspace, spec: ImageSpec, base: BaseSpec, config: Config, progress: Progress
-) -> tuple[LockedDeb, ...]:
-    from plinth.lock.debian import resolve
-
-    rootfs = base.rootfs
-    assert isinstance(rootfs, DebianRootfs)  # noqa: S101 - the caller chose it for that
-    held = {package.name: package for package in read_lock(ws, base).packages}
-    indexes = signed_indexes(rootfs, base.architecture, config, progress)
-    wanted = [f"{name}={package.version}" for name, package in sorted(held.items())]
-    wanted += [name for name in spec.os_packages if name not in held]
-    try:
-        found = resolve(indexes, wanted, rootfs.omit)
-    except PackageError as error:
-        raise PackageError(
-            error.what,
-            where=f"images/{spec.id}.toml: os.packages",
-            found=error.found,
-            remedy="check the name; where a package of the base itself is gone from the archive, "
-            f"delete locks/base/{base.name}.toml and run doit lock:base",
-        ) from None
-    return locked(package for package in found if package.name not in held)
 
 
 def read_packages(ws: Workspace, spec: ImageSpec, base: str) -> tuple[LockedDeb, ...]:

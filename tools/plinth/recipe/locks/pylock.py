@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tomli
 import tomli_w
@@ -20,9 +20,6 @@ from packaging.utils import (
 
 from plinth.core.digest import Digest, Json
 from plinth.core.errors import IntegrityError, Problem, ProblemsError
-
-if TYPE_CHECKING:
-    from plinth.fetch.pypi.index import IndexFile
 
 STORE = "../../build/cache/blobs/sha256"
 """The wheel store, relative to the lock's folder: files lie there under their digest."""
@@ -39,12 +36,6 @@ class LockedFile:
     name: str
     digest: Digest
     upload_time: str
-
-    @classmethod
-    def of(cls, file: IndexFile) -> LockedFile:
-        """The file of an index; where that tells no upload time, the epoch."""
-        epoch = datetime.datetime.fromtimestamp(0, datetime.timezone.utc).isoformat()
-        return cls(file.name, file.digest, file.uploaded or epoch)
 
 
 @dataclass(frozen=True)
