@@ -19,6 +19,7 @@ from plinth.commands import images as commands  # noqa: E402
 from plinth.core import utf8  # noqa: E402
 from plinth.core.errors import PlinthError  # noqa: E402
 from plinth.graph.workspace import Workspace  # noqa: E402
+from plinth.recipe.ids import all_accelerators, all_bases, all_images, files_of  # noqa: E402
 
 utf8.start()
 WS = Workspace.find(ROOT)
@@ -31,9 +32,9 @@ DOIT_CONFIG = {
     "sort": "definition",
 }
 
-IMAGES = commands.all_images(WS)
-BASES = commands.all_bases(WS)
-SETS = commands.all_accelerators(WS)
+IMAGES = all_images(WS)
+BASES = all_bases(WS)
+SETS = all_accelerators(WS)
 # The rooms whose code has a say in an image's bytes.
 ROOMS = ("build", "core", "fetch", "formats", "graph", "recipe")
 COMMON = [
@@ -126,7 +127,7 @@ def task_build() -> Iterator[Task]:
                 action(commands.build, WS, image, base=base, accelerator=accelerator, jobs=jobs)
             ],
             "params": [download],
-            "file_dep": [str(path) for path in commands.files_of(WS, image)],
+            "file_dep": [str(path) for path in files_of(WS, image)],
             "uptodate": [
                 partial(commands.is_built, WS, image, base),
                 not accelerator,

@@ -35,6 +35,7 @@ from plinth.publish.engine.load import load  # noqa: E402
 from plinth.recipe.base import load_base  # noqa: E402
 from plinth.recipe.locks.stale import check  # noqa: E402
 from support.helpers import make_wheel  # noqa: E402
+from support.sessions import session_of  # noqa: E402
 
 IMAGE, BASE = "sklearn-0.24.1", "debian12-py37"
 ROUNDS = 3
@@ -73,7 +74,7 @@ def wheels_of(ws: Workspace, base: Base) -> list[WheelFile]:
 def load_bench_base(ws: Workspace, base: Base) -> None:
     image = assemble(
         ws.layout,
-        [*base.layers, contract.contract_layer(ws)],
+        [*base.layers, contract.contract_layer(session_of(ws))],
         architecture="amd64",
         created="1970-01-01T00:00:00Z",
         runtime=contract.RUNTIME,

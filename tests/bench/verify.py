@@ -26,6 +26,7 @@ from plinth.graph.workspace import Workspace  # noqa: E402
 from plinth.inspect.contents.read import ContentsCache  # noqa: E402
 from plinth.recipe.image import image_ids  # noqa: E402
 from support.forge import IDENTITY, Copy, Judge, forging, link_tree  # noqa: E402
+from support.sessions import session_of  # noqa: E402
 
 ROUNDS = 5
 
@@ -57,13 +58,13 @@ def main() -> None:
         for part in ("oci", "cache/actions", "cache/blobs", "cache/images"):
             link_tree(ROOT / "build" / part, build / part)
         ws = Workspace(ROOT, build)
-        prepared = [prepare(ws, image, Config()) for image in ids]
+        prepared = [prepare(session_of(ws), image, Config()) for image in ids]
         first = timed(lambda: forger.sign(prepared[0].statements[0][1]))
         signing = min(
             timed(lambda: [forger.sign(data) for one in prepared for _, data in one.statements])
             for _ in range(ROUNDS)
         )
-        preparing = timed(lambda: [prepare(ws, image, Config()) for image in ids])
+        preparing = timed(lambda: [prepare(session_of(ws), image, Config()) for image in ids])
         copies = [Copy(ws.layout.root, image) for image in ids]
         for copy, one in zip(copies, prepared, strict=True):
             copy.attach({kind: forger.sign(data) for kind, data in one.statements})

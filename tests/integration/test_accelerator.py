@@ -45,6 +45,7 @@ from plinth.recipe.image import load_image
 from plinth.recipe.locks.accelerator import choose, read_lock
 from support.debs import Archive, Entry, Key, Package, Server, change, flipped, serving, symlink
 from support.elves import Root, program, shared
+from support.sessions import session_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SET = "cuda11.0.3-cudnn8.0.5.39"
@@ -297,8 +298,10 @@ def test_a_set_with_lock_is_taken(ws: Workspace, vendor: Vendor) -> None:
 def built_layers(ws: Workspace, config: Config) -> tuple[Accelerator, list[Layer]]:
     """The set's layers, and the linker's on top."""
     spec = load_accelerator(ws.bases, SET)
-    layers = accelerator_layers(ws, spec, read_lock(ws, spec), config=config, progress=quiet)
-    return spec, [*layers, linker_layer(ws, layers, spec)]
+    opened = session_of(ws)
+    lock = read_lock(ws, spec)
+    layers = accelerator_layers(opened, spec, lock, config=config, progress=quiet)
+    return spec, [*layers, linker_layer(opened, layers, spec)]
 
 
 def unpacked(ws: Workspace, layers: list[Layer], root: Root) -> dict[str, bytes]:
@@ -339,7 +342,7 @@ def test_packages_become_layers_and_the_linker_finds_all_of_them(
     assert found == {
         name: f"/{folder}/{name}" for folder, libraries in CONTENTS.values() for name in libraries
     }, complaints
-    scans = [(layer.name, scan(ws, layer)) for layer in layers]
+    scans = [(layer.name, scan(session_of(ws), layer)) for layer in layers]
     dlopen = (*SONAMES, "libcuda.so.1")
     assert check(scans, Rules(dlopen, frozenset(spec.host), gpu=True)) == ([], [])
     # Without the last layer the set's folder is none of the linker's.

@@ -31,8 +31,9 @@ from plinth.publish.airgap.export import write_archive
 from plinth.publish.airgap.form import Trust
 from plinth.publish.engine import load as load_module
 from plinth.publish.engine.archive import archive
-from plinth.publish.engine.load import find_reference, load
+from plinth.publish.engine.load import load
 from plinth.publish.engine.smoke import test_image as smoke
+from plinth.recipe.built import find_reference
 from plinth.recipe.image import load_image
 from support.oci_images import RUNTIME, layout_files, make_image, tarred
 

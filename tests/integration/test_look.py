@@ -46,7 +46,7 @@ def plinth(ws: Workspace, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_locked_package_of_every_image_has_a_reason(built: Checkout) -> None:
-    from plinth.commands.images import all_images
+    from plinth.recipe.ids import all_images
     from plinth.recipe.recipe import parts_of
 
     for image in all_images(built.ws):

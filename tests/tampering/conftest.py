@@ -19,6 +19,7 @@ from plinth.evidence.sign import prepare
 from plinth.inspect.contents.read import ContentsCache
 from support import small_checkout
 from support.forge import Copy, Forger, Judge, forging, link_tree
+from support.sessions import session_of
 from support.small_checkout import SmallCheckout, wheel
 
 IMAGE, OTHER = "small", "other"
@@ -50,7 +51,7 @@ def checkout(forger: Forger, tmp_path_factory: pytest.TempPathFactory) -> SmallC
     for image in (OTHER, IMAGE):
         build_image(made.ws, image, config=config, jobs=1, progress=quiet)
         copy = Copy(made.ws.layout.root, image)
-        prepared = prepare(made.ws, image, Config())
+        prepared = prepare(session_of(made.ws), image, Config())
         copy.attach({kind: forger.sign(data) for kind, data in prepared.statements})
     return made
 

@@ -15,8 +15,9 @@ import tamperlog  # type: ignore[import-untyped]
 from sigstore.models import ClientTrustConfig, SigningConfig, TrustedRoot
 
 from plinth.authority.domain import init_domain, open_domain
+from plinth.authority.passphrase import passphrase_from_environment
 from plinth.authority.server import serving
-from plinth.commands.trust import add_parser, passphrase_from_environment
+from plinth.commands.trust import add_parser
 from plinth.core.errors import TrustError
 from plinth.evidence.verify.policy import Policy, load_policy
 from unit.authority.conftest import IDENTITY, Sign

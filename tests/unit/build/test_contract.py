@@ -16,6 +16,7 @@ from plinth.core.errors import PlinthError
 from plinth.formats.layer.owner import DOCKERUSER, ROOT
 from plinth.formats.oci.image import assemble
 from plinth.graph.workspace import Workspace
+from support.sessions import session_of
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 FRONT, RUNSVDIR = "usr/local/bin/plinth-front", "usr/local/bin/runsvdir"
@@ -37,7 +38,7 @@ def ws(tmp_path: Path) -> Workspace:
 
 
 def test_the_layer_holds_the_folders_and_files_of_the_contract(ws: Workspace) -> None:
-    layer = contract_layer(ws)
+    layer = contract_layer(session_of(ws))
     assert (layer.name, layer.built) == ("contract", True)
     found = {}
     with tarfile.open(ws.layout.path(layer.digest)) as tar:
@@ -69,16 +70,16 @@ def test_the_layer_holds_the_folders_and_files_of_the_contract(ws: Workspace) ->
 
 
 def test_the_layer_is_made_once(ws: Workspace) -> None:
-    first, second = contract_layer(ws), contract_layer(ws)
+    first, second = contract_layer(session_of(ws)), contract_layer(session_of(ws))
     assert (first.built, second.built) == (True, False)
     assert first.digest == second.digest
 
 
 def test_the_layer_is_made_again_when_a_file_changes(ws: Workspace) -> None:
-    first = contract_layer(ws)
+    first = contract_layer(session_of(ws))
     run = ws.bases / "rootfs" / RUN
     run.write_bytes(run.read_bytes() + b"# more\n")
-    second = contract_layer(ws)
+    second = contract_layer(session_of(ws))
     assert second.built
     assert second.digest != first.digest
 
@@ -91,17 +92,17 @@ def test_no_umask_and_no_mode_of_the_checkout_changes_a_byte(
     try:
         other = checkout(tmp_path / "other")
         (other.bases / "rootfs" / RUN).chmod(0o600)
-        layer = contract_layer(other)
+        layer = contract_layer(session_of(other))
     finally:
         os.umask(before)
-    assert layer.digest == contract_layer(ws).digest
+    assert layer.digest == contract_layer(session_of(ws)).digest
 
 
 @pytest.mark.parametrize("path", [RUNSVDIR, RUN])
 def test_a_missing_file_is_named(ws: Workspace, path: str) -> None:
     (ws.bases / "rootfs" / path).unlink()
     with pytest.raises(PlinthError) as raised:
-        contract_layer(ws)
+        contract_layer(session_of(ws))
     assert raised.value.what == "a file of the contract is missing"
     assert raised.value.where == f"base/rootfs/{path}"
 
@@ -114,7 +115,7 @@ def test_a_file_the_contract_does_not_know_is_named(ws: Workspace, path: str) ->
     file.parent.mkdir(parents=True, exist_ok=True)
     file.touch()
     with pytest.raises(PlinthError) as raised:
-        contract_layer(ws)
+        contract_layer(session_of(ws))
     assert raised.value.what == "a file no image would hold"
     assert raised.value.where == f"base/rootfs/{path}"
     assert (
@@ -135,7 +136,7 @@ def test_the_scripts_run_under_what_the_image_has() -> None:
 def test_the_documented_contract_is_what_images_run_with(ws: Workspace) -> None:
     image = assemble(
         ws.layout,
-        [contract_layer(ws)],
+        [contract_layer(session_of(ws))],
         architecture="amd64",
         created="",
         runtime=RUNTIME,

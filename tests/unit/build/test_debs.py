@@ -18,6 +18,7 @@ from plinth.formats.oci.model import Layer
 from plinth.graph.workspace import Workspace
 from plinth.recipe.locks.base import LockedDeb
 from support.debs import Package, make_deb, serving, symlink
+from support.sessions import session_of
 
 AGAIN = "lock again"
 SMALL = {
@@ -61,7 +62,7 @@ def made(
     ws: Workspace, packages: Sequence[LockedDeb], said: list[str] | None = None
 ) -> list[Layer]:
     told = [] if said is None else said
-    return package_layers(ws, packages, asked_nobody, told.append, again=AGAIN)
+    return package_layers(session_of(ws), packages, asked_nobody, told.append, again=AGAIN)
 
 
 def tree(ws: Workspace, layer: Layer) -> dict[str, tuple[int, bytes | str]]:
@@ -218,7 +219,9 @@ def test_a_package_that_rotted_is_fetched_again(ws: Workspace, tmp_path: Path) -
     again.cache.path(package.digest).write_bytes(b"!<arch>\n".ljust(len(sound)))
     with serving(tmp_path / "archive") as server:
         sources = [Source(server.url, "stable")]
-        (layer,) = package_layers(again, [package], lambda: sources, lambda _: None, again=AGAIN)
+        (layer,) = package_layers(
+            session_of(again), [package], lambda: sources, lambda _: None, again=AGAIN
+        )
     assert len(server.asked) == 1
     assert tree(again, layer)["usr/bin/mm"][1] == b"m"
     assert again.cache.path(package.digest).read_bytes() == sound
@@ -233,7 +236,9 @@ def test_packages_are_fetched_by_their_place_in_the_pool(ws: Workspace, tmp_path
     said: list[str] = []
     with serving(tmp_path / "archive") as server:
         sources = [Source(server.url, "other"), Source(server.url, "stable")]
-        (layer,) = package_layers(ws, packages, lambda: sources, said.append, again=AGAIN)
+        (layer,) = package_layers(
+            session_of(ws), packages, lambda: sources, said.append, again=AGAIN
+        )
     assert server.asked == ["GET /pool/main/m/mm/mm_3.0-1_amd64.deb"]
     assert said[0].startswith("fetching 1 Debian packages, ")
     assert tree(ws, layer)["usr/bin/mm"][1] == b"m"
@@ -244,7 +249,11 @@ def test_a_package_the_archive_dropped_is_one_error(ws: Workspace, tmp_path: Pat
     ws.cache.path(package.digest).unlink()
     with serving(tmp_path) as server, pytest.raises(FetchError) as raised:
         package_layers(
-            ws, [package], lambda: [Source(server.url, "stable")], lambda _: None, again=AGAIN
+            session_of(ws),
+            [package],
+            lambda: [Source(server.url, "stable")],
+            lambda _: None,
+            again=AGAIN,
         )
     assert raised.value.what == "the archive has no such file any more"
     assert raised.value.where == "mm 2:3.0-1"

@@ -24,6 +24,7 @@ from plinth.graph.workspace import Workspace
 from plinth.recipe.locks.pylock import LockedFile, LockedPackage
 from support.debs import Entry, folder, hardlink, symlink, tarred
 from support.helpers import wheel_files
+from support.sessions import session_of
 
 NAME = "demo-1.0.tar.gz"
 WHEEL = "demo-1.0-py3-none-any.whl"
@@ -247,7 +248,7 @@ def test_a_link_a_build_left_is_not_written_through(
         return built(folder / "out" / WHEEL, 2020, 6)
 
     monkeypatch.setattr(sdist, "_run", run)
-    wheel = sdist.build_wheel(ws, package, BASE, environment={})
+    wheel = sdist.build_wheel(session_of(ws), package, BASE, environment={})
     assert (tmp_path / "precious").read_bytes() == b"the host's own"
     assert wheel.filename == WHEEL
     expected = sdist._canonical(built(tmp_path / "again", 1990, 1))
@@ -279,7 +280,7 @@ def test_a_bad_wheel_a_build_made_stays_out(
 
     monkeypatch.setattr(sdist, "_run", run)
     with pytest.raises(WheelError) as raised:
-        sdist.build_wheel(ws, package, BASE, environment={})
+        sdist.build_wheel(session_of(ws), package, BASE, environment={})
     assert message in str(raised.value)
     assert name in raised.value.where
     assert [path.name for path in ws.cache.blobs.iterdir()] == [package.file.digest.hex]

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from plinth.commands import images as commands
-from plinth.commands.images import files_of
 from plinth.commands.main import main
 from plinth.core.errors import LayoutError, LockError
 from plinth.core.report import quiet
@@ -21,6 +20,7 @@ from plinth.evidence.sbom.make import sbom_of
 from plinth.formats.oci.documents import layer_digests
 from plinth.formats.oci.layout import read_manifest, references
 from plinth.lock.os_packages import lock_packages
+from plinth.recipe.ids import files_of
 from plinth.recipe.image import load_image
 from support.small_checkout import IMAGE, ROOT, SmallCheckout, make, wheel
 

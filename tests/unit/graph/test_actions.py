@@ -15,6 +15,7 @@ from plinth.graph.reapi import messages
 from plinth.graph.run import known, lacking, run
 from plinth.graph.tree import File, Tree, files_of, tree
 from plinth.graph.workspace import Workspace
+from support.sessions import session_of
 
 A, B = Digest.of(b"a"), Digest.of(b"b")
 LAYER = Action("layer", {"wheel": A}, {"python": "3.7"}, ("layer",))
@@ -153,7 +154,7 @@ def test_work_runs_once(ws: Workspace) -> None:
 
     assert not known(ws, LAYER)
     with ThreadPoolExecutor(8) as pool:
-        results = [pool.submit(run, ws, LAYER, work=work) for _ in range(8)]
+        results = [pool.submit(run, session_of(ws), LAYER, work=work) for _ in range(8)]
     found = [result.result() for result in results]
     assert len(runs) == 1
     assert sum(not hit for _, hit in found) == 1
@@ -172,9 +173,9 @@ def test_inputs_are_brought_only_for_work(ws: Workspace) -> None:
         return ActionResult({"layer": ws.layout.put(b"layer")})
 
     assert lacking(ws, [A]) == {A}
-    assert run(ws, LAYER, prepare=prepare, work=work)[1] is False
+    assert run(session_of(ws), LAYER, prepare=prepare, work=work)[1] is False
     assert lacking(ws, [A]) == set()
-    assert run(ws, LAYER, prepare=prepare, work=work)[1] is True
+    assert run(session_of(ws), LAYER, prepare=prepare, work=work)[1] is True
     assert brought == [A]
 
 
@@ -183,7 +184,7 @@ def test_what_fails_is_not_kept(ws: Workspace) -> None:
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        run(ws, LAYER, work=work)
+        run(session_of(ws), LAYER, work=work)
     assert not known(ws, LAYER)
 
 

@@ -32,6 +32,7 @@ from plinth.graph.actions import Action
 from plinth.graph.run import run
 from plinth.graph.workspace import Workspace
 from plinth.inspect.gc import HOUR, collect, summary
+from support.sessions import session_of
 
 ROOT = Path(__file__).resolve().parents[3]
 RUNTIME = Runtime("root", "/", {}, ["x"], [], "SIGTERM")
@@ -72,9 +73,11 @@ def layer(ws: Workspace, content: str) -> Layer:
             writer.file("x", content.encode())
             return writer.commit(content).result()
 
-    result, hit = run(ws, Action("wheel-layer", {}, {"x": content}, ("layer",)), work=work)
+    result, hit = run(
+        session_of(ws), Action("wheel-layer", {}, {"x": content}, ("layer",)), work=work
+    )
     made = Layer.of(content, result, hit=hit)
-    scan(ws, made)
+    scan(session_of(ws), made)
     return made
 
 
@@ -369,7 +372,7 @@ def test_the_command_is_a_dry_run_unless_told(
 
 def test_what_a_live_layer_was_given_its_table_from_stays(ws: Workspace) -> None:
     plain = [layer(ws, content) for content in ("one", "two")]
-    live, _ = lazily(ws, plain, 1)
+    live, _ = lazily(session_of(ws), plain, 1)
     made = assemble(
         ws.layout, [live], architecture="amd64", created="", runtime=RUNTIME, annotations={}
     )
@@ -378,7 +381,7 @@ def test_what_a_live_layer_was_given_its_table_from_stays(ws: Workspace) -> None
     collect(ws, delete=True, waiting=never)
     assert ws.layout.has(plain[0].digest)
     assert not ws.layout.has(plain[1].digest)
-    again = lazily(ws, [plain[0]], 1)
+    again = lazily(session_of(ws), [plain[0]], 1)
     assert [one.built for one in again] == [False]
     assert cached_lazy(ws, plain[0]) == again[0]
     assert cached_lazy(ws, plain[1]) is None

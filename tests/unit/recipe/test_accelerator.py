@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from plinth.commands.images import all_accelerators, all_bases
 from plinth.core.errors import SpecError
 from plinth.graph.workspace import Workspace
 from plinth.recipe.accelerator import Accelerator, Archive, load_accelerator
+from plinth.recipe.ids import all_accelerators, all_bases
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -13,13 +13,13 @@ from plinth.formats import gzip
 from plinth.formats.oci.model import Layer
 from plinth.graph.actions import Action
 from plinth.graph.run import run
-from plinth.graph.workspace import Workspace
+from plinth.graph.session import Session
 from plinth.recipe.accelerator import Accelerator
 from plinth.recipe.locks.accelerator import AcceleratorLock, how_to_obtain
 
 
 def accelerator_layers(
-    ws: Workspace,
+    ws: Session,
     spec: Accelerator,
     lock: AcceleratorLock,
     *,
@@ -41,7 +41,7 @@ def accelerator_layers(
     )
 
 
-def linker_layer(ws: Workspace, layers: Sequence[Layer], spec: Accelerator) -> Layer:
+def linker_layer(ws: Session, layers: Sequence[Layer], spec: Accelerator) -> Layer:
     """The layer that lets the linker of an image made of `layers` find the set's folders."""
     name = f"{spec.label} linker configuration"
     settings = f"etc/ld.so.conf.d/{spec.name}.conf"

@@ -13,6 +13,7 @@ from plinth.formats.oci.model import Layer
 from plinth.formats.python.place import Base, Interpreter
 from plinth.graph.actions import Action
 from plinth.graph.run import run
+from plinth.graph.session import Session
 from plinth.graph.workspace import Workspace
 from plinth.recipe.base import (
     BaseSpec,
@@ -25,7 +26,7 @@ from plinth.recipe.base import (
 from plinth.recipe.locks.base import BaseLock, read_lock
 
 
-def ensure_base(ws: Workspace, name: str, *, config: Config, progress: Progress) -> Base:
+def ensure_base(ws: Session, name: str, *, config: Config, progress: Progress) -> Base:
     """The base `name`, its layers in the layout; built where they are not.
 
     Raises:
@@ -115,7 +116,7 @@ def _interpreter(spec: BaseSpec, lock: BaseLock) -> Digest:
 
 
 def _system(
-    ws: Workspace, spec: BaseSpec, lock: BaseLock, config: Config, progress: Progress
+    ws: Session, spec: BaseSpec, lock: BaseLock, config: Config, progress: Progress
 ) -> Layer:
     if isinstance(spec.rootfs, ImageRootfs):
         return _pulled(ws, spec.rootfs, config, progress)
@@ -161,7 +162,7 @@ def _pulled_layer(rootfs: ImageRootfs, *, built: bool) -> Layer:
 
 
 def _python(
-    ws: Workspace, spec: BaseSpec, lock: BaseLock, config: Config, progress: Progress
+    ws: Session, spec: BaseSpec, lock: BaseLock, config: Config, progress: Progress
 ) -> tuple[Layer, Digest]:
     python = spec.python
     tree = _interpreter(spec, lock)

@@ -14,6 +14,7 @@ from plinth.fetch.interpreter import find_tree, how_to_install
 from plinth.fetch.probe import has_places, settings_of, unavailable
 from plinth.formats.python.stored import tree_blobs
 from plinth.graph.run import known
+from plinth.graph.session import Session
 from plinth.graph.workspace import Workspace
 from plinth.recipe.base import LOCAL, BaseSpec, FoundPython, load_base, origin
 from plinth.recipe.locks.base import read_local, read_lock
@@ -98,7 +99,7 @@ def _at_hand(ws: Workspace, tree: Digest, config: Config) -> bool:
     if known(ws, archive_action(tree)) or tree_blobs(ws.cache, tree) is not None:
         return True
     # Whatever only looks opens no session, and so cannot know: a build will ask.
-    return config.remote is not None and ws.session is None
+    return config.remote is not None and not isinstance(ws, Session)
 
 
 def _insisted(ws: Workspace, spec: BaseSpec, config: Config, insist: str) -> Choice:

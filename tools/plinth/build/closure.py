@@ -12,7 +12,7 @@ from plinth.formats.elf.closure import Finding, Rules, check
 from plinth.formats.oci.model import Layer
 from plinth.graph.actions import Action
 from plinth.graph.run import run
-from plinth.graph.workspace import Workspace
+from plinth.graph.session import Session
 from plinth.recipe.image import ImageSpec, Target
 from plinth.recipe.locks.pylock import LockedPackage
 from plinth.recipe.requires import asked_by, unmet
@@ -42,7 +42,7 @@ def ensure_met(
 
 
 def ensure_closed(
-    ws: Workspace, image_id: str, layers: Sequence[Layer], rules: Rules, frameworks: frozenset[str]
+    ws: Session, image_id: str, layers: Sequence[Layer], rules: Rules, frameworks: frozenset[str]
 ) -> list[str]:
     """Check the objects of `layers` (bottom first); returns notes worth showing.
 

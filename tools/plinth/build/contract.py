@@ -16,7 +16,7 @@ from plinth.formats.oci.model import Layer
 from plinth.formats.python.place import PREFIX
 from plinth.graph.actions import Action
 from plinth.graph.run import run
-from plinth.graph.workspace import Workspace
+from plinth.graph.session import Session
 
 APP_ROOT = "/var/azureml-app"
 
@@ -70,7 +70,7 @@ _FILES: tuple[tuple[str, int, Owner], ...] = (
 )
 
 
-def contract_layer(ws: Workspace) -> Layer:
+def contract_layer(ws: Session) -> Layer:
     """The layer with the files of base/rootfs and the folders the contract names.
 
     Raises:

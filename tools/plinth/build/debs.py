@@ -10,6 +10,7 @@ from plinth.formats import gzip
 from plinth.formats.oci.model import Layer
 from plinth.graph.actions import Action
 from plinth.graph.run import run
+from plinth.graph.session import Session
 from plinth.graph.workspace import Workspace
 from plinth.recipe.locks.base import LockedDeb
 
@@ -20,7 +21,7 @@ _LARGE = 8_000_000
 
 
 def package_layers(
-    ws: Workspace,
+    ws: Session,
     packages: Sequence[LockedDeb],
     sources: Callable[[], Sequence[Source]],
     progress: Progress,

@@ -27,7 +27,7 @@ from plinth.formats.oci.model import TITLE, Layer
 from plinth.formats.python.place import Base
 from plinth.formats.wheel.admit import admit
 from plinth.graph.run import known, lacking
-from plinth.graph.session import session
+from plinth.graph.session import Session, session
 from plinth.graph.workspace import Workspace
 from plinth.recipe.accelerator import CPU
 from plinth.recipe.base import BaseSpec, DebianRootfs, SdistBuild, load_base
@@ -79,7 +79,7 @@ def build_image(
 
 
 def _built(
-    ws: Workspace, image_id: str, base: str, accelerator: str, config: Config, progress: Progress
+    ws: Session, image_id: str, base: str, accelerator: str, config: Config, progress: Progress
 ) -> Built:
     spec = load_image(ws.images, image_id)
     lock = stale.check(ws, image_id)
@@ -140,7 +140,7 @@ def _built(
     if spec.layer_format == ESTARGZ:
         # A base that comes from a registry stays as its makers published it.
         foreign = 0 if isinstance(base_spec.rootfs, DebianRootfs) else 1
-        layers[foreign:] = lazily(ws, layers[foreign:], ws.session.at_once if ws.session else 1)
+        layers[foreign:] = lazily(ws, layers[foreign:], ws.at_once)
     name = spec.published(base_name, label)
     image = assemble(
         ws.layout,
@@ -189,7 +189,7 @@ def layer_order(ws: Workspace, spec: ImageSpec, lock: ImageLock) -> list[LockedP
 
 
 def _os_layers(
-    ws: Workspace, spec: ImageSpec, base: BaseSpec, config: Config, progress: Progress
+    ws: Session, spec: ImageSpec, base: BaseSpec, config: Config, progress: Progress
 ) -> list[Layer]:
     """A layer for each OS package the image adds to its base."""
     packages = read_packages(ws, spec, base.name)
@@ -239,7 +239,7 @@ Fetch = Callable[[Sequence[LockedPackage]], None]
 
 
 def _wheel(
-    ws: Workspace, package: LockedPackage, base: Base, settings: SdistBuild | None, fetch: Fetch
+    ws: Session, package: LockedPackage, base: Base, settings: SdistBuild | None, fetch: Fetch
 ) -> WheelFile:
     if package.is_sdist:
         environment = settings.environment if settings else {}
@@ -250,14 +250,13 @@ def _wheel(
 
 
 def _wheel_layers(
-    ws: Workspace,
+    ws: Session,
     groups: Sequence[tuple[WheelFile, ...]],
     base: Base,
     packages: Mapping[WheelFile, LockedPackage],
     fetch: Fetch,
 ) -> list[Layer]:
     """A layer for each group of wheels, in the order given; the largest are begun first."""
-    assert ws.session is not None  # noqa: S101 - of `build_image`
 
     def sources(group: Sequence[WheelFile]) -> list[LockedPackage]:
         # The wheel of an sdist is the output of an action, and nowhere else.
@@ -266,7 +265,7 @@ def _wheel_layers(
     def make(group: tuple[WheelFile, ...]) -> Layer:
         return wheel_layer(ws, group, base, fetch=lambda: fetch(sources(group)))
 
-    with ThreadPoolExecutor(ws.session.at_once, thread_name_prefix="layer") as pool:
+    with ThreadPoolExecutor(ws.at_once, thread_name_prefix="layer") as pool:
         try:
             held = pool.map(lambda group: known(ws, layer_action(group, base)), groups)
             to_do = [group for group, there in zip(groups, held, strict=True) if not there]
@@ -280,7 +279,7 @@ def _wheel_layers(
             return [waiting[group].result() for group in groups]
         except BaseException:
             # What has begun elsewhere is not to go on, nor is what waits here.
-            if ws.session.remote is not None:
-                ws.session.remote.cancel()
+            if ws.remote is not None:
+                ws.remote.cancel()
             pool.shutdown(wait=False, cancel_futures=True)
             raise

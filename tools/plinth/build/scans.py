@@ -11,7 +11,7 @@ from plinth.formats.elf.scan import LayerScan, read_scan
 from plinth.formats.oci.model import Layer
 from plinth.graph.actions import Action
 from plinth.graph.run import run
-from plinth.graph.workspace import Workspace
+from plinth.graph.session import Session
 
 
 def scan_action(layer: Digest) -> Action:
@@ -19,7 +19,7 @@ def scan_action(layer: Digest) -> Action:
     return Action("elf-scan", {"layer": layer}, outputs=("scan",))
 
 
-def scan_inputs(ws: Workspace, layers: Sequence[Layer]) -> dict[str, Digest]:
+def scan_inputs(ws: Session, layers: Sequence[Layer]) -> dict[str, Digest]:
     """The scans of `layers` (bottom first) as inputs of an action: their order and digests.
 
     Raises:
@@ -30,7 +30,7 @@ def scan_inputs(ws: Workspace, layers: Sequence[Layer]) -> dict[str, Digest]:
     }
 
 
-def scan(ws: Workspace, layer: Layer) -> LayerScan:
+def scan(ws: Session, layer: Layer) -> LayerScan:
     """The scan of `layer`, read from its blob where it is not known yet.
 
     Raises:
@@ -45,7 +45,7 @@ def scan(ws: Workspace, layer: Layer) -> LayerScan:
     return LayerScan.from_json(ws.cache.get(_scanned(ws, layer)))
 
 
-def keep_scans(ws: Workspace, layers: Sequence[Layer]) -> None:
+def keep_scans(ws: Session, layers: Sequence[Layer]) -> None:
     """Make sure that `ws.cache` has the scan of each of `layers`.
 
     Raises:
@@ -55,7 +55,7 @@ def keep_scans(ws: Workspace, layers: Sequence[Layer]) -> None:
         scan(ws, layer)
 
 
-def _scanned(ws: Workspace, layer: Layer) -> Digest:
+def _scanned(ws: Session, layer: Layer) -> Digest:
     def work() -> ActionResult:
         found = read_scan(ws.layout.path(layer.digest), layer.name)
         return ActionResult({"scan": ws.cache.put(found.to_json())})

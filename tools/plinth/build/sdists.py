@@ -23,6 +23,7 @@ from plinth.formats.wheel.zipwriter import write_zip
 from plinth.graph import sandbox
 from plinth.graph.actions import Action
 from plinth.graph.run import run
+from plinth.graph.session import Session
 from plinth.graph.unpack import unpacked
 from plinth.graph.workspace import Workspace
 from plinth.recipe.locks.pylock import LockedPackage
@@ -65,7 +66,7 @@ def cached_wheel(
 
 
 def build_wheel(
-    ws: Workspace,
+    ws: Session,
     package: LockedPackage,
     base: Base,
     *,

@@ -13,6 +13,7 @@ from plinth.formats import gzip
 from plinth.formats.oci.model import Layer
 from plinth.graph.actions import Action
 from plinth.graph.run import run
+from plinth.graph.session import Session
 from plinth.graph.workspace import Workspace
 
 MNEMONIC = "estargz-layer"
@@ -23,7 +24,7 @@ def lazy_action(layer: Digest) -> Action:
     return Action(MNEMONIC, {"layer": layer}, {"compressor": gzip.COMPRESSOR}, ("layer",))
 
 
-def lazily(ws: Workspace, layers: Sequence[Layer], jobs: int) -> list[Layer]:
+def lazily(ws: Session, layers: Sequence[Layer], jobs: int) -> list[Layer]:
     """`layers` with tables of contents, made unless they are cached, `jobs` at once.
 
     Raises:
@@ -39,7 +40,7 @@ def cached_lazy(ws: Workspace, layer: Layer) -> Layer | None:
     return _named(layer, found, hit=True) if found is not None else None
 
 
-def _lazy(ws: Workspace, layer: Layer) -> Layer:
+def _lazy(ws: Session, layer: Layer) -> Layer:
     result, hit = run(ws, lazy_action(layer.digest), sound=lambda found: "toc" in found.info)
     return _named(layer, result, hit=hit)
 

@@ -14,6 +14,7 @@ from plinth.formats.oci.model import Layer
 from plinth.formats.python.place import Base
 from plinth.graph.actions import Action
 from plinth.graph.run import run
+from plinth.graph.session import Session
 from plinth.graph.workspace import Workspace
 
 
@@ -57,7 +58,7 @@ def cached_layer(ws: Workspace, wheel: WheelFile, base: Base) -> Layer | None:
 
 
 def wheel_layer(
-    ws: Workspace,
+    ws: Session,
     wheels: Sequence[WheelFile],
     base: Base,
     fetch: Callable[[], None] | None = None,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from plinth.fetch.sources.source import ImageSource
+    from plinth.fetch.sources.model import ImageSource
     from plinth.inspect.contents.model import Entry, LayerContents
     from plinth.inspect.diff import Side
 
@@ -57,11 +57,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _sides(sources: list[ImageSource]) -> list[Side]:
     """Both images, each distinct layer read once."""
-    from plinth.commands.named import contents_cache
     from plinth.core.errors import LayoutError
     from plinth.formats.oci.documents import document
     from plinth.formats.oci.strict import CONFIG_KEYS
-    from plinth.inspect.contents.read import read_layers
+    from plinth.inspect.contents.read import contents_cache, read_layers
     from plinth.inspect.diff import Side, list_layers
 
     jobs = len(os.sched_getaffinity(0))

@@ -136,8 +136,8 @@ def _disk(ws: Workspace) -> Iterator[Finding]:
 
 
 def _layout(ws: Workspace) -> Iterator[Finding]:
-    from plinth.commands.images import all_images
     from plinth.formats.oci.layout import references
+    from plinth.recipe.ids import all_images
 
     built = references(ws.layout)
     images = all_images(ws)
@@ -147,10 +147,10 @@ def _layout(ws: Workspace) -> Iterator[Finding]:
 def _interpreters(ws: Workspace, config: Config) -> Iterator[Finding]:
     """Whether each base can be built: its pinned inputs are available, or its interpreter is."""
     from plinth.build.choice import with_interpreter
-    from plinth.commands.images import all_bases
     from plinth.core.errors import InterpreterError
     from plinth.fetch.probe import settings_of, unavailable
     from plinth.recipe.base import load_base
+    from plinth.recipe.ids import all_bases
 
     specs = [load_base(ws.bases, name) for name in all_bases(ws)]
     reasons = {spec.name: unavailable(ws, spec, config) for spec in specs}

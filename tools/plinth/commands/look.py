@@ -110,10 +110,10 @@ def _show_reason(reason: Reason, image_id: str) -> None:
 
 
 def _graph(arguments: argparse.Namespace) -> int:
-    from plinth.commands.images import all_images
     from plinth.core.store import atomic_write
     from plinth.graph.workspace import Workspace
     from plinth.inspect.graph import as_text, graph
+    from plinth.recipe.ids import all_images
 
     ws = Workspace.find()
     made = graph(ws, arguments.ids or all_images(ws), full=arguments.full)

@@ -21,6 +21,7 @@ from plinth.core import utf8
 from plinth.core.errors import PlinthError
 from plinth.core.remote_settings import DOWNLOADS
 from plinth.graph.workspace import Workspace
+from plinth.recipe.ids import all_bases, all_images
 
 
 def command_line() -> argparse.ArgumentParser:
@@ -103,9 +104,9 @@ def _run(arguments: argparse.Namespace) -> None:
     elif verb == "catalog":
         commands.catalog(ws, check=arguments.check)
     elif verb == "lock":
-        commands.lock(ws, arguments.ids or commands.all_images(ws), upgrade=arguments.upgrade)
+        commands.lock(ws, arguments.ids or all_images(ws), upgrade=arguments.upgrade)
     elif verb == "lock-base":
-        commands.lock_base(ws, arguments.names or commands.all_bases(ws))
+        commands.lock_base(ws, arguments.names or all_bases(ws))
     elif verb == "explain":
         commands.explain(
             ws,
@@ -127,7 +128,7 @@ def _run(arguments: argparse.Namespace) -> None:
         for name in arguments.names:
             commands.lock_accelerator(ws, name)
     else:
-        for image in arguments.ids or commands.all_images(ws):
+        for image in arguments.ids or all_images(ws):
             if verb == "build":
                 commands.build(
                     ws,

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from plinth.commands.images import all_images
 from plinth.core.errors import PlinthError
 from plinth.graph.workspace import Workspace
-
-if TYPE_CHECKING:
-    from plinth.inspect.contents.read import ContentsCache
+from plinth.recipe.ids import all_images
 
 
 @dataclass(frozen=True)
@@ -35,11 +30,3 @@ def named(text: str) -> Named:
     if text not in all_images(ws):
         return Named(text)
     return Named(f"oci:{ws.layout.root}:{text}", text, ws.root, ws.cache.root)
-
-
-def contents_cache() -> ContentsCache:
-    """Where it is remembered what layers hold: in the user's own cache folder."""
-    from plinth.inspect.contents.read import ContentsCache
-
-    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return ContentsCache(Path(home) / "plinth" / "contents")

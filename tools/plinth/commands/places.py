@@ -54,8 +54,8 @@ def index(ws: Workspace, config: Config) -> Iterator[Finding]:
 
 def apt(ws: Workspace, config: Config) -> Iterator[Finding]:
     """The archives that bases are assembled from."""
-    from plinth.commands.images import all_bases
     from plinth.fetch.apt.sources import find_sources
+    from plinth.recipe.ids import all_bases
 
     for name in all_bases(ws):
         rootfs = load_base(ws.bases, name).rootfs

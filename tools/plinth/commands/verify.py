@@ -151,11 +151,12 @@ class _Verifier:
         return said.over(Policy(trust=self._config.trust))
 
     def verify(self, reference: str) -> Verdict:
-        from plinth.commands.named import contents_cache, named
+        from plinth.commands.named import named
         from plinth.core.report import quiet, to_stderr
         from plinth.core.store import BlobStore
         from plinth.evidence.verify.image import Request, verify_image
         from plinth.fetch.sources.source import open_source
+        from plinth.inspect.contents.read import contents_cache
 
         arguments = self._arguments
         image = named(reference)

@@ -152,7 +152,7 @@ def _client_model(path: Path) -> ClientModel:
 
 
 def _passphrase() -> str | None:
-    from plinth.commands.trust import passphrase_from_environment
+    from plinth.authority.passphrase import passphrase_from_environment
 
     return passphrase_from_environment()
 

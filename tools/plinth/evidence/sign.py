@@ -30,8 +30,9 @@ from plinth.formats.oci.model import MANIFEST, Descriptor
 from plinth.formats.oci.referrers import attach_to_layout
 from plinth.graph.actions import Action
 from plinth.graph.run import run
+from plinth.graph.session import Session, default_jobs, session
 from plinth.graph.workspace import Workspace
-from plinth.publish.engine.load import find_reference
+from plinth.recipe.built import find_reference
 from plinth.recipe.files import accelerator_of, source_files
 from plinth.recipe.materials import materials
 from plinth.recipe.record import Record, inputs_of, read_record
@@ -59,7 +60,7 @@ class Signed:
     log_indexes: tuple[int, ...]
 
 
-def prepare(ws: Workspace, image_id: str, config: Config) -> Prepared:
+def prepare(ws: Session, image_id: str, config: Config) -> Prepared:
     """The statements of the built image `image_id`.
 
     Raises:
@@ -97,7 +98,7 @@ def prepare(ws: Workspace, image_id: str, config: Config) -> Prepared:
     )
 
 
-def _sbom(ws: Workspace, image_id: str, provenance: Provenance) -> bytes:
+def _sbom(ws: Session, image_id: str, provenance: Provenance) -> bytes:
     """The image's SBOM, made once: it is a function of the manifest and the locks."""
     action = Action(
         "sbom",
@@ -159,7 +160,8 @@ def sign_images(
         PlinthError: as `prepare`.
     """
     # All is prepared before the first signature: an entry in a log is for ever.
-    prepared = [prepare(ws, image_id, config) for image_id in ids]
+    with session(ws, config, jobs=default_jobs(), progress=progress) as opened:
+        prepared = [prepare(opened, image_id, config) for image_id in ids]
     with signing_trust(trust or config.trust) as where:
         progress(f"signing with {where.shown}")
         # So is the root that they are verified against.

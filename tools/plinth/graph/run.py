@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 from plinth.core.digest import Digest
 from plinth.core.errors import IntegrityError
 from plinth.core.result import ActionResult
-from plinth.core.settings import Config
 from plinth.graph.actions import Action
-from plinth.graph.session import default_jobs, session
+from plinth.graph.session import Session
 from plinth.graph.steps.model import Work
 from plinth.graph.steps.registry import STEPS, perform
 from plinth.graph.workspace import Workspace
@@ -23,7 +22,8 @@ Sound = Callable[[ActionResult], bool]
 
 
 def known(ws: Workspace, action: Action) -> bool:
-    """Whether the result of `action` is on disk or at the server; nothing is fetched or made."""
+    """Whether the result of `action` is on disk or, in a session, at the server; nothing is fetched
+    or made."""
     if ws.actions.lookup(action, ws.stores) is not None:
         return True
     remote = _remote(ws)
@@ -39,7 +39,7 @@ def lacking(ws: Workspace, digests: Iterable[Digest]) -> set[Digest]:
 
 
 def run(
-    ws: Workspace,
+    ws: Session,
     action: Action,
     *,
     prepare: Callable[[], None] | None = None,
@@ -55,9 +55,6 @@ def run(
     Raises:
         PlinthError: what `prepare`, `work` or the step raises; nothing is stored then.
     """
-    if ws.session is None:
-        with session(ws, Config(), jobs=default_jobs(), progress=lambda _: None) as opened:
-            return run(opened, action, prepare=prepare, work=work, sound=sound)
     found = ws.actions.lookup(action, ws.stores)
     if found is not None:
         return found, True
@@ -83,16 +80,15 @@ def run(
 
 
 def _remote(ws: Workspace) -> Tier | None:
-    return ws.session.remote if ws.session else None
+    return ws.remote if isinstance(ws, Session) else None
 
 
 def _here(
-    ws: Workspace,
+    ws: Session,
     action: Action,
     prepare: Callable[[], None] | None,
     work: Callable[[], ActionResult] | None,
 ) -> ActionResult:
-    assert ws.session is not None  # noqa: S101 - `run` opened one
     remote = _remote(ws)
 
     def bring() -> None:
@@ -116,9 +112,7 @@ def _here(
                     remedy="build again: it is made or fetched again",
                 )
     inputs = {name: ws.stores.path(digest) for name, digest in action.inputs.items()}
-    return perform(
-        action.mnemonic, Work(inputs, action.parameters, ws.stores, ws.session.compilers)
-    )
+    return perform(action.mnemonic, Work(inputs, action.parameters, ws.stores, ws.compilers))
 
 
 def _lost(ws: Workspace, action: Action) -> bool:

@@ -1,11 +1,11 @@
-"""What the steps of one build share: compilers, and a remote cache and executor, if any."""
+"""A workspace in which steps run: what they share."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from plinth.core import utf8
@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Session:
-    """`jobs` are the steps that run at once on this machine."""
+class Session(Workspace):
+    """A workspace in which steps run, with what they share: `config`, the settings in force;
+    `jobs`, the steps that run at once on this machine; and a remote cache and executor, if any."""
 
-    compilers: LocalCompilers
+    config: Config = field(repr=False)
+    compilers: LocalCompilers = field(compare=False, repr=False)
     jobs: int
-    remote: Tier | None
+    remote: Tier | None = field(compare=False, repr=False)
 
     @property
     def at_once(self) -> int:
@@ -42,8 +44,9 @@ def default_jobs() -> int:
 @contextlib.contextmanager
 def session(
     ws: Workspace, config: Config, *, jobs: int, download: str = "", progress: Progress
-) -> Iterator[Workspace]:
-    """`ws` as the steps of one build know it. `download` is as in `[remote]`, and goes before it.
+) -> Iterator[Session]:
+    """A session in `ws`, for the steps of one command. `download` is as in `[remote]`, and goes
+    before it.
 
     At the end everything that others may use is sent; an error or Ctrl-C drops what is not.
 
@@ -68,4 +71,4 @@ def session(
             remote = stack.enter_context(
                 Tier(config.remote, ws.stores, download=download, progress=progress)
             )
-        yield replace(ws, session=Session(compilers, jobs, remote))
+        yield Session(ws.root, ws.build, config, compilers, jobs, remote)

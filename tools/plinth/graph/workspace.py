@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,17 +13,14 @@ from plinth.core.store import BlobStore, Stores
 
 if TYPE_CHECKING:
     from plinth.graph.actions import ActionCache
-    from plinth.graph.session import Session
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """A checkout (`root`, with images/, base/, locks/) and where it builds (`build`); `session` is
-    what the steps of a build under way share (`plinth.graph.session`)."""
+    """A checkout (`root`, with images/, base/, locks/) and where it builds (`build`)."""
 
     root: Path
     build: Path
-    session: Session | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def find(cls, start: Path | None = None) -> Workspace:

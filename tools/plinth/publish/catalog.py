@@ -51,7 +51,7 @@ def rows(ws: Workspace) -> list[Row]:
 
 
 def _row(ws: Workspace, image_id: str) -> Row:
-    from plinth.publish.engine.load import find_reference
+    from plinth.recipe.built import find_reference
 
     spec = load_image(ws.images, image_id)
     lock = stale.check(ws, image_id)

@@ -27,6 +27,7 @@ from plinth.graph.compilers import LocalCompilers
 from plinth.graph.steps.model import Work
 from plinth.graph.workspace import Workspace
 from support.elves import shared, static
+from support.sessions import session_of
 
 
 @pytest.fixture
@@ -221,7 +222,7 @@ def test_what_the_writer_saw_is_kept_and_the_layer_not_read_again(ws: Workspace)
     result = Work({}, {}, ws.stores, compilers).made(layer)
     assert result.outputs["layer"] == layer.digest
     ws.layout.path(layer.digest).unlink()
-    assert scan(ws, Layer.of("demo", result, hit=True)) == layer.scan
+    assert scan(session_of(ws), Layer.of("demo", result, hit=True)) == layer.scan
 
 
 def test_a_lost_scan_is_made_again_from_the_layer(ws: Workspace) -> None:
@@ -231,18 +232,18 @@ def test_a_lost_scan_is_made_again_from_the_layer(ws: Workspace) -> None:
     result = Work({}, {}, ws.stores, LocalCompilers(ws, 1)).made(layer)
     for damage in (b"{", b""):
         ws.cache.path(result.outputs["scan"]).write_bytes(damage)
-        assert scan(ws, Layer.of("demo", result, hit=True)) == layer.scan
+        assert scan(session_of(ws), Layer.of("demo", result, hit=True)) == layer.scan
     ws.cache.path(result.outputs["scan"]).unlink()
-    assert scan(ws, Layer.of("demo", result, hit=True)) == layer.scan
+    assert scan(session_of(ws), Layer.of("demo", result, hit=True)) == layer.scan
 
 
 def test_a_layer_whose_scan_is_not_known_is_read_once(ws: Workspace) -> None:
     layer = foreign(ws, [("liba.so", library(), "", tarfile.REGTYPE)])
-    assert set(scan(ws, layer).objects) == {"liba.so"}
+    assert set(scan(session_of(ws), layer).objects) == {"liba.so"}
     ws.layout.path(layer.digest).unlink()
-    assert set(scan(ws, layer).objects) == {"liba.so"}
+    assert set(scan(session_of(ws), layer).objects) == {"liba.so"}
     known = ws.actions.lookup(scan_action(layer.digest), ws.stores)
     assert isinstance(known, ActionResult)
     ws.cache.path(known.outputs["scan"]).unlink()
     with pytest.raises(IntegrityError, match="unreadable layer"):
-        scan(ws, layer)
+        scan(session_of(ws), layer)

@@ -22,7 +22,7 @@ from plinth.evidence.sbom.inputs import SbomInputs, compare
 from plinth.evidence.sbom.output import output
 from plinth.formats.oci.layout import descriptor_digest, read_manifest, references
 from plinth.graph.workspace import Workspace
-from plinth.inspect.contents.read import ContentsCache, read_layers
+from plinth.inspect.contents.read import ContentsCache, read_layers, workspace_cache
 from plinth.inspect.facts import DEB, ENTRY, SYSTEM, WHEEL, facts_of, held_layers
 from plinth.recipe.base import load_base
 from plinth.recipe.image import load_image
@@ -130,11 +130,6 @@ class StoredLayer:
             OSError: it is not there.
         """
         return cast(BinaryIO, self.store.path(self.digest).open("rb", buffering=0))
-
-
-def workspace_cache(ws: Workspace) -> ContentsCache:
-    """What the workspace remembers of the contents of layers."""
-    return ContentsCache(ws.build / "cache", actions=ws.actions, blobs=ws.cache)
 
 
 def sbom_of(ws: Workspace, image_id: str, cache: ContentsCache | None = None) -> bytes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from plinth.commands.named import contents_cache
 from plinth.core.errors import AttestationError
 from plinth.core.settings import Config
 from plinth.evidence.choice import believed
@@ -13,7 +12,8 @@ from plinth.evidence.verify.bundle import BundleVerifier, Signers
 from plinth.evidence.verify.image import Request, verify_image
 from plinth.evidence.verify.policy import Policy, load_policy
 from plinth.evidence.verify.verdict import Verdict
-from plinth.fetch.sources.source import ImageSource
+from plinth.fetch.sources.model import ImageSource
+from plinth.inspect.contents.read import contents_cache
 
 
 @dataclass(frozen=True)

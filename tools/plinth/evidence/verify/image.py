@@ -28,7 +28,7 @@ from plinth.evidence.verify.provenance import check_checkout, check_inputs, chec
 from plinth.evidence.verify.rebuild import check_rebuild
 from plinth.evidence.verify.statements import Proven, RawBundle, Statements, authenticate
 from plinth.evidence.verify.verdict import Check, Verdict
-from plinth.fetch.sources.source import ImageSource
+from plinth.fetch.sources.model import ImageSource
 from plinth.formats.oci.documents import repository_name
 from plinth.formats.oci.model import TITLE
 from plinth.formats.oci.referrers import BUNDLE

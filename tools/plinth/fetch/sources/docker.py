@@ -7,7 +7,7 @@ from typing import Any
 
 from plinth.core.errors import AmbiguityError, LayoutError
 from plinth.fetch.sources.layout import INDEX_FILE, MARKER, LayoutSource
-from plinth.fetch.sources.source import ImageSource, SourceLayer
+from plinth.fetch.sources.model import ImageSource, SourceLayer
 from plinth.formats.oci.documents import MAX_MANIFEST, parsed, repository_name
 from plinth.formats.oci.files import Files, TarFiles, read
 from plinth.formats.oci.reference import ArchiveReference, share

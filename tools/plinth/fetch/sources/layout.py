@@ -8,7 +8,7 @@ from typing import Any
 
 from plinth.core.digest import Digest
 from plinth.core.errors import IntegrityError, LayoutError
-from plinth.fetch.sources.source import SourceLayer
+from plinth.fetch.sources.model import SourceLayer
 from plinth.formats.oci.documents import (
     IMAGE_NAME,
     MAX_MANIFEST,

@@ -14,7 +14,7 @@ from plinth.core.errors import FetchError, IntegrityError, PlinthError
 from plinth.core.settings import Config
 from plinth.core.store import BlobStore
 from plinth.fetch.registry.registry import Manifest, Registry
-from plinth.fetch.sources.source import ImageSource, SourceLayer
+from plinth.fetch.sources.model import ImageSource, SourceLayer
 from plinth.formats.oci.documents import (
     MAX_MANIFEST,
     descriptor,

@@ -7,90 +7,11 @@ does that and reports each difference. Only what was asked for by digest must ha
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import BinaryIO, Protocol
+from collections.abc import Iterator
 
-from plinth.core.digest import Digest
-from plinth.core.errors import LayoutError
 from plinth.core.settings import Config
+from plinth.fetch.sources.model import ImageSource
 from plinth.formats.oci.reference import ArchiveReference, RegistryReference, parse
-from plinth.formats.oci.referrers import Referrer
-
-
-@dataclass(frozen=True)
-class SourceLayer:
-    """A layer where it is. `digest` is what the manifest names, None where there is no manifest
-    (docker archives)."""
-
-    digest: Digest | None
-    opener: Callable[[], BinaryIO] = field(repr=False)
-    locate: Callable[[], Path | None] = field(repr=False)
-
-    def open(self) -> BinaryIO:
-        """The layer's bytes, to be closed by the caller; of a layer that is too long, one byte
-        more than its descriptor says.
-
-        Raises:
-            PlinthError: it is not there, or cannot be read.
-        """
-        try:
-            return self.opener()
-        except OSError as error:
-            raise LayoutError(
-                f"the layer cannot be read: {error.strerror}", where=str(error.filename or "")
-            ) from None
-
-    def path(self) -> Path | None:
-        """Where it is as a file of its own and of the right length; else None."""
-        return self.locate()
-
-
-class ImageSource(Protocol):
-    """An image to be verified.
-
-    name: as the person wrote it. asked: the name that the image must have for it to be the one
-    asked for; empty where it was asked for by digest, or by the place alone. compressed: whether
-    layers are as the manifest names them (in docker archives, engines have unpacked them). beside:
-    other entries of its index, for people, that an engine could run in its place: those for other
-    platforms, and those of the name engines give it. called: that name, by its index; empty where
-    it is the one that was asked for, or nothing gives it one.
-    """
-
-    name: str
-    asked: str
-    compressed: bool
-    beside: Sequence[str]
-    called: str
-
-    def manifest(self) -> bytes | None:
-        """The manifest's bytes; None where the form has none (docker archives).
-
-        Raises:
-            PlinthError: it is not there, or not the one that was asked for.
-        """
-
-    def config(self) -> bytes:
-        """The config's bytes.
-
-        Raises:
-            PlinthError: it is not there, or the manifest does not say which it is.
-        """
-
-    def layers(self) -> Sequence[SourceLayer]:
-        """The layers, bottom first.
-
-        Raises:
-            PlinthError: the manifest does not say which they are.
-        """
-
-    def referrers(self, artifact_type: str) -> Sequence[Referrer]:
-        """What is attached to the image, of one type (distribution-spec, "Listing Referrers").
-
-        Raises:
-            FetchError: the registry cannot be asked.
-        """
 
 
 @contextlib.contextmanager

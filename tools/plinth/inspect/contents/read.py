@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from plinth.core.digest import Digest
 from plinth.core.errors import IntegrityError, LayoutError, PlinthError
@@ -16,6 +16,7 @@ from plinth.core.result import ActionResult
 from plinth.core.store import BlobStore
 from plinth.formats.python.place import PREFIX
 from plinth.graph.actions import Action, ActionCache
+from plinth.graph.workspace import Workspace
 from plinth.inspect.contents.debs import database, find_debs
 from plinth.inspect.contents.files import Files, read_files
 from plinth.inspect.contents.inflate import Plain
@@ -31,6 +32,7 @@ from plinth.inspect.contents.model import (
 from plinth.inspect.contents.toc import check_toc
 from plinth.inspect.contents.wheels import find_wheels
 
+if TYPE_CHECKING:
 VERSION = 2
 """Raised whenever the code here would tell other facts about the same layer."""
 
@@ -220,3 +222,14 @@ def _system(files: Files, dpkg: Sequence[Entry]) -> FoundSystem | None:
             name, version = (fields.get(key, "").strip("\"'") for key in ("ID", "VERSION_ID"))
             return FoundSystem(name, version, files_digest(dpkg))
     return None
+
+
+def contents_cache() -> ContentsCache:
+    """Where it is remembered what layers hold: in the user's own cache folder."""
+    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return ContentsCache(Path(home) / "plinth" / "contents")
+
+
+def workspace_cache(ws: Workspace) -> ContentsCache:
+    """What the workspace remembers of the contents of layers."""
+    return ContentsCache(ws.build / "cache", actions=ws.actions, blobs=ws.cache)

@@ -8,13 +8,14 @@ import docker
 import requests
 from docker.errors import DockerException, ImageNotFound
 
-from plinth.core.errors import EngineError, LayoutError, PlinthError
+from plinth.core.errors import EngineError, PlinthError
 from plinth.core.store import BlobStore
 from plinth.formats.oci.documents import descriptor
-from plinth.formats.oci.layout import ImageReference, read_manifest, references
+from plinth.formats.oci.layout import ImageReference, read_manifest
 from plinth.graph.workspace import Workspace
 from plinth.publish.engine.archive import archive
 from plinth.publish.engine.client import connect
+from plinth.recipe.built import find_reference
 
 
 @dataclass(frozen=True)
@@ -25,22 +26,6 @@ class Loaded:
     name: str
     id: str
     sent: bool
-
-
-def find_reference(ws: Workspace, image_id: str) -> ImageReference:
-    """The built image `image_id`.
-
-    Raises:
-        LayoutError: it is not built.
-    """
-    found = references(ws.layout).get(image_id)
-    if found is None:
-        raise LayoutError(
-            f"{image_id} is not built",
-            where=str(ws.layout.root),
-            remedy=f"build it: doit build:{image_id}",
-        )
-    return found
 
 
 def find_loaded(engine: docker.DockerClient, store: BlobStore, image: ImageReference) -> str | None:

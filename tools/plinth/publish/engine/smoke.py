@@ -21,7 +21,8 @@ from plinth.core.report import Progress
 from plinth.formats.oci.layout import ImageReference
 from plinth.graph.workspace import Workspace
 from plinth.publish.engine.client import connect
-from plinth.publish.engine.load import find_loaded, find_reference, id_of
+from plinth.publish.engine.load import find_loaded, id_of
+from plinth.recipe.built import find_reference
 from plinth.recipe.image import ImageSpec
 
 _DATA = Path(__file__).parent / "data"

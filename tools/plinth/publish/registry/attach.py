@@ -14,7 +14,7 @@ from plinth.evidence.statement import PREDICATES, parse
 from plinth.evidence.verify.statements import RawBundle
 from plinth.fetch.registry.referrers import attach_to_registry
 from plinth.fetch.registry.registry import Registry
-from plinth.fetch.sources.source import ImageSource
+from plinth.fetch.sources.model import ImageSource
 from plinth.formats.oci.model import MANIFEST, Descriptor
 from plinth.formats.oci.reference import RegistryReference
 from plinth.formats.oci.reference import parse as parse_reference

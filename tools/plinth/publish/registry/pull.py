@@ -14,8 +14,8 @@ from plinth.core.report import Progress
 from plinth.core.settings import Config
 from plinth.core.store import BlobStore
 from plinth.evidence.verify.gate import Gate, failures
+from plinth.fetch.sources.model import ImageSource
 from plinth.fetch.sources.registry import open_remote
-from plinth.fetch.sources.source import ImageSource
 from plinth.formats.oci.documents import annotations_of, document, layer_digests, repository_name
 from plinth.formats.oci.layout import tag
 from plinth.formats.oci.model import MANIFEST, TITLE, Descriptor

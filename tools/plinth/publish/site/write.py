@@ -10,8 +10,8 @@ from pathlib import Path
 from plinth.core import settings as config
 from plinth.core.errors import PlinthError
 from plinth.core.report import Progress
-from plinth.evidence.sbom.make import workspace_cache
 from plinth.graph.workspace import Workspace
+from plinth.inspect.contents.read import workspace_cache
 from plinth.publish.site.checked import verify_by
 from plinth.publish.site.gather import gather
 from plinth.publish.site.render import MANIFEST, render
