@@ -18,8 +18,8 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from bench.buildkit import BASE, Plinth, seconds  # noqa: E402
 from plinth.build.base import planned_base  # noqa: E402
+from plinth.formats.layer.model import Layer  # noqa: E402
 from plinth.formats.oci.layout import descriptor_digest, read_manifest, references  # noqa: E402
-from plinth.formats.oci.model import Layer  # noqa: E402
 from plinth.graph.workspace import Workspace  # noqa: E402
 from plinth.recipe.image import image_ids  # noqa: E402
 

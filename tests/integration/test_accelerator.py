@@ -19,7 +19,7 @@ import tomli_w
 
 from integration.conftest import Checkout
 from plinth.build.accelerator import accelerator_layers, linker_layer
-from plinth.build.scans import scan
+from plinth.build.closure import scan
 from plinth.core.digest import Digest
 from plinth.core.errors import (
     FetchError,
@@ -34,8 +34,8 @@ from plinth.core.report import quiet
 from plinth.core.settings import Config
 from plinth.core.settings import load as load_config
 from plinth.formats.elf.closure import Rules, check
+from plinth.formats.layer.model import Layer
 from plinth.formats.oci.layout import descriptor_digest, read_manifest, references
-from plinth.formats.oci.model import Layer
 from plinth.graph.workspace import Workspace
 from plinth.lock.accelerator import lock_accelerator
 from plinth.publish.engine.load import load

@@ -21,9 +21,9 @@ from plinth.core.errors import EngineError, IntegrityError
 from plinth.core.report import quiet
 from plinth.core.settings import Config
 from plinth.core.store import BlobStore
+from plinth.formats.layer.model import Layer
 from plinth.formats.oci.image import Image, assemble
 from plinth.formats.oci.layout import tag
-from plinth.formats.oci.model import Layer
 from plinth.formats.oci.referrers import attach_to_layout
 from plinth.graph.workspace import Workspace
 from plinth.publish.airgap.collect import collect

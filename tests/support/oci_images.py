@@ -12,10 +12,11 @@ from pathlib import Path
 
 from plinth.core.digest import Digest
 from plinth.core.store import BlobStore
+from plinth.formats.layer.model import Layer
 from plinth.formats.oci.documents import IMAGE_NAME, REF_NAME, SUBJECT
 from plinth.formats.oci.image import Image, Runtime, assemble
 from plinth.formats.oci.layout import editing, tag
-from plinth.formats.oci.model import INDEX, Descriptor, Layer
+from plinth.formats.oci.model import INDEX, Descriptor
 from plinth.formats.oci.reference import familiar
 from plinth.formats.oci.referrers import attached, listing, referrers_name
 

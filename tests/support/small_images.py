@@ -12,9 +12,10 @@ from plinth.core.digest import Digest, canonical_json
 from plinth.core.store import BlobStore
 from plinth.evidence.sbom.inputs import SbomInputs
 from plinth.formats.debian.deb import File
-from plinth.formats.layer.owner import DOCKERUSER, ROOT, Owner
+from plinth.formats.layer.header import DOCKERUSER, ROOT, Owner
+from plinth.formats.layer.model import Layer
 from plinth.formats.layer.writer import LayerWriter
-from plinth.formats.oci.model import CONFIG, MANIFEST, Descriptor, Layer
+from plinth.formats.oci.model import CONFIG, MANIFEST, Descriptor
 from plinth.formats.python.tree import TreeFile, tree_digest
 from plinth.formats.wheel.record import Row, row_of, write
 from plinth.inspect.contents.model import LayerContents

@@ -11,10 +11,10 @@ from pathlib import Path
 from plinth.core.errors import PlinthError
 from plinth.core.store import BlobStore
 from plinth.evidence.verify.compare import differences
-from plinth.formats.elf.scan import read_scan
+from plinth.formats.gunzip import plain_digest
 from plinth.formats.layer.extract import extract
+from plinth.formats.layer.scan import read_scan
 from plinth.formats.layer.with_toc import stored_toc, with_toc
-from plinth.formats.plain import plain_digest
 from plinth.inspect.contents.read import list_files, read_layer
 
 Reader = Callable[[bytes, Path], object]

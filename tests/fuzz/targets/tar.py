@@ -6,8 +6,7 @@ import gzip
 import io
 from pathlib import Path
 
-from plinth.formats.layer.header import DIRECTORY, END, FILE, SYMLINK, header
-from plinth.formats.layer.owner import Owner
+from plinth.formats.layer.header import DIRECTORY, END, FILE, SYMLINK, Owner, header
 from plinth.inspect.contents.inflate import Plain
 from plinth.inspect.contents.tar import members
 

@@ -13,7 +13,7 @@ import pytest
 
 from plinth.build.contract import RUNTIME, contract_layer
 from plinth.core.errors import PlinthError
-from plinth.formats.layer.owner import DOCKERUSER, ROOT
+from plinth.formats.layer.header import DOCKERUSER, ROOT
 from plinth.formats.oci.image import assemble
 from plinth.graph.workspace import Workspace
 from support.sessions import session_of

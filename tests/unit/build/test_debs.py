@@ -14,7 +14,7 @@ import pytest
 from plinth.build.debs import lacking, package_layers
 from plinth.core.errors import FetchError, PackageError
 from plinth.fetch.apt.sources import Source
-from plinth.formats.oci.model import Layer
+from plinth.formats.layer.model import Layer
 from plinth.graph.workspace import Workspace
 from plinth.recipe.locks.base import LockedDeb
 from support.debs import Package, make_deb, serving, symlink

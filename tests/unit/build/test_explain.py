@@ -16,8 +16,8 @@ from plinth.commands.main import main
 from plinth.core.digest import Digest
 from plinth.core.report import human_size, quiet
 from plinth.core.settings import load
+from plinth.formats.layer.model import Layer
 from plinth.formats.oci.layout import references
-from plinth.formats.oci.model import Layer
 from plinth.formats.python.place import Base, Interpreter
 from plinth.graph.workspace import Workspace
 from plinth.publish.registry.known import Known

@@ -15,7 +15,7 @@ from plinth.build.wheels import WheelFile, grouped, title
 from plinth.core.digest import Digest
 from plinth.core.errors import LayoutError
 from plinth.core.store import BlobStore
-from plinth.formats.oci.model import Layer
+from plinth.formats.layer.model import Layer
 from plinth.formats.wheel.splice import WheelSource, splice
 from support.helpers import make_wheel
 

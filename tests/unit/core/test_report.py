@@ -10,7 +10,7 @@ from plinth.commands.show import layer_table, show_layers
 from plinth.core import report
 from plinth.core.digest import Digest
 from plinth.core.report import human_size, quiet, to_stderr, working
-from plinth.formats.oci.model import Layer
+from plinth.formats.layer.model import Layer
 
 
 @pytest.mark.parametrize(

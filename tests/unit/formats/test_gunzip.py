@@ -16,17 +16,15 @@ from plinth.core.errors import PlinthError
 from plinth.core.store import BlobStore
 from plinth.core.tarfile import tarfile as tar_library
 from plinth.evidence.verify.compare import differences
-from plinth.formats.elf.scan import read_scan
-from plinth.formats.gunzip import gunzipped, gunzipped_tar
+from plinth.formats.gunzip import gunzipped, gunzipped_tar, plain_digest
 from plinth.formats.layer.extract import extract
-from plinth.formats.layer.header import END, FILE, header
-from plinth.formats.layer.owner import ROOT
+from plinth.formats.layer.header import END, FILE, ROOT, header
+from plinth.formats.layer.model import Layer
+from plinth.formats.layer.scan import read_scan
 from plinth.formats.layer.with_toc import stored_toc, with_toc
 from plinth.formats.oci.image import Runtime, assemble
 from plinth.formats.oci.layout import tag
-from plinth.formats.oci.model import Layer
 from plinth.formats.oci.validate import validate
-from plinth.formats.plain import plain_digest
 from plinth.formats.python.archive import read_written
 from plinth.graph.unpack import root_names
 from plinth.graph.workspace import Workspace

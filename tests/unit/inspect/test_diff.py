@@ -12,7 +12,7 @@ from plinth.core.digest import canonical_json
 from plinth.core.store import BlobStore
 from plinth.evidence.sbom.make import StoredLayer
 from plinth.formats.debian.deb import File
-from plinth.formats.layer.owner import ROOT
+from plinth.formats.layer.header import ROOT
 from plinth.formats.oci.layout import descriptor_digest
 from plinth.inspect.contents.read import list_files
 from plinth.inspect.diff import Diff, Side, compare, list_layers, tree

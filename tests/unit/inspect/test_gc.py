@@ -12,18 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from plinth.build.scans import scan
+from plinth.build.closure import scan
 from plinth.build.toc import cached_lazy, lazily
 from plinth.commands.main import main
 from plinth.core.digest import Digest
 from plinth.core.errors import IntegrityError, LayoutError, PlinthError
 from plinth.core.lease import adding, removing
 from plinth.core.result import ActionResult
+from plinth.formats.layer.model import Layer
 from plinth.formats.layer.writer import LayerWriter
 from plinth.formats.oci.documents import REF_NAME
 from plinth.formats.oci.image import Image, Runtime, assemble
 from plinth.formats.oci.layout import editing, references, tag
-from plinth.formats.oci.model import INDEX, Descriptor, Layer
+from plinth.formats.oci.model import INDEX, Descriptor
 from plinth.formats.oci.referrers import attach_to_layout, refers
 from plinth.formats.oci.validate import validate
 from plinth.formats.python.stored import keep_tree, read_stored

@@ -11,10 +11,10 @@ import pytest
 
 from plinth.commands.main import main
 from plinth.core.errors import PlinthError
+from plinth.formats.layer.model import Layer
 from plinth.formats.layer.writer import LayerWriter
 from plinth.formats.oci.image import Runtime, assemble
 from plinth.formats.oci.layout import tag
-from plinth.formats.oci.model import Layer
 from plinth.graph.workspace import Workspace
 from plinth.inspect.usage import packages, usage
 from support import small_images as small

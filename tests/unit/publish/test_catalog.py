@@ -11,9 +11,9 @@ import pytest
 from plinth.commands import images as commands
 from plinth.core.digest import Digest
 from plinth.core.errors import LayoutError, LockError, PlinthError, StaleLockError
+from plinth.formats.layer.model import Layer
 from plinth.formats.oci.image import Runtime, assemble
 from plinth.formats.oci.layout import tag
-from plinth.formats.oci.model import Layer
 from plinth.graph.workspace import Workspace
 from plinth.publish import catalog
 from plinth.recipe.image import load_image, load_target

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from plinth.build.closure import keep_scans, scan_inputs
 from plinth.build.debs import package_layers
-from plinth.build.scans import keep_scans, scan_inputs
 from plinth.core.report import Progress
 from plinth.core.settings import Config
 from plinth.fetch.apt.sources import source_of
 from plinth.formats import gzip
-from plinth.formats.oci.model import Layer
+from plinth.formats.layer.model import Layer
 from plinth.graph.actions import Action
 from plinth.graph.run import run
 from plinth.graph.session import Session

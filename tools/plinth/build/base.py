@@ -9,7 +9,7 @@ from plinth.core.report import Progress, human_size
 from plinth.core.result import ActionResult
 from plinth.core.settings import Config
 from plinth.formats import gzip
-from plinth.formats.oci.model import Layer
+from plinth.formats.layer.model import Layer
 from plinth.formats.python.place import Base, Interpreter
 from plinth.graph.actions import Action
 from plinth.graph.run import run

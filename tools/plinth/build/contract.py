@@ -10,9 +10,9 @@ from pathlib import Path
 from plinth.core.digest import Digest
 from plinth.core.errors import PlinthError
 from plinth.formats import gzip
-from plinth.formats.layer.owner import DOCKERUSER, ROOT, Owner
+from plinth.formats.layer.header import DOCKERUSER, ROOT, Owner
+from plinth.formats.layer.model import Layer
 from plinth.formats.oci.image import Runtime
-from plinth.formats.oci.model import Layer
 from plinth.formats.python.place import PREFIX
 from plinth.graph.actions import Action
 from plinth.graph.run import run

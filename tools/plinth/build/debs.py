@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from plinth.core.report import Progress
 from plinth.formats import gzip
-from plinth.formats.oci.model import Layer
+from plinth.formats.layer.model import Layer
 from plinth.graph.actions import Action
 from plinth.graph.run import run
 from plinth.graph.session import Session

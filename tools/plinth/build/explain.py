@@ -16,7 +16,7 @@ from plinth.build.wheels import WheelFile, cached_layer
 from plinth.core.digest import Json
 from plinth.core.report import human_size
 from plinth.core.settings import Config
-from plinth.formats.oci.model import Layer
+from plinth.formats.layer.model import Layer
 from plinth.formats.python.place import Base
 from plinth.graph.workspace import Workspace
 from plinth.recipe.base import load_base

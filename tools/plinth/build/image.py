@@ -21,9 +21,10 @@ from plinth.core.settings import Config
 from plinth.fetch.probe import forget
 from plinth.fetch.wheels import fetch_files
 from plinth.formats.elf.closure import Rules
+from plinth.formats.layer.model import Layer
 from plinth.formats.oci.image import Image, assemble
 from plinth.formats.oci.layout import tag
-from plinth.formats.oci.model import TITLE, Layer
+from plinth.formats.oci.model import TITLE
 from plinth.formats.python.place import Base
 from plinth.formats.wheel.admit import admit
 from plinth.graph.run import known, lacking

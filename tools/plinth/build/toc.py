@@ -10,7 +10,7 @@ from functools import partial
 from plinth.core.digest import Digest
 from plinth.core.result import ActionResult
 from plinth.formats import gzip
-from plinth.formats.oci.model import Layer
+from plinth.formats.layer.model import Layer
 from plinth.graph.actions import Action
 from plinth.graph.run import run
 from plinth.graph.session import Session

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from plinth.core.report import human_size, on_terminal
-from plinth.formats.oci.model import Layer
+from plinth.formats.layer.model import Layer
 
 
 def layer_table(layers: Sequence[Layer]) -> str:

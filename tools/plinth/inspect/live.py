@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from plinth.build.scans import scan_action
+from plinth.build.closure import scan_action
 from plinth.core.digest import Digest
 from plinth.core.errors import IntegrityError, LayoutError
 from plinth.formats.oci.documents import MAX_MANIFEST, descriptor, document

@@ -18,11 +18,11 @@ from typing import Any
 from plinth.core.digest import Digest
 from plinth.core.errors import IntegrityError, PlinthError
 from plinth.core.lease import removing
+from plinth.formats.gunzip import plain_digest
 from plinth.formats.oci.documents import descriptor, document, entries, is_index
 from plinth.formats.oci.layout import editing, entry_name, is_marked, read_index, write_marker
 from plinth.formats.oci.model import INDEX, Descriptor
 from plinth.formats.oci.referrers import listing
-from plinth.formats.plain import plain_digest
 from plinth.graph.workspace import Workspace
 from plinth.inspect.roots import changed_roots
 

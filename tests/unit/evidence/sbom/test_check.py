@@ -14,7 +14,7 @@ from plinth.core.digest import Digest, canonical_json
 from plinth.evidence.sbom.check import check_sbom
 from plinth.evidence.sbom.make import make_sbom
 from plinth.formats.debian.deb import File
-from plinth.formats.layer.owner import DOCKERUSER
+from plinth.formats.layer.header import DOCKERUSER
 from plinth.recipe.base import ImageRootfs
 from support.small_images import (
     DPKG,

@@ -10,9 +10,10 @@ from plinth.core.digest import canonical_json
 from plinth.core.store import BlobStore
 from plinth.evidence.verify.blobs import check_blobs
 from plinth.formats.layer.estargz import TOC_DIGEST, UNCOMPRESSED_SIZE
+from plinth.formats.layer.model import Layer
 from plinth.formats.layer.with_toc import with_toc
 from plinth.formats.layer.writer import LayerWriter
-from plinth.formats.oci.model import CONFIG, Descriptor, Layer
+from plinth.formats.oci.model import CONFIG, Descriptor
 from plinth.inspect.contents.read import read_layer
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from plinth.core.errors import PackageError
 from plinth.formats.debian.deb import Deb, File, read_deb
-from plinth.formats.layer.owner import ROOT, Owner
+from plinth.formats.layer.header import ROOT, Owner
 from support.debs import Entry, Package, ar, folder, hardlink, make_deb, packed, symlink, tarred
 
 NAME = "demo_1.0_amd64.deb"

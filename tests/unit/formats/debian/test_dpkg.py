@@ -13,7 +13,7 @@ import pytest
 
 from plinth.formats.debian.deb import Deb, File, read_deb
 from plinth.formats.debian.dpkg import database
-from plinth.formats.layer.owner import ROOT
+from plinth.formats.layer.header import ROOT
 from support.debs import Package, make_deb, symlink
 
 FOLDER = "var/lib/dpkg"

@@ -16,8 +16,8 @@ from plinth.core.store import BlobStore
 from plinth.formats.debian.deb import Deb, File, read_deb
 from plinth.formats.debian.merge import merged
 from plinth.formats.debian.rootfs import rootfs_layer
-from plinth.formats.layer.owner import ROOT
-from plinth.formats.oci.model import Layer
+from plinth.formats.layer.header import ROOT
+from plinth.formats.layer.model import Layer
 from support.debs import Entry, Package, folder, make_deb, symlink
 
 PASSWD = b"root:*:0:0:root:/root:/bin/bash\ndaemon:*:1:1:daemon:/usr/sbin:/usr/sbin/nologin\n"

@@ -15,14 +15,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plinth.build.scans import scan, scan_action
+from plinth.build.closure import scan, scan_action
 from plinth.core.digest import CHUNK
 from plinth.core.errors import IntegrityError
 from plinth.core.result import ActionResult
 from plinth.formats.elf.read import MAGIC, ElfFile
-from plinth.formats.elf.scan import LayerScan, read_scan
+from plinth.formats.elf.scan import LayerScan
+from plinth.formats.layer.model import Layer
+from plinth.formats.layer.scan import read_scan
 from plinth.formats.layer.writer import LayerWriter
-from plinth.formats.oci.model import Layer
 from plinth.graph.compilers import LocalCompilers
 from plinth.graph.steps.model import Work
 from plinth.graph.workspace import Workspace

@@ -13,15 +13,17 @@ from plinth.core.errors import LayoutError
 from plinth.formats.layer.header import (
     BLOCK,
     DIRECTORY,
+    DOCKERUSER,
     END,
     FILE,
+    ROOT,
     SYMLINK,
+    Owner,
     check_path,
     header,
     is_too_long,
     padding,
 )
-from plinth.formats.layer.owner import DOCKERUSER, ROOT, Owner
 
 # Short alphabets, so that lengths around the limits are reached often; € is three bytes.
 _PART = st.text("ab.é€", min_size=1, max_size=130).filter(lambda part: part not in (".", ".."))

@@ -12,13 +12,13 @@ import pytest
 from plinth.core.digest import Digest
 from plinth.core.errors import LayoutError
 from plinth.core.store import BlobStore
+from plinth.formats.gunzip import plain_digest
 from plinth.formats.layer.estargz import TOC, footer
-from plinth.formats.layer.header import DIRECTORY, END, FILE, header
-from plinth.formats.layer.owner import DOCKERUSER, ROOT
+from plinth.formats.layer.header import DIRECTORY, DOCKERUSER, END, FILE, ROOT, header
+from plinth.formats.layer.model import Layer
 from plinth.formats.layer.with_toc import stored_toc, with_toc
 from plinth.formats.layer.writer import LayerWriter
-from plinth.formats.oci.model import TITLE, Layer
-from plinth.formats.plain import plain_digest
+from plinth.formats.oci.model import TITLE
 from support.estargz_reader import open_lazy
 
 LONG = "opt/" + "long-name/" * 30 + "naïve.txt"

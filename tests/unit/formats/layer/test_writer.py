@@ -25,11 +25,10 @@ from plinth.core.store import BlobStore
 from plinth.formats import gzip
 from plinth.formats.elf.read import Piece, length
 from plinth.formats.elf.scan import LayerScan
-from plinth.formats.layer.header import BLOCK, FILE, header, padding
-from plinth.formats.layer.owner import DOCKERUSER, ROOT
+from plinth.formats.layer.header import BLOCK, DOCKERUSER, FILE, ROOT, header, padding
+from plinth.formats.layer.model import Layer
 from plinth.formats.layer.stream import Buffer, Hasher
 from plinth.formats.layer.writer import LayerWriter
-from plinth.formats.oci.model import Layer
 
 NOISE = random.Random(7).randbytes(3 << 20)  # noqa: S311
 

@@ -13,9 +13,10 @@ import pytest
 from plinth.core.digest import Digest, canonical_json
 from plinth.core.errors import AmbiguityError, LayoutError
 from plinth.core.store import BlobStore
+from plinth.formats.layer.model import Layer
 from plinth.formats.oci.image import Image, Runtime, assemble
 from plinth.formats.oci.layout import read_index, read_manifest, references, tag
-from plinth.formats.oci.model import MANIFEST, Descriptor, Layer
+from plinth.formats.oci.model import MANIFEST, Descriptor
 from plinth.formats.oci.validate import validate
 
 RUNTIME = Runtime(

@@ -13,7 +13,7 @@ from plinth.core.errors import InterpreterError, WheelError
 from plinth.core.settings import Config
 from plinth.core.store import BlobStore
 from plinth.fetch.interpreter import find_python
-from plinth.formats.oci.model import Layer
+from plinth.formats.layer.model import Layer
 from plinth.formats.python.bytecode import Compiler
 from plinth.formats.wheel.splice import WheelSource, splice
 from support.helpers import make_wheel, wheel_files

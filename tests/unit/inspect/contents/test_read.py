@@ -15,7 +15,7 @@ from plinth.core.digest import Digest
 from plinth.core.errors import LayoutError
 from plinth.core.store import BlobStore
 from plinth.formats.debian.deb import File
-from plinth.formats.layer.owner import DOCKERUSER, ROOT
+from plinth.formats.layer.header import DOCKERUSER, ROOT
 from plinth.formats.python.tree import TreeFile, tree_digest
 from plinth.graph.actions import ActionCache
 from plinth.inspect.contents.model import LayerContents

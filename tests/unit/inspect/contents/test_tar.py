@@ -11,9 +11,8 @@ import pytest
 
 from plinth.core.digest import Digest
 from plinth.core.errors import LayoutError
-from plinth.formats import bounds
-from plinth.formats.layer.header import FILE, header
-from plinth.formats.layer.owner import ROOT
+from plinth.formats import gunzip as bounds
+from plinth.formats.layer.header import FILE, ROOT, header
 from plinth.inspect.contents import files as files_module
 from plinth.inspect.contents import tar
 from plinth.inspect.contents.model import LayerContents

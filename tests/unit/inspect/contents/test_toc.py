@@ -15,9 +15,9 @@ import pytest
 
 from plinth.core.errors import LayoutError
 from plinth.core.store import BlobStore
+from plinth.formats.layer.model import Layer
 from plinth.formats.layer.with_toc import with_toc
 from plinth.formats.layer.writer import LayerWriter
-from plinth.formats.oci.model import Layer
 from plinth.inspect.contents.model import LayerContents
 from plinth.inspect.contents.read import read_layer
 

@@ -13,8 +13,9 @@ from plinth.core.digest import Digest
 from plinth.core.errors import PlinthError
 from plinth.evidence.provenance import Provenance
 from plinth.evidence.verify.verdict import Check
+from plinth.formats.layer.model import Layer
 from plinth.formats.oci.image import config_json
-from plinth.formats.oci.model import TITLE, Layer
+from plinth.formats.oci.model import TITLE
 from plinth.graph.workspace import Workspace
 from plinth.recipe.accelerator import load_accelerator
 from plinth.recipe.base import load_base

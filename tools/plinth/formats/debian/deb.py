@@ -13,7 +13,7 @@ from pathlib import Path
 import zstandard
 
 from plinth.core.errors import PackageError
-from plinth.formats.layer.owner import Owner
+from plinth.formats.layer.header import Owner
 
 MAX_ENTRIES = 200_000
 MAX_BYTES = 8 << 30

@@ -12,7 +12,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 
 from plinth.formats.debian.deb import Deb, File
-from plinth.formats.layer.owner import ROOT
+from plinth.formats.layer.header import ROOT
 
 _SCRIPTS = ("config", "postinst", "postrm", "preinst", "prerm")
 _INTEREST = re.compile(r"interest(-noawait|-await)?\s+(\S+)")

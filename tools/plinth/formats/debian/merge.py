@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from plinth.core.errors import PackageError
 from plinth.formats.debian.deb import File
-from plinth.formats.layer.owner import ROOT
+from plinth.formats.layer.header import ROOT
 from plinth.formats.layer.writer import LayerWriter
 
 MERGED = ("bin", "lib", "lib32", "lib64", "libx32", "sbin")

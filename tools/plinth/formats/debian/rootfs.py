@@ -17,9 +17,9 @@ from plinth.formats.debian.merge import MERGED, Tree
 from plinth.formats.elf.closure import Tree as Objects
 from plinth.formats.elf.ldcache import cache_bytes
 from plinth.formats.elf.scan import LayerScan
-from plinth.formats.layer.owner import DOCKERUSER, ROOT, Owner
+from plinth.formats.layer.header import DOCKERUSER, ROOT, Owner
+from plinth.formats.layer.model import Layer
 from plinth.formats.layer.writer import LayerWriter
-from plinth.formats.oci.model import Layer
 
 HOME = "home/dockeruser"
 _SHADOW = Owner(0, 42)

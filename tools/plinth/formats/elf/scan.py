@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import reduce
-from pathlib import Path
-from typing import IO
 
 import deflate
 
-from plinth.core.digest import CHUNK, canonical_json
-from plinth.core.errors import IntegrityError
-from plinth.core.tarfile import tarfile
+from plinth.core.digest import canonical_json
 from plinth.formats.elf.read import (
     MAGIC,
     ElfError,
@@ -24,7 +20,6 @@ from plinth.formats.elf.read import (
     length,
     read_elf,
 )
-from plinth.formats.gunzip import gunzipped_tar
 
 
 @dataclass
@@ -98,34 +93,3 @@ def is_object(pieces: Sequence[bytes | memoryview]) -> bool:
         if len(head) == len(MAGIC):
             break
     return head == MAGIC
-
-
-def read_scan(path: Path, name: str) -> LayerScan:
-    """The scan of the layer blob at `path`, called `name`.
-
-    Raises:
-        IntegrityError: it is damaged.
-    """
-    found = LayerScan()
-    try:
-        with gunzipped_tar(path) as tar:
-            for member in tar:
-                inside = member.name.removeprefix("./")
-                if member.issym():
-                    found.links[inside] = member.linkname
-                elif member.islnk():
-                    target = member.linkname.removeprefix("./")
-                    if target in found.objects:
-                        found.objects[inside] = found.objects[target]
-                elif member.isfile():
-                    content = tar.extractfile(member)
-                    if content is not None:
-                        found.add(inside, [*_chunks(content)])
-    except (OSError, tarfile.TarError) as error:
-        raise IntegrityError(f"unreadable layer: {error}", where=name) from None
-    return found
-
-
-def _chunks(stream: IO[bytes]) -> Iterator[bytes]:
-    while chunk := stream.read(CHUNK):
-        yield chunk

@@ -7,7 +7,7 @@ with two more small files.
 from __future__ import annotations
 
 from plinth.core.digest import Digest, Json, canonical_json
-from plinth.formats.layer.owner import Owner
+from plinth.formats.layer.header import Owner
 
 TOC = "stargz.index.json"
 """The table of contents: the last entry of the tar."""

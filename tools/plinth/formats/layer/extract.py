@@ -16,8 +16,7 @@ from typing import IO
 
 from plinth.core.errors import IntegrityError, LayoutError
 from plinth.core.tarfile import tarfile
-from plinth.formats.bounds import MAX_ENTRIES, most
-from plinth.formats.gunzip import gunzipped_tar
+from plinth.formats.gunzip import MAX_ENTRIES, gunzipped_tar, most
 from plinth.formats.layer.header import MAX_PATH, check_path, is_too_long
 
 # Set-id bits and what others may write are not for a folder that somebody else may enter.

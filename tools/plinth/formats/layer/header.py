@@ -6,8 +6,9 @@ where a path, a link target or a size does not fit one.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from plinth.core.errors import LayoutError
-from plinth.formats.layer.owner import Owner
 
 BLOCK = 512
 END = bytes(2 * BLOCK)
@@ -121,3 +122,17 @@ def _ustar(
     # The checksum counts its own field as eight spaces (8 x 32).
     checksum = sum(before) + sum(after) + 256
     return b"%s%06o\0 %s" % (before, checksum, after)
+
+
+class Owner(NamedTuple):
+    """Numeric user and group, as tar headers carry them."""
+
+    uid: int
+    gid: int
+
+
+ROOT = Owner(0, 0)
+
+
+DOCKERUSER = Owner(1001, 1001)
+"""The user every image runs as; owns the Python environment and the application's folders."""

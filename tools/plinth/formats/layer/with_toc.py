@@ -15,10 +15,9 @@ from plinth.core.tarfile import tarfile
 from plinth.formats import gzip
 from plinth.formats.gunzip import gunzipped_tar
 from plinth.formats.layer.estargz import FOOTER_SIZE, LANDMARK, LANDMARK_CONTENT, TOC, Toc, footer
-from plinth.formats.layer.header import END, FILE, header, padding
+from plinth.formats.layer.header import END, FILE, ROOT, Owner, header, padding
 from plinth.formats.layer.members import Member, members
-from plinth.formats.layer.owner import ROOT, Owner
-from plinth.formats.oci.model import Layer
+from plinth.formats.layer.model import Layer
 
 
 class _Tar(io.RawIOBase):

@@ -16,10 +16,19 @@ from plinth.core.store import BlobStore
 from plinth.formats import gzip
 from plinth.formats.elf.read import MAGIC, Piece, dynamic_span
 from plinth.formats.elf.scan import LayerScan, is_object
-from plinth.formats.layer.header import DIRECTORY, END, FILE, SYMLINK, header, is_too_long, padding
-from plinth.formats.layer.owner import ROOT, Owner
+from plinth.formats.layer.header import (
+    DIRECTORY,
+    END,
+    FILE,
+    ROOT,
+    SYMLINK,
+    Owner,
+    header,
+    is_too_long,
+    padding,
+)
+from plinth.formats.layer.model import Layer
 from plinth.formats.layer.stream import Buffer, Hasher, Threads
-from plinth.formats.oci.model import Layer
 
 # Bytes of a shared object that are kept until it is read: an eighth, within bounds, of its
 # beginning, and of its end (see SplicedFile).

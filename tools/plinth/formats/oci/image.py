@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from plinth.core.digest import Digest, Json, canonical_json
 from plinth.core.store import BlobStore
-from plinth.formats.oci.model import CONFIG, MANIFEST, Descriptor, Layer
+from plinth.formats.layer.model import Layer
+from plinth.formats.oci.model import CONFIG, MANIFEST, Descriptor
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from plinth.core.digest import Digest, Json
-from plinth.core.result import ActionResult
-from plinth.formats.elf.scan import LayerScan
-from plinth.formats.layer.estargz import TOC_DIGEST, UNCOMPRESSED_SIZE
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -36,65 +33,3 @@ class Descriptor:
         if self.annotations:
             document["annotations"] = dict(sorted(self.annotations.items()))
         return document
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A gzip-compressed tar layer held in the layout's blobs.
-
-    `diff_id` is the SHA-256 (hex) of the uncompressed tar (OCI image-spec, config.md),
-    `name` what a person calls it, `built` whether this run made it, `uncompressed` the tar's
-    length in bytes, `scan` what its writer saw of shared objects, if it just wrote it, and
-    `scanned` the blob that keeps it; `toc` is the SHA-256 (hex) of its table of contents, empty
-    where it has none. `requires` is what the Python distributions in it require, by normalized
-    name, where its step recorded it.
-    """
-
-    name: str
-    digest: Digest
-    diff_id: str
-    uncompressed: int
-    built: bool = False
-    scan: LayerScan | None = field(default=None, compare=False, repr=False)
-    scanned: Digest | None = field(default=None, compare=False)
-    toc: str = ""
-    requires: Mapping[str, Sequence[str]] = field(default_factory=dict, compare=False)
-
-    def result(self) -> ActionResult:
-        """The layer as an action's result."""
-        info: dict[str, Json] = {"diff_id": self.diff_id, "uncompressed": self.uncompressed}
-        if self.toc:
-            info["toc"] = self.toc
-        if self.requires:
-            info["requires"] = {name: list(texts) for name, texts in self.requires.items()}
-        return ActionResult({"layer": self.digest}, info)
-
-    @classmethod
-    def of(cls, name: str, result: ActionResult, *, hit: bool) -> Layer:
-        """The layer called `name` that `result` stands for; `hit` says it was not made now."""
-        return cls(
-            name,
-            result.outputs["layer"],
-            str(result.info["diff_id"]),
-            int(str(result.info["uncompressed"])),
-            built=not hit,
-            scanned=result.outputs.get("scan"),
-            toc=str(result.info.get("toc", "")),
-            requires=_texts(result.info.get("requires")),
-        )
-
-    @property
-    def descriptor(self) -> Descriptor:
-        """The layer's descriptor; its name travels as the title annotation, and what vouches for
-        its table of contents beside it."""
-        noted = {TITLE: self.name}
-        if self.toc:
-            noted[TOC_DIGEST] = f"sha256:{self.toc}"
-            noted[UNCOMPRESSED_SIZE] = str(self.uncompressed)
-        return Descriptor(LAYER_GZIP, self.digest, noted)
-
-
-def _texts(value: Json) -> dict[str, list[str]]:
-    """Lists of texts by name; empty where `value` is no such thing."""
-    found = value.items() if isinstance(value, dict) else ()
-    return {name: [str(text) for text in texts] for name, texts in found if isinstance(texts, list)}

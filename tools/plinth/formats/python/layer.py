@@ -6,9 +6,9 @@ import posixpath
 from collections.abc import Sequence
 
 from plinth.core.store import BlobStore
-from plinth.formats.layer.owner import DOCKERUSER, ROOT
+from plinth.formats.layer.header import DOCKERUSER, ROOT
+from plinth.formats.layer.model import Layer
 from plinth.formats.layer.writer import LayerWriter
-from plinth.formats.oci.model import Layer
 from plinth.formats.python.bytecode import Compiler
 from plinth.formats.python.place import PREFIX, site_packages
 from plinth.formats.python.tree import TreeFile

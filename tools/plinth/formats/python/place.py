@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from plinth.core.digest import Digest
-from plinth.formats.oci.model import Layer
+from plinth.formats.layer.model import Layer
 
 PREFIX = "opt/python"
 """Where the interpreter is in every image, whatever its base (relative to /)."""

@@ -10,9 +10,9 @@ from pathlib import Path
 from plinth.core.store import BlobStore
 from plinth.formats import gzip
 from plinth.formats.elf.read import GapError
-from plinth.formats.layer.owner import DOCKERUSER, ROOT
+from plinth.formats.layer.header import DOCKERUSER, ROOT
+from plinth.formats.layer.model import Layer
 from plinth.formats.layer.writer import LayerWriter
-from plinth.formats.oci.model import Layer
 from plinth.formats.python.bytecode import Compiler
 from plinth.formats.python.place import PREFIX
 from plinth.formats.wheel.archive import STORED, WheelArchive

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from plinth.core.errors import IntegrityError, LayoutError, RemoteError
 from plinth.core.result import ActionResult
+from plinth.formats.gunzip import plain_digest
 from plinth.formats.layer.with_toc import stored_toc
-from plinth.formats.plain import plain_digest
 
 
 def _toc(path: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from plinth.core.result import ActionResult
-from plinth.formats.layer.owner import Owner
+from plinth.formats.layer.header import Owner
 from plinth.formats.layer.writer import LayerWriter
 from plinth.graph.steps.model import Work
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from plinth.core.result import ActionResult
 from plinth.formats.debian.deb import File, read_deb
 from plinth.formats.debian.merge import Tree
-from plinth.formats.layer.owner import ROOT
+from plinth.formats.layer.header import ROOT
 from plinth.formats.layer.writer import LayerWriter
 from plinth.graph.steps.model import Work
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from plinth.core.result import ActionResult
 from plinth.core.store import Stores
-from plinth.formats.oci.model import Layer
+from plinth.formats.layer.model import Layer
 from plinth.formats.python.bytecode import Compiler
 
 INPUTS, PARAMETERS, TOOL = "inputs", "parameters.json", "tool"

@@ -12,8 +12,7 @@ from isal import isal_zlib
 
 from plinth.core.digest import CHUNK, Digest
 from plinth.core.errors import LayoutError
-from plinth.formats.bounds import most
-from plinth.formats.gunzip import DEFLATE_ERRORS
+from plinth.formats.gunzip import DEFLATE_ERRORS, most
 from plinth.formats.layer.estargz import FOOTER_SIZE
 from plinth.formats.layer.stream import Hasher, Threads
 

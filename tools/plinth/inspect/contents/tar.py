@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from plinth.core.errors import LayoutError
-from plinth.formats.bounds import MAX_ENTRIES
+from plinth.formats.gunzip import MAX_ENTRIES
 from plinth.inspect.contents.inflate import Plain
 
 MAX_EXTENDED = 1 << 20

@@ -12,9 +12,8 @@ from typing import BinaryIO, cast
 from plinth.core.digest import Digest, Json
 from plinth.core.errors import LayoutError
 from plinth.formats.layer.estargz import LANDMARK, TOC, Toc, footer, is_footer
-from plinth.formats.layer.header import BLOCK
+from plinth.formats.layer.header import BLOCK, Owner
 from plinth.formats.layer.members import Member, members
-from plinth.formats.layer.owner import Owner
 from plinth.inspect.contents.files import Files
 from plinth.inspect.contents.inflate import Blob
 from plinth.inspect.contents.model import DIRECTORY, FILE, SYMLINK, Entry

@@ -9,8 +9,7 @@ from pathlib import Path
 from plinth.core.digest import CHUNK, Digest
 from plinth.core.errors import IntegrityError
 from plinth.core.store import atomic_write
-from plinth.formats.layer.header import DIRECTORY, END, FILE, header, padding
-from plinth.formats.layer.owner import ROOT
+from plinth.formats.layer.header import DIRECTORY, END, FILE, ROOT, header, padding
 from plinth.publish.airgap.collect import Cargo
 from plinth.publish.airgap.form import MARKER, Content, blob_path
 
