@@ -22,7 +22,6 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from plinth.build import contract  # noqa: E402
-from plinth.build.base import planned_base  # noqa: E402
 from plinth.build.image import ordered  # noqa: E402
 from plinth.build.sdists import cached_wheel  # noqa: E402
 from plinth.build.wheels import WheelFile, cached_layer  # noqa: E402
@@ -34,6 +33,7 @@ from plinth.graph.workspace import Workspace  # noqa: E402
 from plinth.publish.engine.load import load  # noqa: E402
 from plinth.recipe.base import load_base  # noqa: E402
 from plinth.recipe.locks.stale import check  # noqa: E402
+from support.bases import known_base  # noqa: E402
 from support.helpers import make_wheel  # noqa: E402
 from support.sessions import session_of  # noqa: E402
 
@@ -228,7 +228,7 @@ def no_op(ours: Plinth, folder: Path) -> tuple[float, float]:
 def main() -> None:
     os.environ["DOCKER_HOST"] = os.environ["PLINTH_TEST_DOCKER_HOST"]
     source = Workspace(ROOT, ROOT / "build")
-    base = planned_base(source, BASE)
+    base = known_base(source, BASE)
     if base is None:
         sys.exit(f"build the image first: doit build:{IMAGE}")
     wheels = wheels_of(source, base)

@@ -17,11 +17,11 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from bench.buildkit import BASE, Plinth, seconds  # noqa: E402
-from plinth.build.base import planned_base  # noqa: E402
 from plinth.formats.layer.model import Layer  # noqa: E402
 from plinth.formats.oci.layout import descriptor_digest, read_manifest, references  # noqa: E402
 from plinth.graph.workspace import Workspace  # noqa: E402
-from plinth.recipe.image import image_ids  # noqa: E402
+from plinth.recipe.ids import all_images  # noqa: E402
+from support.bases import known_base  # noqa: E402
 
 
 def uncompressed(ws: Workspace, blob: str) -> int:
@@ -42,11 +42,11 @@ def layers_of(ws: Workspace, image_id: str) -> list[Layer]:
 
 def main() -> None:
     source = Workspace(ROOT, ROOT / "build")
-    base = planned_base(source, BASE)
+    base = known_base(source, BASE)
     if base is None:
         sys.exit("build the images first: doit build")
-    ids = sys.argv[1:] or image_ids(source.images)
-    held = {image_id: layers_of(source, image_id) for image_id in image_ids(source.images)}
+    ids = sys.argv[1:] or all_images(source)
+    held = {image_id: layers_of(source, image_id) for image_id in all_images(source)}
     users: dict[str, int] = {}
     sizes: dict[str, int] = {}
     for layers in held.values():

@@ -24,7 +24,7 @@ from plinth.evidence.sign import prepare  # noqa: E402
 from plinth.formats.oci.layout import descriptor_digest  # noqa: E402
 from plinth.graph.workspace import Workspace  # noqa: E402
 from plinth.inspect.contents.read import ContentsCache  # noqa: E402
-from plinth.recipe.image import image_ids  # noqa: E402
+from plinth.recipe.ids import all_images  # noqa: E402
 from support.forge import IDENTITY, Copy, Judge, forging, link_tree  # noqa: E402
 from support.sessions import session_of  # noqa: E402
 
@@ -49,7 +49,7 @@ def hash_blobs(copy: Copy) -> None:
 
 
 def main() -> None:
-    ids = image_ids(ROOT / "images")
+    ids = all_images(Workspace(ROOT, ROOT / "build"))
     with (
         tempfile.TemporaryDirectory(dir=ROOT / "build") as name,
         forging(Path(name) / "trust", IDENTITY) as forger,

@@ -300,7 +300,7 @@ def built_layers(ws: Workspace, config: Config) -> tuple[Accelerator, list[Layer
     spec = load_accelerator(ws.bases, SET)
     opened = session_of(ws)
     lock = read_lock(ws, spec)
-    layers = accelerator_layers(opened, spec, lock, config=config, progress=quiet)
+    layers = accelerator_layers(opened, spec, lock.packages, config=config, progress=quiet)
     return spec, [*layers, linker_layer(opened, layers, spec)]
 
 

@@ -21,7 +21,6 @@ import pytest
 from integration.conftest import ROOT, Checkout
 from integration.test_canonical_base import BASE, REPOSITORY, rewrite, standalone
 from plinth.authority.domain import init_domain
-from plinth.build.base import planned_base
 from plinth.core.digest import Digest
 from plinth.core.report import quiet
 from plinth.core.settings import Config
@@ -33,6 +32,7 @@ from plinth.fetch.interpreter import find_python
 from plinth.formats.oci.layout import references
 from plinth.formats.python.tree import read_tree
 from plinth.recipe.base import ImageRootfs
+from support.bases import known_base
 from support.containers import SCORE, application, serving
 from support.forge import IDENTITY
 from support.published import IMAGE, OTHER, Published
@@ -205,7 +205,7 @@ def test_the_canonical_base_needs_neither_registry_nor_interpreter(
 ) -> None:
     """Its one layer and its pinned interpreter travel like any input."""
     checkout = clone(tmp_path / "checkout")
-    base = planned_base(built.ws, "debian12-py37")
+    base = known_base(built.ws, "debian12-py37")
     assert base is not None
     layer = base.layers[0]
     empty = Digest.of(b"")

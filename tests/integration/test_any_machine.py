@@ -15,7 +15,6 @@ import tomli_w
 
 from integration.conftest import ROOT, Checkout
 from integration.test_canonical_base import BASE, REPOSITORY, rewrite, standalone
-from plinth.build.base import planned_base
 from plinth.core.digest import Digest
 from plinth.core.settings import Config
 from plinth.fetch.base_image import manifest_bytes
@@ -25,6 +24,7 @@ from plinth.formats.python.tree import read_tree
 from plinth.recipe.base import ImageRootfs
 from plinth.recipe.record import read_record
 from support import small_checkout
+from support.bases import known_base
 from support.debs import Handler, serving
 from support.index_server import IndexServer
 from support.small_checkout import SmallCheckout
@@ -55,7 +55,7 @@ def settings(path: Path, document: Mapping[str, object]) -> Path:
 def test_a_connected_machine_without_the_interpreter_builds_on_the_canonical_base(
     tmp_path: Path, built: Checkout, clone: Callable[..., Checkout]
 ) -> None:
-    embedded = planned_base(built.ws, "debian12-py37")
+    embedded = known_base(built.ws, "debian12-py37")
     assert embedded is not None
     layer = embedded.layers[0]
     empty = Digest.of(b"")

@@ -17,7 +17,6 @@ import requests
 import zstandard
 
 from integration.conftest import Checkout
-from plinth.build.base import planned_base
 from plinth.core.digest import Digest, canonical_json
 from plinth.core.report import quiet
 from plinth.core.settings import Config
@@ -30,6 +29,7 @@ from plinth.publish.engine.load import load
 from plinth.publish.engine.smoke import test_image as smoke
 from plinth.recipe.base import ImageRootfs
 from plinth.recipe.image import load_image
+from support.bases import known_base
 
 BASE = "ubuntu18.04-py37"
 REPOSITORY = "library/ubuntu"
@@ -59,7 +59,7 @@ def push(url: str, repository: str, blobs: Sequence[bytes], manifest: bytes) -> 
 
 def made_base(built: Checkout, url: str) -> ImageRootfs:
     """The system layer of the embedded base as an image of its own, in the registry."""
-    base = planned_base(built.ws, "debian12-py37")
+    base = known_base(built.ws, "debian12-py37")
     assert base is not None
     layer = base.layers[0]
     config = canonical_json(

@@ -47,30 +47,30 @@ def plinth(ws: Workspace, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_every_locked_package_of_every_image_has_a_reason(built: Checkout) -> None:
     from plinth.recipe.ids import all_images
-    from plinth.recipe.recipe import parts_of
+    from plinth.recipe.recipe import Recipe
 
     for image in all_images(built.ws):
-        parts = parts_of(built.ws, image)
-        needs = python_needs(built.ws, parts)
-        assert needs.versions == {package.name: package.version for package in parts.wheels}
+        recipe = Recipe.load(built.ws, image)
+        needs = python_needs(built.ws, recipe)
+        assert needs.versions == {package.name: package.version for package in recipe.wheels}
         for name in needs.versions:
             assert next(chains(needs, name, 1), None), f"{image}: {name}"
         # Words of requirements are missing only where an sdist would have them.
-        sdists = {package.name for package in parts.wheels if package.is_sdist}
+        sdists = {package.name for package in recipe.wheels if package.is_sdist}
         for child, parents in needs.edges.items():
             for parent, words in parents.items():
                 assert words or parent in sdists, f"{image}: {parent} needs {child}"
 
 
 def test_packages_of_the_layers_are_those_of_the_locks(copy: Workspace) -> None:
-    from plinth.recipe.recipe import parts_of
+    from plinth.recipe.recipe import Recipe
 
     found = usage(copy, ["minimal"])
     held = {(use.kind, use.name): use.version for use in packages(copy, found.layers)}
-    parts = parts_of(copy, "minimal")
-    for package in parts.wheels:
+    recipe = Recipe.load(copy, "minimal")
+    for package in recipe.wheels:
         assert held["Python", package.name] == package.version
-    for deb in parts.debs:
+    for deb in recipe.debs:
         assert held["OS", deb.name] == deb.version
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from integration.conftest import ALL, Checkout
-from plinth.build.base import planned_base
 from plinth.build.sdists import cached_wheel
 from plinth.build.wheels import WheelFile, cached_layer
 from plinth.formats.python.place import Base
@@ -23,6 +22,7 @@ from plinth.graph.unpack import unpacked
 from plinth.recipe.base import load_base
 from plinth.recipe.locks.pylock import LockedPackage
 from plinth.recipe.locks.stale import check
+from support.bases import known_base
 
 BASE = "debian12-py37"
 DRIVER = """
@@ -107,7 +107,7 @@ def without_bytecode(tree: Tree) -> Tree:
 def test_every_layer_is_what_pip_installs(built: Checkout, tmp_path: Path) -> None:
     if shutil.which("bwrap") is None:
         pytest.skip("bubblewrap is not installed")
-    base = planned_base(built.ws, BASE)
+    base = known_base(built.ws, BASE)
     assert base is not None
     tmp_path.chmod(0o755)
     (tmp_path / "wheels").mkdir()

@@ -26,6 +26,7 @@ from plinth.evidence.sbom.inputs import SbomInputs
 from plinth.evidence.sbom.make import gather, make_sbom, sbom_of
 from plinth.formats.oci.layout import descriptor_digest, read_manifest, references
 from plinth.inspect.contents.read import ContentsCache
+from plinth.recipe.built import find_reference, recipe_of
 
 _SCRIPT = """
 import sys
@@ -52,7 +53,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> ContentsCache:
 @pytest.mark.network
 @pytest.mark.parametrize("image_id", ALL)
 def test_an_sbom_is_valid_and_true(built: Checkout, cache: ContentsCache, image_id: str) -> None:
-    given = gather(built.ws, image_id, cache)
+    image = find_reference(built.ws, image_id)
+    given = gather(built.ws, image, recipe_of(built.ws, image), cache)
     data = make_sbom(given)
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(data.decode()) is None
     assert check_sbom(data, given.manifest, given.digest, given.contents) == []
@@ -107,7 +109,8 @@ def test_the_same_bytes_everywhere(
 @pytest.mark.parametrize("image_id", IMAGES)
 def test_every_row_by_another_reader(built: Checkout, cache: ContentsCache, image_id: str) -> None:
     """Python's own tar and CSV readers find the same rows, and nothing wrong with them."""
-    given = gather(built.ws, image_id, cache)
+    image = find_reference(built.ws, image_id)
+    given = gather(built.ws, image, recipe_of(built.ws, image), cache)
     rows = sums = files = 0
     for held in _hashed_layers(built, image_id):
         files += len(held)

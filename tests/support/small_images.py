@@ -20,9 +20,12 @@ from plinth.formats.python.tree import TreeFile, tree_digest
 from plinth.formats.wheel.record import Row, row_of, write
 from plinth.inspect.contents.model import LayerContents
 from plinth.inspect.contents.read import read_layer
+from plinth.recipe.accelerator import CPU
 from plinth.recipe.base import BaseSpec, DebianRootfs, FoundPython
+from plinth.recipe.image import ImageSpec, Target
 from plinth.recipe.locks.base import BaseLock, LockedDeb
 from plinth.recipe.locks.pylock import ImageLock, LockedFile, LockedPackage
+from plinth.recipe.recipe import Recipe
 
 SITE = "opt/python/lib/python3.7/site-packages"
 DPKG = "var/lib/dpkg"
@@ -247,15 +250,26 @@ def inputs(image: SmallImage) -> SbomInputs:
         locked_wheel("demo", "1.0", ["other"], direct=True),
         locked_wheel("other", "2.0", sdist=True),
     )
-    return SbomInputs(
-        image.manifest,
-        image.digest,
-        image.contents,
+    wanted = ImageSpec("small", "small", "", CPU, base.name, "", (), (), None, (), "")
+    recipe = Recipe(
+        wanted,
+        Target("3.7", base.glibc, base.architecture, (base,)),
         ImageLock(packages, "3.7", {}, "1" * 64, "2" * 64),
+        None,
         base,
         BaseLock((locked_deb("hello", "1:2.10-3"),), {}, tree_digest(tree), {}),
         (locked_deb("libgl1", "1.6.0-1"),),
+        None,
+        None,
+        "",
+        {},
     )
+    return SbomInputs(image.manifest, image.digest, image.contents, recipe)
+
+
+def with_locks(given: SbomInputs, **fields: Any) -> SbomInputs:
+    """`given` with another recipe: `fields` replace its own."""
+    return replace(given, recipe=replace(given.recipe, **fields))
 
 
 def changed(files: Files, path: str, **fields: Any) -> Files:

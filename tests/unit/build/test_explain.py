@@ -1,4 +1,4 @@
-"""What a push would send, as far as this build folder knows what was pushed."""
+"""What changed since the last build, and what a push would send."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ from plinth.build.explain import Change, Explanation, Push, explain_image, pushe
 from plinth.build.image import build_image
 from plinth.commands.main import main
 from plinth.core.digest import Digest
+from plinth.core.errors import AttestationError
 from plinth.core.report import human_size, quiet
 from plinth.core.settings import load
+from plinth.evidence.sign import prepare
 from plinth.formats.layer.model import Layer
 from plinth.formats.oci.layout import references
 from plinth.formats.python.place import Base, Interpreter
 from plinth.graph.workspace import Workspace
 from plinth.publish.registry.known import Known
 from plinth.recipe.record import Record
-from support.small_checkout import IMAGE, make, wheel
+from support.sessions import session_of
+from support.small_checkout import BASE, IMAGE, make, wheel
 from support.small_images import locked_deb
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -86,7 +89,7 @@ def test_a_build_is_told_before_it_is_done_and_after(
     monkeypatch.chdir(checkout.root)
     assert main(["explain", IMAGE, "--json"]) == 0
     (third,) = json.loads(capsys.readouterr().out)
-    assert third["inputs"] == ["locks/small/pylock.toml"]
+    assert third["inputs"] == ["locks/small/pylock.toml", "locks/small/requirements.txt"]
     assert third["packages"] == [{"name": "one", "before": "1.0", "after": "2.0"}]
     assert [layer["name"] for layer in third["held"]] == ["two 1.0"]
     assert third["to_build"] == [
@@ -154,3 +157,36 @@ def test_layers_that_can_be_read_lazily_are_held_as_such(
     assert after.digest != before.digest
     layers = json.loads(checkout.ws.layout.get(references(checkout.ws.layout)[IMAGE].manifest))
     assert after.digest.oci in [layer["digest"] for layer in layers["layers"]]
+
+
+PARENT_FILES = (
+    f"images/{IMAGE}.toml",
+    f"locks/{IMAGE}/pylock.toml",
+    f"base/{BASE}.toml",
+    "base/rootfs/var/runit/server/run",
+)
+
+
+@pytest.mark.parametrize("path", PARENT_FILES)
+def test_files_of_the_extended_image_are_inputs_of_explain_and_sign(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    (tmp_path / "wheels").mkdir()
+    one = wheel(tmp_path / "wheels", "one", "1.0")
+    checkout = make(tmp_path / "checkout", [one])
+    ws = checkout.ws
+    (ws.images / "mine.toml").write_text(f'extends = "{IMAGE}"\nsummary = "a test"\n')
+    checkout.lock([one], "mine")
+    checkout.seed(debs=True)
+    ws.cache.put_file(one)
+    monkeypatch.setenv("PLINTH_CONFIG", str(checkout.settings))
+    build_image(ws, "mine", config=load(), jobs=1, progress=quiet)
+    assert explain_image(ws, "mine", config=load()).inputs == ()
+    assert prepare(session_of(ws), "mine", load()).id == "mine"
+
+    changed = ws.root / path
+    changed.write_text(f"# looked at\n{changed.read_text()}")
+    assert explain_image(ws, "mine", config=load()).inputs == (path,)
+    with pytest.raises(AttestationError, match="built from other files") as raised:
+        prepare(session_of(ws), "mine", load())
+    assert raised.value.found == f"changed since: {path}"

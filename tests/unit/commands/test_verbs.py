@@ -20,7 +20,6 @@ from plinth.evidence.sbom.make import sbom_of
 from plinth.formats.oci.documents import layer_digests
 from plinth.formats.oci.layout import read_manifest, references
 from plinth.lock.os_packages import lock_packages
-from plinth.recipe.ids import files_of
 from plinth.recipe.image import load_image
 from support.small_checkout import IMAGE, ROOT, SmallCheckout, make, wheel
 
@@ -76,18 +75,6 @@ def test_whoever_stopped_reading_has_seen_enough(checkout: SmallCheckout) -> Non
     said = reader.stderr.read()
     reader.stderr.close()
     assert (reader.wait(), said) == (141, b"")
-
-
-def test_an_image_that_extends_another_has_its_inputs_too(checkout: SmallCheckout) -> None:
-    own = checkout.ws.images / "mine.toml"
-    plain = (checkout.ws.images / f"{IMAGE}.toml").read_text()
-    own.write_text(f'extends = "{IMAGE}"\n{plain}')
-    assert files_of(checkout.ws, "mine") == [own, *files_of(checkout.ws, IMAGE)]
-    own.write_text(f'extends = "gone"\n{plain}')
-    assert files_of(checkout.ws, "mine") == [own]
-    # Of itself it would be endless.
-    own.write_text(f'extends = "mine"\n{plain}')
-    assert files_of(checkout.ws, "mine") == [own]
 
 
 def test_a_build_record_of_no_image_is_garbage(checkout: SmallCheckout, capsys: Output) -> None:

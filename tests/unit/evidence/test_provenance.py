@@ -16,15 +16,14 @@ from plinth.core.digest import Digest, canonical_json
 from plinth.core.errors import ProblemsError
 from plinth.evidence.git import GitState
 from plinth.evidence.provenance import BUILD_TYPE, Provenance, ProvenanceError, parse
-from plinth.evidence.verify.provenance import check_checkout, check_inputs
+from plinth.evidence.verify.provenance import check_checkout, check_inputs, claimed_recipe
 from plinth.graph.workspace import Workspace
-from plinth.recipe.base import load_base
-from plinth.recipe.files import MAX_BYTES, accelerator_of, source_files, write_sources
-from plinth.recipe.image import load_image
-from plinth.recipe.locks.base import read_lock, write_local
+from plinth.recipe.files import MAX_BYTES, write_sources
+from plinth.recipe.locks.base import local_folder, write_local
 from plinth.recipe.locks.pylock import every_file
 from plinth.recipe.locks.stale import check
 from plinth.recipe.materials import materials
+from plinth.recipe.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[3]
 IMAGE, BASE = "sklearn-0.24.1", "debian12-py37"
@@ -39,12 +38,13 @@ def ws(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 @pytest.fixture(scope="module")
 def provenance(ws: Workspace) -> Provenance:
+    recipe = Recipe.load(ws, IMAGE, base=BASE)
     return Provenance(
         IMAGE,
         BASE,
         "",
-        source_files(ws, IMAGE, BASE),
-        materials(ws, IMAGE, BASE),
+        recipe.files,
+        materials(recipe),
         GitState("c" * 40, True, "https://example.org/a.git"),
         "https://example.org/builder",
         "1.2",
@@ -93,8 +93,9 @@ def test_its_files_make_a_workspace_with_the_same_inputs(
     tmp_path: Path, provenance: Provenance
 ) -> None:
     ws = write_sources(provenance.sources, tmp_path)
-    assert materials(ws, IMAGE, BASE) == provenance.materials
-    assert source_files(ws, IMAGE, BASE) == provenance.sources
+    recipe = Recipe.load(ws, IMAGE, base=BASE)
+    assert materials(recipe) == provenance.materials
+    assert recipe.files == provenance.sources
 
 
 def _content(document: dict[str, Any]) -> None:
@@ -179,40 +180,32 @@ def test_a_flood_of_files_is_refused(tmp_path: Path) -> None:
         write_sources({"images/a": bytes(MAX_BYTES + 1)}, tmp_path)
 
 
-def test_the_accelerator_is_told_by_the_locks_that_were_read() -> None:
-    inputs = {"locks/base/debian12-py37.toml": "", "images/x.toml": ""}
-    assert accelerator_of(inputs, BASE) == ""
-    assert accelerator_of({**inputs, "locks/base/cuda1.toml": ""}, BASE) == "cuda1"
-
-
 def test_a_local_base_carries_what_names_its_interpreter_and_differs_in_that_alone(
     tmp_path: Path,
 ) -> None:
     ws = Workspace(ROOT, tmp_path)
     tree = Digest.of(b"another build")
     write_local(ws, LOCAL, tree)
-    locked, local = source_files(ws, IMAGE, BASE), source_files(ws, IMAGE, LOCAL)
-    assert local.keys() - locked.keys() == {f"locks/base/{LOCAL}.toml"}
-    assert locked.items() <= local.items()
-    (one,) = set(materials(ws, IMAGE, LOCAL)) - set(materials(ws, IMAGE, BASE))
+    locked, local = (Recipe.load(ws, IMAGE, base=base) for base in (BASE, LOCAL))
+    noted = f"locks/base/{LOCAL}.toml"
+    assert local.files.keys() - locked.files.keys() == {noted}
+    assert locked.files.items() <= local.files.items()
+    assert local.files[noted] == (local_folder(ws) / f"{LOCAL}.toml").read_bytes()
+    (one,) = set(materials(local)) - set(materials(locked))
     assert (one.name, one.digest) == ("interpreter tree", tree)
-    # Neither file is taken for an accelerator's.
-    inputs = dict.fromkeys(local, "")
-    assert accelerator_of(inputs, LOCAL) == ""
-    assert accelerator_of({**inputs, "locks/base/cuda.toml": ""}, LOCAL) == "cuda"
 
 
 def test_a_local_base_is_not_passed_off_as_the_locked_one(tmp_path: Path) -> None:
     ws = Workspace(ROOT, tmp_path)
     write_local(ws, LOCAL, Digest.of(b"another build"))
-    spec, lock = load_image(ws.images, IMAGE), check(ws, IMAGE)
-    manifest = {"annotations": labels(spec, LOCAL, spec.published(LOCAL), lock)}
+    locked, local = (Recipe.load(ws, IMAGE, base=base) for base in (BASE, LOCAL))
+    manifest = {"annotations": labels(local)}
     honest = Provenance(
         IMAGE,
         LOCAL,
         "",
-        source_files(ws, IMAGE, LOCAL),
-        materials(ws, IMAGE, LOCAL),
+        local.files,
+        materials(local),
         None,
         "https://example.org/builder",
         "1.2",
@@ -221,20 +214,21 @@ def test_a_local_base_is_not_passed_off_as_the_locked_one(tmp_path: Path) -> Non
 
     def problems(claim: Provenance, folder: str) -> str:
         there = write_sources(claim.sources, tmp_path / folder)
-        return "\n".join(check_inputs(there, claim, claim.manifest).problems)
+        recipe = claimed_recipe(there, claim)
+        return "\n".join(check_inputs(recipe, claim, claim.manifest).problems)
 
     assert problems(honest, "honest") == ""
-    renamed = {**manifest, "annotations": labels(spec, BASE, spec.published(BASE), lock)}
+    renamed = {**manifest, "annotations": labels(locked)}
     lie = replace(honest, base=BASE, manifest=canonical_json(renamed))
     found = problems(lie, "lie")
     assert "(interpreter tree): the lock has sha256:" in found
     assert f"it carries locks/base/{LOCAL}.toml, which has no say in this image" in found
     # Nor with the lock changed to fit: the checkout has another.
-    fitted = dict(locked := source_files(ws, IMAGE, BASE))
+    fitted = dict(locked.files)
     path = f"locks/base/{BASE}.toml"
-    tree = read_lock(ws, load_base(ws.bases, BASE)).tree
+    tree = locked.base_lock.tree
     assert tree is not None
-    fitted[path] = locked[path].replace(tree.hex.encode(), Digest.of(b"another build").hex.encode())
+    fitted[path] = fitted[path].replace(tree.hex.encode(), Digest.of(b"another build").hex.encode())
     (told,) = check_checkout(replace(lie, sources=fitted), ROOT).problems
     assert told == f"{path}: another one than in {ROOT}"
     # Of the honest one all files but the interpreter's are compared.

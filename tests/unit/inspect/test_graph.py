@@ -22,7 +22,8 @@ from plinth.formats.oci.layout import tag
 from plinth.graph.workspace import Workspace
 from plinth.inspect.graph import Graph, Node, graph, to_dot, to_json, to_svg
 from plinth.recipe.accelerator import load_accelerator
-from plinth.recipe.recipe import parts_of
+from plinth.recipe.locks.accelerator import AcceleratorLock
+from plinth.recipe.recipe import Recipe
 from support.small_images import locked_deb, locked_wheel
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -160,12 +161,13 @@ def test_the_command_writes_files_and_json(
 def test_what_os_packages_and_a_set_lead_to(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """An image with packages of its own and an accelerator, as its locks would have them."""
     set_ = load_accelerator(ws.bases, "cuda11.8")
-    parts = replace(
-        parts_of(ws, "minimal"),
+    recipe = replace(
+        Recipe.load(ws, "minimal"),
         os_packages=(locked_deb("libgl1", "1.6.0-1"), locked_deb("small", "1")),
         accelerator=set_,
-        accelerator_debs=(locked_deb("libcublas11", "11.11"),),
-        accelerator_wheels=(locked_wheel("cudnn", "8.9"),),
+        accelerator_lock=AcceleratorLock(
+            (locked_deb("libcublas11", "11.11"),), (locked_wheel("cudnn", "8.9"),), {}, {}
+        ),
     )
     names = ["OS packages of minimal", "libgl1 1.6.0-1", "libcublas11 11.11", "cudnn 8.9"]
     names += ["linker configuration", "small wheels of minimal"]
@@ -179,7 +181,7 @@ def test_what_os_packages_and_a_set_lead_to(ws: Workspace, monkeypatch: pytest.M
         ws.layout, layers, architecture="amd64", created="", runtime=runtime, annotations={}
     )
     tag(ws.layout, "minimal", made.manifest, image_name="minimal:1", architecture="amd64")
-    monkeypatch.setattr("plinth.inspect.graph.parts_of", lambda *_: parts)
+    monkeypatch.setattr(Recipe, "load", lambda *_: recipe)
     full = graph(ws, ["minimal"], full=True)
     nodes = {node.label: node.id for node in full.nodes.values()}
     wanted = {

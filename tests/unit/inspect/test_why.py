@@ -17,9 +17,10 @@ from plinth.graph.workspace import Workspace
 from plinth.inspect.requires import deb_requires, wheel_requires
 from plinth.inspect.why import Needs, chains, why
 from plinth.recipe.accelerator import load_accelerator
+from plinth.recipe.locks.accelerator import AcceleratorLock
 from plinth.recipe.locks.base import LockedDeb
 from plinth.recipe.locks.pylock import LockedFile, LockedPackage
-from plinth.recipe.recipe import parts_of
+from plinth.recipe.recipe import Recipe
 from support.debs import Package
 from support.helpers import make_wheel
 from support.small_images import locked_deb, locked_wheel
@@ -153,15 +154,15 @@ def test_a_set_and_os_packages_ask_too(ws: Workspace, monkeypatch: pytest.Monkey
         LockedDeb(name, "1", "amd64", "s", f"{name}.deb", ws.cache.put(Package(name, fields=f).deb))
         for name, f in (("mail", {"Depends": "libtiny (>= 2)"}), ("libtiny", {}))
     )
-    parts = parts_of(ws, "minimal")
-    parts = replace(
-        parts,
-        spec=replace(parts.spec, os_packages=("mail=1",)),
+    recipe = Recipe.load(ws, "minimal")
+    recipe = replace(
+        recipe,
+        spec=replace(recipe.spec, os_packages=("mail=1",)),
         os_packages=(mail, libc, locked_deb("alone", "1")),
         accelerator=load_accelerator(ws.bases, "cuda11.8"),
-        accelerator_wheels=(locked_wheel("cudnn", "8.9"),),
+        accelerator_lock=AcceleratorLock((), (locked_wheel("cudnn", "8.9"),), {}, {}),
     )
-    monkeypatch.setattr("plinth.inspect.why.parts_of", lambda *_: parts)
+    monkeypatch.setattr(Recipe, "load", lambda *_: recipe)
     (reason,) = why(ws, "minimal", "libtiny")
     ((first, second),) = reason.chains
     assert (first.name, first.wanted) == ("mail", "images/minimal.toml: mail=1")

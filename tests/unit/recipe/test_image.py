@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from plinth.core.errors import SpecError
+from plinth.graph.workspace import Workspace
 from plinth.recipe.base import DebianRootfs, ImageRootfs, load_base
-from plinth.recipe.image import image_ids, load_image, load_target
+from plinth.recipe.ids import all_images
+from plinth.recipe.image import load_image, load_target
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -52,7 +54,7 @@ def test_a_good_image(tmp_path: Path) -> None:
 
 
 def test_the_checkouts_specifications_are_good() -> None:
-    for image_id in image_ids(ROOT / "images"):
+    for image_id in all_images(Workspace(ROOT, ROOT / "build")):
         spec = load_image(ROOT / "images", image_id)
         assert load_target(ROOT / "base", spec.base).glibc == (2, 27)
     minimal = load_image(ROOT / "images", "minimal")

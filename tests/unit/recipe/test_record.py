@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from plinth.core.digest import Digest
 from plinth.graph.workspace import Workspace
-from plinth.recipe.record import Record, inputs_of, read_record, write_record
+from plinth.recipe.record import Record, read_record, write_record
 
 RECORD = Record(
     {"images/a.toml": "0" * 64},
@@ -100,40 +100,10 @@ def test_whatever_is_read_has_the_types_it_promises(
         assert all(isinstance(text, str) for text in texts)
 
 
-def test_the_inputs_are_the_files_that_decide_the_image(ws: Workspace) -> None:
-    for path in (
-        "images/a.toml",
-        "images/b.toml",
-        "base/debian12.toml",
-        "base/other.toml",
-        "base/rootfs/var/runit/server/run",
-        "locks/a/pylock.toml",
-        "locks/a/requirements.txt",
-        "locks/base/debian12.toml",
-    ):
-        put(ws, path, path)
-    assert inputs_of(ws, "a", "debian12") == {
-        path: Digest.of(path.encode()).hex
-        for path in (
-            "images/a.toml",
-            "base/debian12.toml",
-            "locks/a/pylock.toml",
-            "locks/base/debian12.toml",
-            "base/rootfs/var/runit/server/run",
-        )
-    }
-
-
-def test_an_accelerator_is_an_input_with_its_lock(ws: Workspace) -> None:
-    for path in ("base/cuda.toml", "locks/base/cuda.toml"):
-        put(ws, path)
-    assert list(inputs_of(ws, "a", "debian12", "cuda")) == [
-        "base/cuda.toml",
-        "locks/base/cuda.toml",
-    ]
-    assert inputs_of(ws, "a", "debian12") == {}
-
-
-def test_files_that_are_not_there_are_no_inputs(ws: Workspace) -> None:
-    put(ws, "images/a.toml")
-    assert list(inputs_of(ws, "a", "debian12")) == ["images/a.toml"]
+@pytest.mark.parametrize("base", ["debian12-py37", "debian12-py37-local"])
+def test_the_accelerator_is_the_set_whose_lock_was_read(base: str) -> None:
+    names = ["debian12-py37", base]
+    inputs = dict.fromkeys([f"locks/base/{name}.toml" for name in names] + ["images/x.toml"], "")
+    assert replace(RECORD, inputs=inputs, base=base).accelerator == ""
+    inputs["locks/base/cuda1.toml"] = ""
+    assert replace(RECORD, inputs=inputs, base=base).accelerator == "cuda1"

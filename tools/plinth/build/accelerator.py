@@ -15,18 +15,20 @@ from plinth.graph.actions import Action
 from plinth.graph.run import run
 from plinth.graph.session import Session
 from plinth.recipe.accelerator import Accelerator
-from plinth.recipe.locks.accelerator import AcceleratorLock, how_to_obtain
+from plinth.recipe.locks.accelerator import how_to_obtain
+from plinth.recipe.locks.base import LockedDeb
 
 
 def accelerator_layers(
     ws: Session,
     spec: Accelerator,
-    lock: AcceleratorLock,
+    packages: Sequence[LockedDeb],
     *,
     config: Config,
     progress: Progress,
 ) -> list[Layer]:
-    """A layer for each Debian package of the set, by name; made unless they are cached.
+    """A layer for each of `packages`, those of the set `spec`, by name; made unless they are
+    cached.
 
     Raises:
         FetchError, IntegrityError: a package cannot be had, or is another one.
@@ -34,7 +36,7 @@ def accelerator_layers(
     """
     return package_layers(
         ws,
-        lock.packages,
+        packages,
         lambda: [source_of(archive, config) for archive in spec.archives],
         progress,
         again=how_to_obtain(spec),

@@ -15,40 +15,26 @@ from plinth.graph.actions import Action
 from plinth.graph.run import run
 from plinth.graph.session import Session
 from plinth.graph.workspace import Workspace
-from plinth.recipe.base import (
-    BaseSpec,
-    DebianRootfs,
-    ImageRootfs,
-    StandalonePython,
-    load_base,
-    origin,
-)
-from plinth.recipe.locks.base import BaseLock, read_lock
+from plinth.recipe.base import BaseSpec, DebianRootfs, ImageRootfs, StandalonePython, origin
+from plinth.recipe.locks.base import BaseLock
 
 
-def ensure_base(ws: Session, name: str, *, config: Config, progress: Progress) -> Base:
-    """The base `name`, its layers in the layout; built where they are not.
+def ensure_base(
+    ws: Session, spec: BaseSpec, lock: BaseLock, *, config: Config, progress: Progress
+) -> Base:
+    """The base `spec`, its layers in the layout; built where they are not.
 
     Raises:
-        LockError: it is not locked, or the lock is stale.
         FetchError: an input is not available.
         InterpreterError: the machine's interpreter is not the locked one, or there is none.
     """
-    spec = load_base(ws.bases, name)
-    lock = read_lock(ws, spec)
     system = _system(ws, spec, lock, config, progress)
     python, tree = _python(ws, spec, lock, config, progress)
-    return Base(name, (system, python), Interpreter(spec.python.version, tree))
+    return Base(spec.name, (system, python), Interpreter(spec.python.version, tree))
 
 
-def planned_base(ws: Workspace, name: str) -> Base | None:
-    """The base `name` if all of its layers are made already; nothing is built.
-
-    Raises:
-        LockError: it is not locked, or the lock is stale.
-    """
-    spec = load_base(ws.bases, name)
-    lock = read_lock(ws, spec)
+def planned_base(ws: Workspace, spec: BaseSpec, lock: BaseLock) -> Base | None:
+    """The base `spec` if all of its layers are made already; nothing is built."""
     tree = _interpreter(spec, lock)
     archive = _planned_archive(ws, spec, tree)
     python = ws.actions.lookup(_python_action(spec, archive), ws.stores) if archive else None
@@ -58,11 +44,11 @@ def planned_base(ws: Workspace, name: str) -> Base | None:
         )
     else:
         found = ws.actions.lookup(_system_action(lock, spec.rootfs), ws.stores)
-        system = Layer.of(f"{name} system", found, hit=True) if found else None
+        system = Layer.of(f"{spec.name} system", found, hit=True) if found else None
     if python is None or system is None:
         return None
-    layers = (system, Layer.of(f"{name} python", python, hit=True))
-    return Base(name, layers, Interpreter(spec.python.version, tree))
+    layers = (system, Layer.of(f"{spec.name} python", python, hit=True))
+    return Base(spec.name, layers, Interpreter(spec.python.version, tree))
 
 
 def _system_action(lock: BaseLock, rootfs: DebianRootfs) -> Action:

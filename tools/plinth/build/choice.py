@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from plinth.build.interpreter import archive_action
 from plinth.core.digest import Digest
-from plinth.core.errors import InterpreterError, Problem, SpecError
+from plinth.core.errors import InterpreterError
 from plinth.core.settings import Config
 from plinth.fetch.interpreter import find_tree, how_to_install
 from plinth.fetch.probe import has_places, settings_of, unavailable
@@ -16,8 +16,10 @@ from plinth.formats.python.stored import tree_blobs
 from plinth.graph.run import known
 from plinth.graph.session import Session
 from plinth.graph.workspace import Workspace
-from plinth.recipe.base import LOCAL, BaseSpec, FoundPython, load_base, origin
+from plinth.recipe.base import LOCAL, BaseSpec, FoundPython, check_serves, load_base, origin
 from plinth.recipe.locks.base import read_local, read_lock
+from plinth.recipe.locks.stale import read_image
+from plinth.recipe.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,21 @@ def choose_base(ws: Workspace, wanted: str, *, config: Config, insist: str = "")
     return replace(found, passed_over={wanted: reason, **found.passed_over})
 
 
+def chosen_recipe(
+    ws: Workspace, image_id: str, *, config: Config, base: str, accelerator: str
+) -> tuple[Recipe, Choice]:
+    """The recipe by which `image_id` is built on this machine, and the choice of its base; `base`
+    and `accelerator` insist on one where they are not empty.
+
+    Raises:
+        PlinthError: as `choose_base` and `Recipe.load`; a lock that is stale, before all else.
+    """
+    image = read_image(ws, image_id)
+    chosen = choose_base(ws, image.spec.base, config=config, insist=base)
+    recipe = Recipe.of(ws, image, base=chosen.name, tree=chosen.tree, accelerator=accelerator)
+    return recipe, chosen
+
+
 def with_interpreter(ws: Workspace, spec: BaseSpec, config: Config) -> Choice:
     """`spec` with the interpreter it is locked to; where this machine has another one, the local
     base made of both. Whether packages or images can be fetched is not looked at.
@@ -103,10 +120,7 @@ def _at_hand(ws: Workspace, tree: Digest, config: Config) -> bool:
 
 
 def _insisted(ws: Workspace, spec: BaseSpec, config: Config, insist: str) -> Choice:
-    names = [spec.name, *filter(None, [spec.fallback])]
-    if origin(insist) not in names:
-        problem = Problem("", f"the lock serves {' or '.join(names)}, not {insist!r}")
-        raise SpecError(f"base/{insist}.toml", [problem])
+    check_serves(spec, insist)
     meant = load_base(ws.bases, insist)
     if insist.endswith(LOCAL):
         return _insisted_local(ws, meant, config)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from plinth.build.base import planned_base
-from plinth.build.choice import choose_base
+from plinth.build.choice import chosen_recipe
 from plinth.build.debs import lacking
 from plinth.build.image import layer_order
 from plinth.build.sdists import cached_wheel
@@ -19,14 +19,11 @@ from plinth.core.settings import Config
 from plinth.formats.layer.model import Layer
 from plinth.formats.python.place import Base
 from plinth.graph.workspace import Workspace
-from plinth.recipe.base import load_base
-from plinth.recipe.image import ESTARGZ, load_image
-from plinth.recipe.locks import stale
-from plinth.recipe.locks.accelerator import choose
-from plinth.recipe.locks.base import LockedDeb, read_local
-from plinth.recipe.locks.packages import read_packages
+from plinth.recipe.image import ESTARGZ
+from plinth.recipe.locks.base import LockedDeb
 from plinth.recipe.locks.pylock import LockedPackage
-from plinth.recipe.record import Record, inputs_of, read_record
+from plinth.recipe.recipe import Recipe
+from plinth.recipe.record import Record, read_record
 
 
 @dataclass(frozen=True)
@@ -148,27 +145,21 @@ def explain_image(
     Raises:
         PlinthError: as a build would: the lock is stale, a specification is invalid.
     """
-    spec = load_image(ws.images, image_id)
-    lock = stale.check(ws, image_id)
-    chosen = choose_base(ws, spec.base, config=config, insist=base)
-    base_name = chosen.name
-    extra, extra_lock, missing_set = choose(ws, spec.accelerator, insist=accelerator)
+    recipe, chosen = chosen_recipe(ws, image_id, config=config, base=base, accelerator=accelerator)
     record = read_record(ws, image_id)
-    packages = {package.name: package.version for package in lock.packages}
+    packages = {package.name: package.version for package in recipe.lock.packages}
     found = Explanation(
         image_id,
-        base_name,
-        tuple(filter(None, (chosen.note, missing_set))),
-        _changed(ws, image_id, base_name, extra.name if extra else "", record),
+        recipe.base.name,
+        tuple(filter(None, (chosen.note, recipe.note))),
+        _changed(recipe, record) if record else None,
         tuple(_package_changes(record.packages, packages)) if record else (),
     )
-    is_new = chosen.tree is not None and read_local(ws, base_name) != chosen.tree
-    known_base = None if is_new else planned_base(ws, base_name)
+    known_base = planned_base(ws, recipe.base, recipe.base_lock)
     if known_base is None:
         return replace(found, base_to_build=True)
-    wheels = extra_lock.wheels if extra_lock else ()
-    held, missing = _layers(ws, [*layer_order(ws, spec, lock), *wheels], known_base)
-    if spec.layer_format == ESTARGZ:
+    held, missing = _layers(ws, recipe, known_base)
+    if recipe.spec.layer_format == ESTARGZ:
         held = [cached_lazy(ws, layer) or layer for layer in held]
         below = tuple(cached_lazy(ws, layer) or layer for layer in known_base.layers)
         known_base = replace(known_base, layers=below)
@@ -177,29 +168,23 @@ def explain_image(
         found,
         held=tuple(held),
         to_build=tuple((package, package.file.digest not in absent) for package in missing),
-        os=_os_packages(ws, read_packages(ws, spec, base_name)),
-        accelerator=_os_packages(ws, extra_lock.packages if extra_lock else ()),
+        os=_os_packages(ws, recipe.os_packages),
+        accelerator=_os_packages(ws, recipe.accelerator_debs),
         pushes=tuple(pushes(ws, held, known_base, record)),
     )
 
 
-def _changed(
-    ws: Workspace, image_id: str, base: str, accelerator: str, record: Record | None
-) -> tuple[str, ...] | None:
-    if record is None:
-        return None
-    before = {**record.inputs, "base": record.base}
-    after = {**inputs_of(ws, image_id, base, accelerator), "base": base}
-    return tuple(name for name in sorted({*before, *after}) if before.get(name) != after.get(name))
+def _changed(recipe: Recipe, record: Record) -> tuple[str, ...]:
+    changed = recipe.changed_since(record)
+    return tuple(sorted([*changed, *(["base"] if record.base != recipe.base.name else [])]))
 
 
-def _layers(
-    ws: Workspace, packages: Sequence[LockedPackage], base: Base
-) -> tuple[list[Layer], list[LockedPackage]]:
-    """The layers of `packages` that are made already, and the packages of those that are not."""
+def _layers(ws: Workspace, recipe: Recipe, base: Base) -> tuple[list[Layer], list[LockedPackage]]:
+    """The layers of Python packages that are made already, and the packages of those that are
+    not."""
     held, missing = [], []
-    sdists = load_base(ws.bases, base.name).sdists
-    for package in packages:
+    sdists = recipe.base.sdists
+    for package in layer_order(recipe):
         wheel: WheelFile | None
         if package.is_sdist:
             settings = sdists.get(package.name)

@@ -10,7 +10,7 @@ from pathlib import Path
 from plinth.build import contract
 from plinth.build.accelerator import accelerator_layers, linker_layer
 from plinth.build.base import ensure_base
-from plinth.build.choice import choose_base
+from plinth.build.choice import chosen_recipe
 from plinth.build.closure import ensure_closed, ensure_met
 from plinth.build.sdists import build_wheel
 from plinth.build.toc import lazily
@@ -22,7 +22,7 @@ from plinth.fetch.probe import forget
 from plinth.fetch.wheels import fetch_files
 from plinth.formats.elf.closure import Rules
 from plinth.formats.layer.model import Layer
-from plinth.formats.oci.image import Image, assemble
+from plinth.formats.oci.image import Image, Runtime, assemble
 from plinth.formats.oci.layout import tag
 from plinth.formats.oci.model import TITLE
 from plinth.formats.python.place import Base
@@ -31,14 +31,13 @@ from plinth.graph.run import known, lacking
 from plinth.graph.session import Session, session
 from plinth.graph.workspace import Workspace
 from plinth.recipe.accelerator import CPU
-from plinth.recipe.base import BaseSpec, DebianRootfs, SdistBuild, load_base
-from plinth.recipe.image import ESTARGZ, ImageSpec, load_image, load_target
-from plinth.recipe.locks import stale
-from plinth.recipe.locks.accelerator import choose
+from plinth.recipe.base import DebianRootfs, SdistBuild
+from plinth.recipe.built import BASE
+from plinth.recipe.image import ESTARGZ, ImageSpec
 from plinth.recipe.locks.base import write_local
-from plinth.recipe.locks.packages import read_packages
 from plinth.recipe.locks.pylock import ImageLock, LockedPackage
-from plinth.recipe.record import Record, inputs_of, write_record
+from plinth.recipe.recipe import Recipe
+from plinth.recipe.record import Record, write_record
 
 MAX_LAYERS = 120
 """Overlay file systems end at about 127 layers, and users put a few of their own on top."""
@@ -82,85 +81,81 @@ def build_image(
 def _built(
     ws: Session, image_id: str, base: str, accelerator: str, config: Config, progress: Progress
 ) -> Built:
-    spec = load_image(ws.images, image_id)
-    lock = stale.check(ws, image_id)
-    chosen = choose_base(ws, spec.base, config=config, insist=base)
-    base_name = chosen.name
-    extra, extra_lock, missing = choose(ws, spec.accelerator, insist=accelerator)
-    for note in filter(None, (chosen.note, missing)):
+    recipe, chosen = chosen_recipe(ws, image_id, config=config, base=base, accelerator=accelerator)
+    spec, extra, base_name = recipe.spec, recipe.accelerator, recipe.base.name
+    for note in filter(None, (chosen.note, recipe.note)):
         progress(note)
     if chosen.tree is not None:
         write_local(ws, base_name, chosen.tree)
     for store in (ws.layout, ws.cache):
         store.prepare()
         store.sweep()
-    extra_wheels = extra_lock.wheels if extra_lock else ()
 
     def fetch(packages: Sequence[LockedPackage]) -> None:
         fetch_files(ws, config, packages, admit=_admit, progress=progress)
 
-    base_spec = load_base(ws.bases, base_name)
     try:
-        built_base = ensure_base(ws, base_name, config=config, progress=progress)
+        built_base = ensure_base(
+            ws, recipe.base, recipe.base_lock, config=config, progress=progress
+        )
     except FetchError as error:
-        if base_spec.fallback and not base:
+        if recipe.base.fallback and not base:
             # It was available when a place was asked, now or by an earlier build.
             forget(ws)
-            other = f"build on the other base: base={base_spec.fallback}"
+            other = f"build on the other base: base={recipe.base.fallback}"
             error.remedy = "; or ".join(filter(None, (error.remedy, other)))
         raise
-    packages = [*layer_order(ws, spec, lock), *extra_wheels]
+    packages = layer_order(recipe)
+    sdists = recipe.base.sdists
     wheels = {
-        _wheel(ws, package, built_base, base_spec.sdists.get(package.name), fetch): package
+        _wheel(ws, package, built_base, sdists.get(package.name), fetch): package
         for package in packages
     }
     layers = [*built_base.layers, contract.contract_layer(ws)]
-    above = _os_layers(ws, spec, base_spec, config, progress)
-    if extra is not None and extra_lock is not None:
-        above += accelerator_layers(ws, extra, extra_lock, config=config, progress=progress)
+    above = _os_layers(ws, recipe, config, progress)
+    if extra is not None:
+        above += accelerator_layers(
+            ws, extra, recipe.accelerator_debs, config=config, progress=progress
+        )
     # The linker's configuration comes on top of all.
     room = MAX_LAYERS - len(layers) - len(above) - 1
     above_base = _wheel_layers(ws, grouped([*wheels], room), built_base, wheels, fetch)
-    ensure_met(spec, load_target(ws.bases, spec.base), packages, above_base)
+    ensure_met(spec, recipe.target, packages, above_base)
     layers += above_base
     # Last, so that images with and without them share all that is below.
     layers += above
     rules = Rules(spec.dlopen, frozenset(spec.host))
-    runtime, label = contract.RUNTIME, ""
-    if extra is not None and extra_lock is not None:
+    if extra is not None:
         layers.append(linker_layer(ws, layers, extra))
         rules = Rules(spec.dlopen, frozenset({*spec.host, *extra.host}), gpu=True)
-        runtime = replace(runtime, environment={**runtime.environment, **extra.environment})
-        label = extra.label
     elif spec.accelerator != CPU:
         rules = Rules((), frozenset(spec.host))
-    frameworks = frozenset(f"{p.name} {p.version}" for p in lock.packages if p.direct)
+    frameworks = frozenset(f"{p.name} {p.version}" for p in recipe.lock.packages if p.direct)
     notes = ensure_closed(ws, image_id, layers, rules, frameworks)
     for note in notes:
         progress(f"note: {note}")
     if spec.layer_format == ESTARGZ:
         # A base that comes from a registry stays as its makers published it.
-        foreign = 0 if isinstance(base_spec.rootfs, DebianRootfs) else 1
+        foreign = 0 if isinstance(recipe.base.rootfs, DebianRootfs) else 1
         layers[foreign:] = lazily(ws, layers[foreign:], ws.at_once)
-    name = spec.published(base_name, label)
     image = assemble(
         ws.layout,
         layers,
-        architecture=base_spec.architecture,
+        architecture=recipe.base.architecture,
         created=created(spec),
-        runtime=runtime,
-        annotations=labels(spec, base_name, name, lock),
+        runtime=runtime(recipe),
+        annotations=labels(recipe),
     )
     tag(
         ws.layout,
         image_id,
         image.manifest,
-        image_name=f"{name}:latest",
-        architecture=base_spec.architecture,
+        image_name=f"{recipe.name}:latest",
+        architecture=recipe.base.architecture,
     )
-    inputs = inputs_of(ws, image_id, base_name, extra.name if extra else "")
-    write_record(ws, image_id, Record.of(inputs, lock, image, base_name, notes))
-    return Built(image_id, base_name, name, image)
+    record = Record.of(recipe.digests, recipe.lock, image, base_name, notes)
+    write_record(ws, image_id, record)
+    return Built(image_id, base_name, recipe.name, image)
 
 
 def ordered(lock: ImageLock) -> list[LockedPackage]:
@@ -180,32 +175,32 @@ def ordered(lock: ImageLock) -> list[LockedPackage]:
     return sorted(lock.packages, key=lambda package: (package.name not in common, package.name))
 
 
-def layer_order(ws: Workspace, spec: ImageSpec, lock: ImageLock) -> list[LockedPackage]:
-    """The packages of `spec` in layer order: an image that extends another begins with it."""
-    if not spec.extends:
-        return ordered(lock)
-    names = [package.name for package in ordered(stale.check(ws, spec.extends))]
-    below = {name: number for number, name in enumerate(names)}
-    return sorted(lock.packages, key=lambda p: (below.get(p.name, len(below)), p.name))
+def layer_order(recipe: Recipe) -> list[LockedPackage]:
+    """The Python packages in layer order: an image that extends another begins with it, and a
+    set's come last."""
+    found = ordered(recipe.lock)
+    if recipe.parent is not None:
+        names = [package.name for package in ordered(recipe.parent.lock)]
+        below = {name: number for number, name in enumerate(names)}
+        found.sort(key=lambda package: (below.get(package.name, len(below)), package.name))
+    return [*found, *recipe.accelerator_wheels]
 
 
-def _os_layers(
-    ws: Session, spec: ImageSpec, base: BaseSpec, config: Config, progress: Progress
-) -> list[Layer]:
+def _os_layers(ws: Session, recipe: Recipe, config: Config, progress: Progress) -> list[Layer]:
     """A layer for each OS package the image adds to its base."""
-    packages = read_packages(ws, spec, base.name)
-    rootfs = base.rootfs
-    if not packages or not isinstance(rootfs, DebianRootfs):
+    rootfs = recipe.base.rootfs
+    if not recipe.os_packages or not isinstance(rootfs, DebianRootfs):
         return []
     from plinth.build.debs import package_layers
     from plinth.fetch.apt.sources import find_sources
 
+    image_id = recipe.spec.id
     return package_layers(
         ws,
-        packages,
+        recipe.os_packages,
         lambda: find_sources(rootfs.distribution, rootfs.suites, config),
         progress,
-        again=f"delete locks/{spec.id}/os.toml and run doit lock:{spec.id}",
+        again=f"delete locks/{image_id}/os.toml and run doit lock:{image_id}",
     )
 
 
@@ -214,16 +209,25 @@ def created(spec: ImageSpec) -> str:
     return spec.as_of.strftime("%Y-%m-%dT%H:%M:%SZ") if spec.as_of else "1970-01-01T00:00:00Z"
 
 
-def labels(spec: ImageSpec, base: str, name: str, lock: ImageLock) -> dict[str, str]:
+def runtime(recipe: Recipe) -> Runtime:
+    """How containers of the image start: as the contract has it, with the set's environment."""
+    if recipe.accelerator is None:
+        return contract.RUNTIME
+    environment = {**contract.RUNTIME.environment, **recipe.accelerator.environment}
+    return replace(contract.RUNTIME, environment=environment)
+
+
+def labels(recipe: Recipe) -> dict[str, str]:
     """Manifest annotations and config labels (OCI image-spec, annotations.md)."""
+    spec, base = recipe.spec, recipe.base.name
     return {
-        "dev.plinth.base": base,
+        BASE: base,
         "dev.plinth.image": spec.id,
-        "dev.plinth.lock": f"sha256:{lock.inputs_digest}",
+        "dev.plinth.lock": f"sha256:{recipe.lock.inputs_digest}",
         "org.opencontainers.image.base.name": base,
         "org.opencontainers.image.created": created(spec),
         "org.opencontainers.image.description": spec.summary,
-        TITLE: name,
+        TITLE: recipe.name,
         **({"org.opencontainers.image.version": spec.version} if spec.version else {}),
     }
 

@@ -22,7 +22,7 @@ from plinth.evidence.choice import SigningTrust, signing_trust
 from plinth.evidence.git import git_state
 from plinth.evidence.identity import identity_token
 from plinth.evidence.provenance import LOCAL_BUILDER, Provenance
-from plinth.evidence.sbom.make import sbom_of
+from plinth.evidence.sbom.make import gather, make_sbom
 from plinth.evidence.statement import COSIGN, PREDICATES, PROVENANCE, SBOM, statement
 from plinth.evidence.verify.bundle import BundleVerifier, Signers, log_index, signer_of
 from plinth.formats.oci.layout import ImageReference
@@ -32,10 +32,10 @@ from plinth.graph.actions import Action
 from plinth.graph.run import run
 from plinth.graph.session import Session, default_jobs, session
 from plinth.graph.workspace import Workspace
-from plinth.recipe.built import find_reference
-from plinth.recipe.files import accelerator_of, source_files
+from plinth.recipe.built import find_reference, recipe_of
 from plinth.recipe.materials import materials
-from plinth.recipe.record import Record, inputs_of, read_record
+from plinth.recipe.recipe import Recipe
+from plinth.recipe.record import read_record
 
 SBOM_VERSION = 1
 """Raised whenever another SBOM would be made of the same image."""
@@ -69,14 +69,13 @@ def prepare(ws: Session, image_id: str, config: Config) -> Prepared:
         PlinthError: a lock or a layer is not usable.
     """
     image = find_reference(ws, image_id)
-    record = _record(ws, image_id, image)
-    accelerator = accelerator_of(record.inputs, record.base)
+    recipe = _recipe(ws, image)
     provenance = Provenance(
         image_id,
-        record.base,
-        accelerator,
-        source_files(ws, image_id, record.base, accelerator),
-        materials(ws, image_id, record.base, accelerator),
+        recipe.base.name,
+        recipe.accelerator.name if recipe.accelerator else "",
+        recipe.files,
+        materials(recipe),
         git_state(ws.root),
         config.builder or LOCAL_BUILDER,
         __version__,
@@ -85,7 +84,7 @@ def prepare(ws: Session, image_id: str, config: Config) -> Prepared:
     predicates: dict[str, Json] = {
         COSIGN: {},
         PROVENANCE: provenance.to_json(),
-        SBOM: json.loads(_sbom(ws, image_id, provenance)),
+        SBOM: json.loads(_sbom(ws, image, recipe)),
     }
     name = image.image_name.rpartition(":")[0]
     return Prepared(
@@ -98,13 +97,13 @@ def prepare(ws: Session, image_id: str, config: Config) -> Prepared:
     )
 
 
-def _sbom(ws: Session, image_id: str, provenance: Provenance) -> bytes:
+def _sbom(ws: Session, image: ImageReference, recipe: Recipe) -> bytes:
     """The image's SBOM, made once: it is a function of the manifest and the locks."""
     action = Action(
         "sbom",
         {
-            "manifest": Digest.of(provenance.manifest),
-            **{path: Digest.of(data) for path, data in provenance.sources.items()},
+            "manifest": image.manifest,
+            **{path: Digest.of(data) for path, data in recipe.files.items()},
         },
         {"plinth": __version__},
         ("sbom",),
@@ -112,33 +111,30 @@ def _sbom(ws: Session, image_id: str, provenance: Provenance) -> bytes:
     )
 
     def work() -> ActionResult:
-        return ActionResult({"sbom": ws.cache.put(sbom_of(ws, image_id))})
+        return ActionResult({"sbom": ws.cache.put(make_sbom(gather(ws, image, recipe)))})
 
     result, _ = run(ws, action, work=work)
     return ws.cache.get(result.outputs["sbom"])
 
 
-def _record(ws: Workspace, image_id: str, image: ImageReference) -> Record:
-    """The record of the build that made `image` from what is in the tree now."""
-    record = read_record(ws, image_id)
-    remedy = f"build it again: doit build:{image_id}"
+def _recipe(ws: Workspace, image: ImageReference) -> Recipe:
+    """The recipe of `image`, which was built from what is in the tree now."""
+    record = read_record(ws, image.name)
+    remedy = f"build it again: doit build:{image.name}"
     if record is None or record.manifest != image.manifest.hex:
         raise AttestationError(
-            "how the image was built is not known", where=image_id, remedy=remedy
+            "how the image was built is not known", where=image.name, remedy=remedy
         )
-    accelerator = accelerator_of(record.inputs, record.base)
-    now = inputs_of(ws, image_id, record.base, accelerator)
-    changed = sorted(
-        path for path in {*now, *record.inputs} if now.get(path) != record.inputs.get(path)
-    )
+    recipe = recipe_of(ws, image)
+    changed = recipe.changed_since(record)
     if changed:
         raise AttestationError(
             "the image was built from other files than those now in the tree",
-            where=image_id,
+            where=image.name,
             found="changed since: " + ", ".join(changed),
             remedy=remedy,
         )
-    return record
+    return recipe
 
 
 def sign_images(

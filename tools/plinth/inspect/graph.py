@@ -14,7 +14,7 @@ from plinth.formats.oci.layout import references
 from plinth.graph.workspace import Workspace
 from plinth.inspect.usage import LayerUse, usage
 from plinth.recipe.base import origin
-from plinth.recipe.recipe import Parts, parts_of
+from plinth.recipe.recipe import Recipe
 
 FORMATS = ("dot", "svg", "json")
 
@@ -69,10 +69,10 @@ def graph(ws: Workspace, ids: Sequence[str], *, full: bool) -> Graph:
     built = [image for image in ids if image in references(ws.layout)]
     used = {image.id: image for image in usage(ws, built).images} if built else {}
     for image in ids:
-        parts = parts_of(ws, image)
-        sources = _locks(made, parts)
+        recipe = Recipe.load(ws, image)
+        sources = _locks(made, recipe)
         layers = used[image].layers if image in used else ()
-        inputs = _inputs(made, parts, sources) if full else {}
+        inputs = _inputs(made, recipe, sources) if full else {}
         names = [layer.name for layer in layers]
         if not layers:
             continue
@@ -81,15 +81,15 @@ def graph(ws: Workspace, ids: Sequence[str], *, full: bool) -> Graph:
         )
         for node, layer in _layers(layers, full):
             made.add(node)
-            for key in _made_of(layer, names, inputs, parts, sources, full):
+            for key in _made_of(layer, names, inputs, recipe, sources, full):
                 made.edges[key, node.id] = None
             made.edges[node.id, target] = None
     return made
 
 
-def _locks(made: Graph, parts: Parts) -> dict[str, str]:
+def _locks(made: Graph, recipe: Recipe) -> dict[str, str]:
     """Nodes of specifications and locks; the ids of the locks by what they lock."""
-    image, base = parts.spec.id, origin(parts.base.name)
+    image, base = recipe.spec.id, origin(recipe.base.name)
     spec = made.add(Node(f"spec:{image}", "spec", f"images/{image}.toml"))
     base_spec = made.add(Node(f"spec:{base}", "spec", f"base/{base}.toml"))
     found = {
@@ -98,37 +98,37 @@ def _locks(made: Graph, parts: Parts) -> dict[str, str]:
             Node(f"lock:{image}", "lock", f"locks/{image}/pylock.toml"), spec, base_spec
         ),
     }
-    if parts.os_packages:
+    if recipe.os_packages:
         found["os"] = made.add(
             Node(f"lock:{image}/os", "lock", f"locks/{image}/os.toml"), spec, found["base"]
         )
-    if parts.accelerator:
-        name = parts.accelerator.name
+    if recipe.accelerator:
+        name = recipe.accelerator.name
         own = made.add(Node(f"spec:{name}", "spec", f"base/{name}.toml"))
         lock = Node(f"lock:base/{name}", "lock", f"locks/base/{name}.toml")
         found["set"] = made.add(lock, own)
     return found
 
 
-def _inputs(made: Graph, parts: Parts, sources: dict[str, str]) -> dict[str, str]:
+def _inputs(made: Graph, recipe: Recipe, sources: dict[str, str]) -> dict[str, str]:
     """A node for each input; ids by what the layer made of one is called."""
     found = {}
-    extra = {package.name for package in parts.accelerator_wheels}
-    for package in parts.wheels:
+    extra = {package.name for package in recipe.accelerator_wheels}
+    for package in recipe.wheels:
         lock = sources["set"] if package.name in extra else sources["wheels"]
         size = package.file.digest.size
         node = Node(f"input:{package.file.digest.hex}", "input", package.file.name, size)
         found[f"{package.name} {package.version}"] = made.add(node, lock)
-    for deb in (*parts.os_packages, *parts.accelerator_debs):
-        lock = sources["os"] if deb in parts.os_packages else sources["set"]
+    for deb in (*recipe.os_packages, *recipe.accelerator_debs):
+        lock = sources["os"] if deb in recipe.os_packages else sources["set"]
         name = deb.path.rpartition("/")[2]
         node = Node(f"input:{deb.digest.hex}", "input", name, deb.digest.size)
         found[f"{deb.name} {deb.version}"] = made.add(node, lock)
-    if parts.base_lock.packages:
-        size = sum(package.digest.size for package in parts.base_lock.packages)
-        label = f"{len(parts.base_lock.packages)} Debian packages"
-        node = Node(f"input:debs of {parts.base.name}", "input", label, size)
-        found[f"{parts.base.name} system"] = made.add(node, sources["base"])
+    if recipe.base_lock.packages:
+        size = sum(package.digest.size for package in recipe.base_lock.packages)
+        label = f"{len(recipe.base_lock.packages)} Debian packages"
+        node = Node(f"input:debs of {recipe.base.name}", "input", label, size)
+        found[f"{recipe.base.name} system"] = made.add(node, sources["base"])
     return found
 
 
@@ -153,19 +153,19 @@ def _made_of(
     layer: LayerUse,
     names: Sequence[str],
     inputs: dict[str, str],
-    parts: Parts,
+    recipe: Recipe,
     sources: dict[str, str],
     full: bool,
 ) -> Iterator[str]:
     """Ids of what `layer` is made of: its inputs, or in the short form the locks."""
-    base = parts.base.name
+    base = recipe.base.name
     if layer.name in (f"{base} system", f"{base} python") or layer.name.endswith("(unmodified)"):
         yield inputs.get(layer.name, sources["base"])
     elif layer.name == "contract" or layer.name.endswith("linker configuration"):
         yield sources.get("set", sources["base"]) if "linker" in layer.name else sources["base"]
     elif not full:
-        debs = {f"{d.name} {d.version}" for d in parts.accelerator_debs}
-        wheels = {f"{p.name} {p.version}" for p in parts.accelerator_wheels}
+        debs = {f"{d.name} {d.version}" for d in recipe.accelerator_debs}
+        wheels = {f"{p.name} {p.version}" for p in recipe.accelerator_wheels}
         if layer.name in debs | wheels:
             yield sources["set"]
         elif "OS packages" in layer.name:
@@ -176,7 +176,7 @@ def _made_of(
         yield inputs[layer.name]
     else:
         # Small things share a layer: of all inputs that have none of their own.
-        wheels = {f"{p.name} {p.version}" for p in parts.wheels}
+        wheels = {f"{p.name} {p.version}" for p in recipe.wheels}
         small = "OS packages" in layer.name
         for name, key in inputs.items():
             if name not in names and (name not in wheels) == small:

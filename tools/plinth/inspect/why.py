@@ -13,8 +13,8 @@ from packaging.utils import canonicalize_name
 from plinth.core.errors import PlinthError
 from plinth.graph.workspace import Workspace
 from plinth.inspect.requires import deb_requires, wheel_requires
-from plinth.recipe.base import origin
-from plinth.recipe.recipe import Parts, parts_of
+from plinth.recipe.base import BaseSpec, DebianRootfs, origin
+from plinth.recipe.recipe import Recipe
 
 MAX_CHAINS = 1000
 """Chains that are looked for at most; there can be exponentially many."""
@@ -76,8 +76,8 @@ def why(ws: Workspace, image_id: str, package: str, *, limit: int = MAX_CHAINS) 
     Raises:
         PlinthError: the locks cannot be used, or no package of the image is called so.
     """
-    parts = parts_of(ws, image_id)
-    graphs = [python_needs(ws, parts), _system(ws, parts)]
+    recipe = Recipe.load(ws, image_id)
+    graphs = [python_needs(ws, recipe), _system(ws, recipe)]
     found = []
     for needs in graphs:
         name = canonicalize_name(package) if needs.kind == "Python" else package
@@ -138,23 +138,23 @@ def _steps(needs: Needs, path: tuple[str, ...], asked: str) -> tuple[Step, ...]:
     )
 
 
-def python_needs(ws: Workspace, parts: Parts) -> Needs:
+def python_needs(ws: Workspace, recipe: Recipe) -> Needs:
     """The Python packages of an image; words are known of wheels in the store."""
     needs = Needs("Python")
     sources: list[tuple[str, Sequence[str]]] = [
-        (f"images/{parts.spec.id}.toml", parts.spec.requirements),
-        (f"base/{origin(parts.base.name)}.toml", parts.base.requirements),
+        (f"images/{recipe.spec.id}.toml", recipe.spec.requirements),
+        (f"base/{origin(recipe.base.name)}.toml", recipe.base.requirements),
     ]
-    if parts.accelerator:
-        sources.append((f"base/{parts.accelerator.name}.toml", parts.accelerator.wheels))
+    if recipe.accelerator:
+        sources.append((f"base/{recipe.accelerator.name}.toml", recipe.accelerator.wheels))
     for file, texts in sources:
         for text in texts:
             name = _name(text)
             needs.asked.setdefault(name, []).append(f"{file}: {text}")
     unread = []
-    for package in parts.wheels:
+    for package in recipe.wheels:
         needs.versions[package.name] = package.version
-        words = wheel_requires(ws, package, parts.base.python.version)
+        words = wheel_requires(ws, package, recipe.base.python.version)
         if words is None and package.dependencies:
             unread.append(package.name)
         # With extras pip-tools says of a package that it needs itself.
@@ -174,26 +174,31 @@ def _name(requirement: str) -> str:
     return canonicalize_name(Requirement(requirement).name)
 
 
-def _system(ws: Workspace, parts: Parts) -> Needs:
+def _asked(base: BaseSpec) -> tuple[str, ...]:
+    """The OS packages a base asks for; none where it is pulled as it is."""
+    return base.rootfs.packages if isinstance(base.rootfs, DebianRootfs) else ()
+
+
+def _system(ws: Workspace, recipe: Recipe) -> Needs:
     needs = Needs("OS")
     asked: Mapping[str, Sequence[str]] = {
-        f"base/{origin(parts.base.name)}.toml": parts.base_asked,
-        f"images/{parts.spec.id}.toml": parts.spec.os_packages,
+        f"base/{origin(recipe.base.name)}.toml": _asked(recipe.base),
+        f"images/{recipe.spec.id}.toml": recipe.spec.os_packages,
         **(
             {
-                f"base/{parts.accelerator.name}.toml": [
-                    name for archive in parts.accelerator.archives for name in archive.packages
+                f"base/{recipe.accelerator.name}.toml": [
+                    name for archive in recipe.accelerator.archives for name in archive.packages
                 ]
             }
-            if parts.accelerator
+            if recipe.accelerator
             else {}
         ),
     }
     for file, texts in asked.items():
         for text in texts:
             needs.asked.setdefault(text.partition("=")[0], []).append(f"{file}: {text}")
-    needs.versions.update({package.name: package.version for package in parts.debs})
-    relations, unread = deb_requires(ws, parts.debs)
+    needs.versions.update({package.name: package.version for package in recipe.debs})
+    relations, unread = deb_requires(ws, recipe.debs)
     for parent, children in relations.items():
         for child, words in children.items():
             needs.edges.setdefault(child, {})[parent] = words

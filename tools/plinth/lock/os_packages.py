@@ -9,7 +9,7 @@ from plinth.graph.workspace import Workspace
 from plinth.lock.base import locked, signed_indexes
 from plinth.recipe.base import BaseSpec, DebianRootfs
 from plinth.recipe.image import ImageSpec, load_target
-from plinth.recipe.locks.base import LockedDeb, read_lock
+from plinth.recipe.locks.base import BaseLock, LockedDeb, read_lock
 from plinth.recipe.locks.packages import read_packages, write_packages
 
 
@@ -35,26 +35,27 @@ def lock_packages(ws: Workspace, spec: ImageSpec, *, config: Config, progress: P
             remedy="use a base whose rootfs is of kind debian",
         )
     base = bases[0]
+    base_lock = read_lock(ws, base)
     try:
-        read_packages(ws, spec, base.name)
+        read_packages(ws, spec, base, base_lock)
     except (LockError, ProblemsError):
         pass
     else:
         return False
-    found = _resolved(ws, spec, base, config, progress)
-    write_packages(ws, spec, base, found)
+    found = _resolved(spec, base, base_lock, config, progress)
+    write_packages(ws, spec, base, base_lock, found)
     progress(f"locks/{spec.id}/os.toml: {len(found)} packages on top of {base.name}")
     return True
 
 
 def _resolved(
-    ws: Workspace, spec: ImageSpec, base: BaseSpec, config: Config, progress: Progress
+    spec: ImageSpec, base: BaseSpec, base_lock: BaseLock, config: Config, progress: Progress
 ) -> tuple[LockedDeb, ...]:
     from plinth.lock.debian import resolve
 
     rootfs = base.rootfs
     assert isinstance(rootfs, DebianRootfs)  # noqa: S101 - the caller chose it for that
-    held = {package.name: package for package in read_lock(ws, base).packages}
+    held = {package.name: package for package in base_lock.packages}
     indexes = signed_indexes(rootfs, base.architecture, config, progress)
     wanted = [f"{name}={package.version}" for name, package in sorted(held.items())]
     wanted += [name for name in spec.os_packages if name not in held]

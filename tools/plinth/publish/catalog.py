@@ -6,18 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import unified_diff
 
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
-
 from plinth.core.errors import PlinthError
 from plinth.core.report import human_size
 from plinth.core.store import atomic_write
 from plinth.formats.oci.layout import descriptor_digest, read_manifest
 from plinth.graph.workspace import Workspace
 from plinth.recipe.accelerator import CPU, load_accelerator
-from plinth.recipe.image import ImageSpec, image_ids, load_image
-from plinth.recipe.locks import stale
+from plinth.recipe.built import find_reference, recipe_of
+from plinth.recipe.ids import all_images
+from plinth.recipe.image import ImageSpec
 from plinth.recipe.locks.pylock import ImageLock
+from plinth.recipe.recipe import Recipe
 from plinth.recipe.record import read_record
 
 _HEAD = """# Catalogue
@@ -47,14 +46,10 @@ def rows(ws: Workspace) -> list[Row]:
     Raises:
         PlinthError: an image is not built from what the tree holds now.
     """
-    return [_row(ws, image_id) for image_id in image_ids(ws.images)]
+    return [_row(ws, image_id) for image_id in all_images(ws)]
 
 
 def _row(ws: Workspace, image_id: str) -> Row:
-    from plinth.recipe.built import find_reference
-
-    spec = load_image(ws.images, image_id)
-    lock = stale.check(ws, image_id)
     reference = find_reference(ws, image_id)
     record = read_record(ws, image_id)
     if record is None or record.manifest != reference.manifest.hex:
@@ -63,18 +58,18 @@ def _row(ws: Workspace, image_id: str) -> Row:
             where=image_id,
             remedy=f"build it again: doit forget build:{image_id}; doit build:{image_id}",
         )
-    pinned = {package.name: package.version for package in lock.packages}
-    names = [canonicalize_name(Requirement(text).name) for text in spec.requirements]
+    recipe = recipe_of(ws, reference)
+    spec = recipe.spec
     layers = read_manifest(ws.layout, reference.manifest)["layers"]
     return Row(
         spec,
         spec.requirements,
-        tuple(f"{name} {pinned[name]}" for name in names),
+        recipe.pinned,
         record.base,
         reference.image_name.rpartition(":")[0],
         tuple((entry["digest"], descriptor_digest(entry).size) for entry in layers),
         reference.manifest.hex,
-        (*record.notes, *_sources(spec, lock), *_accelerator(ws, spec)),
+        (*record.notes, *_sources(spec, recipe.lock), *_accelerator(ws, recipe)),
     )
 
 
@@ -89,13 +84,12 @@ def _sources(spec: ImageSpec, lock: ImageLock) -> Iterator[str]:
             )
 
 
-def _accelerator(ws: Workspace, spec: ImageSpec) -> Iterator[str]:
-    if spec.accelerator == CPU:
-        return
-    extra = load_accelerator(ws.bases, spec.accelerator)
-    if (ws.locks / "base" / f"{spec.accelerator}.toml").exists():
+def _accelerator(ws: Workspace, recipe: Recipe) -> Iterator[str]:
+    spec, extra = recipe.spec, recipe.accelerator
+    if extra is not None:
         yield f"{extra.summary}, locked by digest"
-    else:
+    elif spec.accelerator != CPU:
+        extra = load_accelerator(ws.bases, spec.accelerator)
         yield (
             f"{spec.accelerator} is **not locked**: its packages' digests are known only from the "
             f"vendor's signed index. Built without it, and named so; with the index configured, "

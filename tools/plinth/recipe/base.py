@@ -96,6 +96,18 @@ class BaseSpec:
     sdists: Mapping[str, SdistBuild] = field(default_factory=dict)
 
 
+def check_serves(wanted: BaseSpec, name: str) -> None:
+    """Refuse to build on the base `name` what is locked for `wanted` and its fallback.
+
+    Raises:
+        SpecError: it is neither, nor a local one made from either.
+    """
+    names = [wanted.name, *filter(None, [wanted.fallback])]
+    if origin(name) not in names:
+        problem = Problem("", f"the lock serves {' or '.join(names)}, not {name!r}")
+        raise SpecError(f"base/{name}.toml", [problem])
+
+
 def _digest(table: Table, key: str) -> Digest:
     inner = table.table(key, required=True)
     text, size = (inner.text("digest"), inner.integer("size")) if inner.present else ("", 0)

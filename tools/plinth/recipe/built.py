@@ -1,10 +1,16 @@
-"""Images that are built: finding one in the layout."""
+"""Images that are built: finding one in the layout, and the recipe it was made by."""
 
 from __future__ import annotations
 
 from plinth.core.errors import LayoutError
-from plinth.formats.oci.layout import ImageReference, references
+from plinth.formats.oci.layout import ImageReference, read_manifest, references
 from plinth.graph.workspace import Workspace
+from plinth.recipe.accelerator import CPU
+from plinth.recipe.recipe import Recipe
+from plinth.recipe.record import read_record
+
+BASE = "dev.plinth.base"
+"""The manifest's annotation with the base an image stands on."""
 
 
 def find_reference(ws: Workspace, image_id: str) -> ImageReference:
@@ -21,3 +27,21 @@ def find_reference(ws: Workspace, image_id: str) -> ImageReference:
             remedy=f"build it: doit build:{image_id}",
         )
     return found
+
+
+def recipe_of(ws: Workspace, image: ImageReference) -> Recipe:
+    """The recipe of a built image, from the tree as it is now: on the base it stands on, with the
+    accelerator set it holds.
+
+    Raises:
+        PlinthError: as `Recipe.load`.
+    """
+    record = read_record(ws, image.name)
+    if record is not None and record.manifest == image.manifest.hex:
+        return Recipe.load(ws, image.name, base=record.base, accelerator=record.accelerator or CPU)
+    # It came from elsewhere; the set may have been locked since.
+    base = str(read_manifest(ws.layout, image.manifest)["annotations"][BASE])
+    recipe = Recipe.load(ws, image.name, base=base)
+    if image.image_name.rpartition(":")[0] == recipe.name:
+        return recipe
+    return Recipe.load(ws, image.name, base=base, accelerator=CPU)

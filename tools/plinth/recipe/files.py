@@ -1,7 +1,5 @@
-"""The files of a checkout that decide an image, small enough to travel in its provenance.
-
-With them anyone has a workspace to check an image against, or to build it again from.
-"""
+"""A workspace made of the files of a recipe, which travel in an image's provenance: to check the
+image against, or to build it again from."""
 
 from __future__ import annotations
 
@@ -11,43 +9,10 @@ from pathlib import Path
 
 from plinth.core.errors import PlinthError, Problem, ProblemsError
 from plinth.graph.workspace import Workspace
-from plinth.recipe.accelerator import CPU
-from plinth.recipe.base import origin
-from plinth.recipe.image import load_image, load_target
-from plinth.recipe.locks.base import lock_files
 
 _PATH = re.compile(r"(images|locks|base)(/[A-Za-z0-9][A-Za-z0-9._+-]*)+")
-_LOCKS = ("pylock.toml", "requirements.txt", "os.toml")
 MAX_BYTES = 16 << 20
 """What the files of one image may come to, together (bytes)."""
-
-
-def source_files(
-    ws: Workspace, image_id: str, base: str, accelerator: str = ""
-) -> dict[str, bytes]:
-    """The files that decide `image_id` on `base` with the accelerator set `accelerator` (empty
-    for none), by path relative to the checkout: specifications, locks, files of every image.
-
-    Raises:
-        SpecError: a specification is invalid.
-        OSError: a file cannot be read.
-    """
-    spec = load_image(ws.images, image_id)
-    wanted = {ws.images / f"{image_id}.toml", *_locks(ws, image_id)}
-    if spec.extends:
-        wanted |= {ws.images / f"{spec.extends}.toml", *_locks(ws, spec.extends)}
-    wanted |= {ws.bases / f"{one.name}.toml" for one in load_target(ws.bases, spec.base).bases}
-    if spec.accelerator != CPU:
-        wanted.add(ws.bases / f"{spec.accelerator}.toml")
-    if accelerator:
-        wanted |= {ws.bases / f"{accelerator}.toml", ws.locks / "base" / f"{accelerator}.toml"}
-    wanted |= {path for path in (ws.bases / "rootfs").rglob("*") if path.is_file()}
-    named = {path.relative_to(ws.root).as_posix(): path for path in wanted} | lock_files(ws, base)
-    return {name: path.read_bytes() for name, path in sorted(named.items()) if path.exists()}
-
-
-def _locks(ws: Workspace, image_id: str) -> set[Path]:
-    return {ws.locks / image_id / name for name in _LOCKS}
 
 
 def write_sources(files: Mapping[str, bytes], root: Path) -> Workspace:
@@ -77,10 +42,3 @@ def write_sources(files: Mapping[str, bytes], root: Path) -> Workspace:
     (root / "images").mkdir(exist_ok=True)
     (root / "base").mkdir(exist_ok=True)
     return Workspace(root, root / "build")
-
-
-def accelerator_of(inputs: Mapping[str, str], base: str) -> str:
-    """The accelerator set a build used, told by its record's `inputs` (by path); empty: none."""
-    names = (path.removeprefix("locks/base/") for path in inputs if path.startswith("locks/base/"))
-    stems = (name.removesuffix(".toml") for name in names)
-    return next((stem for stem in stems if origin(stem) != origin(base)), "")

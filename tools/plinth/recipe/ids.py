@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
+import tomli
+
 from plinth.graph.workspace import Workspace
+
+_LOCKS = ("pylock.toml", "requirements.txt", "os.toml")
 
 
 def all_images(ws: Workspace) -> list[str]:
@@ -29,15 +32,15 @@ def _is_accelerator(path: Path) -> bool:
 
 
 def files_of(ws: Workspace, image_id: str) -> list[Path]:
-    """The files of the checkout that are the image's own inputs, those of the image it extends
-    among them: specifications and locks, as far as they exist."""
+    """The specification and the locks of an image, and those of the image it extends, as far as
+    they exist. An invalid specification is a file like any other: whoever reads it reports it."""
     path = ws.images / f"{image_id}.toml"
     files = [path, *(ws.locks / image_id / name for name in _LOCKS)]
-    # Read as text, as in `_is_accelerator`.
-    extended = re.search(r'^extends = "([^"/]+)"', path.read_text(encoding="utf-8"), re.MULTILINE)
-    if extended and extended[1] != image_id:
-        files += files_of(ws, extended[1]) if (ws.images / f"{extended[1]}.toml").exists() else []
+    try:
+        extends = tomli.loads(path.read_text(encoding="utf-8")).get("extends")
+    except (OSError, ValueError, RecursionError):
+        extends = None
+    if isinstance(extends, str) and "/" not in extends and extends != image_id:
+        files += [ws.images / f"{extends}.toml"]
+        files += [ws.locks / extends / name for name in _LOCKS]
     return [file for file in files if file.exists()]
-
-
-_LOCKS = ("pylock.toml", "requirements.txt", "os.toml")

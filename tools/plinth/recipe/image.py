@@ -88,10 +88,10 @@ class Target:
         """Requirements every image on these bases has."""
         return self.bases[0].requirements
 
-
-def image_ids(folder: Path) -> list[str]:
-    """The ids of all images in `folder` (the checkout's images/), sorted."""
-    return sorted(path.stem for path in folder.glob("*.toml"))
+    def __str__(self) -> str:
+        names = " and ".join(base.name for base in self.bases)
+        major, minor = self.glibc
+        return f"CPython {self.python} and glibc up to {major}.{minor} ({names})"
 
 
 def load_image(folder: Path, image_id: str) -> ImageSpec:
@@ -145,10 +145,11 @@ def _whole(image_id: str, table: Table) -> ImageSpec:
 def _extended(folder: Path, image_id: str, table: Table, extends: str) -> ImageSpec:
     """An image that adds to another: what it does not say is the other's."""
     if not (folder / f"{extends}.toml").exists():
+        others = sorted({path.stem for path in folder.glob("*.toml")} - {image_id})
         raise SpecError(
             f"images/{image_id}.toml",
             [Problem("extends", f"there is no image {extends!r}")],
-            remedy=f"known here: {', '.join(i for i in image_ids(folder) if i != image_id)}",
+            remedy=f"known here: {', '.join(others)}",
         )
     if read(folder / f"{extends}.toml", f"images/{extends}.toml").text("extends", required=False):
         problem = Problem("extends", f"{extends} extends another image itself; extend that one")

@@ -8,16 +8,10 @@ from dataclasses import dataclass, field
 from packageurl import PackageURL
 
 from plinth.core.digest import Digest, Json
-from plinth.graph.workspace import Workspace
-from plinth.recipe.accelerator import load_accelerator
-from plinth.recipe.base import BaseSpec, DebianRootfs, ImageRootfs, StandalonePython, load_base
-from plinth.recipe.image import load_image
-from plinth.recipe.locks import stale
-from plinth.recipe.locks.accelerator import read_lock as read_accelerator_lock
-from plinth.recipe.locks.base import LockedDeb
-from plinth.recipe.locks.base import read_lock as read_base_lock
-from plinth.recipe.locks.packages import read_packages
+from plinth.recipe.base import BaseSpec, ImageRootfs, StandalonePython
+from plinth.recipe.locks.base import BaseLock, LockedDeb
 from plinth.recipe.locks.pylock import LockedPackage, every_file
+from plinth.recipe.recipe import Recipe
 
 TREE = "plinth-tree"
 """Marks the one input that is a folder: its digest is `plinth.formats.python.tree.tree_digest`."""
@@ -42,25 +36,13 @@ class Material:
         }
 
 
-def materials(ws: Workspace, image_id: str, base: str, accelerator: str = "") -> list[Material]:
-    """All that a build of `image_id` on `base` with the set `accelerator` (empty: none) takes in,
-    read from the locks in the tree, sorted.
-
-    Raises:
-        LockError: a lock is missing, stale, or edited by hand.
-        SpecError, ProblemsError: a specification or a lock is malformed.
-    """
-    spec = load_image(ws.images, image_id)
-    lock = stale.check(ws, image_id)
-    base_spec = load_base(ws.bases, base)
-    found = [*_base(ws, base_spec), *_wheels(lock.packages)]
-    distribution = _distribution(base_spec)
-    found += _debs(read_packages(ws, spec, base), distribution)
-    if accelerator:
-        extra = load_accelerator(ws.bases, accelerator)
-        extra_lock = read_accelerator_lock(ws, extra)
-        found += [*_debs(extra_lock.packages, ""), *_wheels(extra_lock.wheels)]
-    return sorted(_each_once(found))
+def materials(recipe: Recipe) -> list[Material]:
+    """All that a build takes in, as the locks of `recipe` have it, sorted."""
+    debs = [*recipe.base_lock.packages, *recipe.os_packages]
+    found = [*_base(recipe.base, recipe.base_lock), *_debs(debs, recipe.distribution)]
+    # A vendor's packages are of no distribution.
+    found += _debs(recipe.accelerator_debs, "")
+    return sorted(_each_once([*found, *_wheels(recipe.wheels)]))
 
 
 def _each_once(found: Iterable[Material]) -> Iterator[Material]:
@@ -73,12 +55,7 @@ def _each_once(found: Iterable[Material]) -> Iterator[Material]:
             yield one
 
 
-def _distribution(spec: BaseSpec) -> str:
-    return spec.rootfs.distribution if isinstance(spec.rootfs, DebianRootfs) else ""
-
-
-def _base(ws: Workspace, spec: BaseSpec) -> Iterator[Material]:
-    lock = read_base_lock(ws, spec)
+def _base(spec: BaseSpec, lock: BaseLock) -> Iterator[Material]:
     if isinstance(spec.rootfs, ImageRootfs):
         rootfs = spec.rootfs
         purl = PackageURL(
@@ -86,7 +63,6 @@ def _base(ws: Workspace, spec: BaseSpec) -> Iterator[Material]:
         ).to_string()
         yield Material(purl, "manifest", rootfs.manifest)
         yield Material(purl, "layer", rootfs.layer, {"diff_id": f"sha256:{rootfs.diff_id}"})
-    yield from _debs(lock.packages, _distribution(spec))
     python = spec.python
     if isinstance(python, StandalonePython):
         uri = PackageURL("generic", None, "cpython", python.version).to_string()

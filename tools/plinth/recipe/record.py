@@ -8,19 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from plinth.core.digest import Digest, Json, canonical_json
+from plinth.core.digest import Json, canonical_json
 from plinth.core.store import atomic_write
 from plinth.formats.oci.image import Image
 from plinth.graph.workspace import Workspace
 from plinth.recipe.base import origin
-from plinth.recipe.locks.base import lock_files
 from plinth.recipe.locks.pylock import ImageLock
 
 
 @dataclass(frozen=True)
 class Record:
-    """One build: digests of its input files by path relative to the checkout, versions by
-    package, layers (digest and name), base and manifest, and what was worth a note."""
+    """One build: digests of its input files (`Recipe.files`) by path, versions by package, layers
+    (digest and name), base and manifest, and what was worth a note."""
 
     inputs: Mapping[str, str]
     packages: Mapping[str, str]
@@ -48,22 +47,12 @@ class Record:
             tuple(notes),
         )
 
-
-def inputs_of(ws: Workspace, image_id: str, base: str, accelerator: str = "") -> dict[str, str]:
-    """Digests of the files that decide the image, by path relative to the checkout; see
-    `plinth.recipe.locks.base.lock_files` for those of bases."""
-    parts = [base, accelerator] if accelerator else [base]
-    files = [
-        ws.images / f"{image_id}.toml",
-        ws.locks / image_id / "pylock.toml",
-        ws.locks / image_id / "os.toml",
-        *(ws.bases / f"{origin(name)}.toml" for name in parts),
-        *sorted(path for path in (ws.bases / "rootfs").rglob("*") if path.is_file()),
-    ]
-    named = {path.relative_to(ws.root).as_posix(): path for path in files}
-    for name in parts:
-        named |= lock_files(ws, name)
-    return {name: Digest.of_file(path).hex for name, path in named.items() if path.exists()}
+    @property
+    def accelerator(self) -> str:
+        """The accelerator set the image holds, by the lock that was read; empty for none."""
+        locks = "locks/base/"
+        stems = [p[len(locks) :].removesuffix(".toml") for p in self.inputs if p.startswith(locks)]
+        return next((stem for stem in stems if origin(stem) != origin(self.base)), "")
 
 
 def _path(ws: Workspace, image_id: str) -> Path:

@@ -28,6 +28,7 @@ from support.small_images import (
     small_image,
     text,
     wheel,
+    with_locks,
     without,
     write_image,
 )
@@ -394,6 +395,6 @@ def test_what_a_pulled_base_leaves_out(tmp_path: Path) -> None:
     given = inputs(image)
     digest, diff_id = image.contents[0].digest, image.contents[0].diff_id
     rootfs = ImageRootfs("default", "ubuntu", "1" * 64, Digest.of(b"m"), digest, digest, diff_id)
-    lock = replace(given.base_lock, packages=())
-    given = replace(given, base=replace(given.base, rootfs=rootfs), base_lock=lock)
+    lock = replace(given.recipe.base_lock, packages=())
+    given = with_locks(given, base=replace(given.recipe.base, rootfs=rootfs), base_lock=lock)
     assert check(make_sbom(given), image) == []

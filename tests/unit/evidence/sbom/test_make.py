@@ -18,6 +18,7 @@ from plinth.evidence.sbom.make import make_sbom
 from plinth.recipe.accelerator import Accelerator, Archive
 from plinth.recipe.base import ImageRootfs, StandalonePython
 from plinth.recipe.locks.accelerator import AcceleratorLock
+from plinth.recipe.locks.pylock import LockedPackage
 from support.small_images import (
     LAYERS,
     SmallImage,
@@ -27,6 +28,7 @@ from support.small_images import (
     locked_wheel,
     small_image,
     wheel,
+    with_locks,
     without,
     write_image,
 )
@@ -97,7 +99,7 @@ def test_every_thing_with_purl_hash_and_layer(image: SmallImage) -> None:
         assert about["hash.of"] == kind
     python = component(document, "cpython")
     assert python["purl"] == "pkg:generic/cpython@3.7.16"
-    tree = inputs(image).base_lock.tree
+    tree = inputs(image).recipe.base_lock.tree
     assert tree is not None
     assert python["hashes"][0]["content"] == tree.hex
     assert properties(component(document, "other"))["file"] == "other-2.0.tar.gz"
@@ -144,18 +146,19 @@ def test_the_order_of_nothing_matters(image: SmallImage) -> None:
     given = inputs(image)
     data = make_sbom(given)
     assert data == canonical_json(json.loads(data))
-    lock = replace(given.lock, packages=given.lock.packages[::-1])
+    lock = replace(given.recipe.lock, packages=given.recipe.lock.packages[::-1])
     annotations = dict(reversed([*given.manifest["annotations"].items()]))
     manifest = {**dict(reversed([*given.manifest.items()])), "annotations": annotations}
-    assert make_sbom(replace(given, lock=lock, manifest=manifest)) == data
+    assert make_sbom(replace(with_locks(given, lock=lock), manifest=manifest)) == data
 
 
 def test_a_standalone_interpreter_has_its_archives_digest(image: SmallImage) -> None:
     given = inputs(image)
     python = StandalonePython("3.7", "release", "tag", "cpython.tar.zst", Digest.of(b"archive"))
-    lock = replace(given.base_lock, tree=None)
+    lock = replace(given.recipe.base_lock, tree=None)
     found = component(
-        made(replace(given, base=replace(given.base, python=python), base_lock=lock)), "cpython"
+        made(with_locks(given, base=replace(given.recipe.base, python=python), base_lock=lock)),
+        "cpython",
     )
     assert found["hashes"][0]["content"] == Digest.of(b"archive").hex
     assert properties(found)["hash.of"] == "archive"
@@ -172,8 +175,10 @@ def test_a_pulled_base(tmp_path: Path) -> None:
         "default", "library/ubuntu", "1" * 64, Digest.of(b"manifest"), Digest.of(b"config"),
         image.contents[0].digest, image.contents[0].diff_id,
     )  # fmt: skip
-    lock = replace(given.base_lock, packages=())
-    document = made(replace(given, base=replace(given.base, rootfs=rootfs), base_lock=lock))
+    lock = replace(given.recipe.base_lock, packages=())
+    document = made(
+        with_locks(given, base=replace(given.recipe.base, rootfs=rootfs), base_lock=lock)
+    )
     found = component(document, "debian")
     assert found["purl"] == f"pkg:oci/ubuntu@{Digest.of(b'manifest').oci}"
     assert found["hashes"][0]["content"] == Digest.of(b"manifest").hex
@@ -187,48 +192,50 @@ def test_an_accelerator_set_is_its_vendors(image: SmallImage) -> None:
     package = replace(locked_deb("libgl1", "1.6.0-1"), suite="/")
     extra = Accelerator("set", "set", "", "amd64", (archive,), {}, (), {}, {}, ())
     lock = AcceleratorLock((package,), (), {}, {})
-    given = replace(given, extension=(), accelerator=extra, accelerator_lock=lock)
+    given = with_locks(given, os_packages=(), accelerator=extra, accelerator_lock=lock)
     found = component(made(given), "libgl1")
     assert found["purl"] == "pkg:deb/vendor-ubuntu1804/libgl1@1.6.0-1?arch=amd64"
 
 
 Change = Callable[[SbomInputs], SbomInputs]
+
+
+def packages(*wanted: LockedPackage) -> Change:
+    """The lock of other Python packages."""
+
+    def change(given: SbomInputs) -> SbomInputs:
+        return with_locks(given, lock=replace(given.recipe.lock, packages=wanted))
+
+    return change
+
+
+DEMO, OTHER = locked_wheel("demo", "1.0", ["other"]), locked_wheel("other", "2.0", sdist=True)
+GL = locked_deb("libgl1", "1.6.0-1")
 LOCKS: dict[str, tuple[Change, str]] = {
     "wheel not there": (
-        lambda given: replace(
-            given,
-            lock=replace(given.lock, packages=(*given.lock.packages, locked_wheel("third", "3.0"))),
-        ),
+        packages(DEMO, OTHER, locked_wheel("third", "3.0")),
         "third: 3.0 is locked, and no layer holds it",
     ),
-    "wheel not locked": (
-        lambda given: replace(given, lock=replace(given.lock, packages=given.lock.packages[:1])),
-        "other: a layer holds 2.0, no lock has it",
-    ),
+    "wheel not locked": (packages(DEMO), "other: a layer holds 2.0, no lock has it"),
     "other version": (
-        lambda given: replace(
-            given,
-            lock=replace(
-                given.lock, packages=(given.lock.packages[0], locked_wheel("other", "2.1"))
-            ),
-        ),
+        packages(DEMO, locked_wheel("other", "2.1")),
         "other: 2.1 is locked, a layer holds 2.0",
     ),
     "deb not there": (
-        lambda given: replace(given, extension=(*given.extension, locked_deb("third", "3"))),
+        lambda given: with_locks(given, os_packages=(GL, locked_deb("third", "3"))),
         "third: 3 is locked, and no layer holds it",
     ),
     "deb not locked": (
-        lambda given: replace(given, extension=()),
+        lambda given: with_locks(given, os_packages=()),
         "libgl1: a layer holds 1.6.0-1, no lock has it",
     ),
     "deb of another version": (
-        lambda given: replace(given, extension=(locked_deb("libgl1", "1.6.0-2"),)),
+        lambda given: with_locks(given, os_packages=(locked_deb("libgl1", "1.6.0-2"),)),
         "libgl1: 1.6.0-2 for amd64 is locked, a layer holds 1.6.0-1 for amd64",
     ),
     "other interpreter": (
-        lambda given: replace(
-            given, base_lock=replace(given.base_lock, tree=Digest.of(b"another"))
+        lambda given: with_locks(
+            given, base_lock=replace(given.recipe.base_lock, tree=Digest.of(b"another"))
         ),
         "interpreter: its tree is sha256:",
     ),

@@ -16,8 +16,9 @@ from plinth.core.settings import Config
 from plinth.graph.workspace import Workspace
 from plinth.lock.image import lock_images
 from plinth.lock.os_packages import lock_packages
+from plinth.recipe.base import load_base
 from plinth.recipe.image import ImageSpec, load_image
-from plinth.recipe.locks.base import LockedDeb
+from plinth.recipe.locks.base import LockedDeb, read_lock
 from plinth.recipe.locks.packages import read_packages
 from support.debs import Archive, Package, Server, serving
 from support.small_checkout import BASE, DEBS, IMAGE, SmallCheckout, make, wheel
@@ -70,6 +71,11 @@ def locked(*packages: Package) -> tuple[LockedDeb, ...]:
     )
 
 
+def packages_of(ws: Workspace, spec: ImageSpec, name: str) -> tuple[LockedDeb, ...]:
+    base = load_base(ws.bases, name)
+    return read_packages(ws, spec, base, read_lock(ws, base))
+
+
 def test_they_are_locked_for_the_base_itself_and_then_left_alone(
     ws: Workspace, archive: Server, spec: ImageSpec
 ) -> None:
@@ -77,7 +83,7 @@ def test_they_are_locked_for_the_base_itself_and_then_left_alone(
     told: list[str] = []
     assert lock_packages(ws, spec, config=config, progress=told.append) is True
     assert told[-1] == f"{SHOWN}: 2 packages on top of {BASE}"
-    assert read_packages(ws, spec, BASE) == locked(EXTRA, HELPER)
+    assert packages_of(ws, spec, BASE) == locked(EXTRA, HELPER)
     text = (ws.root / SHOWN).read_text()
     assert tomli.loads(text)["inputs"]["packages"] == ["extra", "base-passwd"]
     assert archive.url not in text
@@ -85,35 +91,35 @@ def test_they_are_locked_for_the_base_itself_and_then_left_alone(
     assert lock_packages(ws, spec, config=Config(), progress=told.append) is False
     assert len(archive.asked) == asked
     with pytest.raises(LockError, match="locked for another base") as raised:
-        read_packages(ws, spec, FALLBACK)
+        packages_of(ws, spec, FALLBACK)
     assert (raised.value.expected, raised.value.found) == (FALLBACK, BASE)
     assert raised.value.remedy == f"build on that base: base={BASE}"
     # Another request, or another base beneath, and it is made anew.
     other = replace(spec, os_packages=("helper",))
     with pytest.raises(StaleLockError):
-        read_packages(ws, other, BASE)
+        packages_of(ws, other, BASE)
     assert lock_packages(ws, other, config=config, progress=quiet) is True
-    assert read_packages(ws, other, BASE) == locked(HELPER)
+    assert packages_of(ws, other, BASE) == locked(HELPER)
     (ws.root / SHOWN).write_text("inputs = 1\n")
     assert lock_packages(ws, other, config=config, progress=quiet) is True
-    assert read_packages(ws, other, BASE) == locked(HELPER)
+    assert packages_of(ws, other, BASE) == locked(HELPER)
 
 
 def test_an_image_that_asks_for_none_has_none(ws: Workspace) -> None:
     spec = load_image(ws.images, IMAGE)
     assert lock_packages(ws, spec, config=Config(), progress=quiet) is False
-    assert read_packages(ws, spec, BASE) == ()
+    assert packages_of(ws, spec, BASE) == ()
     assert not (ws.root / SHOWN).exists()
 
 
 def test_a_lock_that_is_not_there_or_damaged(ws: Workspace, spec: ImageSpec) -> None:
     with pytest.raises(LockError, match="the OS packages of small are not locked") as raised:
-        read_packages(ws, spec, BASE)
+        packages_of(ws, spec, BASE)
     assert raised.value.where == SHOWN
     assert raised.value.remedy == f"lock again: doit lock:{IMAGE}"
     (ws.root / SHOWN).write_text("packages = []\n[inputs\n")
     with pytest.raises(ProblemsError) as malformed:
-        read_packages(ws, spec, BASE)
+        packages_of(ws, spec, BASE)
     assert SHOWN in str(malformed.value)
 
 
@@ -144,7 +150,7 @@ def test_images_on_top_of_others_get_theirs_when_all_is_locked(
 
     assert written() == ["z-top", "a-top"]
     for name in ("a-top", "z-top"):
-        assert read_packages(ws, load_image(ws.images, name), BASE) == locked(EXTRA, HELPER)
+        assert packages_of(ws, load_image(ws.images, name), BASE) == locked(EXTRA, HELPER)
     assert not told[-1].startswith("locks are fresh")
     assert written() == []
     assert told[-1] == "locks are fresh: nothing to do"

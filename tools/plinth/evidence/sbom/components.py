@@ -15,7 +15,7 @@ from plinth.evidence.sbom.licences import licences
 from plinth.formats.oci.model import TITLE
 from plinth.inspect.contents.model import Entry, FoundDeb, FoundInterpreter, FoundSystem, FoundWheel
 from plinth.inspect.facts import FILE_NAME, HASH_OF, PREFIX, Fact, Source, image_properties
-from plinth.recipe.base import StandalonePython
+from plinth.recipe.base import ImageRootfs, StandalonePython
 
 
 def image_component(inputs: SbomInputs) -> Component:
@@ -23,7 +23,8 @@ def image_component(inputs: SbomInputs) -> Component:
     annotations = inputs.manifest["annotations"]
     name = str(annotations.get(TITLE, "image"))
     short = name.rpartition("/")[2].lower()
-    purl = PackageURL("oci", None, short, inputs.digest.oci, {"arch": inputs.base.architecture})
+    arch = inputs.recipe.base.architecture
+    purl = PackageURL("oci", None, short, inputs.digest.oci, {"arch": arch})
     return Component(
         type=ComponentType.CONTAINER,
         name=name,
@@ -113,7 +114,7 @@ class Maker:
 
     def _interpreter(self, fact: Fact, found: FoundInterpreter) -> Component:
         purl = PackageURL("generic", None, fact.name, fact.version)
-        python = self._inputs.base.python
+        python = self._inputs.recipe.base.python
         more, sha256 = {HASH_OF: "tree"}, found.tree
         if isinstance(python, StandalonePython):
             more = {HASH_OF: "archive", FILE_NAME: python.asset}
@@ -134,8 +135,8 @@ class Maker:
         )
 
     def _operating_system(self, fact: Fact, system: FoundSystem) -> Component:
-        pulled = self._inputs.pulled
-        if pulled is not None:
+        pulled = self._inputs.recipe.base.rootfs
+        if isinstance(pulled, ImageRootfs):
             name = pulled.repository.rpartition("/")[2]
             purl = PackageURL("oci", None, name, pulled.manifest.oci)
             more, sha256 = {HASH_OF: "manifest of the image it is from"}, pulled.manifest.hex

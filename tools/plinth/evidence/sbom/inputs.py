@@ -11,58 +11,42 @@ from packaging.utils import canonicalize_version
 from plinth.core.digest import Digest
 from plinth.core.errors import Problem
 from plinth.inspect.contents.model import FoundDeb, FoundInterpreter, FoundWheel, LayerContents
-from plinth.recipe.accelerator import Accelerator
-from plinth.recipe.base import BaseSpec, ImageRootfs, StandalonePython
-from plinth.recipe.locks.accelerator import AcceleratorLock
-from plinth.recipe.locks.base import BaseLock, LockedDeb
-from plinth.recipe.locks.pylock import ImageLock, LockedPackage
+from plinth.recipe.base import ImageRootfs, StandalonePython
+from plinth.recipe.locks.base import LockedDeb
+from plinth.recipe.locks.pylock import LockedPackage
+from plinth.recipe.recipe import Recipe
 
 
 @dataclass(frozen=True)
 class SbomInputs:
-    """An image and its locks.
+    """An image and its recipe.
 
     manifest: the image manifest, as JSON, and `digest` its digest. contents: what each of its
-    layers holds, in order. lock: its wheels. base and base_lock: what it stands on. extension:
-    Debian packages it adds. accelerator and accelerator_lock: the set it holds, if any.
+    layers holds, in order.
     """
 
     manifest: Mapping[str, Any]
     digest: Digest
     contents: Sequence[LayerContents]
-    lock: ImageLock
-    base: BaseSpec
-    base_lock: BaseLock
-    extension: Sequence[LockedDeb] = ()
-    accelerator: Accelerator | None = None
-    accelerator_lock: AcceleratorLock | None = None
+    recipe: Recipe
 
     @property
     def wheels(self) -> dict[str, LockedPackage]:
         """Every locked Python package by name."""
-        extra = self.accelerator_lock.wheels if self.accelerator_lock else ()
-        return {package.name: package for package in (*self.lock.packages, *extra)}
+        return {package.name: package for package in self.recipe.wheels}
 
     @property
     def debs(self) -> dict[str, LockedDeb]:
         """Every locked Debian package by name."""
-        extra = self.accelerator_lock.packages if self.accelerator_lock else ()
-        return {p.name: p for p in (*self.base_lock.packages, *self.extension, *extra)}
-
-    @property
-    def pulled(self) -> ImageRootfs | None:
-        """The image whose layer is the operating system, where it was not assembled."""
-        return self.base.rootfs if isinstance(self.base.rootfs, ImageRootfs) else None
+        return {package.name: package for package in self.recipe.debs}
 
     def vendor(self, package: str, system: str) -> str:
         """The namespace of a Debian package's purl: the archive it is from."""
-        found = {
-            p.name: p for p in (self.accelerator_lock.packages if self.accelerator_lock else ())
-        }
-        archives = self.accelerator.archives if self.accelerator else ()
-        if package in found:
+        suites = {deb.name: deb.suite for deb in self.recipe.accelerator_debs}
+        archives = self.recipe.accelerator.archives if self.recipe.accelerator else ()
+        if package in suites:
             for archive in archives:
-                if archive.suite == found[package].suite:
+                if archive.suite == suites[package]:
                     return archive.name
         return system
 
@@ -78,10 +62,11 @@ def compare(inputs: SbomInputs) -> list[Problem]:
         problems += _wheel(name, wheels.get(name), locked.get(name))
     debs = {deb.name: deb for layer in inputs.contents for deb in layer.debs}
     locked_debs = inputs.debs
+    pulled = isinstance(inputs.recipe.base.rootfs, ImageRootfs)
     for name in sorted(debs.keys() | locked_debs.keys()):
         deb, package = debs.get(name), locked_debs.get(name)
         # The packages of a pulled image are its own affair: its layer is locked as a whole.
-        if package is not None or not inputs.pulled:
+        if package is not None or not pulled:
             problems += _deb(name, deb, package)
     problems += _interpreter(inputs)
     return problems
@@ -123,8 +108,8 @@ def _interpreter(inputs: SbomInputs) -> list[Problem]:
     found: list[FoundInterpreter] = [c.interpreter for c in inputs.contents if c.interpreter]
     if len(found) != 1:
         return [Problem("interpreter", f"expected one in one layer, found {len(found)}")]
-    tree = inputs.base_lock.tree
-    if isinstance(inputs.base.python, StandalonePython) or tree is None:
+    tree = inputs.recipe.base_lock.tree
+    if isinstance(inputs.recipe.base.python, StandalonePython) or tree is None:
         return []
     if found[0].tree != tree.hex:
         message = f"its tree is sha256:{found[0].tree}, the base's lock has {tree.oci}"

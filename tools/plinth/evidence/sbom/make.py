@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import datetime
-import json
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
@@ -20,19 +19,14 @@ from plinth.core.store import BlobStore
 from plinth.evidence.sbom.components import Maker, image_component, tool_component
 from plinth.evidence.sbom.inputs import SbomInputs, compare
 from plinth.evidence.sbom.output import output
-from plinth.formats.oci.layout import descriptor_digest, read_manifest, references
+from plinth.formats.oci.layout import ImageReference, descriptor_digest, read_manifest
 from plinth.graph.workspace import Workspace
 from plinth.inspect.contents.read import ContentsCache, read_layers, workspace_cache
 from plinth.inspect.facts import DEB, ENTRY, SYSTEM, WHEEL, facts_of, held_layers
-from plinth.recipe.base import load_base
-from plinth.recipe.image import load_image
-from plinth.recipe.locks import stale
-from plinth.recipe.locks.accelerator import choose
-from plinth.recipe.locks.base import read_lock
-from plinth.recipe.locks.packages import read_packages
+from plinth.recipe.built import find_reference, recipe_of
+from plinth.recipe.recipe import Recipe
 
 _CREATED = "org.opencontainers.image.created"
-_BASE = "dev.plinth.base"
 
 
 def make_sbom(inputs: SbomInputs) -> bytes:
@@ -141,22 +135,19 @@ def sbom_of(ws: Workspace, image_id: str, cache: ContentsCache | None = None) ->
         LockError: a lock is missing or stale.
         SbomError: its layers do not hold what its locks name.
     """
-    return make_sbom(gather(ws, image_id, cache))
+    image = find_reference(ws, image_id)
+    return make_sbom(gather(ws, image, recipe_of(ws, image), cache))
 
 
-def gather(ws: Workspace, image_id: str, cache: ContentsCache | None = None) -> SbomInputs:
-    """What the SBOM of the built image `image_id` is made from; raises as `sbom_of` does."""
-    reference = references(ws.layout).get(image_id)
-    if reference is None:
-        raise LayoutError(
-            "the image is not built", where=image_id, remedy=f"build it: doit build:{image_id}"
-        )
-    manifest = read_manifest(ws.layout, reference.manifest)
-    spec = load_image(ws.images, image_id)
-    base = load_base(ws.bases, str(manifest["annotations"][_BASE]))
-    accelerator, accelerator_lock, _ = choose(ws, spec.accelerator)
-    if accelerator is not None and not _holds(manifest, accelerator.environment, ws):
-        accelerator, accelerator_lock = None, None
+def gather(
+    ws: Workspace, image: ImageReference, recipe: Recipe, cache: ContentsCache | None = None
+) -> SbomInputs:
+    """What the SBOM of `image`, made by `recipe`, is made from.
+
+    Raises:
+        LayoutError: a layer is damaged.
+    """
+    manifest = read_manifest(ws.layout, image.manifest)
     layers = [StoredLayer(ws.layout, descriptor_digest(one)) for one in manifest["layers"]]
     contents = []
     read = read_layers(layers, cache or workspace_cache(ws))
@@ -170,21 +161,4 @@ def gather(ws: Workspace, image_id: str, cache: ContentsCache | None = None) -> 
                 remedy="delete that file and build again",
             )
         contents.append(held)
-    return SbomInputs(
-        manifest,
-        reference.manifest,
-        contents,
-        stale.check(ws, image_id),
-        base,
-        read_lock(ws, base),
-        read_packages(ws, spec, base.name),
-        accelerator,
-        accelerator_lock,
-    )
-
-
-def _holds(manifest: Mapping[str, Any], environment: Mapping[str, str], ws: Workspace) -> bool:
-    """Whether an image was built with the set that sets `environment`: the set may have been
-    locked after the image was built."""
-    config = json.loads(ws.layout.get(descriptor_digest(manifest["config"])))
-    return {f"{k}={v}" for k, v in environment.items()} <= set(config["config"]["Env"])
+    return SbomInputs(manifest, image.manifest, contents, recipe)

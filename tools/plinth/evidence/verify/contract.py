@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
-from plinth.build import contract
-from plinth.build.image import created
+from plinth.build.image import created, runtime
 from plinth.core.digest import Digest
-from plinth.core.errors import PlinthError
-from plinth.evidence.provenance import Provenance
 from plinth.evidence.verify.verdict import Check
 from plinth.formats.layer.model import Layer
 from plinth.formats.oci.image import config_json
 from plinth.formats.oci.model import TITLE
-from plinth.graph.workspace import Workspace
-from plinth.recipe.accelerator import load_accelerator
-from plinth.recipe.base import load_base
-from plinth.recipe.image import load_image
+from plinth.recipe.recipe import Recipe
 
 _ROOTS = ("", "0", "root")
 
@@ -34,39 +27,32 @@ def check_user(config: Mapping[str, Any]) -> Check:
     return Check("user", f"runs as {user}" if not problems else "", tuple(problems))
 
 
-def check_contract(
-    ws: Workspace, provenance: Provenance, manifest: Mapping[str, Any], config: Mapping[str, Any]
-) -> Check:
-    """The config is, value for value, the one plinth gives an image of these locks.
+def check_contract(recipe: Recipe, manifest: Mapping[str, Any], config: Mapping[str, Any]) -> Check:
+    """The config is, value for value, the one plinth gives an image of this recipe.
 
     Layers are taken from the manifest and from the config itself: that they belong together is
     checked where blobs are.
     """
     try:
-        wanted = _expected(ws, provenance, manifest, config)
-    except (PlinthError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        wanted = _expected(recipe, manifest, config)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         return Check("contract", "", (f"what the config should be cannot be told: {error}",))
     problems = [*_differences("config", wanted, config)]
     return Check("contract", "config as plinth makes it", tuple(problems))
 
 
 def _expected(
-    ws: Workspace, provenance: Provenance, manifest: Mapping[str, Any], config: Mapping[str, Any]
+    recipe: Recipe, manifest: Mapping[str, Any], config: Mapping[str, Any]
 ) -> dict[str, Any]:
-    spec = load_image(ws.images, provenance.image)
-    runtime = contract.RUNTIME
-    if provenance.accelerator:
-        extra = load_accelerator(ws.bases, provenance.accelerator).environment
-        runtime = replace(runtime, environment={**runtime.environment, **extra})
     layers = [
         Layer(str(entry["annotations"][TITLE]), Digest(_hex(entry["digest"]), 0), _hex(diff_id), 0)
         for entry, diff_id in zip(manifest["layers"], config["rootfs"]["diff_ids"], strict=True)
     ]
     made = config_json(
         layers,
-        load_base(ws.bases, provenance.base).architecture,
-        created(spec),
-        runtime,
+        recipe.base.architecture,
+        created(recipe.spec),
+        runtime(recipe),
         manifest["annotations"],
     )
     # Through JSON and back, so that tuples and lists are one.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +23,12 @@ from plinth.evidence.verify.blobs import MalformedError, check_blobs, read_confi
 from plinth.evidence.verify.bundle import BundleVerifier
 from plinth.evidence.verify.contract import check_contract, check_user
 from plinth.evidence.verify.policy import Policy
-from plinth.evidence.verify.provenance import check_checkout, check_inputs, check_origin
+from plinth.evidence.verify.provenance import (
+    check_checkout,
+    check_inputs,
+    check_origin,
+    claimed_recipe,
+)
 from plinth.evidence.verify.rebuild import check_rebuild
 from plinth.evidence.verify.statements import Proven, RawBundle, Statements, authenticate
 from plinth.evidence.verify.verdict import Check, Verdict
@@ -32,7 +36,6 @@ from plinth.fetch.sources.model import ImageSource
 from plinth.formats.oci.documents import repository_name
 from plinth.formats.oci.model import TITLE
 from plinth.formats.oci.referrers import BUNDLE
-from plinth.graph.workspace import Workspace
 from plinth.inspect.contents.model import LayerContents
 from plinth.inspect.contents.read import ContentsCache, read_layers
 from plinth.recipe.files import write_sources
@@ -191,9 +194,17 @@ class _Verification:
 
     def provenance(self, provenance: Provenance) -> Iterator[Check]:
         yield check_origin(provenance, self.policy)
-        with _sources(provenance) as ws:
-            yield check_inputs(ws, provenance, self.manifest_bytes)
-            yield check_contract(ws, provenance, self.manifest, self.config)
+        with tempfile.TemporaryDirectory(prefix="plinth-verify-") as folder:
+            ws = write_sources(provenance.sources, Path(folder))
+            try:
+                recipe = claimed_recipe(ws, provenance)
+            except (PlinthError, OSError) as error:
+                problem = f"the locks it carries cannot be used: {error}"
+                yield Check("provenance", "", (problem,))
+                yield Check("contract", "", ("unknown without these locks",))
+            else:
+                yield check_inputs(recipe, provenance, self.manifest_bytes)
+                yield check_contract(recipe, self.manifest, self.config)
         if self.request.checkout is not None:
             yield check_checkout(provenance, self.request.checkout)
         if self.request.rebuild:
@@ -226,9 +237,3 @@ class _Verification:
         return Check(
             "sbom", f"{packages} packages, {files} files, each accounted for", tuple(problems)
         )
-
-
-@contextlib.contextmanager
-def _sources(provenance: Provenance) -> Iterator[Workspace]:
-    with tempfile.TemporaryDirectory(prefix="plinth-verify-") as folder:
-        yield write_sources(provenance.sources, Path(folder))

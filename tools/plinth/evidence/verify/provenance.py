@@ -7,17 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from plinth.build.image import labels
-from plinth.core.errors import PlinthError
 from plinth.evidence.provenance import LOCAL_BUILDER, Provenance
 from plinth.evidence.verify.policy import Policy
 from plinth.evidence.verify.verdict import Check
 from plinth.graph.workspace import Workspace
-from plinth.recipe.accelerator import load_accelerator
+from plinth.recipe.accelerator import CPU
 from plinth.recipe.base import LOCAL
-from plinth.recipe.files import source_files
-from plinth.recipe.image import load_image
-from plinth.recipe.locks import stale
 from plinth.recipe.materials import Material, materials
+from plinth.recipe.recipe import Recipe
 
 
 def check_origin(provenance: Provenance, policy: Policy) -> Check:
@@ -38,17 +35,24 @@ def check_origin(provenance: Provenance, policy: Policy) -> Check:
     return Check("origin", detail, tuple(problems))
 
 
-def check_inputs(ws: Workspace, provenance: Provenance, manifest: bytes) -> Check:
-    """Compare `provenance` with the locks it carries, which `ws` holds, and with the image's
+def claimed_recipe(ws: Workspace, provenance: Provenance) -> Recipe:
+    """The recipe that `provenance` says the image was built by; `ws` holds its files.
+
+    Raises:
+        PlinthError: as `Recipe.load`.
+    """
+    accelerator = provenance.accelerator or CPU
+    return Recipe.load(ws, provenance.image, base=provenance.base, accelerator=accelerator)
+
+
+def check_inputs(recipe: Recipe, provenance: Provenance, manifest: bytes) -> Check:
+    """Compare `provenance` with the recipe made of the files it carries, and with the image's
     manifest."""
-    try:
-        found = materials(ws, provenance.image, provenance.base, provenance.accelerator)
-        problems = [
-            *_against_locks(provenance, found),
-            *_against_manifest(ws, provenance, manifest),
-        ]
-    except (PlinthError, OSError) as error:
-        return Check("provenance", "", (f"the locks it carries cannot be used: {error}",))
+    found = materials(recipe)
+    problems = [
+        *_against_locks(provenance, found),
+        *_against_manifest(recipe, provenance, manifest),
+    ]
     detail = f"{len(found)} inputs and {len(provenance.sources)} files, as the locks have them"
     return Check("provenance", detail, tuple(problems))
 
@@ -77,19 +81,13 @@ def _key(material: Material) -> tuple[str, str]:
     return material.uri, material.name
 
 
-def _against_manifest(ws: Workspace, provenance: Provenance, manifest: bytes) -> Iterator[str]:
+def _against_manifest(recipe: Recipe, provenance: Provenance, manifest: bytes) -> Iterator[str]:
     """The manifest is that of the image the provenance is about, and says so."""
     if provenance.manifest != manifest:
         yield "the manifest it carries is another image's"
-    expected = source_files(ws, provenance.image, provenance.base, provenance.accelerator)
-    for path in sorted(provenance.sources.keys() - expected.keys()):
+    for path in sorted(provenance.sources.keys() - recipe.files.keys()):
         yield f"it carries {path}, which has no say in this image"
-    spec = load_image(ws.images, provenance.image)
-    label = ""
-    if provenance.accelerator:
-        label = load_accelerator(ws.bases, provenance.accelerator).label
-    name = spec.published(provenance.base, label)
-    wanted = labels(spec, provenance.base, name, stale.check(ws, provenance.image))
+    wanted = labels(recipe)
     document = json.loads(manifest)
     annotations = document.get("annotations", {})
     for key in sorted({*wanted, *annotations}):

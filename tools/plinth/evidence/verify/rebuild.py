@@ -21,6 +21,7 @@ from plinth.core.settings import Config
 from plinth.core.store import BlobStore
 from plinth.evidence.provenance import Provenance
 from plinth.evidence.verify.compare import differences, first_difference
+from plinth.evidence.verify.provenance import claimed_recipe
 from plinth.evidence.verify.verdict import Check
 from plinth.formats.oci.image import Image
 from plinth.formats.python.stored import take_tree
@@ -89,8 +90,7 @@ def _take(ws: Workspace, provenance: Provenance, inputs: BlobStore) -> None:
     Raises:
         WheelError: a wheel is unsound.
     """
-    wanted = materials(ws, provenance.image, provenance.base, provenance.accelerator)
-    for material in wanted:
+    for material in materials(claimed_recipe(ws, provenance)):
         held = inputs.path(material.digest)
         if inputs.has(material.digest):
             # What is damaged is asked for elsewhere, like what is missing.

@@ -6,14 +6,12 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
-
 from plinth.core.digest import Digest
 from plinth.core.errors import PlinthError
 from plinth.core.report import Progress
 from plinth.core.settings import Config
-from plinth.evidence.sbom.make import sbom_of
+from plinth.evidence.sbom.make import gather as gather_contents
+from plinth.evidence.sbom.make import make_sbom
 from plinth.evidence.statement import PREDICATES
 from plinth.fetch.sources.source import open_source
 from plinth.formats.oci.layout import ImageReference, descriptor_digest, read_manifest, references
@@ -23,10 +21,9 @@ from plinth.graph.workspace import Workspace
 from plinth.inspect.contents.read import ContentsCache
 from plinth.inspect.facts import ENTRY, KIND, PREFIX
 from plinth.publish.site.model import Attachment, Checked, Image, Layer, Package, Site
-from plinth.recipe.accelerator import CPU, load_accelerator
-from plinth.recipe.image import ImageSpec, image_ids, load_image
-from plinth.recipe.locks import stale
-from plinth.recipe.locks.pylock import ImageLock
+from plinth.recipe.accelerator import CPU
+from plinth.recipe.built import recipe_of
+from plinth.recipe.ids import all_images
 
 Verify = Callable[[str], Checked]
 """Verifies the image of an id."""
@@ -46,14 +43,14 @@ def gather(
         PlinthError: no image is built, or one is not what locks and digests say.
     """
     built = references(ws.layout)
-    ids = [image_id for image_id in image_ids(ws.images) if image_id in built]
+    ids = [image_id for image_id in all_images(ws) if image_id in built]
     if not ids:
         raise PlinthError(
             "there is nothing to show: no image of the checkout is built",
             where=str(ws.layout.root),
             remedy="build some: doit build",
         )
-    for image_id in sorted(set(image_ids(ws.images)) - set(ids)):
+    for image_id in sorted(set(all_images(ws)) - set(ids)):
         progress(f"note: {image_id} is not built, so the site lacks it")
     return Site(tuple(_image(ws, built[i], verify, cache, progress) for i in ids))
 
@@ -66,11 +63,11 @@ def _image(
     progress: Progress,
 ) -> Image:
     progress(f"reading {reference.name}")
-    spec = load_image(ws.images, reference.name)
+    recipe = recipe_of(ws, reference)
+    spec = recipe.spec
     manifest = read_manifest(ws.layout, reference.manifest)
     annotations = manifest.get("annotations", {})
-    base = str(annotations.get("dev.plinth.base", ""))
-    sbom = sbom_of(ws, spec.id, cache)
+    sbom = make_sbom(gather_contents(ws, reference, recipe, cache))
     packages, entries = read_packages(sbom)
     attachments = tuple(_attachments(ws, reference.manifest))
     return Image(
@@ -79,11 +76,11 @@ def _image(
         spec.version,
         spec.accelerator,
         spec.summary,
-        _asked(spec, stale.check(ws, spec.id)),
+        tuple(zip(spec.requirements, recipe.pinned, strict=True)),
         reference.image_name,
-        base,
+        recipe.base.name,
         spec.base,
-        _missing(ws, spec, reference, base),
+        "" if recipe.accelerator or spec.accelerator == CPU else spec.accelerator,
         reference.manifest.oci,
         reference.manifest.size,
         str(annotations.get("org.opencontainers.image.created", "")),
@@ -94,22 +91,6 @@ def _image(
         attachments,
         verify(spec.id) if verify and attachments else None,
     )
-
-
-def _asked(spec: ImageSpec, lock: ImageLock) -> tuple[tuple[str, str], ...]:
-    pinned = {package.name: package.version for package in lock.packages}
-    names = [canonicalize_name(Requirement(text).name) for text in spec.requirements]
-    found = [f"{name} {pinned[name]}" for name in names]
-    return tuple(zip(spec.requirements, found, strict=True))
-
-
-def _missing(ws: Workspace, spec: ImageSpec, reference: ImageReference, base: str) -> str:
-    """The accelerator set the image's published name does not have."""
-    if spec.accelerator == CPU:
-        return ""
-    label = load_accelerator(ws.bases, spec.accelerator).label
-    whole = spec.published(base, label)
-    return "" if reference.image_name.startswith(whole) else spec.accelerator
 
 
 def _layers(manifest: Mapping[str, Any]) -> Iterator[Layer]:

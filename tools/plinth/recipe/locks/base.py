@@ -14,7 +14,7 @@ from plinth.core.digest import Digest, Json
 from plinth.core.errors import LockError
 from plinth.core.store import atomic_write
 from plinth.graph.workspace import Workspace
-from plinth.recipe.base import LOCAL, BaseSpec, origin
+from plinth.recipe.base import BaseSpec, origin
 from plinth.recipe.locks.document import check_fresh, read_document
 from plinth.recipe.locks.inputs import checksum
 
@@ -87,15 +87,6 @@ def local_folder(ws: Workspace) -> Path:
     return ws.build / "cache" / "local"
 
 
-def lock_files(ws: Workspace, name: str) -> dict[str, Path]:
-    """The lock files of the base `name`, by their paths in a checkout or provenance: of a local
-    one that of its origin and what names its interpreter."""
-    paths = {origin(name): _path(ws, origin(name))}
-    if name.endswith(LOCAL):
-        paths[name] = _local_path(ws, name)
-    return {f"locks/base/{stem}.toml": path for stem, path in paths.items()}
-
-
 def read_local(ws: Workspace, name: str, *, carried: bool = False) -> Digest | None:
     """The tree of the interpreter noted for the local base `name`, or None where none is;
     `carried`: only if it came with a provenance.
@@ -119,10 +110,16 @@ def write_local(ws: Workspace, name: str, tree: Digest) -> None:
     """Note that the local base `name` has the interpreter `tree`."""
     if read_local(ws, name, carried=True) == tree:
         return
+    with atomic_write(local_folder(ws) / f"{name}.toml") as path:
+        path.write_bytes(local_text(tree))
+
+
+def local_text(tree: Digest) -> bytes:
+    """What is noted of a local base that has the interpreter `tree`: a file, where it travels in a
+    provenance."""
     document = {"interpreter": {"tree": tree.oci, "size": tree.size}}
     text = f"# Made by doit build: the interpreter of this machine.\n{tomli_w.dumps(document)}"
-    with atomic_write(local_folder(ws) / f"{name}.toml") as path:
-        path.write_text(text, encoding="utf-8")
+    return text.encode()
 
 
 def write_lock(ws: Workspace, name: str, lock: BaseLock) -> None:
@@ -157,9 +154,9 @@ def dump_debs(packages: Iterable[LockedDeb]) -> list[dict[str, Any]]:
     ]
 
 
-def read_lock(ws: Workspace, spec: BaseSpec) -> BaseLock:
+def read_lock(ws: Workspace, spec: BaseSpec, tree: Digest | None = None) -> BaseLock:
     """The lock of the base `spec`, made from that very specification; that of a local base is its
-    origin's with the interpreter noted for it.
+    origin's with the interpreter `tree` (None: the one noted for it).
 
     Raises:
         LockError: there is none, or no interpreter is noted.
@@ -180,7 +177,7 @@ def read_lock(ws: Workspace, spec: BaseSpec) -> BaseLock:
     check_fresh(lock.inputs, inputs_of(spec), what, shown, remedy=remedy)
     if spec.name == name:
         return lock
-    tree = read_local(ws, spec.name)
+    tree = tree or read_local(ws, spec.name)
     if tree is None:
         raise LockError(
             f"no build on the base {spec.name} is known here",

@@ -11,14 +11,14 @@ from plinth.core.digest import Digest, Json, canonical_json
 from plinth.core.errors import LockError
 from plinth.core.store import atomic_write
 from plinth.graph.workspace import Workspace
-from plinth.recipe.base import BaseSpec, load_base, origin
+from plinth.recipe.base import BaseSpec, origin
 from plinth.recipe.image import ImageSpec
-from plinth.recipe.locks.base import LockedDeb, dump_debs, parse_debs, read_lock
+from plinth.recipe.locks.base import BaseLock, LockedDeb, dump_debs, parse_debs
 from plinth.recipe.locks.document import check_fresh, read_document
 
 
-def _inputs(ws: Workspace, spec: ImageSpec, base: BaseSpec) -> dict[str, Json]:
-    below = [[p.name, p.version, p.digest.hex] for p in read_lock(ws, base).packages]
+def _inputs(spec: ImageSpec, base: BaseSpec, base_lock: BaseLock) -> dict[str, Json]:
+    below = [[p.name, p.version, p.digest.hex] for p in base_lock.packages]
     return {
         "base": origin(base.name),
         "base-packages": Digest.of(canonical_json(below)).hex,
@@ -31,16 +31,22 @@ def _path(ws: Workspace, image_id: str) -> Path:
 
 
 def write_packages(
-    ws: Workspace, spec: ImageSpec, base: BaseSpec, packages: Sequence[LockedDeb]
+    ws: Workspace,
+    spec: ImageSpec,
+    base: BaseSpec,
+    base_lock: BaseLock,
+    packages: Sequence[LockedDeb],
 ) -> None:
     """Write the packages that `spec` adds to `base`."""
-    document = {"inputs": _inputs(ws, spec, base), "packages": dump_debs(packages)}
+    document = {"inputs": _inputs(spec, base, base_lock), "packages": dump_debs(packages)}
     text = "# Made by doit lock; do not edit.\n" + tomli_w.dumps(document)
     with atomic_write(_path(ws, spec.id)) as path:
         path.write_text(text, encoding="utf-8")
 
 
-def read_packages(ws: Workspace, spec: ImageSpec, base: str) -> tuple[LockedDeb, ...]:
+def read_packages(
+    ws: Workspace, spec: ImageSpec, base: BaseSpec, base_lock: BaseLock
+) -> tuple[LockedDeb, ...]:
     """The OS packages `spec` adds to `base`, locked from what the tree holds now.
 
     Raises:
@@ -61,17 +67,17 @@ def read_packages(ws: Workspace, spec: ImageSpec, base: str) -> tuple[LockedDeb,
         ),
         remedy=remedy,
     )
-    if inputs.get("base") != origin(base):
+    if inputs.get("base") != origin(base.name):
         raise LockError(
             f"the OS packages of {spec.id} are locked for another base",
             where=shown,
-            expected=base,
+            expected=base.name,
             found=str(inputs.get("base")),
             remedy=f"build on that base: base={inputs.get('base')}",
         )
     check_fresh(
         inputs,
-        _inputs(ws, spec, load_base(ws.bases, base)),
+        _inputs(spec, base, base_lock),
         f"the lock of {spec.id}'s OS packages was",
         shown,
         remedy=remedy,

@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from plinth.core.digest import Digest
 from plinth.core.errors import LockError, Problem, StaleLockError
 from plinth.graph.workspace import Workspace
-from plinth.recipe.image import Target, load_image, load_target
+from plinth.recipe.image import ImageSpec, Target, load_image, load_target
 from plinth.recipe.locks.inputs import changes, checksum, inputs_of
 from plinth.recipe.locks.pins import pins
 from plinth.recipe.locks.pylock import ImageLock, PylockError, load
 from plinth.recipe.target import fits
 
 
+@dataclass(frozen=True)
+class LockedImage:
+    """An image's specification, what its wheels must run on, and the lock made from both; `parent`
+    is the image it extends, None where it extends no other."""
+
+    spec: ImageSpec
+    target: Target
+    lock: ImageLock
+    parent: LockedImage | None
+
+
 def check(ws: Workspace, image_id: str) -> ImageLock:
-    """The lock of `image_id`, which was made from what the tree holds now.
+    """The lock of `image_id`; raises as `read_image` does."""
+    return read_image(ws, image_id).lock
+
+
+def read_image(ws: Workspace, image_id: str) -> LockedImage:
+    """The specification of `image_id` and its lock, which was made from what the tree holds now.
 
     Raises:
         LockError: there is no lock, or it was edited by hand.
@@ -38,7 +56,8 @@ def check(ws: Workspace, image_id: str) -> ImageLock:
             found=lock.inputs_digest,
             remedy=f"lock again: doit lock:{image_id}",
         )
-    extended = check(ws, spec.extends).requirements_digest if spec.extends else ""
+    parent = read_image(ws, spec.extends) if spec.extends else None
+    extended = parent.lock.requirements_digest if parent else ""
     found = changes(lock.inputs, inputs_of(spec, target, extended))
     if found:
         raise StaleLockError(
@@ -58,7 +77,7 @@ def check(ws: Workspace, image_id: str) -> ImageLock:
         )
     _fits(lock, target, image_id, shown)
     _agrees(lock, text.read_text(encoding="utf-8"), image_id, shown)
-    return lock
+    return LockedImage(spec, target, lock, parent)
 
 
 def _agrees(lock: ImageLock, requirements: str, image_id: str, shown: str) -> None:
