@@ -16,10 +16,17 @@ from plinth.formats.oci.image import Runtime, assemble
 from plinth.formats.oci.layout import tag
 from plinth.graph.workspace import Workspace
 from plinth.publish import catalog
+from plinth.recipe.accelerator import load_accelerator
+from plinth.recipe.base import load_base
 from plinth.recipe.image import load_image, load_target
+from plinth.recipe.locks.accelerator import AcceleratorLock
+from plinth.recipe.locks.accelerator import inputs_of as set_inputs_of
+from plinth.recipe.locks.accelerator import write_lock as write_set_lock
+from plinth.recipe.locks.base import BaseLock, write_lock
+from plinth.recipe.locks.base import inputs_of as base_inputs_of
 from plinth.recipe.locks.inputs import checksum, inputs_of
 from plinth.recipe.locks.pylock import ImageLock, LockedFile, LockedPackage, dump
-from plinth.recipe.record import Record, write_record
+from plinth.recipe.record import Record, read_record, write_record
 from support import helpers
 
 BASE = helpers.BASE.format(requirements="")
@@ -154,6 +161,8 @@ def checkout(root: Path, *, backwards: bool = False) -> tuple[Workspace, dict[st
     """A checkout of two images that share a layer, and their digests."""
     ws = Workspace(root, root / "build")
     put(ws.bases / "tiny.toml", BASE)
+    tiny = load_base(ws.bases, "tiny")
+    write_lock(ws, "tiny", BaseLock((), {}, Digest.of(b"tree"), base_inputs_of(tiny)))
 
     def one() -> str:
         specify(ws, "one-1.0", "one==1.*", "Two.X")
@@ -277,7 +286,14 @@ def test_a_set_that_is_not_locked_is_said_and_how_to_get_it(ws: Workspace) -> No
     note = next(line for line in text.splitlines() if line.startswith("- note: set1 is"))
     assert note.startswith("- note: set1 is **not locked**: its packages' digests are known only ")
     assert "`doit lock:set1` and a build give `azureml/third-3-tiny-cuda1-gpu-inference`." in note
-    put(ws.locks / "base" / "set1.toml", "")
+    inputs = set_inputs_of(load_accelerator(ws.bases, "set1"))
+    write_set_lock(ws, "set1", AcceleratorLock((), (), {}, inputs))
+    without = "- note: built without set1, which is locked: a build gives "
+    without += "`azureml/third-3-tiny-cuda1-gpu-inference`."
+    assert text.replace(note, without) == catalog.catalog_text(ws)
+    record = read_record(ws, "third-3")
+    assert record is not None
+    write_record(ws, "third-3", replace(record, inputs={"locks/base/set1.toml": ""}))
     assert text.replace(note, "- note: A set, locked by digest") == catalog.catalog_text(ws)
 
 

@@ -12,10 +12,11 @@ from plinth.core.store import atomic_write
 from plinth.formats.oci.layout import descriptor_digest, read_manifest
 from plinth.graph.workspace import Workspace
 from plinth.recipe.accelerator import CPU, load_accelerator
-from plinth.recipe.built import find_reference, recipe_of
+from plinth.recipe.built import find_reference
 from plinth.recipe.ids import all_images
 from plinth.recipe.image import ImageSpec
 from plinth.recipe.locks.pylock import ImageLock
+from plinth.recipe.locks.stale import read_image
 from plinth.recipe.recipe import Recipe
 from plinth.recipe.record import read_record
 
@@ -50,6 +51,7 @@ def rows(ws: Workspace) -> list[Row]:
 
 
 def _row(ws: Workspace, image_id: str) -> Row:
+    image = read_image(ws, image_id)
     reference = find_reference(ws, image_id)
     record = read_record(ws, image_id)
     if record is None or record.manifest != reference.manifest.hex:
@@ -58,7 +60,7 @@ def _row(ws: Workspace, image_id: str) -> Row:
             where=image_id,
             remedy=f"build it again: doit forget build:{image_id}; doit build:{image_id}",
         )
-    recipe = recipe_of(ws, reference)
+    recipe = Recipe.of(ws, image, base=record.base, accelerator=record.accelerator or CPU)
     spec = recipe.spec
     layers = read_manifest(ws.layout, reference.manifest)["layers"]
     return Row(
@@ -85,16 +87,19 @@ def _sources(spec: ImageSpec, lock: ImageLock) -> Iterator[str]:
 
 
 def _accelerator(ws: Workspace, recipe: Recipe) -> Iterator[str]:
-    spec, extra = recipe.spec, recipe.accelerator
-    if extra is not None:
-        yield f"{extra.summary}, locked by digest"
+    """The accelerator set the image holds, or how to get the one it lacks."""
+    spec = recipe.spec
+    if recipe.accelerator is not None:
+        yield f"{recipe.accelerator.summary}, locked by digest"
     elif spec.accelerator != CPU:
-        extra = load_accelerator(ws.bases, spec.accelerator)
+        whole = spec.published(spec.base, load_accelerator(ws.bases, spec.accelerator).label)
+        if (ws.locks / "base" / f"{spec.accelerator}.toml").exists():
+            yield f"built without {spec.accelerator}, which is locked: a build gives `{whole}`."
+            return
         yield (
             f"{spec.accelerator} is **not locked**: its packages' digests are known only from the "
             f"vendor's signed index. Built without it, and named so; with the index configured, "
-            f"`doit lock:{spec.accelerator}` and a build give "
-            f"`{spec.published(spec.base, extra.label)}`."
+            f"`doit lock:{spec.accelerator}` and a build give `{whole}`."
         )
 
 
