@@ -31,7 +31,7 @@ from plinth.recipe.locks.pylock import LockedPackage
 VERSION = 1
 """Raised whenever the code here would give another wheel for the same sdist."""
 
-_DRIVER = Path(__file__).with_name("_build_driver.py")
+_DRIVER = Path(__file__).with_name("sdist_driver.py")
 _OURS = frozenset(("driver.py", "out", "requirements"))
 """What the build's folder holds beside the source."""
 
