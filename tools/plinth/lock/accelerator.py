@@ -3,17 +3,23 @@ package index."""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from packaging.requirements import Requirement
 
 from plinth.core.errors import FetchError, LockError, PackageError, ProblemsError
 from plinth.core.report import Progress
 from plinth.core.settings import Config
 from plinth.fetch.apt.sources import source_of
+from plinth.fetch.pypi.candidates import Candidate, candidates
 from plinth.graph.workspace import Workspace
 from plinth.lock.base import locked
 from plinth.lock.request import locked_file
 from plinth.recipe.accelerator import Accelerator, Archive, load_accelerator
-from plinth.recipe.image import Target
+from plinth.recipe.ids import all_bases, all_images
+from plinth.recipe.image import Target, load_image, load_target
 from plinth.recipe.locks.accelerator import (
     AcceleratorLock,
     how_to_obtain,
@@ -23,6 +29,9 @@ from plinth.recipe.locks.accelerator import (
 )
 from plinth.recipe.locks.base import LockedDeb
 from plinth.recipe.locks.pylock import LockedPackage
+
+if TYPE_CHECKING:
+    from plinth.fetch.pypi.index import IndexFile
 
 
 def lock_accelerator(ws: Workspace, name: str, *, config: Config, progress: Progress) -> bool:
@@ -77,28 +86,68 @@ def _resolved(
 
 
 def _wheels(ws: Workspace, spec: Accelerator, config: Config) -> tuple[LockedPackage, ...]:
-    """The best file of each wheel asked for; nothing it depends on."""
+    """The best file of each wheel asked for that fits every image with the set; nothing it
+    depends on."""
     if not spec.wheels:
         return ()
-    from plinth.fetch.pypi.candidates import candidates
     from plinth.fetch.pypi.index import Index
 
     index = Index(config, ws.build / "cache" / "index", ws.cache)
-    # Such wheels hold libraries for any Python; glibc is that of the oldest base.
-    target = Target("3.7", (2, 27), spec.architecture, ())
+    targets = _targets(ws, spec)
     found = []
     for text in spec.wheels:
         wanted = Requirement(text)
-        fitting = [
-            one
-            for one in candidates(index.files(wanted.name, None), target)
-            if not one.is_sdist and not one.file.yanked and one.version in wanted.specifier
-        ]
-        if not fitting:
+        best = _best(index.files(wanted.name, None), wanted, targets)
+        if best is None:
             raise LockError(
-                f"the index has no wheel for {text}", where=f"base/{spec.name}.toml: wheels"
+                f"the index has no wheel for {text} that fits every image with the set",
+                where=f"base/{spec.name}.toml: wheels",
+                expected="one wheel for " + "; and for ".join(map(str, targets)),
+                remedy="ask for another version, or name the set as accelerator only in images "
+                "whose bases a single wheel can serve",
             )
-        best = max(fitting, key=lambda one: (one.version, -one.rank, one.file.name))
         file = locked_file(best.file)
         found.append(LockedPackage(wanted.name, str(best.version), file, False, direct=True))
     return tuple(found)
+
+
+def _best(
+    files: Sequence[IndexFile], wanted: Requirement, targets: Sequence[Target]
+) -> Candidate | None:
+    """The newest wheel that all `targets` can use, the most specific first."""
+    ranks: dict[str, list[int]] = {}
+    usable = [[one for one in candidates(files, target) if not one.is_sdist] for target in targets]
+    for one in itertools.chain(*usable):
+        ranks.setdefault(one.file.name, []).append(-one.rank)
+    fitting = [
+        one
+        for one in usable[0]
+        if len(ranks[one.file.name]) == len(targets)
+        and not one.file.yanked
+        and one.version in wanted.specifier
+    ]
+    return max(fitting, key=lambda o: (o.version, ranks[o.file.name], o.file.name), default=None)
+
+
+def _targets(ws: Workspace, spec: Accelerator) -> list[Target]:
+    """What the set's wheels must run on: the targets of all images that ask for the set; where no
+    image does, those of every base, as a build can insist on the set.
+
+    Raises:
+        SpecError: an image or a base is invalid.
+        LockError: there is none of either.
+    """
+    images = [load_image(ws.images, image_id) for image_id in all_images(ws)]
+    asking = sorted({image.base for image in images if image.accelerator == spec.name})
+    targets = [load_target(ws.bases, base) for base in asking or all_bases(ws)]
+    # Bases of one Python and libc are one target.
+    distinct = {(one.python, one.glibc, one.architecture): one for one in targets}
+    found = [one for one in distinct.values() if one.architecture == spec.architecture]
+    if not found:
+        raise LockError(
+            f"no base can hold the set {spec.name}, so no wheel can be chosen for it",
+            where=f"base/{spec.name}.toml: wheels",
+            expected=f"a base for {spec.architecture}",
+            remedy="add a base to base/, or leave out `wheels`",
+        )
+    return found
