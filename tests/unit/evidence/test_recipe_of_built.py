@@ -10,7 +10,7 @@ import pytest
 
 from plinth.build.image import build_image
 from plinth.core.digest import Digest
-from plinth.core.errors import AttestationError
+from plinth.core.errors import PlinthError
 from plinth.core.report import quiet
 from plinth.core.settings import load
 from plinth.evidence.provenance import parse
@@ -123,5 +123,5 @@ def test_an_image_nobody_knows_how_it_was_built_is_not_signed(ws: Workspace) -> 
     record = read_record(ws, IMAGE)
     assert record is not None
     write_record(ws, IMAGE, replace(record, manifest="0" * 64))
-    with pytest.raises(AttestationError, match="how the image was built is not known"):
+    with pytest.raises(PlinthError, match="how the image was built is not known"):
         prepare(session_of(ws), IMAGE, load())

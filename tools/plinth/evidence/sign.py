@@ -32,10 +32,9 @@ from plinth.graph.actions import Action
 from plinth.graph.run import run
 from plinth.graph.session import Session, default_jobs, session
 from plinth.graph.workspace import Workspace
-from plinth.recipe.built import find_reference, recipe_of
+from plinth.recipe.built import find_reference, recipe_of, record_of
 from plinth.recipe.materials import materials
 from plinth.recipe.recipe import Recipe
-from plinth.recipe.record import read_record
 
 SBOM_VERSION = 1
 """Raised whenever another SBOM would be made of the same image."""
@@ -119,12 +118,7 @@ def _sbom(ws: Session, image: ImageReference, recipe: Recipe) -> bytes:
 
 def _recipe(ws: Workspace, image: ImageReference) -> Recipe:
     """The recipe of `image`, which was built from what is in the tree now."""
-    record = read_record(ws, image.name)
-    remedy = f"build it again: doit build:{image.name}"
-    if record is None or record.manifest != image.manifest.hex:
-        raise AttestationError(
-            "how the image was built is not known", where=image.name, remedy=remedy
-        )
+    record = record_of(ws, image)
     recipe = recipe_of(ws, image)
     changed = recipe.changed_since(record)
     if changed:
@@ -132,7 +126,7 @@ def _recipe(ws: Workspace, image: ImageReference) -> Recipe:
             "the image was built from other files than those now in the tree",
             where=image.name,
             found="changed since: " + ", ".join(changed),
-            remedy=remedy,
+            remedy=f"build it again: doit build:{image.name}",
         )
     return recipe
 

@@ -12,13 +12,10 @@ from plinth.core.store import atomic_write
 from plinth.formats.oci.layout import descriptor_digest, read_manifest
 from plinth.graph.workspace import Workspace
 from plinth.recipe.accelerator import CPU, load_accelerator
-from plinth.recipe.built import find_reference
+from plinth.recipe.built import find_reference, record_of
 from plinth.recipe.ids import all_images
-from plinth.recipe.image import ImageSpec
-from plinth.recipe.locks.pylock import ImageLock
 from plinth.recipe.locks.stale import read_image
 from plinth.recipe.recipe import Recipe
-from plinth.recipe.record import read_record
 
 _HEAD = """# Catalogue
 
@@ -29,12 +26,9 @@ Digests are those of the manifest on the base named; the same inputs give the sa
 
 @dataclass(frozen=True)
 class Row:
-    """One image: its specification, what its lock pins of what was asked for, what was built."""
+    """One image: its recipe, and what was built by it."""
 
-    spec: ImageSpec
-    asked: tuple[str, ...]
-    locked: tuple[str, ...]
-    base: str
+    recipe: Recipe
     name: str
     layers: tuple[tuple[str, int], ...]
     digest: str
@@ -53,36 +47,27 @@ def rows(ws: Workspace) -> list[Row]:
 def _row(ws: Workspace, image_id: str) -> Row:
     image = read_image(ws, image_id)
     reference = find_reference(ws, image_id)
-    record = read_record(ws, image_id)
-    if record is None or record.manifest != reference.manifest.hex:
-        raise PlinthError(
-            "how the image was built is not known",
-            where=image_id,
-            remedy=f"build it again: doit forget build:{image_id}; doit build:{image_id}",
-        )
+    record = record_of(ws, reference)
     recipe = Recipe.of(ws, image, base=record.base, accelerator=record.accelerator or CPU)
-    spec = recipe.spec
     layers = read_manifest(ws.layout, reference.manifest)["layers"]
     return Row(
-        spec,
-        spec.requirements,
-        recipe.pinned,
-        record.base,
+        recipe,
         reference.image_name.rpartition(":")[0],
         tuple((entry["digest"], descriptor_digest(entry).size) for entry in layers),
         reference.manifest.hex,
-        (*record.notes, *_sources(spec, recipe.lock), *_accelerator(ws, recipe)),
+        (*record.notes, *_sources(recipe), *_accelerator(ws, recipe)),
     )
 
 
-def _sources(spec: ImageSpec, lock: ImageLock) -> Iterator[str]:
+def _sources(recipe: Recipe) -> Iterator[str]:
     """Which of several indexes a package with a choice comes from."""
-    for package in lock.packages:
-        if package.name in spec.indexes:
+    indexes = recipe.spec.indexes
+    for package in recipe.lock.packages:
+        if package.name in indexes:
             place = f"the index {package.index}" if package.index else "PyPI or its mirror"
             yield (
                 f"{package.name} {package.version} is the build of {place}; "
-                f"`{spec.indexes[package.name]}` is asked first where the settings name it"
+                f"`{indexes[package.name]}` is asked first where the settings name it"
             )
 
 
@@ -116,11 +101,12 @@ def catalog_text(ws: Workspace) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for row in found:
-        kind = "CPU" if row.spec.accelerator == CPU else "GPU"
+        spec = row.recipe.spec
+        kind = "CPU" if spec.accelerator == CPU else "GPU"
         size = human_size(sum(size for _, size in row.layers))
         lines.append(
-            f"| [{row.spec.id}](#{_anchor(row.spec.id)}) | {kind} | {'<br>'.join(row.asked)} | "
-            f"{'<br>'.join(row.locked)} | {size} | {len(row.layers)} | `{row.digest[:12]}` |"
+            f"| [{spec.id}](#{_anchor(spec.id)}) | {kind} | {'<br>'.join(spec.requirements)} | "
+            f"{'<br>'.join(row.recipe.pinned)} | {size} | {len(row.layers)} | `{row.digest[:12]}` |"
         )
     total = sum(size for row in found for _, size in row.layers)
     distinct = dict(layer for row in found for layer in row.layers)
@@ -140,13 +126,13 @@ def _anchor(text: str) -> str:
 
 
 def _section(row: Row) -> list[str]:
-    spec = row.spec
+    spec, base = row.recipe.spec, row.recipe.base.name
     return [
         f"## {spec.id}\n",
         f"{spec.summary}.\n",
         f"- image: `{row.name}`",
         f"- curated environment: `AzureML-{row.name.partition('/')[2]}`",
-        f"- base: `{row.base}`" + (f" (canonical: `{spec.base}`)" if spec.base != row.base else ""),
+        f"- base: `{base}`" + (f" (canonical: `{spec.base}`)" if spec.base != base else ""),
         f"- digest: `sha256:{row.digest}`",
         *(f"- note: {note}" for note in row.notes),
         "",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from plinth.core.errors import LayoutError
+from plinth.core.errors import LayoutError, PlinthError
 from plinth.formats.oci.layout import ImageReference, read_manifest, references
 from plinth.graph.workspace import Workspace
 from plinth.recipe.accelerator import CPU
 from plinth.recipe.recipe import Recipe
-from plinth.recipe.record import read_record
+from plinth.recipe.record import Record, read_record
 
 BASE = "dev.plinth.base"
 """The manifest's annotation with the base an image stands on."""
@@ -27,6 +27,22 @@ def find_reference(ws: Workspace, image_id: str) -> ImageReference:
             remedy=f"build it: doit build:{image_id}",
         )
     return found
+
+
+def record_of(ws: Workspace, image: ImageReference) -> Record:
+    """The record of the build that made `image`.
+
+    Raises:
+        PlinthError: it came from elsewhere, or its record is lost.
+    """
+    record = read_record(ws, image.name)
+    if record is None or record.manifest != image.manifest.hex:
+        raise PlinthError(
+            "how the image was built is not known",
+            where=image.name,
+            remedy=f"build it again: doit forget build:{image.name}; doit build:{image.name}",
+        )
+    return record
 
 
 def recipe_of(ws: Workspace, image: ImageReference) -> Recipe:
