@@ -13,10 +13,11 @@ from plinth.core.digest import Digest
 from plinth.core.errors import PlinthError
 from plinth.core.report import quiet
 from plinth.core.settings import load
-from plinth.evidence.provenance import parse
+from plinth.evidence.provenance import Provenance, parse
 from plinth.evidence.sbom.make import sbom_of
 from plinth.evidence.sign import prepare
 from plinth.evidence.statement import PROVENANCE
+from plinth.evidence.verify.rebuild import check_rebuild
 from plinth.graph.workspace import Workspace
 from plinth.recipe.accelerator import load_accelerator
 from plinth.recipe.built import find_reference, recipe_of
@@ -25,7 +26,7 @@ from plinth.recipe.locks.base import LockedDeb
 from plinth.recipe.record import read_record, write_record
 from support.debs import Package
 from support.sessions import session_of
-from support.small_checkout import IMAGE, make, wheel
+from support.small_checkout import IMAGE, SmallCheckout, make, wheel
 
 SET = "cuda1"
 SET_TEXT = """\
@@ -81,17 +82,18 @@ def accelerator(ws: Workspace) -> str:
     return found.name if found else ""
 
 
+def provenance_of(ws: Workspace, image: str) -> Provenance:
+    """What is stated of a built image, read as a verifier does."""
+    statements = dict(prepare(session_of(ws), image, load()).statements)
+    return parse(json.loads(statements[PROVENANCE])["predicate"])
+
+
 def test_a_set_that_a_build_insisted_on_is_in_all_that_is_stated(ws: Workspace) -> None:
     build(ws, SET)
     assert accelerator(ws) == SET
     names = [component["name"] for component in json.loads(sbom_of(ws, IMAGE))["components"]]
     assert "libset1" in names
-    (statement,) = [
-        data
-        for kind, data in prepare(session_of(ws), IMAGE, load()).statements
-        if kind == PROVENANCE
-    ]
-    assert parse(json.loads(statement)["predicate"]).accelerator == SET
+    assert provenance_of(ws, IMAGE).accelerator == SET
 
 
 @pytest.mark.parametrize("recorded", [True, False])
@@ -116,6 +118,28 @@ def test_the_set_of_the_specification_is_found_also_without_a_record(
         (ws.build / "cache" / "images" / f"{IMAGE}.json").unlink()
     assert accelerator(ws) == SET
     assert b"libset1" in sbom_of(ws, IMAGE)
+
+
+def test_an_image_that_extends_another_is_built_again_from_its_provenance(
+    ws: Workspace, tmp_path: Path
+) -> None:
+    (ws.images / "mine.toml").write_text(f'extends = "{IMAGE}"\nsummary = "a test"\n')
+    SmallCheckout(ws.root).lock([*(tmp_path / "wheels").iterdir()], "mine")
+    build_image(ws, "mine", config=load(), jobs=1, progress=quiet)
+    provenance = provenance_of(ws, "mine")
+    assert {f"images/{IMAGE}.toml", f"locks/{IMAGE}/pylock.toml"} <= provenance.sources.keys()
+    (tmp_path / "again").mkdir()
+    check = check_rebuild(
+        provenance,
+        provenance.manifest,
+        [],
+        tmp_path / "again",
+        config=load(),
+        inputs=ws.cache,
+        progress=quiet,
+    )
+    assert check.problems == ()
+    assert "the same to the last bit" in check.detail
 
 
 def test_an_image_nobody_knows_how_it_was_built_is_not_signed(ws: Workspace) -> None:
