@@ -19,7 +19,7 @@ from plinth.formats.python.tree import TreeFile
 from plinth.graph.workspace import Workspace
 from plinth.recipe.base import load_base
 from plinth.recipe.image import load_image, load_target
-from plinth.recipe.locks.base import BaseLock, LockedDeb, dump_debs
+from plinth.recipe.locks.base import BaseLock, LockedDeb, write_lock
 from plinth.recipe.locks.base import inputs_of as base_inputs_of
 from plinth.recipe.locks.inputs import checksum, inputs_of
 from plinth.recipe.locks.pylock import ImageLock, LockedFile, LockedPackage, dump
@@ -199,11 +199,4 @@ def _lock_base(checkout: SmallCheckout) -> None:
     inputs = base_inputs_of(load_base(checkout.ws.bases, BASE))
     # Where the tree is kept does not matter: its digest does.
     tree = keep_tree(BlobStore(checkout.archive / "tree"), interpreter())
-    lock = BaseLock(debs, {}, tree, inputs)
-    document = {
-        "inputs-sha256": checksum(lock.inputs),
-        "inputs": dict(lock.inputs),
-        "interpreter": {"tree": tree.oci, "size": tree.size},
-        "packages": dump_debs(lock.packages),
-    }
-    (checkout.ws.locks / "base" / f"{BASE}.toml").write_text(tomli_w.dumps(document))
+    write_lock(checkout.ws, BASE, BaseLock(debs, {}, tree, inputs))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import datetime
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -81,6 +82,8 @@ def set_package(key: str, value: object) -> Callable[[Document], object]:
     [
         (lambda d: d.pop("inputs"), "inputs"),
         (lambda d: d.update(inputs=3), "inputs"),
+        (lambda d: d.pop("inputs-sha256"), "inputs-sha256"),
+        (lambda d: d["inputs"].update(format=datetime.date(2026, 1, 1)), "date"),
         (lambda d: d.update(indexes=["x"]), "indexes"),
         (lambda d: d.update(packages="x"), ""),
         (lambda d: d["packages"][0].pop("sha256"), "sha256"),
@@ -106,6 +109,26 @@ def test_a_malformed_lock_is_refused(
     assert f"{SHOWN}: malformed: " in error.what
     assert message in error.what
     assert error.remedy == f"delete it and {REMEDY}"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda d: d["inputs"].update(architecture="arm64"),
+        lambda d: d["inputs"]["rootfs.packages"].append("curl"),
+        lambda d: d.update({"inputs-sha256": "0" * 64}),
+    ],
+)
+def test_a_lock_whose_inputs_do_not_match_their_checksum_is_refused(
+    ws: Workspace, change: Callable[[Document], object]
+) -> None:
+    edit(ws.root / SHOWN, change)
+    # A specification that agrees with the edited inputs does not make the lock good.
+    edit(ws.bases / f"{NAME}.toml", lambda d: d["rootfs"]["packages"].append("curl"))
+    error = refused(ws, LockError)
+    assert not isinstance(error, StaleLockError)
+    assert "was edited by hand" in error.what
+    assert error.found == tomli.loads((ws.root / SHOWN).read_text())["inputs-sha256"]
 
 
 @pytest.mark.parametrize("content", [b"packages = [", b"\xff\xfe", b"", b"inputs-sha256 = 3"])

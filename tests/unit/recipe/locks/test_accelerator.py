@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from plinth.core.errors import LockError, ProblemsError
+from plinth.core.errors import LockError, ProblemsError, StaleLockError
 from plinth.core.settings import Config
 from plinth.graph.workspace import Workspace
 from plinth.lock.accelerator import _wheels
@@ -47,6 +47,18 @@ def test_a_wheel_has_a_name_and_no_path(ws: Workspace, spec: Accelerator) -> Non
     with pytest.raises(ProblemsError) as raised:
         read_lock(ws, spec)
     assert "is a path" in str(raised.value) and f"doit lock:{NAME}" in str(raised.value)
+
+
+def test_a_lock_whose_inputs_do_not_match_their_checksum_is_refused(
+    ws: Workspace, spec: Accelerator
+) -> None:
+    path = ws.locks / "base" / f"{NAME}.toml"
+    path.write_text(path.read_text().replace('    "libc6",', '    "bash",\n    "libc6",', 1))
+    with pytest.raises(LockError, match="edited by hand") as raised:
+        read_lock(ws, replace(spec, omit={**spec.omit, "bash": ""}))
+    assert not isinstance(raised.value, StaleLockError)
+    assert raised.value.where == f"locks/base/{NAME}.toml"
+    assert raised.value.remedy == f"lock again: doit lock:{NAME}"
 
 
 def test_the_best_wheel_is_taken(ws: Workspace, spec: Accelerator, tmp_path: Path) -> None:

@@ -117,11 +117,12 @@ def read_lock(ws: Workspace, spec: Accelerator) -> AcceleratorLock:
     """The lock of the set `spec`, made from that very specification.
 
     Raises:
-        LockError: there is none; says how to obtain it.
+        LockError: there is none, and how to obtain it; or it was edited by hand.
         StaleLockError: the specification changed since; says how.
         ProblemsError: it is malformed.
     """
     shown = f"locks/base/{spec.name}.toml"
+    again = f"lock again: doit lock:{spec.name}"
     lock = read_document(
         _path(ws, spec.name),
         shown,
@@ -132,13 +133,14 @@ def read_lock(ws: Workspace, spec: Accelerator) -> AcceleratorLock:
             remedy=how_to_obtain(spec),
         ),
         remedy=f"delete it and run doit lock:{spec.name}",
+        again=again,
     )
     check_fresh(
         lock.inputs,
         inputs_of(spec),
         f"the lock of {spec.name} was",
         shown,
-        remedy=f"lock again: doit lock:{spec.name}",
+        remedy=again,
     )
     return lock
 

@@ -159,7 +159,7 @@ def read_lock(ws: Workspace, spec: BaseSpec, tree: Digest | None = None) -> Base
     origin's with the interpreter `tree` (None: the one noted for it).
 
     Raises:
-        LockError: there is none, or no interpreter is noted.
+        LockError: there is none, it was edited by hand, or no interpreter is noted.
         StaleLockError: the specification changed since; says how.
         ProblemsError: it is malformed.
     """
@@ -172,6 +172,7 @@ def read_lock(ws: Workspace, spec: BaseSpec, tree: Digest | None = None) -> Base
         _parsed,
         missing=LockError(f"there is no lock for the base {name}", where=shown, remedy=remedy),
         remedy=f"delete it and {remedy}",
+        again=remedy,
     )
     what = f"the lock of the base {name} was"
     check_fresh(lock.inputs, inputs_of(spec), what, shown, remedy=remedy)

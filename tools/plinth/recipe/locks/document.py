@@ -1,4 +1,4 @@
-"""Reading a lock that is a TOML document of ours, and saying how its inputs have changed."""
+"""Reading a lock that is a TOML document of ours: whether its inputs are intact, how they differ."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tomli
 
 from plinth.core.digest import Json
 from plinth.core.errors import IntegrityError, LockError, Problem, ProblemsError, StaleLockError
-from plinth.recipe.locks.inputs import changes
+from plinth.recipe.locks.inputs import changes, checksum
 
 T = TypeVar("T")
 
@@ -22,18 +22,24 @@ def read_document(
     *,
     missing: LockError,
     remedy: str,
+    again: str = "",
 ) -> T:
     """What `parse` makes of the document at `path`, called `shown` in messages.
 
     `parse` may raise what malformed values make Python raise. `missing` is raised where there is
-    no file, `remedy` says what to do with one that is malformed.
+    no file, `remedy` says what to do with one that is malformed. `again` says how to make a lock
+    whose `inputs` carry a checksum anew; without it there is no checksum.
 
     Raises:
-        LockError: `missing`.
+        LockError: `missing`; or it was edited by hand.
         ProblemsError: it is malformed.
     """
     try:
-        return parse(tomli.loads(path.read_bytes().decode()))
+        document = tomli.loads(path.read_bytes().decode())
+        parsed = parse(document)
+        if again:
+            check_inputs(document["inputs"], document["inputs-sha256"], shown, remedy=again)
+        return parsed
     except FileNotFoundError:
         raise missing from None
     except (
@@ -45,6 +51,22 @@ def read_document(
         AttributeError,
     ) as error:
         raise ProblemsError(shown, [Problem("", f"malformed: {error!s}")], remedy=remedy) from None
+
+
+def check_inputs(inputs: Mapping[str, Json], digest: str, shown: str, *, remedy: str) -> None:
+    """Compare the inputs that the lock `shown` records with the checksum it records for them.
+
+    Raises:
+        LockError: they do not match.
+    """
+    if checksum(inputs) != digest:
+        raise LockError(
+            "the lock was edited by hand: its inputs do not match their checksum",
+            where=shown,
+            expected=checksum(inputs),
+            found=str(digest),
+            remedy=remedy,
+        )
 
 
 def check_fresh(

@@ -8,7 +8,8 @@ from plinth.core.digest import Digest
 from plinth.core.errors import LockError, Problem, StaleLockError
 from plinth.graph.workspace import Workspace
 from plinth.recipe.image import ImageSpec, Target, load_image, load_target
-from plinth.recipe.locks.inputs import changes, checksum, inputs_of
+from plinth.recipe.locks.document import check_inputs
+from plinth.recipe.locks.inputs import changes, inputs_of
 from plinth.recipe.locks.pins import pins
 from plinth.recipe.locks.pylock import ImageLock, PylockError, load
 from plinth.recipe.target import fits
@@ -48,14 +49,8 @@ def read_image(ws: Workspace, image_id: str) -> LockedImage:
             f"there is no lock for {image_id}", where=shown, remedy=f"make it: doit lock:{image_id}"
         )
     lock = load(folder / "pylock.toml", shown)
-    if lock.inputs_digest != checksum(lock.inputs):
-        raise LockError(
-            "the lock was edited by hand: its inputs do not have the checksum beside them",
-            where=shown,
-            expected=checksum(lock.inputs),
-            found=lock.inputs_digest,
-            remedy=f"lock again: doit lock:{image_id}",
-        )
+    again = f"lock again: doit lock:{image_id}"
+    check_inputs(lock.inputs, lock.inputs_digest, shown, remedy=again)
     parent = read_image(ws, spec.extends) if spec.extends else None
     extended = parent.lock.requirements_digest if parent else ""
     found = changes(lock.inputs, inputs_of(spec, target, extended))
@@ -64,7 +59,7 @@ def read_image(ws: Workspace, image_id: str) -> LockedImage:
             f"the lock of {image_id} was made from other inputs",
             where=shown,
             found="\n".join(found),
-            remedy=f"lock again: doit lock:{image_id}",
+            remedy=again,
         )
     text = folder / "requirements.txt"
     if not text.exists() or Digest.of(text.read_bytes()).hex != lock.requirements_digest:
@@ -73,7 +68,7 @@ def read_image(ws: Workspace, image_id: str) -> LockedImage:
             where=f"locks/{image_id}/requirements.txt",
             expected=f"sha256:{lock.requirements_digest}",
             found="no file" if not text.exists() else f"sha256:{Digest.of_file(text).hex}",
-            remedy=f"lock again: doit lock:{image_id}",
+            remedy=again,
         )
     _fits(lock, target, image_id, shown)
     _agrees(lock, text.read_text(encoding="utf-8"), image_id, shown)
