@@ -1,4 +1,4 @@
-"""Reading a lock that is a TOML document of ours: whether its inputs are intact, how they differ."""
+"""Reading a lock that is a TOML document of ours: whether its inputs are intact or have changed."""
 
 from __future__ import annotations
 
