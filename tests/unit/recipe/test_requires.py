@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from plinth.formats.wheel.metadata import requires_dist
 from plinth.recipe.requires import unmet
 
 
@@ -90,11 +89,3 @@ def test_a_prerelease_in_the_lock_is_compared_as_it_is() -> None:
     assert unmet(versions, {"a": ["b>=2"]}, {}, "3.7") == [
         "a 1.0 requires b>=2: the lock has b 2.0rc1"
     ]
-
-
-def test_requires_dist_is_read_as_worded() -> None:
-    metadata = (
-        "Metadata-Version: 2.1\nName: a\nRequires-Dist: b (>=1)\n"
-        "Requires-Dist: c;\n  extra == 'x'\nRequires: old\n\nRequires-Dist: in the description\n"
-    )
-    assert requires_dist(metadata.encode() + b"\xff") == ["b (>=1)", "c; extra == 'x'"]

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from email.parser import HeaderParser
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
-from debian.deb822 import Deb822, PkgRelation
-from debian.debfile import DebError, DebFile
 from packaging.markers import UndefinedEnvironmentName
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from plinth.core.errors import PackageError, WheelError
+from plinth.formats.debian.deb import read_control
+from plinth.formats.debian.relations import Relation, relations
+from plinth.formats.wheel.archive import WheelArchive
+from plinth.formats.wheel.metadata import parse, read
 from plinth.graph.workspace import Workspace
 from plinth.recipe.locks.base import LockedDeb
 from plinth.recipe.locks.pylock import LockedPackage
 from plinth.recipe.target import marker_environment
-
-MAX_METADATA = 4 << 20
-"""The largest METADATA that is read (bytes)."""
 
 
 def wheel_requires(ws: Workspace, package: LockedPackage, python: str) -> dict[str, str] | None:
@@ -27,19 +26,12 @@ def wheel_requires(ws: Workspace, package: LockedPackage, python: str) -> dict[s
     if package.is_sdist or not ws.cache.has(package.file.digest):
         return None
     try:
-        with zipfile.ZipFile(ws.cache.path(package.file.digest)) as wheel:
-            names = [
-                info
-                for info in wheel.infolist()
-                if info.filename.endswith(".dist-info/METADATA") and info.filename.count("/") == 1
-            ]
-            if len(names) != 1 or names[0].file_size > MAX_METADATA:
-                return None
-            text = wheel.read(names[0]).decode("utf-8", "replace")
-    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError):
+        with WheelArchive(ws.cache.path(package.file.digest), package.file.name) as wheel:
+            lines = parse(read(wheel)).requires
+    except (OSError, WheelError):
         return None
     found: dict[str, list[str]] = {}
-    for line in HeaderParser().parsestr(text).get_all("Requires-Dist", []):
+    for line in lines:
         try:
             wanted = Requirement(line)
         except InvalidRequirement:
@@ -81,7 +73,7 @@ def deb_requires(
 ) -> tuple[dict[str, dict[str, str]], list[str]]:
     """What each of `packages` depends on among them, with the words of its control file
     (Debian policy 7.2); and the names of those that are not in the store or cannot be read."""
-    controls: dict[str, Mapping[str, str]] = {}
+    controls: dict[str, _Control] = {}
     unread = []
     for package in packages:
         control = _control(ws, package)
@@ -93,33 +85,33 @@ def deb_requires(
     for package in packages:
         provided.setdefault(package.name, set()).add(package.name)
     for name, control in controls.items():
-        for _, virtual in _relations(control, "Provides"):
-            provided.setdefault(virtual, set()).add(name)
+        for virtual in control.provides:
+            provided.setdefault(virtual.name, set()).add(name)
     found: dict[str, dict[str, str]] = {}
     for name, control in controls.items():
-        for key in ("Pre-Depends", "Depends"):
-            for words, wanted in _relations(control, key):
-                for child in provided.get(wanted, ()):
-                    if child != name:
-                        found.setdefault(name, {}).setdefault(child, words)
+        for wanted in control.depends:
+            for child in provided.get(wanted.name, ()):
+                if child != name:
+                    found.setdefault(name, {}).setdefault(child, str(wanted))
     return found, unread
 
 
-def _relations(control: Mapping[str, str], key: str) -> Iterator[tuple[str, str]]:
-    """Every alternative of a relationship field, and the package it names."""
-    # The parser warns about empty text.
-    if control.get(key, "").strip():
-        for alternatives in PkgRelation.parse_relations(control[key]):
-            for one in alternatives:
-                yield PkgRelation.str([[one]]), one["name"]
+class _Control(NamedTuple):
+    """Every alternative that a package depends on, and what it provides."""
+
+    depends: list[Relation]
+    provides: list[Relation]
 
 
-def _control(ws: Workspace, package: LockedDeb) -> Mapping[str, str] | None:
+def _control(ws: Workspace, package: LockedDeb) -> _Control | None:
     if not ws.cache.has(package.digest):
         return None
     try:
-        with ws.cache.path(package.digest).open("rb") as stream:
-            control: Deb822 = DebFile(fileobj=stream).debcontrol()
-            return dict(control)
-    except (OSError, DebError, ValueError, EOFError):
+        fields = read_control(ws.cache.path(package.digest), package.filename)
+        pre, depends, provides = (
+            [one for group in relations(fields.get(key)) for one in group]
+            for key in ("Pre-Depends", "Depends", "Provides")
+        )
+    except (OSError, PackageError):
         return None
+    return _Control([*pre, *depends], provides)

@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from debian.deb822 import Deb822
 from debian.debian_support import Version
 from resolvelib import (
     AbstractProvider,
@@ -24,43 +23,14 @@ from resolvelib.resolvers import Resolution
 from plinth.core.digest import Digest
 from plinth.core.errors import IntegrityError, PackageError, PlinthError
 from plinth.fetch.apt.archive import Index
+from plinth.formats.debian.control import paragraphs, parse
+from plinth.formats.debian.relations import Relation, relations
 
 _NAME = re.compile(r"^Package: (\S+)$", re.MULTILINE)
-_PROVIDES = re.compile(r"^Provides: (.*(?:\n .*)*)$", re.MULTILINE)
 # Debian policy 5.6.1, 5.6.8, 5.6.12.
 _PACKAGE_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 _ARCHITECTURE = re.compile(r"[a-z0-9][a-z0-9-]*")
 _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+~:-]*")
-_RELATION = re.compile(
-    r"^([a-z0-9][a-z0-9+.-]+)(?::[a-z0-9-]+)?(?:\s*\((<<|<=|=|>=|>>)\s*([^)\s]+)\s*\))?$"
-)
-
-
-@dataclass(frozen=True)
-class Relation:
-    """A name, perhaps with a bound on its version."""
-
-    name: str
-    operator: str = ""
-    version: str = ""
-
-    def admits(self, version: str) -> bool:
-        """Whether `version` meets the bound."""
-        if not self.operator:
-            return True
-        mine, bound = Version(version), Version(self.version)
-        return bool(
-            {
-                "<<": mine < bound,
-                "<=": mine <= bound,
-                "=": mine == bound,
-                ">=": mine >= bound,
-                ">>": mine > bound,
-            }[self.operator]
-        )
-
-    def __str__(self) -> str:
-        return f"{self.name} ({self.operator} {self.version})" if self.operator else self.name
 
 
 @dataclass(frozen=True)
@@ -77,28 +47,6 @@ class Package:
     provides: tuple[Relation, ...] = ()
 
 
-def relations(text: str) -> tuple[tuple[Relation, ...], ...]:
-    """A relationship field: all of the groups, any of each group."""
-    groups = []
-    for group in filter(None, (part.strip() for part in text.split(","))):
-        alternatives = []
-        for alternative in group.split("|"):
-            match = _RELATION.match(alternative.strip())
-            if not match or not (match[3] is None or _is_version(match[3])):
-                raise PackageError(f"unreadable relation {alternative.strip()!r}")
-            alternatives.append(Relation(match[1], match[2] or "", match[3] or ""))
-        groups.append(tuple(alternatives))
-    return tuple(groups)
-
-
-def _is_version(text: str) -> bool:
-    try:
-        Version(text)
-    except ValueError:
-        return False
-    return True
-
-
 class Universe:
     """All packages of several indexes, parsed only as far as they are asked for."""
 
@@ -106,14 +54,15 @@ class Universe:
         self._stanzas: dict[str, list[tuple[str, str]]] = {}
         self._providers: dict[str, set[str]] = {}
         for index in indexes:
-            for stanza in index.packages.split("\n\n"):
+            for stanza in paragraphs(index.packages):
                 name = _NAME.search(stanza)
                 if not name:
                     continue
                 self._stanzas.setdefault(name[1], []).append((index.source.name, stanza))
-                provides = _PROVIDES.search(stanza)
+                if "\nProvides:" not in stanza:
+                    continue
                 try:
-                    groups = relations(provides[1]) if provides else ()
+                    groups = relations(parse(stanza)["Provides"])
                 except PackageError as error:
                     raise _malformed(error, index.source.suite, name[1]) from None
                 for group in groups:
@@ -127,7 +76,7 @@ class Universe:
     def versions(self, name: str) -> list[Package]:
         """The packages called `name`, newest first; equal versions in order of suites."""
         if name not in self._parsed:
-            found = [_package(suite, text) for suite, text in self._stanzas.get(name, [])]
+            found = [_package(suite, name, text) for suite, text in self._stanzas.get(name, [])]
             self._parsed[name] = sorted(found, key=lambda p: Version(p.version), reverse=True)
         return self._parsed[name]
 
@@ -150,12 +99,10 @@ class Universe:
         ]
 
 
-def _package(suite: str, stanza: str) -> Package:
-    fields = Deb822(stanza)
+def _package(suite: str, name: str, stanza: str) -> Package:
     try:
-        depends = ", ".join(
-            filter(None, (fields.get("Pre-Depends", ""), fields.get("Depends", "")))
-        )
+        fields = parse(stanza)
+        depends = filter(None, (fields.get("Pre-Depends"), fields.get("Depends")))
         return Package(
             _valid(_PACKAGE_NAME, fields["Package"]),
             _valid(_VERSION, str(Version(fields["Version"]))),
@@ -163,11 +110,11 @@ def _package(suite: str, stanza: str) -> Package:
             _safe(fields["Filename"]),
             Digest(fields["SHA256"], int(fields["Size"])),
             suite,
-            relations(depends),
-            tuple(group[0] for group in relations(fields.get("Provides", ""))),
+            relations(", ".join(depends)),
+            tuple(group[0] for group in relations(fields.get("Provides"))),
         )
-    except (KeyError, ValueError, IntegrityError, PackageError) as error:
-        raise _malformed(error, suite, fields.get("Package", "?")) from None
+    except (ValueError, IntegrityError, PackageError) as error:
+        raise _malformed(error, suite, name) from None
 
 
 def _malformed(error: Exception, suite: str, name: str) -> PackageError:

@@ -20,7 +20,7 @@ from plinth.core.store import atomic_write
 from plinth.fetch.interpreter import find_python
 from plinth.fetch.pypi.candidates import Candidate
 from plinth.fetch.pypi.index import Index
-from plinth.formats.wheel.metadata import requires_dist
+from plinth.formats.wheel.metadata import parse
 from plinth.graph.workspace import Workspace
 from plinth.lock.os_packages import lock_packages
 from plinth.lock.request import Request, Work, chosen, compile_requests, locked_file
@@ -218,7 +218,7 @@ def _check_met(
         LockError: naming every package and what it requires.
     """
     requires = {
-        name: requires_dist(request.index.metadata(candidate.file))
+        name: parse(request.index.metadata(candidate.file)).requires
         for name, candidate in files.items()
     }
     python = request.target.python

@@ -13,18 +13,17 @@ import stat
 import tempfile
 import zipfile
 from collections.abc import Sequence
-from email.parser import BytesHeaderParser
 from pathlib import Path
 
-from packaging.utils import canonicalize_name, canonicalize_version, parse_sdist_filename
+from packaging.utils import parse_sdist_filename
 
 from plinth.core.errors import WheelError
+from plinth.formats.wheel.metadata import MAX, parse
 from plinth.formats.wheel.sdist import build_backend, unpack
 from plinth.graph import sandbox
 
 _DRIVER = Path(__file__).with_name("_metadata_driver.py")
 _LIMITS = sandbox.Limits(seconds=300.0, file=1 << 30)
-_MAX = 4 << 20
 # What programs of the machine need to run; nothing of people's.
 _SYSTEM = ("usr", "bin", "sbin", "lib", "lib64", "etc/alternatives")
 
@@ -84,22 +83,18 @@ def _read(path: Path, filename: str) -> bytes:
         raise WheelError(f"its build told no metadata: {error.strerror}", where=filename) from None
     with os.fdopen(descriptor, "rb") as stream:
         about = os.fstat(descriptor)
-        if not stat.S_ISREG(about.st_mode) or about.st_size > _MAX:
-            raise WheelError(f"its metadata is no file of up to {_MAX} bytes", where=filename)
-        return stream.read(_MAX)
+        if not stat.S_ISREG(about.st_mode) or about.st_size > MAX:
+            raise WheelError(f"its metadata is no file of up to {MAX} bytes", where=filename)
+        return stream.read(MAX)
 
 
 def _check(metadata: bytes, filename: str) -> None:
     name, version = parse_sdist_filename(filename)
-    fields = BytesHeaderParser().parsebytes(metadata)
-    found = (
-        canonicalize_name(str(fields.get("Name", ""))),
-        canonicalize_version(str(fields.get("Version", ""))),
-    )
-    if found != (name, canonicalize_version(version)):
+    about = parse(metadata)
+    if not about.is_of(name, str(version)):
         raise WheelError(
             "its metadata is of another package",
             where=filename,
             expected=f"{name} {version}",
-            found=f"{fields.get('Name')} {fields.get('Version')}",
+            found=f"{about.name} {about.version}",
         )

@@ -7,7 +7,6 @@ pip's resolver asks it; it asks the configured index. So the resolver sees the t
 from __future__ import annotations
 
 import datetime
-import email.parser
 import json
 import sys
 import threading
@@ -24,6 +23,7 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 from plinth.core.errors import LockError, PlinthError
 from plinth.fetch.pypi.candidates import Candidate, candidates
 from plinth.fetch.pypi.index import JSON, Index, IndexFile
+from plinth.formats.wheel import metadata
 from plinth.formats.wheel.admit import admit
 from plinth.formats.wheel.archive import WheelArchive
 from plinth.recipe.image import Target
@@ -117,9 +117,8 @@ class LoopbackIndex:
             best = max(pool, key=lambda c: (c.version, -c.rank), default=None)
             if best is None or not best.file.metadata:
                 return
-            text = self._index.metadata(best.file).decode("utf-8", "replace")
-            for line in email.parser.HeaderParser().parsestr(text).get_all("Requires-Dist", []):
-                requirement = Requirement(str(line))
+            for line in metadata.parse(self._index.metadata(best.file)).requires:
+                requirement = Requirement(line)
                 marker = requirement.marker
                 if marker is None or marker.evaluate(
                     {"extra": "", "python_version": self._target.python}
@@ -211,7 +210,7 @@ class LoopbackIndex:
         if not file.name.endswith(".whl"):
             return self.prepare(file)
         with WheelArchive(self.download(file), file.name) as wheel:
-            return wheel.read(wheel.find(f"{wheel.dist_info}/METADATA"))
+            return metadata.read(wheel)
 
 
 class _Server(ThreadingHTTPServer):

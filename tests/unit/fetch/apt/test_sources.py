@@ -95,6 +95,13 @@ def test_disabled_entries_are_passed_over(tmp_path: Path, value: str) -> None:
     assert "stable" in refused(folder, "stable").what
 
 
+def test_a_malformed_file_is_named(tmp_path: Path) -> None:
+    folder = apt(tmp_path, debian_sources=DEB822.replace("Components", "Suites"))
+    error = refused(folder, "stable")
+    assert error.what == "duplicate field 'suites' in line 5"
+    assert error.where == str(folder / "sources.list.d" / "debian.sources")
+
+
 @pytest.mark.parametrize("value", ["yes", "true", "1"])
 def test_enabled_entries_are_taken(tmp_path: Path, value: str) -> None:
     enabled = DEB822.replace("Types: deb deb-src", f"Types: deb\nEnabled: {value}")

@@ -194,6 +194,11 @@ def test_metadata_of_another_package(tmp_path: Path) -> None:
     refused(tmp_path / NAME, "the metadata is of another package")
 
 
+def test_metadata_with_two_names(tmp_path: Path) -> None:
+    path = make_wheel(tmp_path, GOOD, more="Name: evil\n")
+    refused(path, "the metadata is of another package")
+
+
 def test_a_foreign_dist_info(tmp_path: Path) -> None:
     files = {k.replace("demo-1.0", "evil-1.0"): v for k, v in wheel_files(GOOD).items()}
     (tmp_path / NAME).write_bytes(zipped(files))
@@ -257,7 +262,12 @@ def test_a_file_listed_twice(tmp_path: Path) -> None:
     refused(with_rows(tmp_path, [*good_rows(), good_rows()[0]]), "listed twice")
 
 
-@pytest.mark.parametrize("text", [b"a,b\n", b"\xff\xfe", b"a,b,c,d\n"])
+def test_a_name_may_hold_what_unicode_takes_for_a_line_end(tmp_path: Path) -> None:
+    path = make_wheel(tmp_path, {"demo/a\u2028b\x85.txt": b"x"})
+    admit(path, NAME, "demo", "1.0")
+
+
+@pytest.mark.parametrize("text", [b"a,b\n", b"\xff\xfe", b"a,b,c,d\n", b'"a"b,c,d\n'])
 def test_unreadable_record(tmp_path: Path, text: bytes) -> None:
     refused(with_rows(tmp_path, text), RECORD)
 

@@ -106,7 +106,12 @@ WHEELS: dict[str, tuple[Files, str, str]] = {
     ),
     "no RECORD": (without(demo(), RECORD), RECORD, "cannot be told"),
     "no METADATA": (without(demo(), METADATA), METADATA, "cannot be told"),
-    "no name": (changed(demo(), METADATA, data=b"Version: 1\n\n"), METADATA, "no Name"),
+    "no name": (changed(demo(), METADATA, data=b"Version: 1\n\n"), METADATA, "Name or Version"),
+    "two names": (
+        changed(demo(), METADATA, data=b"Name: evil\n" + demo()[METADATA].data),
+        METADATA,
+        "there twice",
+    ),
     "without hash": (
         with_record(lambda data: data.replace(b"demo/__init__.py,", b"demo/__init__.py,,\r\nx,")),
         MODULE,
@@ -213,6 +218,24 @@ DEBS: dict[str, tuple[Files, str, str]] = {
         changed(system(), STATUS, data=b"Package: a\nStatus: install ok installed\n"),
         STATUS,
         "without name, version",
+    ),
+    "two versions of one package": (
+        changed(
+            system(),
+            STATUS,
+            data=system()[STATUS].data.replace(b"\nVersion", b"\nVersion: 0\nVersion"),
+        ),
+        STATUS,
+        "duplicate field 'version'",
+    ),
+    "a line that is not a field": (
+        changed(
+            extension(),
+            f"{DPKG}/status.d/libgl1",
+            data=extension()[f"{DPKG}/status.d/libgl1"].data + b"nonsense\n",
+        ),
+        "status.d/libgl1",
+        "is not a field: 'nonsense'",
     ),
     "twice": (
         changed(system(), STATUS, data=system()[STATUS].data + b"\n" + system()[STATUS].data),

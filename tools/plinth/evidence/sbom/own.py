@@ -6,10 +6,8 @@ import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from email.message import Message
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import cast
 
 from cyclonedx.model import Property
 from cyclonedx.model.bom import Bom, BomMetaData
@@ -26,7 +24,7 @@ from plinth.core.store import atomic_write
 from plinth.evidence.sbom.components import tool_component
 from plinth.evidence.sbom.licences import licences
 from plinth.evidence.sbom.output import output
-from plinth.inspect.contents.wheels import declared_licences
+from plinth.formats.wheel.metadata import parse
 from plinth.recipe.locks.pins import pins
 from plinth.recipe.target import marker_environment
 
@@ -99,12 +97,13 @@ def declared(packages: Iterable[Locked], before: Mapping[tuple[str, str], str]) 
 def _installed(package: Locked) -> str | None:
     """What the installed package declares, "" for nothing; None where it is not installed."""
     try:
-        metadata = distribution(package.name).metadata
+        text = distribution(package.name).read_text("METADATA") or ""
     except PackageNotFoundError:
         return None
-    if metadata["Version"] != package.version:
+    about = parse(text.encode())
+    if about.version != package.version:
         return None
-    return ", ".join(sorted(map(_text, licences(declared_licences(cast(Message, metadata))))))
+    return ", ".join(sorted(map(_text, licences(about.licences))))
 
 
 def _text(licence: object) -> str:

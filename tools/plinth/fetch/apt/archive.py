@@ -16,7 +16,6 @@ from typing import BinaryIO, TypeVar, cast
 
 import pysequoia
 import requests
-from debian import deb822
 
 from plinth.core.digest import Digest
 from plinth.core.errors import IntegrityError, PackageError
@@ -24,6 +23,7 @@ from plinth.core.http import fetch_blob, first_bytes, opened, retried
 from plinth.core.settings import Config
 from plinth.core.store import BlobStore
 from plinth.fetch.apt.sources import Source
+from plinth.formats.debian.control import parse
 
 KEYRINGS = Path("/usr/share/keyrings")
 T = TypeVar("T")
@@ -182,16 +182,15 @@ def listed(text: bytes, shown: str) -> Release:
     Raises:
         PackageError: it is malformed, or lists a file twice.
     """
-    release = deb822.Release(text.decode("utf-8", "replace"))
+    release = parse(text.decode("utf-8", "replace"), shown)
     found: dict[str, Digest] = {}
-    # A mapping is what the library makes of a list that is on the field's own line.
-    rows = release.get("SHA256") or []
-    if not isinstance(rows, list):
-        raise PackageError("malformed list of files", where=shown, found=str(dict(rows))[:80])
-    for entry in rows:
-        name = str(entry.get("name", "")).removeprefix("./")
+    for row in filter(None, release.get("SHA256").split("\n")):
+        words = row.split()
+        if len(words) != 3:
+            raise PackageError("malformed list of files", where=shown, found=row[:80])
+        name = words[2].removeprefix("./")
         try:
-            digest = Digest(str(entry.get("sha256")), int(entry.get("size", "")))
+            digest = Digest(words[0], int(words[1]))
         except (ValueError, IntegrityError) as error:
             raise PackageError(f"malformed entry of {name}: {error}", where=shown) from None
         if found.setdefault(name, digest) != digest:

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from debian.deb822 import Deb822
-
-from plinth.core.errors import FetchError
+from plinth.core.errors import FetchError, PackageError
 from plinth.core.settings import Config
+from plinth.formats.debian.control import paragraphs, parse
 from plinth.recipe.accelerator import Archive
 
 APT = Path("/etc/apt")
@@ -55,7 +54,7 @@ def find_sources(
     The settings' `apt.<distribution>` and `apt.<suite>` come before the machine's own sources.
 
     Raises:
-        FetchError: a suite is configured nowhere.
+        FetchError: a suite is configured nowhere, or the machine's sources are malformed.
     """
     own = {source.suite: source for source in reversed(list(_machine(apt)))}
     found, missing = [], []
@@ -79,14 +78,18 @@ def find_sources(
 def _machine(apt: Path) -> Iterator[Source]:
     """The binary sources of `apt`: deb822 files and one-line lists."""
     for path in sorted((apt / "sources.list.d").glob("*.sources")):
-        with path.open(encoding="utf-8") as stream:
-            for paragraph in Deb822.iter_paragraphs(stream, use_apt_pkg=False):
-                if "deb" in paragraph.get("Types", "").split() and (
-                    paragraph.get("Enabled", "yes").lower() not in _NO
-                ):
-                    for uri in paragraph.get("URIs", "").split():
-                        for suite in paragraph.get("Suites", "").split():
-                            yield Source(uri.rstrip("/"), suite)
+        for text in paragraphs(path.read_text(encoding="utf-8")):
+            try:
+                fields = parse(text, comments=True)
+            except PackageError as error:
+                remedy = "mend the file, or set apt.<suite> (a base URL) in the settings"
+                raise FetchError(error.what, where=str(path), remedy=remedy) from None
+            if "deb" in fields.get("Types").split() and (
+                fields.get("Enabled", "yes").lower() not in _NO
+            ):
+                for uri in fields.get("URIs").split():
+                    for suite in fields.get("Suites").split():
+                        yield Source(uri.rstrip("/"), suite)
     for path in [apt / "sources.list", *sorted((apt / "sources.list.d").glob("*.list"))]:
         if path.exists():
             for line in path.read_text(encoding="utf-8").splitlines():

@@ -23,13 +23,11 @@ from plinth.core.http import TIMEOUT, fetch_blob, opened, resolved, retried, who
 from plinth.core.settings import Config
 from plinth.core.store import BlobStore, atomic_write
 from plinth.fetch.pypi import links
+from plinth.formats.wheel.metadata import MAX
 
 JSON = "application/vnd.pypi.simple.v1+json"
 MAX_PAGE = 64 << 20
 """The largest page of a project that is read (bytes, unpacked)."""
-
-MAX_METADATA = 16 << 20
-"""The largest metadata file that is read (bytes)."""
 
 T = TypeVar("T")
 _UPLOADED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
@@ -254,7 +252,7 @@ class Index:
         def ask() -> bytes:
             url = f"{file.url}.metadata"
             with opened(self._session.get, url, {}, what=file.name) as answer:
-                return whole(answer, MAX_METADATA, f"{file.name}.metadata")
+                return whole(answer, MAX, f"{file.name}.metadata")
 
         data = self._retried(ask, f"{file.name}.metadata")
         if Digest.of(data).hex != file.metadata:

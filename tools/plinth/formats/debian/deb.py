@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import lzma
+import mmap
+import os
 import tarfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -13,6 +15,7 @@ from pathlib import Path
 import zstandard
 
 from plinth.core.errors import PackageError
+from plinth.formats.debian.control import Paragraph, parse
 from plinth.formats.layer.header import Owner
 
 MAX_ENTRIES = 200_000
@@ -66,36 +69,63 @@ def read_deb(path: Path, name: str) -> Deb:
         PackageError: it is malformed or hostile: an entry escapes, is a device, is there twice,
             or there is too much of it.
     """
-    members: dict[str, bytes] = {}
-    for member, content in _ar(path.read_bytes(), name):
+    members = _members(path, name)
+    control = _control(members, name)
+    return Deb(control, tuple(_entries(_part("data", members, name), name)))
+
+
+def read_control(path: Path, name: str) -> Paragraph:
+    """The control file of the package at `path`, called `name`; its data is not unpacked.
+
+    Raises:
+        PackageError: it is malformed or hostile.
+    """
+    return parse(_control(_members(path, name), name).get("control", ""), f"{name}: control")
+
+
+def _members(path: Path, name: str) -> dict[str, memoryview]:
+    """The members of the ar archive at `path`, by name."""
+    with path.open("rb") as stream:
+        # An empty file cannot be mapped.
+        size = os.fstat(stream.fileno()).st_size
+        data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
+    members: dict[str, memoryview] = {}
+    for member, content in _ar(memoryview(data), name):
         # Readers differ in which of two they take.
         if member.partition(".tar")[0] in {other.partition(".tar")[0] for other in members}:
             raise PackageError("an ar member is there twice", where=f"{name}: {member}")
         members[member] = content
     if members.get("debian-binary", b"")[:2] != b"2.":
         raise PackageError("not a Debian package of format 2", where=name)
-    control, data = b"", None
+    return members
+
+
+def _part(part: str, members: Mapping[str, memoryview], name: str) -> bytes:
+    """The tar of the package's `control` or `data`."""
     for member, content in members.items():
-        if member.startswith("control.tar"):
-            control = _unpacked(member, content, name)
-        elif member.startswith("data.tar"):
-            data = _unpacked(member, content, name)
-    if data is None or not control:
+        if member.startswith(f"{part}.tar"):
+            return _unpacked(member, content, name)
+    raise PackageError("control or data is missing", where=name)
+
+
+def _control(members: Mapping[str, memoryview], name: str) -> dict[str, str]:
+    """The control files, by name."""
+    tar = _part("control", members, name)
+    if not tar:
         raise PackageError("control or data is missing", where=name)
-    about = {
+    return {
         file.path: file.data.decode("utf-8", "replace")
-        for file in _entries(control, f"{name}: control")
+        for file in _entries(tar, f"{name}: control")
     }
-    return Deb(about, tuple(_entries(data, name)))
 
 
-def _ar(data: bytes, name: str) -> Iterator[tuple[str, bytes]]:
+def _ar(data: memoryview, name: str) -> Iterator[tuple[str, memoryview]]:
     """The members of an ar archive (ar(5), the common format)."""
-    if data[:8] != b"!<arch>\n":
+    if bytes(data[:8]) != b"!<arch>\n":
         raise PackageError("not an ar archive", where=name)
     at = 8
     while at < len(data):
-        head = data[at : at + 60]
+        head = bytes(data[at : at + 60])
         try:
             if len(head) != 60 or head[58:] != b"`\n":
                 raise ValueError
@@ -110,7 +140,7 @@ def _ar(data: bytes, name: str) -> Iterator[tuple[str, bytes]]:
         at += size + size % 2
 
 
-def _unpacked(member: str, content: bytes, name: str) -> bytes:
+def _unpacked(member: str, content: memoryview, name: str) -> bytes:
     suffix = member.partition(".tar")[2]
     limit = min(MAX_BYTES, max(_FREE, MAX_RATIO * len(content)))
     try:
@@ -125,14 +155,14 @@ def _unpacked(member: str, content: bytes, name: str) -> bytes:
             while at < len(content) and len(plain) < limit and not zst.eof:
                 plain += zst.decompress(content[at : at + _STEP])
                 at += _STEP
-            rest = zst.unused_data or content[at:]
+            rest = zst.unused_data or bytes(content[at:])
             return _whole(bytes(plain), member, name, limit, ended=zst.eof, rest=rest)
         if suffix == ".gz":
             gz = zlib.decompressobj(31)
             data = gz.decompress(content, limit)
             return _whole(data, member, name, limit, ended=gz.eof, rest=gz.unused_data)
         if suffix == "":
-            return content
+            return bytes(content)
     except (lzma.LZMAError, zstandard.ZstdError, zlib.error) as error:
         raise PackageError(f"damaged {member}: {error}", where=name) from None
     raise PackageError(f"unknown compression of {member}", where=name)

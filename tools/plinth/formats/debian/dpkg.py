@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections.abc import Collection, Iterator, Mapping
 
+from plinth.formats.debian.control import parse
 from plinth.formats.debian.deb import Deb, File
 from plinth.formats.layer.header import ROOT
 
@@ -30,7 +31,7 @@ def database(debs: Mapping[str, Deb], omit: Collection[str]) -> Iterator[File]:
     for package, deb in sorted(debs.items()):
         lines = deb.control.rstrip("\n").split("\n")
         stanzas.append(_stanza(deb, lines, omit))
-        yield from _info(package, deb, lines)
+        yield from _info(package, deb)
         for match in map(_INTEREST.fullmatch, deb.control_files.get("triggers", "").splitlines()):
             if match:
                 suffix = "/noawait" if match[1] == "-noawait" else ""
@@ -76,9 +77,9 @@ def _without(line: str, omit: Collection[str]) -> str:
     return f"{field}: {', '.join(groups)}"
 
 
-def _info(package: str, deb: Deb, lines: list[str]) -> Iterator[File]:
+def _info(package: str, deb: Deb) -> Iterator[File]:
     """The files of a package under info/: its list of files, and all it came with but control."""
-    fields = dict(line.split(": ", 1) for line in lines if ": " in line and line[0] != " ")
+    fields = parse(deb.control, f"{package}: control")
     same = fields.get("Multi-Arch") == "same"
     stem = f"info/{package}:{fields['Architecture']}" if same else f"info/{package}"
     paths = ["/.", *(f"/{file.path}" for file in deb.files)]

@@ -10,14 +10,13 @@ import hashlib
 import stat
 import unicodedata
 import zipfile
-from email.parser import BytesHeaderParser
 from pathlib import Path
 
 from isal import isal_zlib
 from packaging.utils import canonicalize_name, canonicalize_version
 
 from plinth.formats.layer.header import is_too_long
-from plinth.formats.wheel import record
+from plinth.formats.wheel import metadata, record
 from plinth.formats.wheel.archive import DEFLATED, STORED, WheelArchive
 
 MAX_ENTRIES = 200_000
@@ -47,26 +46,22 @@ def _identity(wheel: WheelArchive, name: str, version: str) -> None:
             found=f"{wheel.name} {wheel.version}",
         )
     info = wheel.dist_info
-    metadata = BytesHeaderParser().parsebytes(wheel.read(wheel.find(f"{info}/METADATA")))
-    found = (
-        canonicalize_name(str(metadata.get("Name", ""))),
-        canonicalize_version(str(metadata.get("Version", ""))),
-    )
-    if found != wanted:
+    about = metadata.parse(metadata.read(wheel))
+    if not about.is_of(name, version):
         raise wheel.wrong(
             "the metadata is of another package",
             f"{info}/METADATA",
             expected=f"{name} {version}",
-            found=f"{metadata.get('Name')} {metadata.get('Version')}",
+            found=f"{about.name} {about.version}",
         )
-    about = BytesHeaderParser().parsebytes(wheel.read(wheel.find(f"{info}/WHEEL")))
-    major = str(about.get("Wheel-Version", "")).split(".")[0]
-    if major != "1":
+    wheel_headers = metadata.headers(wheel.read(wheel.find(f"{info}/WHEEL")))
+    stated = str(wheel_headers.get("Wheel-Version", ""))
+    if stated.split(".")[0] != "1":
         raise wheel.wrong(
             "unsupported Wheel-Version",
             f"{info}/WHEEL",
             expected="1.x",
-            found=str(about.get("Wheel-Version")),
+            found=stated,
         )
 
 

@@ -35,6 +35,21 @@ def row_of(path: str, data: bytes) -> Row:
     return Row(path, hash_of(data), str(len(data)))
 
 
+def parse(data: bytes) -> tuple[list[Row], list[str]]:
+    """The rows of the RECORD `data`, and a sentence for each problem."""
+    rows, problems = [], []
+    try:
+        reader = csv.reader(io.StringIO(data.decode(), newline=""), strict=True)
+        for number, row in enumerate(filter(None, reader), 1):
+            if len(row) == 3:
+                rows.append(Row(*row))
+            else:
+                problems.append(f"row {number} has {len(row)} fields, not 3")
+    except (UnicodeDecodeError, csv.Error) as error:
+        problems.append(f"not CSV in UTF-8: {error}")
+    return rows, problems
+
+
 def read(wheel: WheelArchive) -> list[Row]:
     """The rows of the wheel's own RECORD.
 
@@ -42,15 +57,10 @@ def read(wheel: WheelArchive) -> list[Row]:
         WheelError: there is none, or it is not CSV of three fields in UTF-8.
     """
     entry = f"{wheel.dist_info}/RECORD"
-    try:
-        text = wheel.read(wheel.find(entry)).decode()
-        rows = [row for row in csv.reader(text.splitlines()) if row]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise wheel.wrong(f"not CSV in UTF-8: {error}", entry) from None
-    for number, row in enumerate(rows, 1):
-        if len(row) != 3:
-            raise wheel.wrong(f"line {number} has {len(row)} fields, not 3", entry)
-    return [Row(*row) for row in rows]
+    rows, problems = parse(wheel.read(wheel.find(entry)))
+    if problems:
+        raise wheel.wrong(problems[0], entry)
+    return rows
 
 
 def write(rows: Iterable[Row]) -> bytes:

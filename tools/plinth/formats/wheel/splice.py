@@ -15,9 +15,9 @@ from plinth.formats.layer.model import Layer
 from plinth.formats.layer.writer import LayerWriter
 from plinth.formats.python.bytecode import Compiler
 from plinth.formats.python.place import PREFIX
+from plinth.formats.wheel import metadata
 from plinth.formats.wheel.archive import STORED, WheelArchive
 from plinth.formats.wheel.install import Installation, Placed, bytecode_path, plan
-from plinth.formats.wheel.metadata import requires_dist
 
 # Above this a wheel's two hashes get threads of their own (bytes).
 _THREADED = 4 << 20
@@ -47,8 +47,7 @@ def splice(
         for wheel in wheels:
             with WheelArchive(wheel.path, wheel.filename) as archive:
                 _write(archive, writer, folders, version, compiler)
-                metadata = archive.find(f"{archive.dist_info}/METADATA")
-                requires[archive.name] = requires_dist(archive.read(metadata))
+                requires[archive.name] = metadata.parse(metadata.read(archive)).requires
         return replace(writer.commit(wheels[0].filename), requires=requires)
 
 

@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from plinth.core.errors import PackageError
+from plinth.formats.debian.control import Paragraph, paragraphs, parse
 from plinth.formats.debian.merge import MERGED
 from plinth.inspect.contents.files import Files
 from plinth.inspect.contents.model import DIRECTORY, FILE, Entry, FoundDeb, files_digest
@@ -34,7 +36,7 @@ _LEFT_OUT = re.compile(
 class _Package:
     """What the database says of one package."""
 
-    fields: Mapping[str, str]
+    fields: Paragraph
     listed: tuple[str, ...]
     sums: Mapping[str, str]
     records: tuple[str, ...]
@@ -73,11 +75,11 @@ def _packages(files: Files) -> Iterator[_Package]:
         if match:
             records.setdefault(match[1], []).append(path)
     path = f"{DATABASE}/status"
-    for stanza in _text(files, path).split("\n\n"):
-        fields = _fields(stanza)
-        if not fields or not fields.get("Status", "").endswith(" installed"):
+    for stanza in paragraphs(_text(files, path)):
+        fields = _fields(files, path, stanza)
+        if fields is None or not fields.get("Status").endswith(" installed"):
             continue
-        if not {"Package", "Version", "Architecture"} <= fields.keys():
+        if not fields.has("Package", "Version", "Architecture"):
             files.wrong(path, f"a package without name, version or architecture: {stanza[:60]!r}")
             continue
         name = fields["Package"]
@@ -97,8 +99,10 @@ def _packages(files: Files) -> Iterator[_Package]:
         match = _SINGLE.fullmatch(path)
         if match is None or path.endswith(".md5sums"):
             continue
-        fields = _fields(_text(files, path))
-        if not {"Package", "Version", "Architecture"} <= fields.keys():
+        fields = _fields(files, path, _text(files, path))
+        if fields is None:
+            continue
+        if not fields.has("Package", "Version", "Architecture"):
             files.wrong(path, "a package without name, version or architecture")
             continue
         extra = f"{path}.md5sums"
@@ -111,23 +115,17 @@ def _text(files: Files, path: str) -> str:
     return files.kept.get(path, b"").decode("utf-8", "replace")
 
 
-def _fields(stanza: str) -> dict[str, str]:
-    """The fields of a control paragraph; lines that go on are kept with their line ends."""
-    found: dict[str, str] = {}
-    key = ""
-    for line in stanza.splitlines():
-        if line[:1] in (" ", "\t"):
-            if key:
-                found[key] += "\n" + line
-        else:
-            key, colon, value = line.partition(":")
-            if colon:
-                found[key] = value.strip()
-    return found
+def _fields(files: Files, path: str, stanza: str) -> Paragraph | None:
+    """The fields of a control paragraph of the file at `path`; None where it is malformed."""
+    try:
+        return parse(stanza)
+    except PackageError as error:
+        files.wrong(path, f"{error.what}; in the paragraph {stanza[:60]!r}")
+        return None
 
 
-def _conffiles(fields: Mapping[str, str]) -> dict[str, str]:
-    rows = [line.split() for line in fields.get("Conffiles", "").splitlines() if line.strip()]
+def _conffiles(fields: Paragraph) -> dict[str, str]:
+    rows = [line.split() for line in fields.get("Conffiles").splitlines() if line.strip()]
     return {row[0].lstrip("/"): row[1] for row in rows if len(row) == 2}
 
 

@@ -5,26 +5,20 @@ PyPA, "Recording installed projects"; core metadata for name, version and licenc
 
 from __future__ import annotations
 
-import csv
-import email.parser
-import io
 import posixpath
 import re
-from collections.abc import Iterator, Sequence
-from email.message import Message
+from collections.abc import Iterator
 
 from packaging.utils import canonicalize_name
 
 from plinth.formats.python.place import PREFIX
-from plinth.formats.wheel.record import encode
+from plinth.formats.wheel import metadata
+from plinth.formats.wheel.record import encode, parse
 from plinth.inspect.contents.files import Files
 from plinth.inspect.contents.model import FILE, Entry, FoundWheel, files_digest
 
 _INFO = re.compile(rf"({PREFIX}/lib/python3\.\d+/site-packages)/[^/]+\.dist-info(?=/)")
 _BYTECODE = re.compile(r"(.*/)__pycache__/([^/]+)\.cpython-3\d+(\.opt-[12])?\.pyc")
-_LONGEST_LICENCE = 100
-_NO_LICENCE = frozenset(("", "UNKNOWN", "NONE"))
-_CLASSIFIER = "License :: "
 
 
 def find_wheels(files: Files, accounted: set[str], *, own: bool) -> tuple[FoundWheel, ...]:
@@ -42,24 +36,23 @@ def find_wheels(files: Files, accounted: set[str], *, own: bool) -> tuple[FoundW
 def _wheel(
     files: Files, folder: str, library: str, accounted: set[str], *, own: bool
 ) -> Iterator[FoundWheel]:
-    record, metadata = f"{folder}/RECORD", f"{folder}/METADATA"
-    lacking = [path for path in (record, metadata) if path not in files.kept]
+    record, described = f"{folder}/RECORD", f"{folder}/METADATA"
+    lacking = [path for path in (record, described) if path not in files.kept]
     for path in lacking:
         files.wrong(path, "a distribution without it: what it holds cannot be told")
     if lacking:
         return
-    about = _metadata(files, metadata)
+    about = metadata.parse(files.kept[described])
     rows = _rows(files, record)
-    name, version = str(about.get("Name", "")), str(about.get("Version", ""))
-    if not name or not version:
-        files.wrong(metadata, "it has no Name or no Version")
+    if not about.name or not about.version:
+        files.wrong(described, "Name or Version is missing or there twice")
         return
     held, compared, bytecode = _compare(files, record, library, rows)
     accounted.update(entry.path for entry in held)
     yield FoundWheel(
-        canonicalize_name(name),
-        version,
-        tuple(declared_licences(about)),
+        canonicalize_name(about.name),
+        about.version,
+        about.licences,
         folder,
         len(held),
         sum(entry.size for entry in held),
@@ -70,26 +63,16 @@ def _wheel(
     )
 
 
-def _metadata(files: Files, path: str) -> Message:
-    head = files.kept[path].partition(b"\n\n")[0].decode("utf-8", "replace")
-    return email.parser.HeaderParser().parsestr(head)
-
-
-def _rows(files: Files, record: str) -> dict[str, tuple[str, str]]:
+def _rows(files: Files, path: str) -> dict[str, tuple[str, str]]:
     """Hash and size by path as RECORD gives them."""
-    rows: dict[str, tuple[str, str]] = {}
-    try:
-        text = files.kept[record].decode()
-        for number, row in enumerate(
-            filter(None, csv.reader(io.StringIO(text, newline=""), strict=True)), 1
-        ):
-            if len(row) != 3:
-                files.wrong(record, f"row {number} has {len(row)} fields, not 3")
-            elif rows.setdefault(row[0], (row[1], row[2])) != (row[1], row[2]):
-                files.wrong(record, f"two rows differ about {row[0]}")
-    except (UnicodeDecodeError, csv.Error) as error:
-        files.wrong(record, f"not CSV in UTF-8: {error}")
-    return rows
+    found: dict[str, tuple[str, str]] = {}
+    rows, problems = parse(files.kept[path])
+    for row in rows:
+        if found.setdefault(row.path, (row.hash, row.size)) != (row.hash, row.size):
+            problems.append(f"two rows differ about {row.path}")
+    for problem in problems:
+        files.wrong(path, problem)
+    return found
 
 
 def _compare(
@@ -130,21 +113,3 @@ def is_bytecode(path: str, among: dict[str, str] | dict[str, Entry]) -> bool:
     """Whether `path` is the bytecode (PEP 3147) of a module that is `among` the paths given."""
     match = _BYTECODE.fullmatch(path)
     return match is not None and f"{match[1]}{match[2]}.py" in among
-
-
-def declared_licences(about: Message) -> Sequence[str]:
-    """What the metadata declares: License-Expression, else License, else classifiers."""
-    expression = str(about.get("License-Expression", "")).strip()
-    if expression:
-        return [expression]
-    first = str(about.get("License", "")).strip().partition("\n")[0].strip()
-    classifiers = [str(one) for one in about.get_all("Classifier", [])]
-    named = [
-        one.rpartition(" :: ")[2]
-        for one in classifiers
-        if one.startswith(_CLASSIFIER) and one != "License :: OSI Approved"
-    ]
-    # Some put the whole text of a licence there; its first line alone is not its name.
-    if first.upper() not in _NO_LICENCE and len(first) <= _LONGEST_LICENCE:
-        return [first]
-    return sorted(set(named))
