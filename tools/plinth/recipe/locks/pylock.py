@@ -1,4 +1,8 @@
-"""`pylock.toml` (PEP 751): the exact file of each package for the target, read and written."""
+"""`pylock.toml` (PEP 751): the exact file of each package for the target, read and written.
+
+Read by hand: `packaging.pylock` stops at the first problem, and most of what is checked here is
+stricter than PEP 751: one file for each package, by the store's path, without a URL.
+"""
 
 from __future__ import annotations
 
