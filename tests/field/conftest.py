@@ -24,10 +24,10 @@ from plinth.fetch.registry.registry import Registry
 from plinth.formats.oci.model import MANIFEST, Descriptor
 from plinth.graph.workspace import Workspace
 from support import small_checkout
+from support.docker_registry import docker_registry
+from support.fake_registry import fake_registry
 from support.forge import IDENTITY
-from support.oci_registry import oci_registry
 from support.published import Published, export
-from support.registries import docker_registry
 from support.small_checkout import wheel
 
 IMAGE, OTHER = "small", "other"
@@ -92,7 +92,7 @@ def _debian(folder: Path) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _ours(folder: Path) -> Iterator[str]:
-    with oci_registry(folder) as (server, _):
+    with fake_registry(folder) as (server, _):
         yield server.url.removeprefix("http://")
 
 
@@ -100,8 +100,7 @@ def _ours(folder: Path) -> Iterator[str]:
 def registry(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[], str]]:
-    """Starts a registry, `HOST:PORT`: Debian's lacks the referrers API, ours has it. Ours has no
-    bounds between repositories, so images that must not meet go to one each."""
+    """Starts a registry, `HOST:PORT`: Debian's lacks the referrers API, ours has it."""
     with contextlib.ExitStack() as stack:
         yield lambda: stack.enter_context(request.param(tmp_path_factory.mktemp("registry")))
 

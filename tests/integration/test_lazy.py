@@ -17,9 +17,9 @@ from plinth.evidence.sbom.make import StoredLayer
 from plinth.formats.oci.layout import descriptor_digest, read_manifest, references
 from plinth.inspect.contents.read import read_layers
 from plinth.publish.engine.load import load
+from support.docker_registry import docker_registry
 from support.estargz_reader import open_lazy
 from support.forge import link_tree
-from support.registries import docker_registry
 
 IMAGE = "minimal"
 OWN = {".no.prefetch.landmark", "stargz.index.json"}

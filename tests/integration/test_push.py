@@ -31,9 +31,7 @@ from plinth.formats.oci.model import CONFIG, MANIFEST, Descriptor
 from plinth.formats.oci.referrers import attach_to_layout, referrers_name
 from plinth.graph.workspace import Workspace
 from plinth.publish.registry.push import push_image
-from support.published import IMAGE, OTHER, Published
-from support.push_registry import push_registry
-from support.registries import (
+from support.docker_registry import (
     PASSWORD,
     USER,
     Running,
@@ -42,6 +40,8 @@ from support.registries import (
     make_files,
     proxy,
 )
+from support.fake_registry import fake_registry
+from support.published import IMAGE, OTHER, Published
 
 DAY = datetime.date(2026, 3, 4)
 CUTS = 10
@@ -353,17 +353,17 @@ def test_no_moment_has_a_latest_that_is_not_whole_and_signed(
     published: Published, tmp_path: Path
 ) -> None:
     policy = Config(policy=str(published.trust / "policy.toml"))
-    with push_registry(tmp_path) as (server, state, kind):
+    with fake_registry(tmp_path) as (server, state):
         host = server.url.removeprefix("http://")
         name = repository(published, IMAGE)
         moments = []
 
         def watch() -> None:
-            named = state.tags[name].get("latest")
-            moments.append(named)
-            if named:
-                about = [json.loads(data) for _, data in kind.manifests.values()]
-                signed = [one for one in about if one.get("subject", {}).get("digest") == named]
+            latest = state.tags[name].get("latest")
+            moments.append(latest)
+            if latest:
+                about = [json.loads(data) for _, data in state.manifests.values()]
+                signed = [one for one in about if one.get("subject", {}).get("digest") == latest]
                 assert len(signed) == 3
                 assert any(key.startswith("2026") for key in state.tags[name])
 

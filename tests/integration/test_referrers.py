@@ -21,8 +21,8 @@ from plinth.formats.oci.image import Image
 from plinth.formats.oci.model import INDEX, MANIFEST
 from plinth.formats.oci.referrers import BUNDLE, attach_to_layout
 from plinth.formats.oci.validate import validate
+from support.fake_registry import fake_registry
 from support.oci_images import as_before, make_image
-from support.oci_registry import oci_registry
 
 BUNDLES = [
     ("https://sigstore.dev/cosign/sign/v1", b'{"a":1}'),
@@ -59,7 +59,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "without the API":
         yield f"{request.getfixturevalue('registry')}/{name}"
         return
-    with oci_registry(tmp_path, page=2) as (server, _):
+    with fake_registry(tmp_path, page=2) as (server, _):
         yield f"{server.url.removeprefix('http://')}/{name}"
 
 

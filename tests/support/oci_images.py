@@ -103,13 +103,3 @@ def docker_files(store: BlobStore, image: Image, *names: str) -> dict[str, bytes
         },
         "manifest.json": json.dumps(listing).encode(),
     }
-
-
-def put_in_registry(
-    store: BlobStore, image: Image, blobs: dict[str, bytes], manifests: dict[str, tuple[str, bytes]]
-) -> None:
-    """Put the image into the contents of an `oci_registry`, under the tag `latest`."""
-    for digest in [image.config, *(layer.digest for layer in image.layers)]:
-        blobs[digest.oci] = store.get(digest)
-    kept = (image.manifest.media_type, store.get(image.manifest.digest))
-    manifests["latest"] = manifests[Digest.of(kept[1]).oci] = kept

@@ -21,8 +21,8 @@ from plinth.core.digest import Digest, canonical_json
 from plinth.evidence.statement import COSIGN, PROVENANCE, SBOM
 from plinth.evidence.verify.statements import RawBundle
 from plinth.formats.oci.model import CONFIG, INDEX, MANIFEST
+from support.fake_registry import FakeRegistry, fake_registry
 from support.forge import Copy, Forger, Json, Judge, payload, rejected
-from support.oci_registry import oci_registry
 from support.small_checkout import SmallCheckout
 from tampering.conftest import IMAGE, OTHER
 
@@ -542,17 +542,17 @@ def test_an_archive_with_a_pax_header_for_all_members_is_refused(
 
 
 @pytest.fixture
-def registry(copy: Copy, tmp_path: Path) -> Iterator[tuple[str, dict[str, tuple[str, bytes]]]]:
+def registry(copy: Copy, tmp_path: Path) -> Iterator[tuple[str, FakeRegistry]]:
     """A registry that has both images and what is attached to them, under no tag: the reference of
-    its repository, and its manifests."""
-    with oci_registry(tmp_path) as (server, kind):
+    its repository, and what it holds."""
+    with fake_registry(tmp_path) as (server, held):
         for path in (copy.root / "blobs" / "sha256").iterdir():
-            kind.blobs[f"sha256:{path.name}"] = path.read_bytes()
+            held.put_blob(IMAGE, path.read_bytes())
         for image in (IMAGE, OTHER):
             one = Copy(copy.root, image)
-            held = [one.blob(one.digest.oci), *map(canonical_json, one.referrers())]
-            kind.manifests.update({Digest.of(data).oci: (MANIFEST, data) for data in held})
-        yield f"{server.url.removeprefix('http://')}/{IMAGE}", kind.manifests
+            for data in (one.blob(one.digest.oci), *map(canonical_json, one.referrers())):
+                held.put(IMAGE, MANIFEST, data)
+        yield f"{server.url.removeprefix('http://')}/{IMAGE}", held
 
 
 def _bare(entry: Json, **more: object) -> Json:
@@ -578,18 +578,18 @@ def _bare(entry: Json, **more: object) -> Json:
 def test_an_unsigned_index_of_a_registry(
     judge: Judge,
     copy: Copy,
-    registry: tuple[str, dict[str, tuple[str, bytes]]],
+    registry: tuple[str, FakeRegistry],
     by: str,
     ours: Json,
     others: list[Json],
     message: str,
 ) -> None:
-    repository, manifests = registry
+    repository, held = registry
     other = Copy(copy.root, OTHER).entry()
     listed = [*(_bare(other, **more) for more in others), _bare(copy.entry(), **ours)]
     data = index_of(listed)
-    place = Digest.of(data).oci if by == "digest" else "1"
-    manifests[place] = (INDEX, data)
+    digest = held.put(IMAGE, INDEX, data, "1")
+    place = digest if by == "digest" else "1"
     reference = f"{repository}{'@' if by == 'digest' else ':'}{place}"
     said = judge.problems(copy, reference)
     assert said == [] if not message else message in said[0], said
@@ -598,12 +598,12 @@ def test_an_unsigned_index_of_a_registry(
 
 
 def test_a_manifest_of_a_registry_that_is_an_index_as_well(
-    judge: Judge, copy: Copy, registry: tuple[str, dict[str, tuple[str, bytes]]]
+    judge: Judge, copy: Copy, registry: tuple[str, FakeRegistry]
 ) -> None:
-    repository, manifests = registry
+    repository, held = registry
     listed = [_bare(copy.entry(), **AMD64)]
     other = Copy(copy.root, OTHER).manifest()
     data = canonical_json({**other, "mediaType": INDEX, "manifests": listed})
-    manifests["1"] = (INDEX, data)
+    held.put(IMAGE, INDEX, data, "1")
     (said,) = judge.problems(copy, f"{repository}:1")
     assert "an index and a manifest in one document" in said

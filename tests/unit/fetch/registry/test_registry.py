@@ -19,10 +19,13 @@ from plinth.formats.oci.documents import MAX_MANIFEST
 from plinth.formats.oci.model import INDEX, MANIFEST, Descriptor
 from plinth.formats.oci.referrers import BUNDLE, artifact
 from support.debs import Handler, serving
-from support.oci_registry import oci_registry
+from support.fake_registry import FakeRegistry, FakeRegistryHandler, fake_registry
 
 REPOSITORY = "team/image"
 SUBJECT = Digest.of(b"the image's manifest")
+TAG = f"sha256-{SUBJECT.hex}"
+"""The tag of the fallback of the referrers API."""
+
 LOGIN = base64.b64encode(b"me:secret").decode()
 KINDS = ("https://sigstore.dev/cosign/sign/v1", "https://slsa.dev/provenance/v1", "x", "y")
 BUNDLES = [(kind, json.dumps({"of": kind}).encode()) for kind in KINDS]
@@ -66,11 +69,11 @@ def says(body: bytes, status: int = 200, link: str = "") -> type[Handler]:
 
 
 def test_a_blob_is_pushed_once(tmp_path: Path) -> None:
-    with oci_registry(tmp_path) as (server, kind):
+    with fake_registry(tmp_path) as (server, held):
         registry = Registry(server.url, REPOSITORY)
         registry.push_blob(b"hello")
         registry.push_blob(b"hello")
-        assert kind.blobs == {Digest.of(b"hello").oci: b"hello"}
+        assert held.blobs == {Digest.of(b"hello").oci: b"hello"}
         assert [line.split()[0] for line in server.asked] == ["HEAD", "POST", "PUT", "HEAD"]
         assert registry.blob(Digest.of(b"hello")) == b"hello"
 
@@ -191,7 +194,7 @@ def test_a_list_that_goes_on_at_an_address_that_is_none(tmp_path: Path) -> None:
 
 
 def test_a_registry_that_refuses_a_push_is_said_to(tmp_path: Path) -> None:
-    with oci_registry(tmp_path) as (server, _), pytest.raises(FetchError, match="answered 400"):
+    with fake_registry(tmp_path) as (server, _), pytest.raises(FetchError, match="answered 400"):
         Registry(server.url, REPOSITORY).put_manifest(
             "latest", MANIFEST, artifact(Descriptor(MANIFEST, SUBJECT), "x", b"{}").manifest
         )
@@ -200,23 +203,23 @@ def test_a_registry_that_refuses_a_push_is_said_to(tmp_path: Path) -> None:
 @pytest.mark.parametrize("page", [1000, 2, 1])
 @pytest.mark.parametrize("filters", [True, False])
 def test_referrers_are_listed_page_by_page(tmp_path: Path, page: int, filters: bool) -> None:
-    with oci_registry(tmp_path, page=page, filters=filters) as (server, kind):
+    with fake_registry(tmp_path, page=page, filters=filters) as (server, held):
         registry = Registry(server.url, REPOSITORY)
         made = attach_to_registry(registry, Descriptor(MANIFEST, SUBJECT), BUNDLES)
         found = registry.referrers(SUBJECT, BUNDLE)
         assert sorted(entry["digest"] for entry in found) == sorted(d.oci for d in made)
         assert len(made) == len(BUNDLES)
-        assert all(name.startswith("sha256:") for name in kind.manifests)  # no fallback tag
+        assert not held.tags  # no fallback tag
         assert registry.referrers(Digest.of(b"another"), BUNDLE) == []
 
 
 def test_without_the_api_a_tag_lists_referrers_sorted_and_once(tmp_path: Path) -> None:
-    with oci_registry(tmp_path, api=False) as (server, kind):
+    with fake_registry(tmp_path, api=False) as (server, held):
         registry = Registry(server.url, REPOSITORY)
         assert registry.referrers(SUBJECT, BUNDLE) == []
         for bundles in (BUNDLES[2:], BUNDLES[:3]):
             attach_to_registry(registry, Descriptor(MANIFEST, SUBJECT), bundles)
-        media_type, data = kind.manifests[f"sha256-{SUBJECT.hex}"]
+        media_type, data = held.manifest(REPOSITORY, TAG) or ("", b"")
         listed = json.loads(data)["manifests"]
         assert registry.referrers(SUBJECT, BUNDLE) == listed
     assert media_type == INDEX
@@ -228,13 +231,12 @@ def test_without_the_api_a_tag_lists_referrers_sorted_and_once(tmp_path: Path) -
 
 
 def test_what_others_listed_stays(tmp_path: Path) -> None:
-    with oci_registry(tmp_path, api=False) as (server, kind):
+    with fake_registry(tmp_path, api=False) as (server, held):
         registry = Registry(server.url, REPOSITORY)
-        digest = Digest.of(b"{}").oci
+        digest = held.put(REPOSITORY, MANIFEST, b"{}")
         other = {"mediaType": MANIFEST, "digest": digest, "size": 2, "extra": "kept"}
-        kind.manifests[digest] = (MANIFEST, b"{}")
         index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [other]}
-        kind.manifests[f"sha256-{SUBJECT.hex}"] = (INDEX, json.dumps(index).encode())
+        held.put(REPOSITORY, INDEX, json.dumps(index).encode(), TAG)
         attach_to_registry(registry, Descriptor(MANIFEST, SUBJECT), BUNDLES[:1])
         found = registry.referrers(SUBJECT, BUNDLE)
     assert other in found
@@ -244,36 +246,36 @@ def test_what_others_listed_stays(tmp_path: Path) -> None:
 def test_a_list_that_somebody_else_overwrites_is_written_again(tmp_path: Path) -> None:
     lost: list[int] = []
 
-    with oci_registry(tmp_path, api=False) as (_, kind):
+    class Racing(FakeRegistryHandler):
+        registry = FakeRegistry(api=False)
 
-        class Racing(kind):  # type: ignore[valid-type, misc]
-            def reply(self, *answer: Any, **more: Any) -> None:
-                reference = self.path.rpartition("/")[2]
-                written = self.command == "PUT" and reference.startswith("sha256-")
-                # Before the answer: with that, the client reads the list again.
-                if written and len(lost) < limit:
-                    lost.append(1)
-                    empty = {"schemaVersion": 2, "mediaType": INDEX, "manifests": []}
-                    kind.manifests[reference] = (INDEX, json.dumps(empty).encode())
-                super().reply(*answer, **more)
+        def reply(self, *answer: Any, **more: Any) -> None:
+            reference = self.path.rpartition("/")[2]
+            written = self.command == "PUT" and reference.startswith("sha256-")
+            # Before the answer: with that, the client reads the list again.
+            if written and len(lost) < limit:
+                lost.append(1)
+                empty = {"schemaVersion": 2, "mediaType": INDEX, "manifests": []}
+                self.registry.put(REPOSITORY, INDEX, json.dumps(empty).encode(), reference)
+            super().reply(*answer, **more)
 
-        limit = 1
-        with serving(tmp_path, Racing) as racing:
-            registry = Registry(racing.url, REPOSITORY)
-            attach_to_registry(registry, Descriptor(MANIFEST, SUBJECT), BUNDLES[:1])
-            assert len(registry.referrers(SUBJECT, BUNDLE)) == 1
-            limit = 100
-            with pytest.raises(FetchError, match="others kept overwriting"):
-                attach_to_registry(registry, Descriptor(MANIFEST, SUBJECT), BUNDLES[1:2])
+    limit = 1
+    with serving(tmp_path, Racing) as racing:
+        registry = Registry(racing.url, REPOSITORY)
+        attach_to_registry(registry, Descriptor(MANIFEST, SUBJECT), BUNDLES[:1])
+        assert len(registry.referrers(SUBJECT, BUNDLE)) == 1
+        limit = 100
+        with pytest.raises(FetchError, match="others kept overwriting"):
+            attach_to_registry(registry, Descriptor(MANIFEST, SUBJECT), BUNDLES[1:2])
 
 
 def test_a_damaged_list_is_not_overwritten(tmp_path: Path) -> None:
-    with oci_registry(tmp_path, api=False) as (server, kind):
-        kind.manifests[f"sha256-{SUBJECT.hex}"] = (INDEX, b"nonsense")
+    with fake_registry(tmp_path, api=False) as (server, held):
+        held.put(REPOSITORY, INDEX, b"nonsense", TAG)
         registry = Registry(server.url, REPOSITORY)
         with pytest.raises(LayoutError, match="not JSON"):
             attach_to_registry(registry, Descriptor(MANIFEST, SUBJECT), BUNDLES[:1])
-        assert kind.manifests[f"sha256-{SUBJECT.hex}"] == (INDEX, b"nonsense")
+        assert held.manifest(REPOSITORY, TAG) == (INDEX, b"nonsense")
 
 
 def test_another_manifest_than_the_digest_names_is_refused(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from plinth.core.digest import Digest
 from plinth.core.errors import FetchError
 from plinth.fetch.registry.registry import Registry
 from support.debs import Handler, serving
-from support.registries import Files, make_files
+from support.docker_registry import Files, make_files
 
 BLOB = Digest.of(b"hello")
 SCOPES = ("repository:team/a:pull,push", "repository:team/b:pull")

@@ -24,8 +24,8 @@ from plinth.fetch.sources.source import open_source
 from plinth.formats.oci.image import Image
 from plinth.formats.oci.model import INDEX, LAYER_GZIP, MANIFEST
 from plinth.formats.oci.referrers import BUNDLE, attach_to_layout
-from support.oci_images import TARS, docker_files, layout_files, make_image, put_in_registry, tarred
-from support.oci_registry import oci_registry
+from support.fake_registry import fake_registry
+from support.oci_images import TARS, docker_files, layout_files, make_image, tarred
 
 COSIGN = "https://sigstore.dev/cosign/sign/v1"
 CONFIG = Config()
@@ -172,8 +172,9 @@ def test_an_archive_whose_manifest_an_engine_made_is_read_as_docker_does(
 
 @pytest.fixture
 def address(store: BlobStore, image: Image, tmp_path: Path) -> Iterator[str]:
-    with oci_registry(tmp_path) as (server, kind):
-        put_in_registry(store, image, kind.blobs, kind.manifests)
+    with fake_registry(tmp_path) as (server, held):
+        for repository in ("team/one", "mirror/one"):
+            held.put_image(repository, store, image)
         yield server.url.removeprefix("http://")
 
 
@@ -187,14 +188,14 @@ def test_a_registry_is_read_by_tag_and_digest(store: BlobStore, image: Image, ad
 
 def test_bundles_of_a_registry_are_found(store: BlobStore, image: Image, tmp_path: Path) -> None:
     # Its lists are tags, so that one can name what is gone.
-    with oci_registry(tmp_path, api=False) as (server, kind):
-        put_in_registry(store, image, kind.blobs, kind.manifests)
+    with fake_registry(tmp_path, api=False) as (server, held):
+        held.put_image("team/one", store, image)
         registry = Registry(server.url, "team/one")
         attach_to_registry(registry, image.manifest, [(COSIGN, b"{}")])
         address = f"{server.url.removeprefix('http://')}/team/one"
         assert contents(address) == expected(store, image, "one")
         (entry,) = registry.referrers(image.manifest.digest, BUNDLE)
-        del kind.manifests[entry["digest"]]
+        del held.manifests[entry["digest"]]
         ((_, data, problems),) = contents(address)["bundles"]
     assert not data
     assert "the registry lacks a manifest it lists" in problems[0]
@@ -230,7 +231,7 @@ def test_layers_of_a_registry_are_files_while_it_is_open(address: str) -> None:
 def test_the_settings_say_where_a_registry_is(
     store: BlobStore, image: Image, address: str, tmp_path: Path
 ) -> None:
-    with oci_registry(tmp_path) as (empty, _):
+    with fake_registry(tmp_path) as (empty, _):
         config = Config(registries={"registry.example": [empty.url, f"http://{address}"]})
         found = contents("registry.example/team/one", config)
     assert found["manifest"] == store.get(image.manifest.digest)
@@ -265,14 +266,14 @@ def test_an_index_in_the_index_is_followed_to_the_image(store: BlobStore, image:
 def test_an_index_in_a_registry_is_followed_to_the_image(
     store: BlobStore, image: Image, tmp_path: Path
 ) -> None:
-    with oci_registry(tmp_path) as (server, kind):
-        put_in_registry(store, image, kind.blobs, kind.manifests)
+    with fake_registry(tmp_path) as (server, held):
+        held.put_image("a", store, image)
         nested = index_of(store, entry_of(image.manifest.digest))
         listed = store.get(nested)
         untyped = json.dumps({"manifests": json.loads(listed)["manifests"]}).encode()
         # By its header, by what it says itself, by both.
         for answer in ((INDEX, untyped), (MANIFEST, listed), (INDEX, listed)):
-            kind.manifests["many"] = answer
+            held.put("a", *answer, "many")
             found = contents(f"{server.url.removeprefix('http://')}/a:many")
             assert found["manifest"] == store.get(image.manifest.digest)
 
@@ -529,10 +530,10 @@ def test_blobs_of_a_registry_that_lie_are_refused(
     store: BlobStore, image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("plinth.core.http.time.sleep", lambda _: None)
-    with oci_registry(tmp_path) as (server, kind):
-        put_in_registry(store, image, kind.blobs, kind.manifests)
-        kind.blobs[image.layers[0].digest.oci] = b"x" * (1 << 20)
-        kind.blobs[image.config.oci] = b"{}"
+    with fake_registry(tmp_path) as (server, held):
+        held.put_image("a", store, image)
+        held.blobs[image.layers[0].digest.oci] = b"x" * (1 << 20)
+        held.blobs[image.config.oci] = b"{}"
         with open_source(f"{server.url.removeprefix('http://')}/a", CONFIG) as source:
             assert source.layers()[0].path() is None
             with pytest.raises(IntegrityError, match="does not match its digest"):

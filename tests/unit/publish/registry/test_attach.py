@@ -17,8 +17,8 @@ from plinth.evidence.statement import COSIGN, PROVENANCE, SBOM, statement
 from plinth.fetch.sources.source import open_source
 from plinth.formats.oci.image import Image
 from plinth.formats.oci.referrers import BUNDLE, attach_to_layout
-from support.oci_images import make_image, put_in_registry
-from support.oci_registry import RegistryHandler, oci_registry
+from support.fake_registry import FakeRegistry, fake_registry
+from support.oci_images import make_image
 
 
 def bundle(kind: str, subject: Digest) -> bytes:
@@ -45,11 +45,11 @@ def image(store: BlobStore) -> Image:
 
 
 @pytest.fixture
-def registry(store: BlobStore, image: Image, tmp_path: Path) -> Iterator[tuple[str, type]]:
+def registry(store: BlobStore, image: Image, tmp_path: Path) -> Iterator[tuple[str, FakeRegistry]]:
     """A registry with the image, and the image's place in it."""
-    with oci_registry(tmp_path / "registry") as (server, kind):
-        put_in_registry(store, image, kind.blobs, kind.manifests)
-        yield f"{server.url.removeprefix('http://')}/team/one", kind
+    with fake_registry(tmp_path / "registry") as (server, held):
+        held.put_image("team/one", store, image)
+        yield f"{server.url.removeprefix('http://')}/team/one", held
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -60,7 +60,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 
 def test_bundles_go_to_the_same_image_and_are_said_to_be_there(
-    registry: tuple[str, type[RegistryHandler]], image: Image, capsys: pytest.CaptureFixture[str]
+    registry: tuple[str, FakeRegistry], image: Image, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = registry[0]
     assert main(["attach", "oci:oci:one", f"{place}:latest"]) == 0
@@ -82,7 +82,7 @@ def test_bundles_go_to_the_same_image_and_are_said_to_be_there(
 
 
 def test_bundles_of_files_stand_in_for_those_attached(
-    registry: tuple[str, type[RegistryHandler]],
+    registry: tuple[str, FakeRegistry],
     image: Image,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -96,27 +96,27 @@ def test_bundles_of_files_stand_in_for_those_attached(
 
 
 def test_another_image_is_refused(
-    registry: tuple[str, type[RegistryHandler]],
+    registry: tuple[str, FakeRegistry],
     store: BlobStore,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    place, kind = registry
-    before = set(kind.manifests)
+    place, held = registry
+    before = set(held.manifests)
     other = make_image(store, "two")
     attach_to_layout(store, other.manifest, [(COSIGN, bundle(COSIGN, other.manifest.digest))])
     said = refused(capsys, "oci:oci:two", f"{place}:latest")
     assert "another image is there" in said
     assert other.manifest.digest.oci in said
-    assert set(kind.manifests) == before
+    assert set(held.manifests) == before
 
 
 def test_a_bundle_about_another_image_is_refused(
-    registry: tuple[str, type[RegistryHandler]],
+    registry: tuple[str, FakeRegistry],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    place, kind = registry
-    before = set(kind.manifests)
+    place, held = registry
+    before = set(held.manifests)
     for data, message in (
         (bundle(COSIGN, Digest("0" * 64, 1)), "it is about another image"),
         (b"[]", "not a bundle with a statement in it"),
@@ -125,11 +125,11 @@ def test_a_bundle_about_another_image_is_refused(
         (tmp_path / "x.json").write_bytes(data)
         said = refused(capsys, "oci:oci:one", place, "--bundle", str(tmp_path / "x.json"))
         assert message in said
-    assert set(kind.manifests) == before
+    assert set(held.manifests) == before
 
 
 def test_places_that_will_not_do(
-    registry: tuple[str, type[RegistryHandler]],
+    registry: tuple[str, FakeRegistry],
     store: BlobStore,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -143,7 +143,7 @@ def test_places_that_will_not_do(
 
 
 def test_a_damaged_bundle_in_the_layout_is_refused(
-    registry: tuple[str, type[RegistryHandler]],
+    registry: tuple[str, FakeRegistry],
     store: BlobStore,
     image: Image,
     capsys: pytest.CaptureFixture[str],

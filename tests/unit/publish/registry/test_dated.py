@@ -14,8 +14,7 @@ from plinth.core.errors import FetchError
 from plinth.fetch.registry.registry import Registry
 from plinth.formats.oci.model import MANIFEST
 from plinth.publish.registry.dated import date_of, give_tag, move_tag, numbers
-from support.oci_registry import named
-from support.push_registry import State, push_registry
+from support.fake_registry import FakeRegistry, fake_registry, oci_digest
 
 DAY = datetime.date(2026, 3, 4)
 
@@ -25,8 +24,8 @@ def manifest(number: int) -> bytes:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[tuple[Registry, State]]:
-    with push_registry(tmp_path) as (server, state, _):
+def place(tmp_path: Path) -> Iterator[tuple[Registry, FakeRegistry]]:
+    with fake_registry(tmp_path) as (server, state):
         yield Registry(server.url, "team/a"), state
 
 
@@ -43,7 +42,7 @@ def test_the_day_of_a_tag() -> None:
     ]
 
 
-def test_each_image_gets_the_next_tag_and_keeps_it(place: tuple[Registry, State]) -> None:
+def test_each_image_gets_the_next_tag_and_keeps_it(place: tuple[Registry, FakeRegistry]) -> None:
     registry, state = place
     given = [give_tag(registry, manifest(n), DAY) for n in (1, 2, 1, 2, 3)]
     assert given == [
@@ -57,7 +56,7 @@ def test_each_image_gets_the_next_tag_and_keeps_it(place: tuple[Registry, State]
     assert give_tag(registry, manifest(1), DAY + datetime.timedelta(1)) == ("20260305.v1", True)
 
 
-def test_the_list_of_tags_has_pages(place: tuple[Registry, State]) -> None:
+def test_the_list_of_tags_has_pages(place: tuple[Registry, FakeRegistry]) -> None:
     registry, state = place
     state.page = 2
     for number in range(1, 12):
@@ -66,7 +65,7 @@ def test_the_list_of_tags_has_pages(place: tuple[Registry, State]) -> None:
 
 
 def test_a_tag_that_the_list_lacks_is_not_moved(
-    place: tuple[Registry, State], monkeypatch: pytest.MonkeyPatch
+    place: tuple[Registry, FakeRegistry], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registry, state = place
     give_tag(registry, manifest(1), DAY)
@@ -75,20 +74,20 @@ def test_a_tag_that_the_list_lacks_is_not_moved(
     assert state.tags["team/a"]["20260304.v1"] == Digest.of(manifest(1)).oci
 
 
-def test_who_loses_a_race_is_told(place: tuple[Registry, State]) -> None:
+def test_who_loses_a_race_is_told(place: tuple[Registry, FakeRegistry]) -> None:
     registry, state = place
 
     def other() -> None:
-        state.tags["team/a"]["latest"] = named(manifest(9))
+        state.tags["team/a"]["latest"] = oci_digest(manifest(9))
 
     registry.put_manifest(Digest.of(manifest(9)).oci, MANIFEST, manifest(9))
     state.watch = other
     with pytest.raises(FetchError) as raised:
         move_tag(registry, "latest", manifest(1))
-    assert raised.value.found == named(manifest(9))
+    assert raised.value.found == oci_digest(manifest(9))
 
 
-def test_a_tag_that_names_it_already_is_not_written(place: tuple[Registry, State]) -> None:
+def test_a_tag_that_names_it_already_is_not_written(place: tuple[Registry, FakeRegistry]) -> None:
     registry, state = place
     assert move_tag(registry, "latest", manifest(1))
     written: list[int] = []

@@ -30,11 +30,11 @@ from plinth.publish.registry.listing import list_tags, table
 from plinth.publish.registry.pull import in_registry, pull_image
 from plinth.publish.registry.push import Pushed, push_image, target
 from support.debs import Server
+from support.fake_registry import FakeRegistry, fake_registry
 from support.oci_images import make_image
-from support.push_registry import State, push_registry
 
 DAY = datetime.date(2026, 3, 4)
-Place = tuple[Server, State]
+Place = tuple[Server, FakeRegistry]
 
 
 @pytest.fixture
@@ -44,8 +44,8 @@ def ws(tmp_path: Path) -> Workspace:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
-    with push_registry(tmp_path) as (server, state, _):
-        yield server, state
+    with fake_registry(tmp_path) as running:
+        yield running
 
 
 def host(place: Place) -> str:

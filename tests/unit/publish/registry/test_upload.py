@@ -15,7 +15,7 @@ from plinth.fetch.registry.registry import Registry
 from plinth.publish.registry import upload
 from plinth.publish.registry.upload import Blob, Tally, push_blobs
 from support.debs import Server
-from support.push_registry import PushHandler, State, push_registry
+from support.fake_registry import FakeRegistry, fake_registry
 
 SIZES = (0, 1, 1000, 300_000, 300_001, 1_000_000)
 CHUNK = 100_000
@@ -38,12 +38,12 @@ def blobs(tmp_path: Path) -> list[Blob]:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[tuple[Server, State, type[PushHandler]]]:
-    with push_registry(tmp_path) as running:
+def place(tmp_path: Path) -> Iterator[tuple[Server, FakeRegistry]]:
+    with fake_registry(tmp_path) as running:
         yield running
 
 
-Place = tuple[Server, State, type[PushHandler]]
+Place = tuple[Server, FakeRegistry]
 
 
 def push(place: Place, blobs: list[Blob], *sources: str, to: str = "team/a") -> Tally:
@@ -52,9 +52,9 @@ def push(place: Place, blobs: list[Blob], *sources: str, to: str = "team/a") -> 
 
 
 def held(place: Place, blobs: list[Blob], to: str = "team/a") -> bool:
-    _, state, kind = place
-    return state.held[to] == {blob.digest.oci for blob in blobs} and all(
-        kind.blobs[blob.digest.oci] == blob.path.read_bytes() for blob in blobs
+    registry = place[1]
+    return registry.held[to] == {blob.digest.oci for blob in blobs} and all(
+        registry.blobs[blob.digest.oci] == blob.path.read_bytes() for blob in blobs
     )
 
 
@@ -139,4 +139,4 @@ def test_a_damaged_file_is_named(place: Place, blobs: list[Blob]) -> None:
     with pytest.raises(IntegrityError) as raised:
         push(place, blobs)
     assert raised.value.where == str(blobs[3].path)
-    assert blobs[3].digest.oci not in place[2].blobs
+    assert blobs[3].digest.oci not in place[1].blobs
