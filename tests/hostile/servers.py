@@ -21,7 +21,8 @@ from plinth.fetch.apt.archive import Keyring, read_index
 from plinth.fetch.apt.sources import Source
 from plinth.fetch.pypi.index import Index
 from plinth.fetch.registry.registry import Registry
-from support.debs import Handler, Key, serving
+from support.debs import Key
+from support.http_server import Handler, serving
 
 BLOB = Digest.of(b"hello")
 JSON = {"Content-Type": "application/vnd.pypi.simple.v1+json"}

@@ -43,8 +43,9 @@ from plinth.publish.engine.smoke import test_image as smoke
 from plinth.recipe.accelerator import Accelerator, load_accelerator
 from plinth.recipe.image import load_image
 from plinth.recipe.locks.accelerator import choose, read_lock
-from support.debs import Archive, Entry, Key, Package, Server, change, flipped, serving, symlink
+from support.debs import Archive, Entry, Key, Package, change, flipped, symlink
 from support.elves import Root, program, shared
+from support.http_server import Server, serving
 from support.sessions import session_of
 
 ROOT = Path(__file__).resolve().parents[2]

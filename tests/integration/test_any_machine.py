@@ -25,10 +25,10 @@ from plinth.recipe.base import ImageRootfs
 from plinth.recipe.record import read_record
 from support import small_checkout
 from support.bases import known_base
-from support.debs import Handler, serving
+from support.http_server import Handler, serving
 from support.index_server import IndexServer
+from support.outside_hosts import world
 from support.small_checkout import SmallCheckout
-from support.world import world
 
 IMAGE = "minimal"
 STEPS = ("token", "manifests", "blobs")

@@ -20,7 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from plinth.core.store import BlobStore
 from plinth.formats.oci.image import Image
-from support.debs import Handler, Server, serving
+from support.http_server import Handler, Server, serving
 
 INDEX = "application/vnd.oci.image.index.v1+json"
 

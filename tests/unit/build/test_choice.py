@@ -21,7 +21,7 @@ from plinth.formats.python.tree import read_tree
 from plinth.graph.workspace import Workspace
 from plinth.recipe.base import load_base
 from plinth.recipe.locks.base import read_lock, write_local
-from support.debs import Handler, Server, serving
+from support.http_server import Handler, Server, serving
 
 ROOT = Path(__file__).resolve().parents[3]
 WANTED, FALLBACK = "canonical", "debian12-py37"

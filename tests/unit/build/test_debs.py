@@ -17,7 +17,8 @@ from plinth.fetch.apt.sources import Source
 from plinth.formats.layer.model import Layer
 from plinth.graph.workspace import Workspace
 from plinth.recipe.locks.base import LockedDeb
-from support.debs import Package, make_deb, serving, symlink
+from support.debs import Package, make_deb, symlink
+from support.http_server import serving
 from support.sessions import session_of
 
 AGAIN = "lock again"

@@ -26,7 +26,7 @@ from plinth.publish.registry.known import Known
 from plinth.recipe.record import Record
 from support.sessions import session_of
 from support.small_checkout import BASE, IMAGE, make, wheel
-from support.small_images import locked_deb
+from support.layer_files import locked_deb
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -15,7 +15,7 @@ from plinth.core.digest import CHUNK, Digest
 from plinth.core.errors import FetchError, IntegrityError, WheelError
 from plinth.core.http import fetch_blob, opened, resolved, retried
 from plinth.core.store import BlobStore
-from support.debs import Handler, Server, serving
+from support.http_server import Handler, Server, serving
 
 BODY = b"".join(number.to_bytes(4, "big") for number in range(3 * CHUNK // 4))
 CUT = 2 * CHUNK + CHUNK // 2

@@ -15,7 +15,8 @@ from plinth.core.store import BlobStore
 from plinth.fetch.base_image import manifest_bytes, pull
 from plinth.fetch.registry.registry import Registry
 from plinth.recipe.base import ImageRootfs, load_base
-from support.debs import Handler, Server, flipped, serving
+from support.debs import flipped
+from support.http_server import Handler, Server, serving
 
 ROOT = Path(__file__).resolve().parents[3]
 REPOSITORY = "library/ubuntu"

@@ -18,7 +18,7 @@ from plinth.fetch import probe
 from plinth.fetch.probe import forget, unavailable
 from plinth.graph.workspace import Workspace
 from plinth.recipe.base import BaseSpec, ImageRootfs, StandalonePython
-from support.debs import Handler, Server, serving
+from support.http_server import Handler, Server, serving
 
 ASSET = "cpython-3.7.9+20200822.tar.zst"
 MANIFEST = Digest.of(b"manifest")

@@ -15,7 +15,8 @@ from plinth.fetch.standalone import fetch
 from plinth.formats.python.archive import read_standalone
 from plinth.formats.python.tree import TreeFile
 from plinth.recipe.base import StandalonePython
-from support.debs import Entry, flipped, folder, hardlink, packed, serving, symlink, tarred
+from support.debs import Entry, flipped, folder, hardlink, packed, symlink, tarred
+from support.http_server import serving
 
 ASSET = "cpython-3.7.9-x86_64.tar.zst"
 INSTALL = "python/install"

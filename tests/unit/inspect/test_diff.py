@@ -16,7 +16,7 @@ from plinth.formats.layer.header import ROOT
 from plinth.formats.oci.layout import descriptor_digest
 from plinth.inspect.contents.read import list_files
 from plinth.inspect.diff import Diff, Side, compare, list_layers, tree
-from support.small_images import (
+from support.layer_files import (
     LAYERS,
     SITE,
     Files,

@@ -17,7 +17,7 @@ from plinth.formats.oci.image import Runtime, assemble
 from plinth.formats.oci.layout import tag
 from plinth.graph.workspace import Workspace
 from plinth.inspect.usage import packages, usage
-from support import small_images as small
+from support import layer_files as small
 
 RUNTIME = Runtime("root", "/", {}, ["x"], [], "SIGTERM")
 

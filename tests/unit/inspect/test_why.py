@@ -23,7 +23,7 @@ from plinth.recipe.locks.pylock import LockedFile, LockedPackage
 from plinth.recipe.recipe import Recipe
 from support.debs import Package
 from support.helpers import make_wheel
-from support.small_images import locked_deb, locked_wheel
+from support.layer_files import locked_deb, locked_wheel
 
 ROOT = Path(__file__).resolve().parents[3]
 NEEDS = """\

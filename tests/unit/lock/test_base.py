@@ -22,7 +22,8 @@ from plinth.graph.workspace import Workspace
 from plinth.lock.base import lock_base
 from plinth.recipe.base import BaseSpec, load_base
 from plinth.recipe.locks.base import BaseLock, LockedDeb, _parsed, inputs_of, read_lock
-from support.debs import Archive, Package, serving
+from support.debs import Archive, Package
+from support.http_server import serving
 
 ROOT = Path(__file__).resolve().parents[3]
 NAME = "debian12-py37"

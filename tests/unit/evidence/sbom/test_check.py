@@ -16,7 +16,7 @@ from plinth.evidence.sbom.make import make_sbom
 from plinth.formats.debian.deb import File
 from plinth.formats.layer.header import DOCKERUSER
 from plinth.recipe.base import ImageRootfs
-from support.small_images import (
+from support.layer_files import (
     DPKG,
     LAYERS,
     SITE,

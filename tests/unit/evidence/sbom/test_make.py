@@ -19,7 +19,7 @@ from plinth.recipe.accelerator import Accelerator, Archive
 from plinth.recipe.base import ImageRootfs, StandalonePython
 from plinth.recipe.locks.accelerator import AcceleratorLock
 from plinth.recipe.locks.pylock import LockedPackage
-from support.small_images import (
+from support.layer_files import (
     LAYERS,
     SmallImage,
     changed,

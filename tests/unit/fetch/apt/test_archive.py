@@ -17,17 +17,15 @@ from plinth.lock.debian import resolve
 from support.debs import (
     Archive,
     Change,
-    Handler,
     Key,
     Package,
-    Server,
     change,
     flipped,
     packages_text,
     packed,
     replaced,
-    serving,
 )
+from support.http_server import Handler, Server, serving
 
 KEYRING = "test-archive-keyring"
 PACKAGES = "main/binary-amd64/Packages.xz"

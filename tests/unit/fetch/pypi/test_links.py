@@ -21,8 +21,8 @@ from plinth.graph.workspace import Workspace
 from plinth.recipe.image import Target
 from plinth.recipe.locks.pylock import LockedFile, LockedPackage
 from plinth.recipe.target import fits
-from support.debs import Handler, Server, serving
 from support.helpers import make_wheel
+from support.http_server import Handler, Server, serving
 
 TARGET = Target("3.7", (2, 27), "amd64", ())
 WHEEL = "torch-1.6.0+cpu-py3-none-any.whl"

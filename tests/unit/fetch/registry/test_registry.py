@@ -18,8 +18,8 @@ from plinth.fetch.registry.registry import Registry
 from plinth.formats.oci.documents import MAX_MANIFEST
 from plinth.formats.oci.model import INDEX, MANIFEST, Descriptor
 from plinth.formats.oci.referrers import BUNDLE, artifact
-from support.debs import Handler, serving
 from support.fake_registry import FakeRegistry, FakeRegistryHandler, fake_registry
+from support.http_server import Handler, serving
 
 REPOSITORY = "team/image"
 SUBJECT = Digest.of(b"the image's manifest")

@@ -14,7 +14,7 @@ from plinth.core.digest import Digest
 from plinth.core.errors import FetchError
 from plinth.core.store import BlobStore
 from plinth.fetch.registry.registry import Registry
-from support.debs import Handler, Server, serving
+from support.http_server import Handler, Server, serving
 
 REPOSITORY = "team/base"
 LAYER = b"\x1f\x8b a private layer"

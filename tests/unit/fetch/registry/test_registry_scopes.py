@@ -16,8 +16,8 @@ import pytest
 from plinth.core.digest import Digest
 from plinth.core.errors import FetchError
 from plinth.fetch.registry.registry import Registry
-from support.debs import Handler, serving
 from support.docker_registry import Files, make_files
+from support.http_server import Handler, serving
 
 BLOB = Digest.of(b"hello")
 SCOPES = ("repository:team/a:pull,push", "repository:team/b:pull")

@@ -20,7 +20,7 @@ from plinth.formats.python.tree import TreeFile, tree_digest
 from plinth.graph.actions import ActionCache
 from plinth.inspect.contents.model import LayerContents
 from plinth.inspect.contents.read import ContentsCache, contents_of, read_layers
-from support.small_images import (
+from support.layer_files import (
     DPKG,
     SITE,
     Files,

@@ -12,7 +12,7 @@ import pytest
 
 from plinth.core.errors import EngineError
 from plinth.publish.engine.client import connect
-from support.debs import Handler, serving
+from support.http_server import Handler, serving
 
 # docker-py leaves a socket open that it could not connect.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")

@@ -29,8 +29,8 @@ from plinth.graph.workspace import Workspace
 from plinth.publish.registry.listing import list_tags, table
 from plinth.publish.registry.pull import in_registry, pull_image
 from plinth.publish.registry.push import Pushed, push_image, target
-from support.debs import Server
 from support.fake_registry import FakeRegistry, fake_registry
+from support.http_server import Server
 from support.oci_images import make_image
 
 DAY = datetime.date(2026, 3, 4)

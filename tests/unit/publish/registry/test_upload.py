@@ -14,8 +14,8 @@ from plinth.core.report import quiet
 from plinth.fetch.registry.registry import Registry
 from plinth.publish.registry import upload
 from plinth.publish.registry.upload import Blob, Tally, push_blobs
-from support.debs import Server
 from support.fake_registry import FakeRegistry, fake_registry
+from support.http_server import Server
 
 SIZES = (0, 1, 1000, 300_000, 300_001, 1_000_000)
 CHUNK = 100_000

@@ -16,7 +16,7 @@ from plinth.inspect.contents.read import ContentsCache
 from plinth.publish.site.checked import verify_by
 from plinth.publish.site.gather import gather, read_packages
 from plinth.publish.site.model import Image, Package
-from support.small_images import inputs, small_image, write_image
+from support.layer_files import inputs, small_image, write_image
 
 
 def test_packages_come_from_the_sbom(tmp_path: Path) -> None:

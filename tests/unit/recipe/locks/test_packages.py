@@ -20,7 +20,8 @@ from plinth.recipe.base import load_base
 from plinth.recipe.image import ImageSpec, load_image
 from plinth.recipe.locks.base import LockedDeb, read_lock
 from plinth.recipe.locks.packages import read_packages
-from support.debs import Archive, Package, Server, serving
+from support.debs import Archive, Package
+from support.http_server import Server, serving
 from support.small_checkout import BASE, DEBS, IMAGE, SmallCheckout, make, wheel
 
 SHOWN = f"locks/{IMAGE}/os.toml"

@@ -14,8 +14,9 @@ from itertools import count
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from plinth.core.digest import Digest
-from support.debs import Handler, Server, serving
+from plinth.formats.oci.model import MANIFEST
+from support.fake_registry import FakeRegistry, FakeRegistryHandler
+from support.http_server import Handler, Server, serving
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,8 @@ class _SendsOn(Handler):
         self.reply(status, headers={"Location": f"{self.storage}{address}"})
 
 
-class _Hub(_SendsOn):
+class _Hub(_SendsOn, FakeRegistryHandler):
     repository: str
-    manifest: bytes
 
     def answer(self) -> None:
         """Hand out a token, or answer who has one."""
@@ -86,13 +86,11 @@ class _Hub(_SendsOn):
             challenge = f'Bearer realm="{realm}",service="registry",scope="{scope}"'
             self.reply(401, headers={"WWW-Authenticate": challenge})
             return
-        kind, _, digest = parts.path.removeprefix(f"/v2/{self.repository}/").partition("/sha256:")
-        if kind == "manifests" and digest == Digest.of(self.manifest).hex:
-            self.reply(200, self.manifest)
-        elif kind == "blobs" and digest in self.blobs:
+        digest = parts.path.removeprefix(f"/v2/{self.repository}/blobs/sha256:")
+        if digest in self.blobs:
             self.send_on(307, digest)
         else:
-            self.reply(404)
+            super().answer()
 
 
 class _Releases(_SendsOn):
@@ -126,7 +124,9 @@ def world(
 
     with contextlib.ExitStack() as stack:
         storage = stack.enter_context(serving(folder, kind(_Storage, blobs={**blobs, **assets})))
-        hub = kind(_Hub, blobs=blobs, repository=repository, manifest=manifest, storage=storage.url)
+        registry = FakeRegistry()
+        registry.put(repository, MANIFEST, manifest)
+        hub = kind(_Hub, blobs=blobs, repository=repository, registry=registry, storage=storage.url)
         releases = kind(_Releases, blobs=assets, storage=storage.url)
         yield World(
             stack.enter_context(serving(folder, hub)),

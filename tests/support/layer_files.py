@@ -1,4 +1,4 @@
-"""A small image with every kind of layer, as files that tests change before it is written."""
+"""Layers as files that tests change before they are written: an image with every kind of them."""
 
 from __future__ import annotations
 
