@@ -14,7 +14,7 @@ from plinth.graph.tree import files_of
 LOADED = """
 import importlib, json, sys
 from plinth.graph.steps.registry import STEPS
-for name in (*STEPS.values(), "plinth.graph.steps.__main__"):
+for name in (*(module for module, _ in STEPS.values()), "plinth.graph.steps.__main__"):
     importlib.import_module(name)
 print(json.dumps([
     module.__file__ for name, module in sys.modules.items() if name.split(".")[0] == "plinth"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from plinth.build.closure import scan
-from plinth.build.toc import cached_lazy, lazily
+from plinth.build.toc import cached_with_toc, with_tocs
 from plinth.commands.main import main
 from plinth.core.digest import Digest
 from plinth.core.errors import IntegrityError, LayoutError, PlinthError
@@ -373,7 +373,7 @@ def test_the_command_is_a_dry_run_unless_told(
 
 def test_what_a_live_layer_was_given_its_table_from_stays(ws: Workspace) -> None:
     plain = [layer(ws, content) for content in ("one", "two")]
-    live, _ = lazily(session_of(ws), plain, 1)
+    live, _ = with_tocs(session_of(ws), plain, 1)
     made = assemble(
         ws.layout, [live], architecture="amd64", created="", runtime=RUNTIME, annotations={}
     )
@@ -382,7 +382,7 @@ def test_what_a_live_layer_was_given_its_table_from_stays(ws: Workspace) -> None
     collect(ws, delete=True, waiting=never)
     assert ws.layout.has(plain[0].digest)
     assert not ws.layout.has(plain[1].digest)
-    again = lazily(session_of(ws), [plain[0]], 1)
+    again = with_tocs(session_of(ws), [plain[0]], 1)
     assert [one.built for one in again] == [False]
-    assert cached_lazy(ws, plain[0]) == again[0]
-    assert cached_lazy(ws, plain[1]) is None
+    assert cached_with_toc(ws, plain[0]) == again[0]
+    assert cached_with_toc(ws, plain[1]) is None

@@ -21,7 +21,7 @@ from plinth.recipe.materials import materials
 from plinth.recipe.recipe import Recipe
 from plinth.recipe.record import Record, write_record
 from support.small_checkout import BASE, IMAGE, SmallCheckout, make, wheel
-from support.small_images import locked_deb
+from support.layer_files import locked_deb
 
 SET = "cuda1"
 SET_TEXT = """\

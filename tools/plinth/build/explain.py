@@ -11,7 +11,7 @@ from plinth.build.choice import chosen_recipe
 from plinth.build.debs import lacking
 from plinth.build.image import layer_order
 from plinth.build.sdists import cached_wheel
-from plinth.build.toc import cached_lazy
+from plinth.build.toc import cached_with_toc
 from plinth.build.wheels import WheelFile, cached_layer
 from plinth.core.digest import Json
 from plinth.core.report import human_size
@@ -160,8 +160,8 @@ def explain_image(
         return replace(found, base_to_build=True)
     held, missing = _layers(ws, recipe, known_base)
     if recipe.spec.layer_format == ESTARGZ:
-        held = [cached_lazy(ws, layer) or layer for layer in held]
-        below = tuple(cached_lazy(ws, layer) or layer for layer in known_base.layers)
+        held = [cached_with_toc(ws, layer) or layer for layer in held]
+        below = tuple(cached_with_toc(ws, layer) or layer for layer in known_base.layers)
         known_base = replace(known_base, layers=below)
     absent = ws.cache.missing([package.file.digest for package in missing])
     return replace(

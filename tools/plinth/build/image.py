@@ -13,7 +13,7 @@ from plinth.build.base import ensure_base
 from plinth.build.choice import chosen_recipe
 from plinth.build.closure import ensure_closed, ensure_met
 from plinth.build.sdists import build_wheel
-from plinth.build.toc import lazily
+from plinth.build.toc import with_tocs
 from plinth.build.wheels import WheelFile, grouped, layer_action, wheel_layer
 from plinth.core.errors import FetchError
 from plinth.core.report import Progress
@@ -137,7 +137,7 @@ def _built(
     if spec.layer_format == ESTARGZ:
         # A base that comes from a registry stays as its makers published it.
         foreign = 0 if isinstance(recipe.base.rootfs, DebianRootfs) else 1
-        layers[foreign:] = lazily(ws, layers[foreign:], ws.at_once)
+        layers[foreign:] = with_tocs(ws, layers[foreign:], ws.at_once)
     image = assemble(
         ws.layout,
         layers,

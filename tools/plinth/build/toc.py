@@ -19,33 +19,33 @@ from plinth.graph.workspace import Workspace
 MNEMONIC = "estargz-layer"
 
 
-def lazy_action(layer: Digest) -> Action:
+def toc_action(layer: Digest) -> Action:
     """The action that gives a layer of plinth's own its table of contents."""
     return Action(MNEMONIC, {"layer": layer}, {"compressor": gzip.COMPRESSOR}, ("layer",))
 
 
-def lazily(ws: Session, layers: Sequence[Layer], jobs: int) -> list[Layer]:
+def with_tocs(ws: Session, layers: Sequence[Layer], jobs: int) -> list[Layer]:
     """`layers` with tables of contents, made unless they are cached, `jobs` at once.
 
     Raises:
         LayoutError: one is damaged, or not as plinth writes them.
     """
-    with ThreadPoolExecutor(jobs, thread_name_prefix="lazy") as pool:
-        return list(pool.map(partial(_lazy, ws), layers))
+    with ThreadPoolExecutor(jobs, thread_name_prefix="toc") as pool:
+        return list(pool.map(partial(_with_toc, ws), layers))
 
 
-def cached_lazy(ws: Workspace, layer: Layer) -> Layer | None:
+def cached_with_toc(ws: Workspace, layer: Layer) -> Layer | None:
     """`layer` with its table of contents, if that is made already."""
-    found = ws.actions.lookup(lazy_action(layer.digest), ws.stores)
-    return _named(layer, found, hit=True) if found is not None else None
+    found = ws.actions.lookup(toc_action(layer.digest), ws.stores)
+    return _renamed(layer, found, hit=True) if found is not None else None
 
 
-def _lazy(ws: Session, layer: Layer) -> Layer:
-    result, hit = run(ws, lazy_action(layer.digest), sound=lambda found: "toc" in found.info)
-    return _named(layer, result, hit=hit)
+def _with_toc(ws: Session, layer: Layer) -> Layer:
+    result, hit = run(ws, toc_action(layer.digest), sound=lambda found: "toc" in found.info)
+    return _renamed(layer, result, hit=hit)
 
 
-def _named(layer: Layer, result: ActionResult, *, hit: bool) -> Layer:
+def _renamed(layer: Layer, result: ActionResult, *, hit: bool) -> Layer:
     made = Layer.of(layer.name, result, hit=hit)
     # What it holds is unchanged, so what is known of that is, too.
     return replace(made, scan=layer.scan, scanned=layer.scanned)

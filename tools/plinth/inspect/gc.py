@@ -16,7 +16,7 @@ from typing import Any
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
-from plinth.build.toc import lazy_action
+from plinth.build.toc import toc_action
 from plinth.core.digest import Digest
 from plinth.core.errors import IntegrityError, LayoutError
 from plinth.core.lease import removing
@@ -157,7 +157,7 @@ def _becomes_live(ws: Workspace, layer: Digest, live: Live) -> bool:
     about, would make all of them again."""
     if layer.hex in live.layout:
         return False
-    found = ws.actions.lookup(lazy_action(layer), ws.stores)
+    found = ws.actions.lookup(toc_action(layer), ws.stores)
     return found is not None and found.outputs[LAYER].hex in live.layout
 
 

@@ -21,7 +21,7 @@ def main() -> None:
     before = set(sys.modules)
     from plinth.graph.steps.registry import STEPS
 
-    for name in (*STEPS.values(), "plinth.graph.steps.__main__"):
+    for name in (*(module for module, _ in STEPS.values()), "plinth.graph.steps.__main__"):
         importlib.import_module(name)
     used = sorted(name for name, module in sys.modules.items() if module is not None)
     extensions = []

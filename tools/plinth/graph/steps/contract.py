@@ -8,7 +8,7 @@ from plinth.formats.layer.writer import LayerWriter
 from plinth.graph.steps.model import Work
 
 
-def run(work: Work) -> ActionResult:
+def contract_layer(work: Work) -> ActionResult:
     """Write `folders`, then `files` (path, mode, uid, gid each), whose contents are the inputs."""
     with LayerWriter(work.stores.layout) as writer:
         for path, mode, uid, gid in work.parameters["folders"]:

@@ -10,7 +10,7 @@ from plinth.formats.layer.writer import LayerWriter
 from plinth.graph.steps.model import Work
 
 
-def run(work: Work) -> ActionResult:
+def deb_layer(work: Work) -> ActionResult:
     """Merge the packages (inputs by name, called as in `filenames`); no script of them runs.
 
     Raises:

@@ -10,7 +10,7 @@ from plinth.formats.layer.writer import LayerWriter
 from plinth.graph.steps.model import Work
 
 
-def run(work: Work) -> ActionResult:
+def linker_layer(work: Work) -> ActionResult:
     """Add the file `name` of `settings`, and the cache of all layers (inputs, bottom first)."""
     name, settings = str(work.parameters["name"]), str(work.parameters["settings"])
     scans = [

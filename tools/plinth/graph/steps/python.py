@@ -12,7 +12,7 @@ from plinth.formats.python.tree import write_tree
 from plinth.graph.steps.model import Work
 
 
-def run(work: Work) -> ActionResult:
+def interpreter_layer(work: Work) -> ActionResult:
     """Read `archive`, of the kind that `kind` says, and compile with its own interpreter.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Which module does which step."""
+"""Which function does which step."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from plinth.core.result import ActionResult
 from plinth.graph.steps.model import Work
 
 STEPS = {
-    "contract-layer": "plinth.graph.steps.contract",
-    "deb-layer": "plinth.graph.steps.debs",
-    "debian-rootfs": "plinth.graph.steps.system",
-    "estargz-layer": "plinth.graph.steps.lazy",
-    "linker-layer": "plinth.graph.steps.linker",
-    "python-layer": "plinth.graph.steps.python",
-    "wheel-layer": "plinth.graph.steps.wheels",
+    "contract-layer": ("plinth.graph.steps.contract", "contract_layer"),
+    "deb-layer": ("plinth.graph.steps.debs", "deb_layer"),
+    "debian-rootfs": ("plinth.graph.steps.system", "debian_rootfs"),
+    "estargz-layer": ("plinth.graph.steps.toc", "estargz_layer"),
+    "linker-layer": ("plinth.graph.steps.linker", "linker_layer"),
+    "python-layer": ("plinth.graph.steps.python", "interpreter_layer"),
+    "wheel-layer": ("plinth.graph.steps.wheels", "wheel_layer"),
 }
+"""The module and the function in it, by mnemonic."""
 
 
 def perform(mnemonic: str, work: Work) -> ActionResult:
@@ -24,6 +25,7 @@ def perform(mnemonic: str, work: Work) -> ActionResult:
     Raises:
         PlinthError: what the step raises for inputs that are not usable.
     """
-    result = import_module(STEPS[mnemonic]).run(work)
+    module, function = STEPS[mnemonic]
+    result = getattr(import_module(module), function)(work)
     assert isinstance(result, ActionResult)  # noqa: S101 - the one thing a step returns
     return result

@@ -8,7 +8,7 @@ from plinth.formats.debian.rootfs import rootfs_layer
 from plinth.graph.steps.model import Work
 
 
-def run(work: Work) -> ActionResult:
+def debian_rootfs(work: Work) -> ActionResult:
     """Merge the packages (inputs by name, called as in `filenames`), without those of `omit`.
 
     Raises:

@@ -7,7 +7,7 @@ from plinth.formats.wheel.splice import WheelSource, splice
 from plinth.graph.steps.model import Work
 
 
-def run(work: Work) -> ActionResult:
+def wheel_layer(work: Work) -> ActionResult:
     """Splice `wheel-0`, `wheel-1`, …, named by `filenames`, with bytecode of `interpreter`."""
     version = str(work.parameters["python"])
     wheels = [

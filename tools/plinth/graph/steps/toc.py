@@ -7,6 +7,6 @@ from plinth.formats.layer.with_toc import with_toc
 from plinth.graph.steps.model import Work
 
 
-def run(work: Work) -> ActionResult:
+def estargz_layer(work: Work) -> ActionResult:
     """Give `layer`, of another step, its table of contents."""
     return work.made(with_toc(work.inputs["layer"], "layer", work.stores.layout))
