@@ -24,9 +24,9 @@ from plinth.formats.python.place import Base, Interpreter
 from plinth.graph.workspace import Workspace
 from plinth.publish.registry.known import Known
 from plinth.recipe.record import Record
+from support.layer_files import locked_deb
 from support.sessions import session_of
 from support.small_checkout import BASE, IMAGE, make, wheel
-from support.layer_files import locked_deb
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -14,8 +14,9 @@ from plinth.graph.workspace import Workspace
 from plinth.lock.accelerator import lock_accelerator
 from plinth.recipe.accelerator import load_accelerator
 from plinth.recipe.locks.accelerator import read_lock
-from support.debs import Archive, Package, serving
+from support.debs import Archive, Package
 from support.helpers import BASE, make_wheel
+from support.http_server import serving
 from support.index_server import IndexServer
 
 SET = """\

@@ -20,8 +20,8 @@ from plinth.recipe.locks.stale import read_image
 from plinth.recipe.materials import materials
 from plinth.recipe.recipe import Recipe
 from plinth.recipe.record import Record, write_record
-from support.small_checkout import BASE, IMAGE, SmallCheckout, make, wheel
 from support.layer_files import locked_deb
+from support.small_checkout import BASE, IMAGE, SmallCheckout, make, wheel
 
 SET = "cuda1"
 SET_TEXT = """\
