@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -127,3 +128,21 @@ def test_a_circle_is_found_with_its_files(tmp_path: Path) -> None:
     (package / "core" / "a.py").write_text("from plinth.core import b")
     (package / "core" / "b.py").write_text("from plinth.core.a import x")
     assert {"core/a.py", "core/b.py"} == set(circle(package))
+
+
+def test_the_map_names_values_where_they_are() -> None:
+    text = (PACKAGE.parents[1] / "docs" / "model.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| `(plinth[.\w]+)` \|", text, re.MULTILINE)
+    assert len(rows) > 20
+    known = modules(PACKAGE)
+    for names, place in rows:
+        files = known[place].parent.rglob("*.py") if known[place].name == "__init__.py" else ()
+        found = "\n".join(path.read_text() for path in [known[place], *files])
+        for name in re.findall(r"\w+", names):
+            assert re.search(rf"^class {name}\b", found, re.MULTILINE), f"{name} in {place}"
+
+
+def test_the_map_has_a_row_for_each_room() -> None:
+    text = (PACKAGE.parents[1] / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| `(\w+)` \|", text, re.MULTILINE)
+    assert {name: int(floor) for floor, name in rows} == FLOORS
