@@ -11,6 +11,7 @@ import os
 import shutil
 import socket
 import socketserver
+import ssl
 import subprocess
 import threading
 import time
@@ -85,6 +86,12 @@ class Files:
     ca: Path
     cert: Path
     key: Path
+
+    def context(self) -> ssl.SSLContext:
+        """What a server with the certificate speaks TLS by."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.cert, self.key)
+        return context
 
 
 def make_files(folder: Path) -> Files:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.server
+import ssl
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -59,17 +60,33 @@ class Handler(http.server.SimpleHTTPRequestHandler):
             self.wfile.write(body)
 
 
+class _Quiet(http.server.ThreadingHTTPServer):
+    """A server whose refused handshakes are what tests are about."""
+
+    def handle_error(self, *_: object) -> None:
+        """Print nothing."""
+
+
 @contextlib.contextmanager
-def serving(folder: Path, handler: type[Handler] = Handler) -> Iterator[Server]:
-    """A server of `folder` on 127.0.0.1 while the block runs."""
+def serving(
+    folder: Path, handler: type[Handler] = Handler, tls: ssl.SSLContext | None = None
+) -> Iterator[Server]:
+    """A server of `folder` on 127.0.0.1 while the block runs, which speaks TLS as `tls` has it."""
     asked: list[str] = []
     kind = type("Handler", (handler,), {"asked": asked})
     make = functools.partial(kind, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), make) as server:
+    server_class = _Quiet if tls else http.server.ThreadingHTTPServer
+    with server_class(("127.0.0.1", 0), make) as server:
+        if tls:
+            # The handshake is its request's thread's; the one that accepts must not wait.
+            server.socket = tls.wrap_socket(
+                server.socket, server_side=True, do_handshake_on_connect=False
+            )
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
-            yield Server(f"http://127.0.0.1:{server.server_address[1]}", asked)
+            scheme = "https" if tls else "http"
+            yield Server(f"{scheme}://127.0.0.1:{server.server_address[1]}", asked)
         finally:
             server.shutdown()
             thread.join()

@@ -11,11 +11,13 @@ import pytest
 
 from plinth.core.digest import Digest
 from plinth.core.errors import FetchError, IntegrityError
+from plinth.core.settings import Config
 from plinth.core.store import BlobStore
 from plinth.fetch.base_image import manifest_bytes, pull
 from plinth.fetch.registry.registry import Registry
 from plinth.recipe.base import ImageRootfs, load_base
 from support.debs import flipped
+from support.docker_registry import make_files
 from support.http_server import Handler, Server, serving
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -29,6 +31,11 @@ def pinned(layer: bytes = LAYER) -> ImageRootfs:
         "default", REPOSITORY, "", Digest.of(b""), Digest.of(b"{}"), Digest.of(layer), ""
     )
     return ImageRootfs(**{**vars(loose), "manifest": Digest.of(manifest_bytes(loose))})
+
+
+def at(*urls: str, **tls: dict[str, str]) -> Config:
+    """Settings in which `urls` have the registry's images; `tls` are files by host."""
+    return Config(registries={"default": list(urls)}, tls=tls)
 
 
 class FakeRegistry(Handler):
@@ -114,15 +121,32 @@ def test_the_published_manifest_is_rebuilt_byte_for_byte() -> None:
 
 
 def test_the_layer_is_pulled_once(server: Server, store: BlobStore) -> None:
-    pull(pinned(), [server.url], store)
-    pull(pinned(), [f"{server.url}/"], store)
+    pull(pinned(), at(server.url), store)
+    pull(pinned(), at(f"{server.url}/"), store)
     assert store.get(Digest.of(LAYER)) == LAYER
     assert server.asked == [f"GET /v2/{REPOSITORY}/blobs/{Digest.of(LAYER).oci}"]
 
 
+def test_pull_trusts_the_authority_that_the_settings_name(tmp_path: Path, store: BlobStore) -> None:
+    files = make_files(tmp_path)
+    with serving(tmp_path, FakeRegistry, files.context()) as server:
+        with pytest.raises(FetchError, match="no secure connection"):
+            pull(pinned(), at(server.url), store)
+        host = urlsplit(server.url).netloc
+        pull(pinned(), at(server.url, **{host: {"ca": str(files.ca)}}), store)
+    assert store.get(Digest.of(LAYER)) == LAYER
+
+
+def test_pull_without_a_registry_says_which_setting_names_one(store: BlobStore) -> None:
+    with pytest.raises(FetchError) as raised:
+        pull(pinned(), Config(), store)
+    assert raised.value.expected == pinned().manifest.oci
+    assert raised.value.remedy == "set registries.default (a base URL) in the settings"
+
+
 def test_a_challenge_is_answered_with_an_anonymous_token(tmp_path: Path, store: BlobStore) -> None:
     with serving(tmp_path, Guarded) as server:
-        pull(pinned(), [server.url], store)
+        pull(pinned(), at(server.url), store)
     assert store.has(Digest.of(LAYER))
     assert [line.split("?")[0].rsplit("/", 1)[1][:6] for line in server.asked] == [
         "sha256",
@@ -142,14 +166,14 @@ def test_a_registry_that_lets_nobody_in_is_said_to(
     tmp_path: Path, store: BlobStore, registry: type[Handler], message: str
 ) -> None:
     with serving(tmp_path, registry) as server, pytest.raises(FetchError) as raised:
-        pull(pinned(), [server.url], store)
+        pull(pinned(), at(server.url), store)
     assert raised.value.what == message
     assert raised.value.where == REPOSITORY
 
 
 def test_a_blob_the_registry_lacks_is_said_so(server: Server, store: BlobStore) -> None:
     with pytest.raises(FetchError) as raised:
-        pull(pinned(b"another layer"), [server.url], store)
+        pull(pinned(b"another layer"), at(server.url), store)
     assert raised.value.what == "the registry answered 404"
     assert raised.value.where == REPOSITORY
     assert len(server.asked) == 1
@@ -161,7 +185,7 @@ def test_a_blob_the_registry_lacks_is_said_so(server: Server, store: BlobStore) 
 def test_other_bytes_do_not_enter_the_store(tmp_path: Path, store: BlobStore, body: bytes) -> None:
     registry = type("Registry", (Wrong,), {"body": body})
     with serving(tmp_path, registry) as server, pytest.raises(IntegrityError) as raised:
-        pull(pinned(), [server.url], store)
+        pull(pinned(), at(server.url), store)
     assert raised.value.what == "content does not match its digest"
     assert raised.value.where == f"{REPOSITORY}@{Digest.of(LAYER).oci}"
     assert Digest.of(LAYER).oci in raised.value.expected
@@ -173,7 +197,7 @@ def test_facts_that_do_not_make_the_pinned_manifest_are_refused(
 ) -> None:
     rootfs = ImageRootfs(**{**vars(pinned()), "config": Digest.of(b"[]")})
     with pytest.raises(IntegrityError) as raised:
-        pull(rootfs, [server.url], store)
+        pull(rootfs, at(server.url), store)
     assert raised.value.where == "rootfs.manifest"
     assert raised.value.expected == pinned().manifest.oci
     assert raised.value.found == Digest.of(manifest_bytes(rootfs)).oci
@@ -187,7 +211,7 @@ def test_a_registry_that_cannot_be_reached_is_named_with_what_to_do(
     with serving(tmp_path) as server:
         pass
     with pytest.raises(FetchError) as raised:
-        pull(pinned(), [server.url], store)
+        pull(pinned(), at(server.url), store)
     assert raised.value.what == "the registry cannot be reached"
     assert raised.value.where == f"{REPOSITORY}@{Digest.of(LAYER).oci}"
     assert raised.value.remedy == "check the network, or registries in the settings"

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from plinth.fetch import probe
 from plinth.fetch.probe import forget, unavailable
 from plinth.graph.workspace import Workspace
 from plinth.recipe.base import BaseSpec, ImageRootfs, StandalonePython
+from support.docker_registry import make_files
 from support.http_server import Handler, Server, serving
 
 ASSET = "cpython-3.7.9+20200822.tar.zst"
@@ -83,6 +85,18 @@ def silent() -> Iterator[str]:
 def test_each_place_is_asked_once_as_a_build_would(ws: Workspace, server: Server) -> None:
     assert unavailable(ws, SPEC, at(server.url)) == ""
     assert sorted(server.asked) == sorted([f"HEAD {PATHS[0]}", f"GET {PATHS[1]}"])
+
+
+def test_the_registry_is_asked_by_the_tls_files_of_the_settings(
+    ws: Workspace, server: Server, tmp_path: Path
+) -> None:
+    files = make_files(tmp_path)
+    with serving(tmp_path, World, files.context()) as secure:
+        untrusted = Config(registries={"default": secure.url}, files={"builds": server.url})
+        assert "no secure connection" in unavailable(ws, SPEC, untrusted)
+        host = secure.url.removeprefix("https://")
+        assert unavailable(ws, SPEC, replace(untrusted, tls={host: {"ca": str(files.ca)}})) == ""
+    assert secure.asked == [f"HEAD {PATHS[0]}"]
 
 
 def test_a_yes_is_remembered_until_it_is_forgotten(ws: Workspace, server: Server) -> None:

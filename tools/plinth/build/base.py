@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from plinth.build.interpreter import archive_action, pack
 from plinth.core.digest import Digest
-from plinth.core.errors import FetchError, InterpreterError
+from plinth.core.errors import InterpreterError
 from plinth.core.report import Progress, human_size
 from plinth.core.result import ActionResult
 from plinth.core.settings import Config
@@ -128,17 +128,10 @@ def _system(
 def _pulled(ws: Workspace, rootfs: ImageRootfs, config: Config, progress: Progress) -> Layer:
     built = not ws.layout.has(rootfs.layer)
     if built:
-        urls = config.registry_urls(rootfs.registry)
-        if not urls:
-            raise FetchError(
-                f"{rootfs.repository} is not in the store and no registry is configured",
-                expected=rootfs.manifest.oci,
-                remedy=f"set registries.{rootfs.registry} (a base URL) in the settings",
-            )
         from plinth.fetch.base_image import pull
 
         progress(f"pulling {rootfs.repository}, {human_size(rootfs.layer.size)}")
-        pull(rootfs, urls, ws.layout)
+        pull(rootfs, config, ws.layout)
     return _pulled_layer(rootfs, built=built)
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 
 from plinth.core.digest import Digest
 from plinth.core.errors import FetchError, IntegrityError
+from plinth.core.settings import Config
 from plinth.core.store import BlobStore
 from plinth.fetch.registry.registry import Registry
 from plinth.formats.oci.model import CONFIG, LAYER_GZIP, MANIFEST
@@ -30,13 +30,14 @@ def _descriptor(media_type: str, digest: Digest) -> dict[str, object]:
     return {"mediaType": media_type, "size": digest.size, "digest": digest.oci}
 
 
-def pull(rootfs: ImageRootfs, urls: Sequence[str], store: BlobStore) -> None:
-    """Bring the base image's one layer into `store` from the first of `urls` that has it.
+def pull(rootfs: ImageRootfs, config: Config, store: BlobStore) -> None:
+    """Bring the base image's one layer into `store` from the first registry of the settings that
+    has it.
 
     Raises:
         IntegrityError: the specification's own facts do not fit together, or a registry sends
             something else.
-        FetchError: none has it; says what the last one answered.
+        FetchError: no registry has it, with the last one's answer, or none is configured.
     """
     manifest = Digest.of(manifest_bytes(rootfs))
     if manifest != rootfs.manifest:
@@ -46,12 +47,16 @@ def pull(rootfs: ImageRootfs, urls: Sequence[str], store: BlobStore) -> None:
             expected=rootfs.manifest.oci,
             found=manifest.oci,
         )
-    last: FetchError | None = None
-    for url in urls:
+    last = FetchError(
+        f"{rootfs.repository} is not in the store and no registry is configured",
+        expected=rootfs.manifest.oci,
+        remedy=f"set registries.{rootfs.registry} (a base URL) in the settings",
+    )
+    for url in config.registry_urls(rootfs.registry):
         try:
-            Registry(url, rootfs.repository).pull_blob(rootfs.layer, store)
+            Registry(url, rootfs.repository, tls=config.tls).pull_blob(rootfs.layer, store)
         except FetchError as error:
             last = error
         else:
             return
-    raise last or FetchError("no registry is configured", where=rootfs.repository)
+    raise last

@@ -61,7 +61,7 @@ def unavailable(ws: Workspace, spec: BaseSpec, config: Config) -> str:
                 f"no registry is configured for {rootfs.repository} "
                 f"(settings: registries.{rootfs.registry})"
             )
-        questions += [_manifest(rootfs, url) for url in urls]
+        questions += [_manifest(rootfs, url, config) for url in urls]
     return _asked(questions, ws.build / "cache" / "probe.json")
 
 
@@ -106,9 +106,10 @@ def _archive(python: StandalonePython, place: str) -> Question:
     return Question(f"{python.tag}/{python.asset} {python.digest.oci}", place, ask)
 
 
-def _manifest(rootfs: ImageRootfs, url: str) -> Question:
+def _manifest(rootfs: ImageRootfs, url: str, config: Config) -> Question:
     def ask() -> str:
-        return Registry(url, rootfs.repository).unavailable(rootfs.manifest)
+        registry = Registry(url, rootfs.repository, tls=config.tls)
+        return registry.unavailable(rootfs.manifest)
 
     return Question(f"{rootfs.repository}@{rootfs.manifest.oci}", url, ask)
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import ssl
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -69,28 +67,13 @@ class Held(Handler):
 def secure(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, Files, bool]]:
     """The host of a registry that speaks TLS, its files, and whether it wants a certificate."""
     files = make_files(tmp_path)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(files.cert, files.key)
+    context = files.context()
     if request.param:
         context.verify_mode = ssl.CERT_REQUIRED
         context.load_verify_locations(files.ca)
 
-    class Quiet(ThreadingHTTPServer):
-        def handle_error(self, *_: object) -> None:
-            """Clients that are refused are the point."""
-
-    kind = type("Kind", (Held,), {"asked": []})
-    with Quiet(("127.0.0.1", 0), kind) as server:
-        server.socket = context.wrap_socket(
-            server.socket, server_side=True, do_handshake_on_connect=False
-        )
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"127.0.0.1:{server.server_address[1]}", files, bool(request.param)
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(tmp_path, Held, context) as server:
+        yield urlsplit(server.url).netloc, files, bool(request.param)
 
 
 def test_the_settings_say_who_vouches_for_a_registry(secure: tuple[str, Files, bool]) -> None:

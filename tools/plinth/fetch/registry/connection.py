@@ -97,20 +97,7 @@ class Connection:
         return self._retried(ask, what)
 
     def _retried(self, ask: Callable[[], T], what: str) -> T:
-        def sure() -> T:
-            try:
-                return ask()
-            except requests.exceptions.SSLError as error:
-                # Asking again changes no certificate.
-                raise FetchError(
-                    "there is no secure connection to the registry",
-                    where=str(self),
-                    found=str(error),
-                    remedy="name its authority (ca), or your certificate (cert, key), under "
-                    f'[tls."{urlsplit(self._url).netloc}"] in the settings',
-                ) from None
-
-        return retried(sure, f"{self}: {what}", place="the registry", remedy=REMEDY)
+        return retried(ask, f"{self}: {what}", place="the registry", remedy=REMEDY)
 
     def _get(self, url: str, headers: Mapping[str, str]) -> requests.Response:
         answer = self._ask("GET", url, headers)

@@ -20,24 +20,41 @@ _MAX_TOKEN = 1 << 20
 
 
 class _Trusting(HTTPAdapter):
-    """Speaks TLS as the settings have it for one host."""
+    """Speaks TLS as the settings have it for one host, or for every other one."""
 
     def __init__(self, files: Mapping[str, str]) -> None:
         super().__init__()
         self._files = files
 
-    def send(self, *args: Any, **kwargs: Any) -> requests.Response:
-        """Send a request, see `HTTPAdapter`; what the environment says of CAs comes second."""
+    def send(
+        self, request: requests.PreparedRequest, *args: Any, **kwargs: Any
+    ) -> requests.Response:
+        """Send a request, see `HTTPAdapter`; what the environment says of CAs comes second.
+
+        Raises:
+            FetchError: there is no secure connection. Asking again changes no certificate.
+        """
         files = self._files
         kwargs["verify"] = files.get("ca") or kwargs.get("verify", True)
         if "cert" in files:
             kwargs["cert"] = (files["cert"], files.get("key", files["cert"]))
-        return super().send(*args, **kwargs)
+        try:
+            return super().send(request, *args, **kwargs)
+        except requests.exceptions.SSLError as error:
+            host = urlsplit(str(request.url)).netloc
+            raise FetchError(
+                "there is no secure connection to the registry",
+                where=host,
+                found=str(error),
+                remedy="name its authority (ca), or your certificate (cert, key), under "
+                f'[tls."{host}"] in the settings',
+            ) from None
 
 
 def new_session(tls: Mapping[str, Mapping[str, str]]) -> requests.Session:
     """A session that knows the files of `tls`, see `plinth.core.settings.Config`."""
     session = requests.Session()
+    session.mount("https://", _Trusting({}))
     for host, files in tls.items():
         session.mount(f"https://{host}/", _Trusting(files))
     return session
