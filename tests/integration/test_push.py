@@ -26,6 +26,7 @@ from plinth.core.report import quiet
 from plinth.core.settings import Config
 from plinth.evidence.statement import PREDICATES
 from plinth.evidence.verify.gate import Gate, open_gate
+from plinth.evidence.verify.policy import Policy, in_force
 from plinth.formats.oci.layout import references, tag
 from plinth.formats.oci.model import CONFIG, MANIFEST, Descriptor
 from plinth.formats.oci.referrers import attach_to_layout, referrers_name
@@ -251,7 +252,7 @@ def test_one_package_more_costs_its_layer(
                 OTHER,
                 traffic.host,
                 config=Config(),
-                gate=lambda: open_gate(Config()),
+                gate=lambda: open_gate(in_force(Config(), Policy())),
                 today=DAY,
                 progress=quiet,
             )
@@ -369,7 +370,7 @@ def test_no_moment_has_a_latest_that_is_not_whole_and_signed(
 
         def push(gate: Config) -> bool:
             def opened() -> Gate:
-                return open_gate(gate)
+                return open_gate(in_force(gate, Policy()))
 
             return push_image(
                 published.ws,

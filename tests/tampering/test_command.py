@@ -49,7 +49,8 @@ Output = pytest.CaptureFixture[str]
 def test_for_people(verify: Verify, copy: Copy, forger: Forger, root: Path, capsys: Output) -> None:
     assert verify(reference(copy), "--fresh") == VERIFIED
     out, err = capsys.readouterr()
-    assert err == f"believing {IDENTITY} ({forger.domain.issuer}) by the trusted root {root}\n"
+    who = f"{IDENTITY}, issuer {forger.domain.issuer}"
+    assert err == f"trusting signatures by {who} (root: the trusted root {root})\n"
     assert out.startswith(f"{reference(copy)}\n  {copy.digest.oci}\n  ok    name")
     assert "FAIL" not in out and out.endswith("\nverified: 10 checks\n")
 
@@ -111,7 +112,9 @@ def test_nobody_is_believed_by_half(
     said = [one, IDENTITY, "--trusted-root", str(root)]
     assert main(["verify", *said, reference(copy)]) == UNREADABLE
     out, err = capsys.readouterr()
-    assert out == "" and "nobody said who must have signed" in err and "--identity WHO" in err
+    assert (
+        out == "" and "no signer identity and issuer were given" in err and "--identity WHO" in err
+    )
     assert main(["verify", "--trusted-root", str(root / "none"), reference(copy)]) == UNREADABLE
 
 
@@ -200,7 +203,7 @@ def test_an_archive_that_lost_its_manifest(
     without = [file for file in others if kind_of(file) == PROVENANCE]
     assert verify(archive, "--image", IMAGE, "--bundle", without[0]) == REJECTED
     text = capsys.readouterr().out
-    assert "no provenance that can be believed has a manifest with this config" in text
+    assert "no valid provenance found with a manifest that has this config" in text
     assert "FAIL  signature" in text and COSIGN in text
 
 

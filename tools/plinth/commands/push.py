@@ -10,6 +10,7 @@ from plinth.core import settings as config
 from plinth.core.errors import VerificationError
 from plinth.core.report import Progress, human_size
 from plinth.evidence.verify.gate import Gate, open_gate
+from plinth.evidence.verify.policy import Policy, in_force
 from plinth.graph.workspace import Workspace
 from plinth.publish.registry.push import Pushed, push_image
 
@@ -37,7 +38,7 @@ def push_images(
 
     @lru_cache(maxsize=1)
     def gate() -> Gate:
-        return open_gate(settings, policy=policy, trust=trust)
+        return open_gate(in_force(settings, Policy(trust=trust), policy))
 
     kept = []
     for image_id in ids:
@@ -57,7 +58,8 @@ def push_images(
             kept.append(f"{image_id}: {pushed.refused}")
     if kept:
         raise VerificationError(
-            "latest is not moved: it names only what is signed and verifies\n" + "\n".join(kept)
+            "`latest` was not moved: it may only point to a signed, verified image\n"
+            + "\n".join(kept)
         )
 
 

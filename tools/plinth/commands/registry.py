@@ -92,12 +92,13 @@ def run_pull(arguments: argparse.Namespace) -> int:
     from plinth.core.lease import adding_from_outside
     from plinth.core.report import to_stderr
     from plinth.evidence.verify.gate import Gate, open_gate
+    from plinth.evidence.verify.policy import Policy, in_force
     from plinth.publish.registry.pull import pull_image
 
     settings = config.load()
 
     def gate() -> Gate:
-        return open_gate(settings, policy=arguments.policy, trust=arguments.trust)
+        return open_gate(in_force(settings, Policy(trust=arguments.trust), arguments.policy))
 
     layout = Path(arguments.layout)
     # A checkout's layout lies in its build folder.

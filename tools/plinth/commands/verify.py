@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from plinth.core.errors import AmbiguityError, IntegrityError, PlinthError
 
 if TYPE_CHECKING:
-    from plinth.evidence.verify.policy import Policy
     from plinth.evidence.verify.statements import RawBundle
     from plinth.evidence.verify.verdict import Verdict
 
@@ -44,7 +43,7 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         metavar="WHO",
         help="who must have signed, as certificates have it (may be repeated: any of them)",
     )
-    parser.add_argument("--issuer", default="", metavar="URL", help="who must vouch for them")
+    parser.add_argument("--issuer", default="", metavar="URL", help="the issuer of the identity")
     parser.add_argument("--trusted-root", default="", metavar="FILE", help="a trusted_root.json")
     parser.add_argument(
         "--trust", default="", metavar="TRUST", help="public, embedded, or a client trust config"
@@ -64,9 +63,7 @@ def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     parser.add_argument(
         "--inputs", default="", metavar="DIR", help="a store with inputs for --rebuild"
     )
-    parser.add_argument(
-        "--fresh", action="store_true", help="remember nothing of layers looked into before"
-    )
+    parser.add_argument("--fresh", action="store_true", help="ignore cached layer contents")
     parser.add_argument("--offline", action="store_true", help="ask nobody for the public root")
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.set_defaults(run=run)
@@ -112,49 +109,28 @@ class _Verifier:
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         from plinth.core import settings as config
-        from plinth.evidence.choice import believed
-        from plinth.evidence.verify.bundle import BundleVerifier, Signers
+        from plinth.evidence.verify.gate import open_gate
+        from plinth.evidence.verify.policy import Policy, in_force
 
         self._arguments = arguments
         self._config = config.load()
-        self._policy = self._read_policy()
-        policy = self._policy
-        root = believed(policy.trust, trusted_root=policy.trusted_root, offline=arguments.offline)
-        identities = policy.identities or ((root.identity,) if root.identity else ())
-        issuer = policy.issuer or root.issuer
-        if not identities or not issuer:
-            # One without the other is anybody who calls themselves so somewhere.
-            raise PlinthError(
-                "nobody said who must have signed, and who must vouch for them",
-                where=root.shown,
-                remedy="--identity WHO --issuer URL, or `identity` and `issuer` in a --policy file",
-            )
-        if not arguments.json:
-            who = " or ".join(identities) + (f" ({issuer})" if issuer else "")
-            print(f"believing {who} by {root.shown}", file=sys.stderr)
-        self._bundles = tuple(read_bundles(arguments.bundle))
-        self._verifier = BundleVerifier(root, Signers(identities, issuer))
-
-    def _read_policy(self) -> Policy:
-        from plinth.evidence.verify.policy import Policy, load_policy
-
-        arguments = self._arguments
-        said = Policy(
+        options = Policy(
             identities=tuple(arguments.identity),
             issuer=arguments.issuer,
             trusted_root=arguments.trusted_root,
             trust=arguments.trust,
         )
-        path = arguments.policy or self._config.policy
-        if path:
-            said = said.over(load_policy(Path(path)))
-        return said.over(Policy(trust=self._config.trust))
+        policy = in_force(self._config, options, arguments.policy)
+        self._gate = open_gate(policy, offline=arguments.offline)
+        if not arguments.json:
+            print(f"trusting signatures by {self._gate.shown}", file=sys.stderr)
+        self._bundles = tuple(read_bundles(arguments.bundle))
 
     def verify(self, reference: str) -> Verdict:
         from plinth.commands.named import named
         from plinth.core.report import quiet, to_stderr
         from plinth.core.store import BlobStore
-        from plinth.evidence.verify.image import Request, verify_image
+        from plinth.evidence.verify.image import Request
         from plinth.fetch.sources.source import open_source
         from plinth.inspect.contents.read import contents_cache
 
@@ -173,7 +149,7 @@ class _Verifier:
                 config=self._config,
                 progress=quiet if arguments.json else to_stderr,
             )
-            return verify_image(source, self._verifier, self._policy, request)
+            return self._gate.verdict(source, request)
 
 
 def read_bundles(paths: list[str]) -> list[RawBundle]:

@@ -23,6 +23,7 @@ from plinth.core.errors import (
 from plinth.core.report import quiet
 from plinth.core.settings import Config
 from plinth.evidence.verify.gate import Gate, open_gate
+from plinth.evidence.verify.policy import Policy, in_force
 from plinth.formats.oci.referrers import attach_to_layout
 from plinth.formats.oci.validate import validate
 from plinth.graph.workspace import Workspace
@@ -57,7 +58,7 @@ def never() -> Gate:
 
 
 def nobody() -> Gate:
-    return open_gate(Config())
+    return open_gate(in_force(Config(), Policy()))
 
 
 def push(ws: Workspace, place: Place, image: str, day: datetime.date = DAY) -> Pushed:
@@ -108,7 +109,7 @@ def test_bundles_that_cannot_be_verified_keep_latest_where_it_is(
         ws, "one", host(place), config=Config(), gate=nobody, today=DAY, progress=quiet
     )
     assert not pushed.latest
-    assert pushed.refused.startswith("it could not be verified: nobody said whose signatures")
+    assert pushed.refused.startswith("it could not be verified: no trusted root was given")
     assert list(place[1].tags["team/one"]) == ["20260304.v1"]
 
 
@@ -197,7 +198,7 @@ def test_what_does_not_verify_gets_no_name(
     layout = tmp_path / "pulled"
 
     def gate() -> Gate:
-        return open_gate(Config(policy=str(published_root)))
+        return open_gate(in_force(Config(policy=str(published_root)), Policy()))
 
     there = f"{host(place)}/prefix/team/one:20260304.v1"
     with pytest.raises(VerificationError):

@@ -13,9 +13,9 @@ from plinth.core.settings import Config
 from plinth.evidence.sbom.make import make_sbom
 from plinth.graph.workspace import Workspace
 from plinth.inspect.contents.read import ContentsCache
-from plinth.publish.site.checked import verify_by
 from plinth.publish.site.gather import gather, read_packages
 from plinth.publish.site.model import Image, Package
+from plinth.publish.site.write import verify_by
 from support.layer_files import inputs, small_image, write_image
 
 

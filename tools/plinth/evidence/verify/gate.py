@@ -1,58 +1,53 @@
-"""What an image in a registry must pass before a tag that moves may name it."""
+"""The one way from a policy to verdicts: for `verify`, for tags that move, and for the site."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from plinth.core.errors import AttestationError
-from plinth.core.settings import Config
 from plinth.evidence.choice import believed
 from plinth.evidence.verify.bundle import BundleVerifier, Signers
 from plinth.evidence.verify.image import Request, verify_image
-from plinth.evidence.verify.policy import Policy, load_policy
+from plinth.evidence.verify.policy import Policy
 from plinth.evidence.verify.verdict import Verdict
 from plinth.fetch.sources.model import ImageSource
-from plinth.inspect.contents.read import contents_cache
 
 
 @dataclass(frozen=True)
 class Gate:
-    """Verification as `plinth verify` does it, by one policy."""
+    """Verification by one policy; `shown` names the signers and the root for people."""
 
     policy: Policy
     verifier: BundleVerifier
+    signers: Signers
     shown: str
 
-    def verdict(self, source: ImageSource, expected: str, config: Config) -> Verdict:
-        """What is found of the image in `source`, which must be the one called `expected`."""
-        request = Request(expected=expected, cache=contents_cache(), config=config)
+    def verdict(self, source: ImageSource, request: Request) -> Verdict:
+        """What is found of the image in `source`."""
         return verify_image(source, self.verifier, self.policy, request)
 
 
-def open_gate(config: Config, *, policy: str = "", trust: str = "") -> Gate:
-    """The gate by a policy file (else the settings' own) and a choice of trust.
+def open_gate(policy: Policy, *, offline: bool = False) -> Gate:
+    """The gate by `policy`; `offline` is as in `plinth.evidence.choice.believed`. An identity and
+    an issuer that the policy lacks are those that its root is there for.
 
     Raises:
-        AttestationError: nobody said whose signatures count, or it cannot be used.
-        ProblemsError: the policy is not one.
+        AttestationError: no root, no identity or no issuer is given, or the root cannot be used.
     """
-    said = Policy(trust=trust)
-    path = policy or config.policy
-    if path:
-        said = said.over(load_policy(Path(path)))
-    said = said.over(Policy(trust=config.trust))
-    root = believed(said.trust, trusted_root=said.trusted_root)
-    identities = said.identities or ((root.identity,) if root.identity else ())
-    issuer = said.issuer or root.issuer
+    root = believed(policy.trust, trusted_root=policy.trusted_root, offline=offline)
+    identities = policy.identities or ((root.identity,) if root.identity else ())
+    issuer = policy.issuer or root.issuer
     if not identities or not issuer:
+        # One without the other is anybody who has that name somewhere.
         raise AttestationError(
-            "nobody said who must have signed, and who must vouch for them",
+            "no signer identity and issuer were given",
             where=root.shown,
-            remedy="`policy` in the settings, or --policy FILE, with `identity` and `issuer`",
+            remedy="`identity` and `issuer` in a policy file: --policy FILE, or `policy` in the "
+            "settings; for `plinth verify` also --identity WHO --issuer URL",
         )
-    shown = f"{' or '.join(identities)} ({issuer}) by {root.shown}"
-    return Gate(said, BundleVerifier(root, Signers(identities, issuer)), shown)
+    signers = Signers(identities, issuer)
+    shown = f"{' or '.join(identities)}, issuer {issuer} (root: {root.shown})"
+    return Gate(policy, BundleVerifier(root, signers), signers, shown)
 
 
 def failures(verdict: Verdict) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import tomli
 
 from plinth.core.errors import Problem, ProblemsError
+from plinth.core.settings import Config
 
 _TEXTS = ("trusted-root", "trust", "issuer", "builder", "source")
 
@@ -42,6 +43,19 @@ class Policy:
         if self.identities:
             below = replace(below, identities=())
         return replace(below, **{name: value for name, value in said.items() if value})
+
+
+def in_force(config: Config, options: Policy, path: str = "") -> Policy:
+    """The policy of a command: its `options`, then those of the file `path` (else of the settings'
+    own policy file), then the settings' trust.
+
+    Raises:
+        ProblemsError: as `load_policy`.
+    """
+    path = path or config.policy
+    if path:
+        options = options.over(load_policy(Path(path)))
+    return options.over(Policy(trust=config.trust))
 
 
 def load_policy(path: Path) -> Policy:

@@ -14,6 +14,7 @@ from plinth.core.report import Progress
 from plinth.core.settings import Config
 from plinth.core.store import BlobStore
 from plinth.evidence.verify.gate import Gate, failures
+from plinth.evidence.verify.image import Request
 from plinth.fetch.sources.model import ImageSource
 from plinth.fetch.sources.registry import open_remote
 from plinth.formats.oci.documents import annotations_of, document, layer_digests, repository_name
@@ -22,6 +23,7 @@ from plinth.formats.oci.model import MANIFEST, TITLE, Descriptor
 from plinth.formats.oci.reference import RegistryReference, parse
 from plinth.formats.oci.referrers import BUNDLE, attach_to_layout
 from plinth.formats.oci.strict import CONFIG_KEYS
+from plinth.inspect.contents.read import contents_cache
 
 _IMAGE = "dev.plinth.image"
 
@@ -88,7 +90,9 @@ def pull_image(
         architecture = _architecture(source.config(), digest.oci)
         _pull_layers(source, layer_digests(read, digest), jobs, progress)
         if opened is not None:
-            verdict = opened.verdict(source, source.asked, config)
+            verdict = opened.verdict(
+                source, Request(expected=source.asked, cache=contents_cache(), config=config)
+            )
             if not verdict.passed:
                 raise VerificationError(
                     f"it does not verify\n{failures(verdict)}",

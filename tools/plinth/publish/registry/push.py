@@ -11,6 +11,7 @@ from plinth.core.errors import ImageNameError, LayoutError, PlinthError
 from plinth.core.report import Progress
 from plinth.core.settings import Config
 from plinth.evidence.verify.gate import Gate, failures
+from plinth.evidence.verify.image import Request
 from plinth.fetch.registry.registry import Registry
 from plinth.fetch.remote_layers import bring_image, reading
 from plinth.fetch.sources.registry import open_remote
@@ -21,6 +22,7 @@ from plinth.formats.oci.model import MANIFEST, TITLE
 from plinth.formats.oci.reference import RegistryReference, parse
 from plinth.formats.oci.referrers import BUNDLE
 from plinth.graph.workspace import Workspace
+from plinth.inspect.contents.read import contents_cache
 from plinth.publish.registry.attach import attach
 from plinth.publish.registry.dated import give_tag, move_tag
 from plinth.publish.registry.known import Known
@@ -194,7 +196,9 @@ def _refusal(
     try:
         opened = gate()
         with open_remote(_shown(place), place, config, store=ws.layout) as source:
-            verdict = opened.verdict(source, image_id, config)
+            verdict = opened.verdict(
+                source, Request(expected=image_id, cache=contents_cache(), config=config)
+            )
     except PlinthError as error:
         return f"it could not be verified: {error}"
     if not verdict.passed:

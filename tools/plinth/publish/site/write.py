@@ -10,10 +10,15 @@ from pathlib import Path
 from plinth.core import settings as config
 from plinth.core.errors import PlinthError
 from plinth.core.report import Progress
+from plinth.core.settings import Config
+from plinth.evidence.verify.gate import open_gate
+from plinth.evidence.verify.image import Request
+from plinth.evidence.verify.policy import Policy, in_force
+from plinth.fetch.sources.source import open_source
 from plinth.graph.workspace import Workspace
-from plinth.inspect.contents.read import workspace_cache
-from plinth.publish.site.checked import verify_by
-from plinth.publish.site.gather import gather
+from plinth.inspect.contents.read import ContentsCache, workspace_cache
+from plinth.publish.site.gather import Verify, gather
+from plinth.publish.site.model import Checked
 from plinth.publish.site.render import MANIFEST, render
 
 
@@ -23,8 +28,8 @@ def make_site(
     """Make the site of all images built in the folder `out`; returns how many files it has.
 
     Raises:
-        PlinthError: as `plinth.publish.site.gather.gather` and
-            `plinth.publish.site.checked.verify_by`; or `out` is a folder of something else.
+        PlinthError: as `plinth.publish.site.gather.gather` and `verify_by`; or `out` is a folder
+            of something else.
     """
     _check(out)
     cache = workspace_cache(ws)
@@ -32,6 +37,33 @@ def make_site(
     files = render(gather(ws, verify=verify, cache=cache, progress=progress))
     write_site(files, out)
     return len(files)
+
+
+def verify_by(
+    ws: Workspace, config: Config, cache: ContentsCache, *, policy: str = "", trust: str = ""
+) -> Verify | None:
+    """What verifies an image of the layout by `policy` (a file) and `trust`, else by those of the
+    settings; None where no root is chosen.
+
+    Raises:
+        ProblemsError: as `plinth.evidence.verify.policy.load_policy`.
+        AttestationError: as `plinth.evidence.verify.gate.open_gate`.
+    """
+    chosen = in_force(config, Policy(trust=trust), policy)
+    if not chosen.trust and not chosen.trusted_root:
+        return None
+    gate = open_gate(chosen)
+
+    def verify(image_id: str) -> Checked:
+        with open_source(f"oci:{ws.layout.root}:{image_id}", config) as source:
+            request = Request(expected=image_id, checkout=ws.root, cache=cache, config=config)
+            verdict = gate.verdict(source, request)
+        failed = tuple(check.name for check in verdict.checks if not check.passed)
+        if not verdict.passed and not failed:
+            failed = ("manifest",)
+        return Checked(len(verdict.checks), failed, gate.signers.identities, gate.signers.issuer)
+
+    return verify
 
 
 def _check(out: Path) -> None:
