@@ -150,7 +150,7 @@ CASES = [
         "links",
         "file under a link",
         feed(deb(symlink("./usr/x", "/etc"), Entry("./usr/x/passwd", b"evil"))),
-        "under what is no folder",
+        "a parent of this path is not a directory",
     ),
     Case(
         "links",

@@ -431,7 +431,7 @@ CASES = [
         "redirects",
         "index: no address",
         index(reply(page("http://[x/f"), Content_Type=JSON["Content-Type"])),
-        "address that is none",
+        "an invalid URL",
     ),
     Case("names", "index: control characters", passed_over("demo-1.0\x1b[2J-py3-none-any.whl")),
     Case(

@@ -150,7 +150,7 @@ def test_it_reads_writes_and_reaches_nothing(
             "os.symlink('/etc/shadow', '/work/METADATA'); os._exit(0)",
             "demo-source",
             WheelError,
-            "its build told no metadata",
+            "the build backend produced no metadata",
         ),
         ("os.mkfifo('/work/METADATA'); os._exit(0)", "demo-source", WheelError, "is no file"),
         (

@@ -42,9 +42,12 @@ def test_a_stranger_with_the_same_name(judge: Judge, copy: Copy, stranger: Forge
 
 LONG_AGO = {"start": "2001-01-01T00:00:00Z", "end": "2002-01-01T00:00:00Z"}
 OFFICES = {
-    "certificateAuthorities": ("validFor", "the certificate authority was not in office"),
+    "certificateAuthorities": (
+        "validFor",
+        "the certificate authority was not valid at signing time",
+    ),
     "timestampAuthorities": ("validFor", "times"),
-    "tlogs": ("publicKey", "the log's key was not in office"),
+    "tlogs": ("publicKey", "the log's key was not valid at signing time"),
 }
 
 

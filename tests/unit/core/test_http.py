@@ -414,7 +414,7 @@ def test_an_address_a_server_sends_us_on_to_that_is_none(
     "url", ["http://[mirror/x", "//regist]y/x", "http://mirror:port/x", "http://mirror:99999/"]
 )
 def test_an_address_that_a_document_names_and_that_is_none(url: str) -> None:
-    with pytest.raises(FetchError, match="an address that is none") as raised:
+    with pytest.raises(FetchError, match="an invalid URL") as raised:
         resolved("http://mirror/a/b", url, WHAT)
     assert (raised.value.where, raised.value.found) == (WHAT, url)
 

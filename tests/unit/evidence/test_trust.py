@@ -45,9 +45,9 @@ def config(domain: Domain) -> Iterator[str]:
 
 
 def test_nothing_chosen_is_an_error_that_tells_the_choices() -> None:
-    for verb, remedy in (("make", "--trust TRUST"), ("believe", "--trusted-root FILE")):
+    for verb, remedy in (("sign", "--trust TRUST"), ("root", "--trusted-root FILE")):
         with pytest.raises(AttestationError, match=verb) as caught:
-            if verb == "make":
+            if verb == "sign":
                 with signing_trust(""):
                     pass
             else:
@@ -73,7 +73,7 @@ def test_embedded_brings_its_own_identity(domain: Domain) -> None:
         told: list[str] = []
         token = identity_token(where, "", progress=told.append, environment={})
         assert token.identity == "me@example.org"
-        assert told == [f"signing as me@example.org ({domain.issuer}), told by {where.shown}"]
+        assert told == [f"signing as me@example.org ({domain.issuer}); token from {where.shown}"]
 
 
 def test_embedded_is_believed_for_its_own_identity(domain: Domain) -> None:
@@ -230,9 +230,8 @@ def test_the_ambient_token_of_a_ci_system(
     told: list[str] = []
     found = identity_token(where, "", progress=told.append, environment={})
     assert found.identity == "a workflow"
-    assert told == [
-        "signing as a workflow (https://issuer.example.org), told by the CI system's ambient token"
-    ]
+    who = "a workflow (https://issuer.example.org)"
+    assert told == [f"signing as {who}; token from the CI system"]
 
 
 def test_a_ci_system_without_permission_for_tokens(
@@ -264,4 +263,4 @@ def test_a_login_in_the_browser(
     told: list[str] = []
     found = identity_token(where, "", progress=told.append, environment={})
     assert found.identity == "somebody"
-    assert told[0].endswith("told by the browser")
+    assert told[0].endswith("token from the browser")

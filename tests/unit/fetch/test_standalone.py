@@ -85,9 +85,9 @@ LIB = f"{INSTALL}/lib/python3.7"
         ([hardlink(f"{LIB}/x.py", f"{INSTALL}/lib/libpython3.7m.so")], "hard link to nothing"),
         ([Entry(f"{LIB}/null", kind=tarfile.CHRTYPE)], "device or special file"),
         ([Entry(f"{LIB}/pipe", kind=tarfile.FIFOTYPE)], "device or special file"),
-        ([symlink(f"{LIB}/x", "/tmp"), Entry(f"{LIB}/x/y.py")], "under what is no folder"),  # noqa: S108
-        ([Entry(f"{LIB}/x/y.py"), symlink(f"{LIB}/x", "/")], "under what is no folder"),
-        ([Entry(f"{LIB}/os.py/y.py")], "under what is no folder"),
+        ([symlink(f"{LIB}/x", "/tmp"), Entry(f"{LIB}/x/y.py")], "is not a directory"),  # noqa: S108
+        ([Entry(f"{LIB}/x/y.py"), symlink(f"{LIB}/x", "/")], "is not a directory"),
+        ([Entry(f"{LIB}/os.py/y.py")], "is not a directory"),
     ],
 )
 def test_a_hostile_entry_is_refused_by_its_name(

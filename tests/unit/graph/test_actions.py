@@ -135,13 +135,13 @@ def test_a_tree_in_a_tree_is_the_same_as_its_files() -> None:
     "paths", [[""], ["/a"], ["a/"], ["a//b"], ["../a"], ["a/./b"], ["a", "a/b"], ["a/b", "a"]]
 )
 def test_paths_that_are_none_are_refused(paths: list[str]) -> None:
-    with pytest.raises(ValueError, match=r"path below a root|below what is no folder|twice"):
+    with pytest.raises(ValueError, match=r"path below a root|is not a directory|twice"):
         tree({path: File(A) for path in paths})
 
 
 def test_nothing_is_put_into_a_tree_that_is_there() -> None:
     inner: Tree = tree({"x": File(A)})
-    with pytest.raises(ValueError, match="below what is no folder"):
+    with pytest.raises(ValueError, match="is not a directory"):
         tree({"in": inner, "in/y": File(B)})
 
 

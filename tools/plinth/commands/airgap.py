@@ -129,7 +129,7 @@ def _build(into: str) -> Path:
         return Workspace.find().build
     except PlinthError:
         raise AirgapError(
-            "this is no checkout, and nobody said where to",
+            "this is not a checkout, and no folder was given",
             where=str(Path.cwd()),
             remedy="name a folder: --into DIR",
         ) from None

@@ -42,7 +42,7 @@ def retried(ask: Callable[[], T], what: str, *, place: str, remedy: str) -> T:
             status = answer.status_code if answer is not None else 0
             if 400 <= status < 500 and status not in _PATIENCE:
                 raise FetchError(f"{place} answered {status}", where=what, remedy=remedy) from None
-            # Some of them are ValueErrors: an address that is none will not become one.
+            # Some of them are ValueErrors: an invalid URL stays invalid.
             lasting = isinstance(error, ValueError | requests.TooManyRedirects)
             if attempt == _TRIES - 1 or lasting:
                 raise FetchError(
@@ -81,9 +81,7 @@ def resolved(base: str, url: str, what: str) -> str:
         # Only this looks at the whole of it.
         _ = urlsplit(found).port
     except ValueError:
-        raise FetchError(
-            "the server named an address that is none", where=what, found=url
-        ) from None
+        raise FetchError("the server returned an invalid URL", where=what, found=url) from None
     return found
 
 

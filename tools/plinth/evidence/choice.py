@@ -75,7 +75,7 @@ def signing_trust(choice: str) -> Iterator[SigningTrust]:
             yield SigningTrust("the public Sigstore", ClientTrustConfig.production())
         except SigstoreError as error:
             raise AttestationError(
-                "the public Sigstore's trusted root cannot be had",
+                "the public Sigstore's trusted root is not available",
                 found=_told(error),
                 remedy="check the network, or choose another: " + _CHOICES,
             ) from None
@@ -118,7 +118,7 @@ def believed(choice: str, *, trusted_root: str = "", offline: bool = False) -> B
             model = ClientTrustConfig.production(offline=offline)._inner.trusted_root
         except SigstoreError as error:
             raise AttestationError(
-                "the public Sigstore's trusted root cannot be had",
+                "the public Sigstore's trusted root is not available",
                 found=_told(error),
                 remedy="give it as a file: --trusted-root",
             ) from None
@@ -130,7 +130,7 @@ def believed(choice: str, *, trusted_root: str = "", offline: bool = False) -> B
 def _file(choice: str, verb: str) -> Path:
     if not choice:
         raise AttestationError(
-            f"nobody said whose signatures to {'make' if verb == 'sign' else 'believe'}",
+            "no trusted root was given" if verb == "verify" else "no trust was given to sign with",
             remedy=("--trusted-root FILE, or " if verb == "verify" else "") + _CHOICES,
         )
     path = Path(choice)

@@ -36,7 +36,7 @@ def identity_token(
         if not raw:
             ambient = detect_credential()
             if ambient:
-                raw, where = ambient, "the CI system's ambient token"
+                raw, where = ambient, "the CI system"
         if raw:
             token = IdentityToken(raw.strip())
         elif sys.stdin.isatty():
@@ -53,7 +53,7 @@ def identity_token(
         raise AttestationError(
             "the identity token cannot be used", where=where, found=str(error).strip()
         ) from None
-    progress(f"signing as {token.identity} ({token.federated_issuer}), told by {where}")
+    progress(f"signing as {token.identity} ({token.federated_issuer}); token from {where}")
     return token
 
 

@@ -45,7 +45,7 @@ def tree(nodes: Mapping[str, Node]) -> Tree:
         for folder in _checked(folders, path):
             below = here.setdefault(folder, {})
             if not isinstance(below, dict):
-                raise ValueError(f"{path!r} lies below what is no folder")
+                raise ValueError(f"a parent of {path!r} is not a directory")
             here = below
         (name,) = _checked([name], path)
         if name in here:

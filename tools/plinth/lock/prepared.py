@@ -80,7 +80,9 @@ def _read(path: Path, filename: str) -> bytes:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        raise WheelError(f"its build told no metadata: {error.strerror}", where=filename) from None
+        raise WheelError(
+            f"the build backend produced no metadata: {error.strerror}", where=filename
+        ) from None
     with os.fdopen(descriptor, "rb") as stream:
         about = os.fstat(descriptor)
         if not stat.S_ISREG(about.st_mode) or about.st_size > MAX:

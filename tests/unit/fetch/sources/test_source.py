@@ -282,7 +282,7 @@ def test_an_index_in_a_registry_is_followed_to_the_image(
     ("reference", "message"),
     [
         ("oci:{root}:three", "no image is called 'three' here"),
-        ("oci:{root}", "2 images, of which one must be meant"),
+        ("oci:{root}", "found 2 images; name one"),
         ("oci:{root}@sha256:" + "0" * 64, "no image of this digest is here"),
         ("oci:{root}/blobs", "there is no OCI image layout here"),
         ("oci:{root}/nothing", "there is no OCI image layout here"),
@@ -477,7 +477,7 @@ def test_an_archive_may_end_with_its_last_file_and_not_before(tmp_path: Path) ->
     path = tarred(tmp_path / "x.tar", {"manifest.json": b"[]".ljust(1024)})
     data = path.read_bytes()
     path.write_bytes(data[: 512 + 1024])
-    with pytest.raises(LayoutError, match="no images, of which one must be meant"):
+    with pytest.raises(LayoutError, match="found no images"):
         contents(str(path))
     path.write_bytes(data[: 512 + 1023])
     with pytest.raises(LayoutError, match=r"it ends within 'manifest\.json'"):
@@ -488,10 +488,10 @@ def test_an_archive_of_several_images_says_which(tmp_path: Path) -> None:
     listing = [{"Config": "c", "Layers": [], "RepoTags": [f"{name}:1"]} for name in "ab"]
     files = {"c": b"{}", "manifest.json": json.dumps(listing).encode()}
     path = tarred(tmp_path / "x.tar", files)
-    for asked, count in (("", "2"), (":c:1", "no")):
+    for asked, found in (("", "found 2 images; name one"), (":c:1", "found no images")):
         with pytest.raises(LayoutError) as raised:
             contents(f"docker-archive:{path}{asked}")
-        assert raised.value.what == f"{count} images, of which one must be meant"
+        assert raised.value.what == found
         assert raised.value.found == "a:1, b:1"
 
 

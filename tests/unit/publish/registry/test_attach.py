@@ -105,7 +105,7 @@ def test_another_image_is_refused(
     other = make_image(store, "two")
     attach_to_layout(store, other.manifest, [(COSIGN, bundle(COSIGN, other.manifest.digest))])
     said = refused(capsys, "oci:oci:two", f"{place}:latest")
-    assert "another image is there" in said
+    assert "the registry has a different image" in said
     assert other.manifest.digest.oci in said
     assert set(held.manifests) == before
 

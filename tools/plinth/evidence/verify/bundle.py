@@ -181,7 +181,7 @@ class BundleVerifier:
         try:
             return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
         except (ValueError, OverflowError, OSError):
-            raise self._wrong(where, "the log's time is none", seconds) from None
+            raise self._wrong(where, "the log entry has an invalid time", seconds) from None
 
     def _check_log(self, model: Model, where: str) -> None:
         """The log: one we know, in office when it took the entry, with its promise, and with a
@@ -279,7 +279,7 @@ class BundleVerifier:
             return
         raise self._wrong(
             where,
-            f"{who} was not in office when it signed",
+            f"{who} was not valid at signing time",
             time.isoformat(),
             f"{period.start.isoformat()} to {period.end.isoformat() if period.end else 'now'}",
         )

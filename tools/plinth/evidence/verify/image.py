@@ -78,7 +78,7 @@ def verify_image(
                 manifest_bytes = _manifest_of(statements, Digest.of(config_bytes).hex)
             if manifest_bytes is None:
                 signed, _ = bundles_module.checks(statements)
-                problem = "no provenance that can be believed has a manifest with this config"
+                problem = "no valid provenance found with a manifest that has this config"
                 return Verdict(source.name, "", (Check("manifest", "", (problem,)), *signed))
             manifest, config = read_manifest(manifest_bytes), read_config(config_bytes)
         except (MalformedError, IntegrityError, LayoutError) as error:
@@ -183,7 +183,7 @@ class _Verification:
         names += ["checkout"] if self.request.checkout else []
         names += ["rebuild"] if self.request.rebuild else []
         if not proven:
-            return [Check(n, "", ("there is no provenance that can be believed",)) for n in names]
+            return [Check(n, "", ("no valid provenance found",)) for n in names]
         checks: list[Check] = []
         for one in proven:
             try:
@@ -222,7 +222,7 @@ class _Verification:
     def by_sbom(self, proven: Sequence[Proven], contents: Sequence[LayerContents | str]) -> Check:
         """Every authentic SBOM against what the layers hold, and that against its own records."""
         if not proven:
-            return Check("sbom", "", ("there is no SBOM that can be believed",))
+            return Check("sbom", "", ("no valid SBOM found",))
         held = [one for one in contents if isinstance(one, LayerContents)]
         if len(held) != len(contents):
             return Check("sbom", "", ("layers cannot be read, see blobs",))

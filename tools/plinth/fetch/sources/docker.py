@@ -8,7 +8,7 @@ from typing import Any
 from plinth.core.errors import AmbiguityError, LayoutError
 from plinth.fetch.sources.layout import INDEX_FILE, MARKER, LayoutSource
 from plinth.fetch.sources.model import ImageSource, SourceLayer
-from plinth.formats.oci.documents import MAX_MANIFEST, parsed, repository_name
+from plinth.formats.oci.documents import MAX_MANIFEST, parsed, repository_name, several
 from plinth.formats.oci.files import Files, TarFiles, read
 from plinth.formats.oci.reference import ArchiveReference, share
 from plinth.formats.oci.referrers import Referrer
@@ -117,7 +117,7 @@ class DockerArchive:
         ]
         if len(found) != 1:
             raise LayoutError(
-                f"{len(found) or 'no'} images, of which one must be meant",
+                several(len(found)),
                 where=self._where,
                 found=", ".join(tag for image in images for tag in _texts(image.get("RepoTags")))
                 or "none has a name",

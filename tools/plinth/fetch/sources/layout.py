@@ -26,6 +26,7 @@ from plinth.formats.oci.documents import (
     names,
     namesakes,
     repository_name,
+    several,
     shown,
     the_one,
 )
@@ -87,7 +88,7 @@ class LayoutSource:
                 return self._for_this_platform(listed, INDEX_FILE)
             if len(listed) != 1:
                 raise LayoutError(
-                    f"{len(listed) or 'no'} images, of which one must be meant",
+                    several(len(listed)),
                     where=where,
                     remedy=f"name one of: {self._known}",
                 )

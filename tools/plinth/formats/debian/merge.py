@@ -74,7 +74,9 @@ class Tree:
             self.files.setdefault(parent, File(parent, "directory", 0o755, ROOT))
             self._owners.setdefault(parent, package)
             if self.files[parent].kind != "directory":
-                raise PackageError("a file is under what is no folder", where=path, found=parent)
+                raise PackageError(
+                    "a parent of this path is not a directory", where=path, found=parent
+                )
 
 
 def merged(file: File) -> File:

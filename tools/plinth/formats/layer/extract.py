@@ -103,7 +103,7 @@ def _place(root: Path, name: str) -> Path:
     *above, path = _line(root, name)
     for folder in above:
         if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-            raise LayoutError("a path leads through what is no folder", where=name)
+            raise LayoutError("a parent of this path is not a directory", where=name)
         if not folder.exists():
             folder.mkdir()
             folder.chmod(_MODES)

@@ -175,6 +175,11 @@ def names(listed: Sequence[dict[str, Any]]) -> Iterator[str]:
             yield name
 
 
+def several(number: int) -> str:
+    """The error of a name that `number` images have, not one."""
+    return f"found {number} images; name one" if number else "found no images"
+
+
 def for_this_platform(
     index: Sequence[dict[str, Any]], where: str
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -188,7 +193,7 @@ def for_this_platform(
         LayoutError: there is no image, or the entry is not one.
     """
     if not any(is_image(entry) or is_index(entry) for entry in index):
-        raise LayoutError("no images, of which one must be meant", where=where)
+        raise LayoutError("found no images", where=where)
     found = [entry for entry in index if _platform(entry) != ("unknown", "unknown")]
     here = [entry for entry in found if _may_be_amd64(entry)]
     if len(here) > 1 or (not here and len(found) > 1):

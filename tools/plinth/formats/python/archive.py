@@ -99,7 +99,7 @@ def read_standalone(archive: Path, version: str, name: str) -> list[TreeFile]:
     for path in found:
         # A link that is used as a folder could lead out of the tree.
         if any(str(parent) in found for parent in PurePosixPath(path).parents):
-            raise PackageError("an entry is under what is no folder", where=_INSTALL + path)
+            raise PackageError("a parent of this path is not a directory", where=_INSTALL + path)
     return [found[path] for path in sorted(found)]
 
 

@@ -1,4 +1,4 @@
-"""The Docker Engine, or a clear word that there is none."""
+"""Connect to the Docker Engine, or explain why not."""
 
 from __future__ import annotations
 

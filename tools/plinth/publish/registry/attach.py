@@ -120,7 +120,7 @@ def _compare(registry: Registry, wanted: RegistryReference, subject: Digest, nam
         raise FetchError("there is no such image", where=where, remedy=remedy)
     if Digest.of(found.data) != subject:
         raise IntegrityError(
-            "another image is there, to which these bundles say nothing",
+            "the registry has a different image; these bundles are not about it",
             where=where,
             expected=f"{subject.oci}, as {name} has it",
             found=Digest.of(found.data).oci,
