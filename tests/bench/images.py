@@ -18,7 +18,8 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from bench.buildkit import BASE, Plinth, seconds  # noqa: E402
 from plinth.formats.layer.model import Layer  # noqa: E402
-from plinth.formats.oci.layout import descriptor_digest, read_manifest, references  # noqa: E402
+from plinth.formats.oci.layout import references  # noqa: E402
+from plinth.formats.oci.manifest import read_manifest  # noqa: E402
 from plinth.graph.workspace import Workspace  # noqa: E402
 from plinth.recipe.ids import all_images  # noqa: E402
 from support.bases import known_base  # noqa: E402
@@ -37,7 +38,7 @@ def uncompressed(ws: Workspace, blob: str) -> int:
 
 def layers_of(ws: Workspace, image_id: str) -> list[Layer]:
     manifest = read_manifest(ws.layout, references(ws.layout)[image_id].manifest)
-    return [Layer("", descriptor_digest(entry), "", 0) for entry in manifest["layers"]]
+    return [Layer("", layer.digest, "", 0) for layer in manifest.layers]
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from plinth.core.digest import CHUNK  # noqa: E402
 from plinth.core.settings import Config  # noqa: E402
 from plinth.evidence.sign import prepare  # noqa: E402
-from plinth.formats.oci.layout import descriptor_digest  # noqa: E402
+from plinth.formats.oci.documents import descriptor  # noqa: E402
 from plinth.graph.workspace import Workspace  # noqa: E402
 from plinth.inspect.contents.read import ContentsCache  # noqa: E402
 from plinth.recipe.ids import all_images  # noqa: E402
@@ -42,10 +42,10 @@ def hash_blobs(copy: Copy) -> None:
     manifest = copy.manifest()
     for entry in (manifest["config"], *manifest["layers"]):
         state = hashlib.sha256()
-        with copy.store.path(descriptor_digest(entry)).open("rb") as stream:
+        with copy.store.path(descriptor(entry, "the manifest")).open("rb") as stream:
             while chunk := stream.read(CHUNK):
                 state.update(chunk)
-        assert state.hexdigest() == descriptor_digest(entry).hex
+        assert state.hexdigest() == descriptor(entry, "the manifest").hex
 
 
 def main() -> None:

@@ -35,7 +35,8 @@ from plinth.core.settings import Config
 from plinth.core.settings import load as load_config
 from plinth.formats.elf.closure import Rules, check
 from plinth.formats.layer.model import Layer
-from plinth.formats.oci.layout import descriptor_digest, read_manifest, references
+from plinth.formats.oci.layout import references
+from plinth.formats.oci.manifest import read_manifest
 from plinth.graph.workspace import Workspace
 from plinth.lock.accelerator import lock_accelerator
 from plinth.publish.engine.load import load
@@ -470,9 +471,7 @@ def configuration(checkout: Checkout) -> dict[str, list[str]]:
     """The `config` object of the image's configuration."""
     store = checkout.ws.layout
     manifest = read_manifest(store, references(store)[IMAGE].manifest)
-    config: dict[str, list[str]] = json.loads(store.get(descriptor_digest(manifest["config"])))[
-        "config"
-    ]
+    config: dict[str, list[str]] = json.loads(store.get(manifest.config.digest))["config"]
     return config
 
 

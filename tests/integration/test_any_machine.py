@@ -19,7 +19,8 @@ from plinth.core.digest import Digest
 from plinth.core.settings import Config
 from plinth.fetch.base_image import manifest_bytes
 from plinth.fetch.interpreter import find_python
-from plinth.formats.oci.layout import read_manifest, references
+from plinth.formats.oci.layout import references
+from plinth.formats.oci.manifest import read_manifest
 from plinth.formats.python.tree import read_tree
 from plinth.recipe.base import ImageRootfs
 from plinth.recipe.record import read_record
@@ -165,7 +166,7 @@ def test_another_build_of_the_interpreter_builds_under_a_name_of_its_own(tmp_pat
     assert {path: path.read_bytes() for path in here.checkout.ws.locks.rglob("*.toml")} == locks
     ws = here.checkout.ws
     reference = references(ws.layout)[small_checkout.IMAGE]
-    annotations = read_manifest(ws.layout, reference.manifest)["annotations"]
+    annotations = read_manifest(ws.layout, reference.manifest).annotations
     assert annotations["dev.plinth.base"] == LOCAL
     assert annotations["org.opencontainers.image.base.name"] == LOCAL
     record = read_record(ws, small_checkout.IMAGE)

@@ -15,7 +15,8 @@ import pytest
 from integration.conftest import Checkout
 from plinth.core.digest import Digest
 from plinth.core.errors import StaleLockError
-from plinth.formats.oci.layout import read_manifest, references
+from plinth.formats.oci.layout import references
+from plinth.formats.oci.manifest import read_manifest
 from plinth.formats.oci.validate import validate
 from plinth.publish.engine.load import load
 from plinth.recipe.locks import stale
@@ -87,7 +88,7 @@ def sources(checkout: Checkout) -> dict[str, bytes]:
 
 def layers(checkout: Checkout, image_id: str) -> list[str]:
     manifest = read_manifest(checkout.ws.layout, references(checkout.ws.layout)[image_id].manifest)
-    return [str(entry["digest"]) for entry in manifest["layers"]]
+    return [layer.digest.oci for layer in manifest.layers]
 
 
 @dataclass(frozen=True)
@@ -161,10 +162,7 @@ def test_the_other_images_layers_are_the_beginning(built: Checkout, extended: Ex
     manifest = read_manifest(
         extended.checkout.ws.layout, references(extended.checkout.ws.layout)[NAME].manifest
     )
-    titles = [
-        entry["annotations"]["org.opencontainers.image.title"]
-        for entry in manifest["layers"][len(below) :]
-    ]
+    titles = [layer.title for layer in manifest.layers[len(below) :]]
     assert titles[0] == "tabulate 0.8.10"
     assert len(titles) == 2
     assert " OS packages, jq to lib" in titles[1]

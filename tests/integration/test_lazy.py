@@ -6,15 +6,17 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import docker
 import pytest
 
 from integration.conftest import Checkout
 from plinth.evidence.sbom.make import StoredLayer
-from plinth.formats.oci.layout import descriptor_digest, read_manifest, references
+from plinth.formats.oci.layout import references
+from plinth.formats.oci.manifest import read_manifest
+from plinth.formats.oci.model import Descriptor
 from plinth.inspect.contents.read import read_layers
 from plinth.publish.engine.load import load
 from support.docker_registry import docker_registry
@@ -42,17 +44,15 @@ def lazy(built: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     return checkout
 
 
-def descriptors(checkout: Checkout) -> list[dict[str, Any]]:
+def descriptors(checkout: Checkout) -> Sequence[Descriptor]:
     layout = checkout.ws.layout
-    manifest = read_manifest(layout, references(layout)[IMAGE].manifest)
-    found: list[dict[str, Any]] = manifest["layers"]
-    return found
+    return read_manifest(layout, references(layout)[IMAGE].manifest).layers
 
 
 def test_a_reader_of_the_specification_reads_every_file(lazy: Checkout) -> None:
     for entry in descriptors(lazy):
-        opened = open_lazy(lazy.ws.layout.path(descriptor_digest(entry)).read_bytes())
-        assert entry["annotations"]["containerd.io/snapshot/stargz/toc.digest"] == (
+        opened = open_lazy(lazy.ws.layout.path(entry.digest).read_bytes())
+        assert entry.annotations["containerd.io/snapshot/stargz/toc.digest"] == (
             f"sha256:{opened.digest}"
         )
         for one in opened.table["entries"]:
@@ -62,9 +62,7 @@ def test_a_reader_of_the_specification_reads_every_file(lazy: Checkout) -> None:
 
 def test_what_the_layers_hold_is_what_it_was(lazy: Checkout, built: Checkout) -> None:
     before = descriptors(built)
-    stored = [
-        StoredLayer(lazy.ws.layout, descriptor_digest(e)) for e in (*before, *descriptors(lazy))
-    ]
+    stored = [StoredLayer(lazy.ws.layout, e.digest) for e in (*before, *descriptors(lazy))]
     found = [one for one in read_layers(stored) if not isinstance(one, str)]
     assert len(found) == 2 * len(before)
     for plain, other in zip(found[: len(before)], found[len(before) :], strict=True):

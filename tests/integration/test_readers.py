@@ -15,7 +15,8 @@ import docker
 import pytest
 
 from integration.conftest import ALL, IMAGES, Checkout
-from plinth.formats.oci.layout import descriptor_digest, read_manifest, references
+from plinth.formats.oci.layout import references
+from plinth.formats.oci.manifest import read_manifest
 from plinth.formats.oci.validate import validate
 from plinth.publish.engine.load import load
 from plinth.publish.engine.smoke import test_image as smoke
@@ -40,9 +41,9 @@ def layers_of(built: Checkout) -> list[Path]:
     return [
         store.path(digest)
         for digest in {
-            descriptor_digest(entry)
+            layer.digest
             for reference in references(store).values()
-            for entry in read_manifest(store, reference.manifest)["layers"]
+            for layer in read_manifest(store, reference.manifest).layers
         }
     ]
 
@@ -74,10 +75,7 @@ def _read_by_all(path: Path) -> int:
 def test_shared_packages_are_shared_layers_and_a_common_beginning(built: Checkout) -> None:
     store = built.ws.layout
     one, two = (
-        [
-            entry["digest"]
-            for entry in read_manifest(store, references(store)[name].manifest)["layers"]
-        ]
+        [layer.digest for layer in read_manifest(store, references(store)[name].manifest).layers]
         for name in IMAGES
     )
     assert two[: len(one)] == one

@@ -13,7 +13,8 @@ import tomli_w
 
 from integration.conftest import ALL, ROOT, Checkout
 from plinth.core.settings import load as load_config
-from plinth.formats.oci.layout import read_manifest, references
+from plinth.formats.oci.layout import references
+from plinth.formats.oci.manifest import read_manifest
 from plinth.formats.oci.validate import validate
 from support import reapi_servers
 from support.apart import PORT, Wire, wire
@@ -55,9 +56,9 @@ def layer_sizes(checkout: Checkout) -> dict[str, int]:
     """Bytes of every distinct layer that the checkout's images name."""
     store = checkout.ws.layout
     return {
-        layer["digest"]: layer["size"]
+        layer.digest.oci: layer.digest.size
         for reference in references(store).values()
-        for layer in read_manifest(store, reference.manifest)["layers"]
+        for layer in read_manifest(store, reference.manifest).layers
     }
 
 

@@ -24,7 +24,8 @@ from integration.conftest import ALL, IMAGES, Checkout
 from plinth.evidence.sbom.check import check_sbom
 from plinth.evidence.sbom.inputs import SbomInputs
 from plinth.evidence.sbom.make import gather, make_sbom, sbom_of
-from plinth.formats.oci.layout import descriptor_digest, read_manifest, references
+from plinth.formats.oci.layout import references
+from plinth.formats.oci.manifest import read_manifest
 from plinth.inspect.contents.read import ContentsCache
 from plinth.recipe.built import find_reference, recipe_of
 
@@ -57,7 +58,7 @@ def test_an_sbom_is_valid_and_true(built: Checkout, cache: ContentsCache, image_
     given = gather(built.ws, image, recipe_of(built.ws, image), cache)
     data = make_sbom(given)
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(data.decode()) is None
-    assert check_sbom(data, given.manifest, given.digest, given.contents) == []
+    assert check_sbom(data, given.manifest, given.contents) == []
     document = json.loads(data)
     named = Counter(one["name"] for one in document["components"] if one["type"] == "library")
     assert named.keys() == given.wheels.keys() | given.debs.keys()
@@ -132,9 +133,9 @@ Held = dict[str, tuple[bytes, bytes, str]]
 def _hashed_layers(built: Checkout, image_id: str) -> Iterator[Held]:
     store = built.ws.layout
     manifest = read_manifest(store, references(store)[image_id].manifest)
-    for entry in manifest["layers"]:
+    for layer in manifest.layers:
         held: Held = {}
-        with tarfile.open(store.path(descriptor_digest(entry))) as archive:
+        with tarfile.open(store.path(layer.digest)) as archive:
             for member in archive:
                 stream = archive.extractfile(member) if member.isfile() else None
                 if stream is not None:
@@ -170,7 +171,7 @@ def _compare_sums(data: bytes, held: Held) -> int:
 
 def _configuration(given: SbomInputs, built: Checkout) -> int:
     """How many configuration files dpkg's status has the MD5 of."""
-    for held in _hashed_layers(built, str(given.manifest["annotations"]["dev.plinth.image"])):
+    for held in _hashed_layers(built, given.manifest.annotations["dev.plinth.image"]):
         if "var/lib/dpkg/status" in held:
             status = held["var/lib/dpkg/status"][0].decode()
             return len(re.findall(r"^ /\S+ [0-9a-f]{32}$", status, re.MULTILINE))

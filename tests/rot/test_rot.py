@@ -22,8 +22,8 @@ import pytest
 from plinth.commands.images import task_database
 from plinth.commands.main import main
 from plinth.core.digest import Digest, canonical_json
-from plinth.formats.oci.documents import descriptor, layer_digests
-from plinth.formats.oci.layout import editing, read_manifest, references
+from plinth.formats.oci.layout import editing, references
+from plinth.formats.oci.manifest import read_manifest
 from plinth.formats.oci.model import Descriptor
 from plinth.formats.oci.referrers import attach_to_layout, refers
 from plinth.formats.oci.validate import validate
@@ -98,13 +98,13 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 def layer(store: Store) -> Path:
     ws = store.checkout.ws
     manifest = references(ws.layout)[IMAGE].manifest
-    return ws.layout.path(layer_digests(read_manifest(ws.layout, manifest), manifest)[-1])
+    return ws.layout.path(read_manifest(ws.layout, manifest).layers[-1].digest)
 
 
 def config(store: Store) -> Path:
     ws = store.checkout.ws
-    entry = read_manifest(ws.layout, references(ws.layout)[IMAGE].manifest)["config"]
-    return ws.layout.path(descriptor(entry, "the manifest"))
+    read = read_manifest(ws.layout, references(ws.layout)[IMAGE].manifest)
+    return ws.layout.path(read.config.digest)
 
 
 def result(store: Store, mnemonic: str) -> Path:
@@ -337,7 +337,7 @@ def test_an_unpacked_layer_whose_blob_is_lost(built: Store) -> None:
     built.restore()
     ws = built.checkout.ws
     manifest = references(ws.layout)[IMAGE].manifest
-    for digest in layer_digests(read_manifest(ws.layout, manifest), manifest):
-        ws.layout.path(digest).unlink()
+    for layer in read_manifest(ws.layout, manifest).layers:
+        ws.layout.path(layer.digest).unlink()
     (problem,) = {one.problem for one in damaged(ws, 1) if one.path.parent.name == "roots"}
     assert problem == "its layer cannot be read"

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from plinth.core.digest import Digest, canonical_json
+from plinth.core.digest import Digest, Json, canonical_json
 from plinth.core.store import BlobStore
 from plinth.evidence.sbom.inputs import SbomInputs
 from plinth.formats.debian.deb import File
 from plinth.formats.layer.header import DOCKERUSER, ROOT, Owner
 from plinth.formats.layer.model import Layer
 from plinth.formats.layer.writer import LayerWriter
+from plinth.formats.oci.manifest import Manifest, parse_manifest
 from plinth.formats.oci.model import CONFIG, MANIFEST, Descriptor
 from plinth.formats.python.tree import TreeFile, tree_digest
 from plinth.formats.wheel.record import Row, row_of, write
@@ -193,17 +194,16 @@ def contents(folder: Path, files: Files) -> LayerContents:
 
 @dataclass(frozen=True)
 class SmallImage:
-    """A written image: its manifest, that one's digest, and what its layers hold."""
+    """A written image: its manifest, and what its layers hold."""
 
-    manifest: Mapping[str, Any]
-    digest: Digest
+    manifest: Manifest
     contents: tuple[LayerContents, ...]
 
 
 def write_image(folder: Path, layers: Mapping[str, Files]) -> SmallImage:
     """The image of `layers` in the store at `folder`."""
     written = [write_layer(folder, title, files) for title, files in layers.items()]
-    manifest: dict[str, Any] = {
+    manifest: Json = {
         "schemaVersion": 2,
         "mediaType": MANIFEST,
         "config": Descriptor(CONFIG, Digest.of(b"{}")).to_json(),
@@ -218,7 +218,7 @@ def write_image(folder: Path, layers: Mapping[str, Files]) -> SmallImage:
         },
     }
     held = tuple(read_written(folder, layer) for layer in written)
-    return SmallImage(manifest, Digest.of(canonical_json(manifest)), held)
+    return SmallImage(parse_manifest(canonical_json(manifest)), held)
 
 
 def locked_wheel(
@@ -264,7 +264,7 @@ def inputs(image: SmallImage) -> SbomInputs:
         "",
         {},
     )
-    return SbomInputs(image.manifest, image.digest, image.contents, recipe)
+    return SbomInputs(image.manifest, image.contents, recipe)
 
 
 def with_locks(given: SbomInputs, **fields: Any) -> SbomInputs:

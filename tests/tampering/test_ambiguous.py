@@ -309,7 +309,7 @@ DOCUMENTS: list[tuple[str, Callable[[Copy, Forger], None], str]] = [
     (
         "Entrypoint's case",
         config_text('"Cmd":', '"entrypoint":["sh"],"Cmd":'),
-        "readers of the config would differ: the key 'entrypoint' differs only in case from",
+        "config: readers of this JSON would differ: the key 'entrypoint' differs only in case from",
     ),
     (
         "a subject twice",

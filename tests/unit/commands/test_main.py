@@ -185,7 +185,7 @@ def set_entry(**fields: object) -> Callable[[Any], None]:
     [
         (lambda index: index.update(manifests={}), "not an OCI image index"),
         (lambda index: index.update(manifests=[3]), "manifests[0]"),
-        (set_entry(digest="sha256:00"), "manifests[0]: not a sha256 digest"),
+        (set_entry(digest="sha256:00"), "manifests[0]: not a descriptor"),
         (set_entry(digest=7), "manifests[0]"),
         (set_entry(size="3"), "manifests[0]"),
         (set_entry(size=1), "manifests[0]"),

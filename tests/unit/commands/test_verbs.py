@@ -17,8 +17,8 @@ from plinth.core.errors import LayoutError, LockError
 from plinth.core.report import quiet
 from plinth.core.settings import load
 from plinth.evidence.sbom.make import sbom_of
-from plinth.formats.oci.documents import layer_digests
-from plinth.formats.oci.layout import read_manifest, references
+from plinth.formats.oci.layout import references
+from plinth.formats.oci.manifest import read_manifest
 from plinth.lock.os_packages import lock_packages
 from plinth.recipe.image import load_image
 from support.small_checkout import IMAGE, ROOT, SmallCheckout, make, wheel
@@ -52,7 +52,7 @@ def test_an_sbom(checkout: SmallCheckout, capsys: Output) -> None:
 def test_an_sbom_of_a_damaged_image_is_none(checkout: SmallCheckout) -> None:
     ws = checkout.ws
     manifest = references(ws.layout)[IMAGE].manifest
-    path = ws.layout.path(layer_digests(read_manifest(ws.layout, manifest), manifest)[0])
+    path = ws.layout.path(read_manifest(ws.layout, manifest).layers[0].digest)
     path.write_bytes(path.read_bytes() + b"x")
     with pytest.raises(LayoutError, match="a layer of the image is damaged") as raised:
         sbom_of(ws, IMAGE)

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from plinth.build.image import labels
-from plinth.core.digest import Digest, canonical_json
+from plinth.core.digest import Digest, Json, canonical_json
 from plinth.core.errors import ProblemsError
 from plinth.evidence.git import GitState
 from plinth.evidence.provenance import BUILD_TYPE, Provenance, ProvenanceError, parse
 from plinth.evidence.verify.provenance import check_checkout, check_inputs, claimed_recipe
+from plinth.formats.oci.model import CONFIG, Descriptor
 from plinth.graph.workspace import Workspace
 from plinth.recipe.files import MAX_BYTES, write_sources
 from plinth.recipe.locks.base import local_folder, write_local
@@ -199,7 +200,12 @@ def test_a_local_base_is_not_passed_off_as_the_locked_one(tmp_path: Path) -> Non
     ws = Workspace(ROOT, tmp_path)
     write_local(ws, LOCAL, Digest.of(b"another build"))
     locked, local = (Recipe.load(ws, IMAGE, base=base) for base in (BASE, LOCAL))
-    manifest = {"annotations": labels(local)}
+    manifest: dict[str, Json] = {
+        "schemaVersion": 2,
+        "config": Descriptor(CONFIG, Digest.of(b"{}")).to_json(),
+        "layers": [],
+        "annotations": labels(local),
+    }
     honest = Provenance(
         IMAGE,
         LOCAL,

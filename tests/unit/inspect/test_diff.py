@@ -13,7 +13,6 @@ from plinth.core.store import BlobStore
 from plinth.evidence.sbom.make import StoredLayer
 from plinth.formats.debian.deb import File
 from plinth.formats.layer.header import ROOT
-from plinth.formats.oci.layout import descriptor_digest
 from plinth.inspect.contents.read import list_files
 from plinth.inspect.diff import Diff, Side, compare, list_layers, tree
 from support.layer_files import (
@@ -40,8 +39,8 @@ CONFIG: dict[str, Any] = {
 def side(folder: Path, layers: dict[str, Files], config: dict[str, Any] = CONFIG) -> Side:
     image = write_image(folder, layers)
     store = BlobStore(folder)
-    blobs = [StoredLayer(store, descriptor_digest(one)) for one in image.manifest["layers"]]
-    return Side(image.manifest, config, image.contents, list_layers(blobs, 2))
+    blobs = [StoredLayer(store, layer.digest) for layer in image.manifest.layers]
+    return Side(image.manifest.layers, config, image.contents, list_layers(blobs, 2))
 
 
 def difference(folder: Path, layers: dict[str, Files]) -> Diff:

@@ -7,12 +7,13 @@ import json
 import os
 import sys
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from plinth.fetch.sources.model import ImageSource
+    from plinth.formats.oci.model import Descriptor
     from plinth.inspect.contents.model import Entry, LayerContents
     from plinth.inspect.diff import Side
 
@@ -81,15 +82,16 @@ def _sides(sources: list[ImageSource]) -> list[Side]:
         known.update(zip(new, list_layers([*new.values()], jobs), strict=True))
         config = document(source.config(), f"{source.name}: config", CONFIG_KEYS)
         files = [known[held.digest.hex] for held in contents]
-        sides.append(Side(_manifest(source, contents), config, contents, files))
+        sides.append(Side(_layers(source, contents), config, contents, files))
     return sides
 
 
-def _manifest(source: ImageSource, contents: list[LayerContents]) -> dict[str, Any]:
-    """The image's manifest; of an archive without one, its layers as they lie there."""
-    from plinth.formats.oci.documents import document
+def _layers(source: ImageSource, contents: list[LayerContents]) -> Sequence[Descriptor]:
+    """The layers as the manifest has them; of an archive without one, as they lie there."""
+    from plinth.formats.oci.manifest import parse_manifest
+    from plinth.formats.oci.model import Descriptor
 
     data = source.manifest()
     if data is not None:
-        return document(data, source.name)
-    return {"layers": [{"digest": h.digest.oci, "size": h.digest.size} for h in contents]}
+        return parse_manifest(data, source.name).layers
+    return [Descriptor("", held.digest) for held in contents]

@@ -10,8 +10,8 @@ from plinth.core.digest import Digest
 from plinth.core.errors import RemoteError
 from plinth.core.settings import Config
 from plinth.core.store import BlobStore
-from plinth.formats.oci.documents import layer_digests
-from plinth.formats.oci.layout import read_manifest, references
+from plinth.formats.oci.layout import references
+from plinth.formats.oci.manifest import read_manifest
 from plinth.graph.workspace import Workspace
 
 
@@ -49,9 +49,8 @@ def bring_image(ws: Workspace, image_id: str, config: Config) -> None:
     built = references(ws.layout).get(image_id)
     if built is None or config.remote is None:
         return
-    missing = ws.layout.missing(
-        layer_digests(read_manifest(ws.layout, built.manifest), built.manifest)
-    )
+    layers = read_manifest(ws.layout, built.manifest).layers
+    missing = ws.layout.missing(layer.digest for layer in layers)
     if not missing:
         return
     with reading(ws.layout, config) as bring, ThreadPoolExecutor(config.remote.jobs) as pool:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from plinth.core.digest import Json
 from plinth.core.report import human_size
+from plinth.formats.oci.model import Descriptor
 from plinth.inspect.contents.model import DIRECTORY, Entry, LayerContents
 from plinth.inspect.contents.read import LayerBlob, list_files
 from plinth.inspect.facts import ENTRY, SYSTEM, facts_of, held_layers
@@ -24,10 +25,10 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two images: its manifest and config as JSON, what its layers hold, and every
+    """One of the two images: its layers, its config as JSON, what its layers hold, and every
     file of each layer by path."""
 
-    manifest: Mapping[str, Any]
+    layers: Sequence[Descriptor]
     config: Mapping[str, Any]
     contents: Sequence[LayerContents]
     files: Sequence[Mapping[str, Entry]]
@@ -161,14 +162,14 @@ def _above(path: str) -> Iterator[str]:
 
 
 def _layers(side: Side) -> dict[str, str]:
-    held = held_layers(side.manifest, side.contents)
+    held = held_layers(side.layers, side.contents)
     return {layer.digest: layer.title for layer in held}
 
 
 def _packages(side: Side) -> dict[str, str]:
     """Version and digest of the files by kind and name: what an SBOM would say of them."""
     found = {}
-    for held, layer in zip(held_layers(side.manifest, side.contents), side.contents, strict=True):
+    for held, layer in zip(held_layers(side.layers, side.contents), side.contents, strict=True):
         for fact, _ in facts_of(held, layer):
             if fact.kind not in (ENTRY, SYSTEM):
                 digest = fact.properties["dev.plinth:files.sha256"]
@@ -212,7 +213,7 @@ def _flat(path: str, value: Any) -> Iterator[tuple[str, str]]:
 
 
 def _compressed(side: Side) -> int:
-    return sum(int(entry["size"]) for entry in side.manifest["layers"])
+    return sum(layer.digest.size for layer in side.layers)
 
 
 def _unpacked(files: Mapping[str, Entry]) -> int:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from plinth.formats.oci.model import TITLE
+from plinth.formats.oci.model import Descriptor
 from plinth.inspect.contents.model import (
     FILE,
     Entry,
@@ -75,25 +74,20 @@ class Fact:
         return f"layer {title!r} ({self.layer[:19]})"
 
 
-def image_properties(manifest: Mapping[str, Any]) -> dict[str, str]:
+def image_properties(annotations: Mapping[str, str]) -> dict[str, str]:
     """What an SBOM says of its image beside name and digest: how it was asked for and locked."""
-    annotations = manifest.get("annotations") or {}
     return {
-        f"{PREFIX}{key}": str(annotations[f"dev.plinth.{key}"])
+        f"{PREFIX}{key}": annotations[f"dev.plinth.{key}"]
         for key in ("base", "image", "lock")
         if f"dev.plinth.{key}" in annotations
     }
 
 
-def held_layers(manifest: Mapping[str, Any], contents: Sequence[LayerContents]) -> list[Held]:
-    """The layers of `manifest`, each with what was read of it; as many as both have."""
+def held_layers(layers: Sequence[Descriptor], contents: Sequence[LayerContents]) -> list[Held]:
+    """The layers of a manifest, each with what was read of it; as many as both have."""
     return [
-        Held(
-            str(entry["digest"]),
-            f"sha256:{layer.diff_id}",
-            str((entry.get("annotations") or {}).get(TITLE, "")),
-        )
-        for entry, layer in zip(manifest["layers"], contents, strict=False)
+        Held(layer.digest.oci, f"sha256:{held.diff_id}", layer.title)
+        for layer, held in zip(layers, contents, strict=False)
     ]
 
 

@@ -12,8 +12,17 @@ from typing import Any
 from plinth.build.closure import scan_action
 from plinth.core.digest import Digest
 from plinth.core.errors import IntegrityError, LayoutError
-from plinth.formats.oci.documents import MAX_MANIFEST, descriptor, document
+from plinth.formats.oci.documents import (
+    DOCKER_INDEX,
+    DOCKER_MANIFEST,
+    MAX_MANIFEST,
+    descriptor,
+    document,
+    entries,
+    is_index,
+)
 from plinth.formats.oci.layout import read_index
+from plinth.formats.oci.manifest import read_manifest
 from plinth.formats.oci.model import INDEX, MANIFEST
 from plinth.formats.oci.referrers import BUNDLE, MAX_BUNDLE
 from plinth.graph.unpack import root_names
@@ -26,8 +35,7 @@ OF_LAYER = ("elf-scan", "layer-contents")
 """Kinds of actions that belong to one layer, found by it alone."""
 
 _HEX = re.compile(r"[0-9a-f]{64}")
-_DOCKER = "application/vnd.docker.distribution.manifest"
-_REFERRING = (MANIFEST, INDEX, f"{_DOCKER}.v2+json", f"{_DOCKER}.list.v2+json")
+_REFERRING = (MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_INDEX)
 
 
 @dataclass
@@ -66,16 +74,23 @@ def live_of(ws: Workspace) -> Live:
         # what a lost manifest needs is not known, and must not be taken for dead.
         if not needed and not ws.layout.has(digest):
             continue
-        found = _document(ws, digest, str(entry.get("mediaType")))
-        layers = [descriptor(one, digest.oci) for one in found.get("layers", ())]
-        waiting += [(one, False) for one in found.get("manifests", ())]
-        waiting += [(found["subject"], False)] if found.get("subject") else []
-        live.layout.update(layer.hex for layer in layers)
-        if found.get("config"):
-            live.layout.add(descriptor(found["config"], digest.oci).hex)
+        kind = str(entry.get("mediaType"))
+        if kind not in _REFERRING or digest.size > MAX_MANIFEST:
+            raise LayoutError(f"neither a manifest nor an index: {kind}", where=digest.oci)
+        if is_index(entry):
+            listed = entries(document(ws.layout.get(digest), digest.oci), digest.oci)
+            waiting += [(one, False) for one in listed]
+            continue
+        found = read_manifest(ws.layout, digest, media_type="")
+        layers = [layer.digest for layer in found.layers]
+        live.layout.update(blob.hex for blob in found.blobs)
         live.layers.update(layers)
-        _roots(ws, found, live)
-        if found.get("artifactType") == BUNDLE:
+        live.roots.update(root_names(layers))
+        if found.subject is None:
+            live.images += 1
+        else:
+            waiting.append((found.subject.to_json(), False))
+        if found.artifact_type == BUNDLE:
             for layer in layers:
                 live.cache.update(_attested(ws, layer))
     live.actions = {
@@ -96,21 +111,6 @@ def _attested(ws: Workspace, bundle: Digest) -> list[str]:
     except (IntegrityError, ValueError, KeyError, TypeError):
         return []
     return _HEX.findall(statement.decode("utf-8", "replace"))
-
-
-def _document(ws: Workspace, digest: Digest, kind: str) -> dict[str, Any]:
-    """The manifest or index `digest` names."""
-    if kind not in _REFERRING or digest.size > MAX_MANIFEST:
-        raise LayoutError(f"neither a manifest nor an index: {kind}", where=digest.oci)
-    return document(ws.layout.get(digest), digest.oci)
-
-
-def _roots(ws: Workspace, manifest: dict[str, Any], live: Live) -> None:
-    """Names of folders that layers of the image may be unpacked to (`plinth.graph.unpack`)."""
-    if "layers" not in manifest or "config" not in manifest:
-        return
-    live.images += "subject" not in manifest
-    live.roots.update(root_names([descriptor(one, "") for one in manifest["layers"]]))
 
 
 def _locked(ws: Workspace, live: Live) -> None:

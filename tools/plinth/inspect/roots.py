@@ -9,8 +9,8 @@ from plinth.core.digest import CHUNK, Digest
 from plinth.core.errors import PlinthError
 from plinth.core.tarfile import tarfile
 from plinth.formats.gunzip import gunzipped_tar
-from plinth.formats.oci.documents import layer_digests
-from plinth.formats.oci.layout import read_manifest, references
+from plinth.formats.oci.layout import references
+from plinth.formats.oci.manifest import read_manifest
 from plinth.graph.unpack import root_names
 from plinth.graph.workspace import Workspace
 
@@ -45,10 +45,9 @@ def _known(ws: Workspace) -> dict[str, Sequence[Digest]]:
     for image in images:
         try:
             manifest = read_manifest(ws.layout, image.manifest)
-            layers = layer_digests(manifest, image.manifest)
         except PlinthError:
             continue
-        found |= root_names(layers)
+        found |= root_names([layer.digest for layer in manifest.layers])
     return found
 
 

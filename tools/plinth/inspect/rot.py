@@ -20,7 +20,8 @@ from plinth.core.errors import IntegrityError, PlinthError
 from plinth.core.lease import removing
 from plinth.formats.gunzip import plain_digest
 from plinth.formats.oci.documents import descriptor, document, entries, is_index
-from plinth.formats.oci.layout import editing, entry_name, is_marked, read_index, write_marker
+from plinth.formats.oci.layout import editing, entry_name, marker_problem, read_index, write_marker
+from plinth.formats.oci.manifest import read_manifest
 from plinth.formats.oci.model import INDEX, Descriptor
 from plinth.formats.oci.referrers import listing
 from plinth.graph.workspace import Workspace
@@ -139,8 +140,8 @@ def _texts(ws: Workspace) -> Iterator[Damaged]:
 def _layout(ws: Workspace) -> Iterator[Damaged]:
     root = ws.layout.root
     marker = root / "oci-layout"
-    if marker.exists() and not is_marked(ws.layout):
-        yield Damaged("layout marker", marker, "it says something else")
+    if marker.exists() and (wrong := marker_problem(ws.layout)):
+        yield Damaged("layout marker", marker, wrong)
     if (root / "index.json").exists():
         try:
             for entry in read_index(ws.layout)["manifests"]:
@@ -157,17 +158,12 @@ def _whole(ws: Workspace, entry: dict[str, Any]) -> dict[str, Any] | None:
     digest = descriptor(entry, "index.json")
     if not ws.layout.has(digest):
         return None
-    content = document(ws.layout.get(digest), digest.oci)
     if not is_index(entry):
-        return entry if _is_whole(ws, content) else None
-    listed = entries(content, digest.oci)
+        blobs = read_manifest(ws.layout, digest, media_type="").blobs
+        return None if ws.layout.missing(blobs) else entry
+    listed = entries(document(ws.layout.get(digest), digest.oci), digest.oci)
     kept = [one for one in listed if _whole(ws, one)]
     if len(kept) == len(listed):
         return entry
     smaller = ws.layout.put(listing(kept, []))
     return {**entry, **Descriptor(INDEX, smaller).to_json()} if kept else None
-
-
-def _is_whole(ws: Workspace, manifest: dict[str, Any]) -> bool:
-    needed = [manifest.get("config"), *manifest.get("layers", ())]
-    return not ws.layout.missing(descriptor(one, "a manifest") for one in needed)

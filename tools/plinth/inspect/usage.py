@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from plinth.core.digest import CHUNK, Digest
 from plinth.core.errors import LayoutError, PlinthError
 from plinth.core.store import BlobStore
-from plinth.formats.oci.layout import descriptor_digest, read_manifest, references
-from plinth.formats.oci.model import TITLE
+from plinth.formats.oci.layout import references
+from plinth.formats.oci.manifest import read_manifest
 from plinth.graph.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -91,8 +91,8 @@ def usage(ws: Workspace, ids: Sequence[str] = ()) -> Usage:
             )
     lists = {
         name: [
-            (descriptor_digest(entry), str(entry.get("annotations", {}).get(TITLE, "?")))
-            for entry in read_manifest(ws.layout, reference.manifest)["layers"]
+            (layer.digest, layer.title or "?")
+            for layer in read_manifest(ws.layout, reference.manifest).layers
         ]
         for name, reference in found.items()
     }

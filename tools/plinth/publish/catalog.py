@@ -9,7 +9,7 @@ from difflib import unified_diff
 from plinth.core.errors import PlinthError
 from plinth.core.report import human_size
 from plinth.core.store import atomic_write
-from plinth.formats.oci.layout import descriptor_digest, read_manifest
+from plinth.formats.oci.manifest import read_manifest
 from plinth.graph.workspace import Workspace
 from plinth.recipe.accelerator import CPU, load_accelerator
 from plinth.recipe.built import find_reference, record_of
@@ -49,11 +49,11 @@ def _row(ws: Workspace, image_id: str) -> Row:
     reference = find_reference(ws, image_id)
     record = record_of(ws, reference)
     recipe = Recipe.of(ws, image, base=record.base, accelerator=record.accelerator or CPU)
-    layers = read_manifest(ws.layout, reference.manifest)["layers"]
+    layers = read_manifest(ws.layout, reference.manifest).layers
     return Row(
         recipe,
         reference.image_name.rpartition(":")[0],
-        tuple((entry["digest"], descriptor_digest(entry).size) for entry in layers),
+        tuple((layer.digest.oci, layer.digest.size) for layer in layers),
         reference.manifest.hex,
         (*record.notes, *_sources(recipe), *_accelerator(ws, recipe)),
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from plinth.core.errors import LayoutError, PlinthError
-from plinth.formats.oci.layout import ImageReference, read_manifest, references
+from plinth.formats.oci.layout import ImageReference, references
+from plinth.formats.oci.manifest import read_manifest
 from plinth.graph.workspace import Workspace
 from plinth.recipe.accelerator import CPU
 from plinth.recipe.recipe import Recipe
@@ -56,7 +57,7 @@ def recipe_of(ws: Workspace, image: ImageReference) -> Recipe:
     if record is not None and record.manifest == image.manifest.hex:
         return Recipe.load(ws, image.name, base=record.base, accelerator=record.accelerator or CPU)
     # It came from elsewhere; the set may have been locked since.
-    base = str(read_manifest(ws.layout, image.manifest)["annotations"][BASE])
+    base = read_manifest(ws.layout, image.manifest).annotations[BASE]
     recipe = Recipe.load(ws, image.name, base=base)
     if image.image_name.rpartition(":")[0] == recipe.name:
         return recipe

@@ -58,9 +58,12 @@ def test_the_image_and_the_tool(image: SmallImage) -> None:
     document = made(inputs(image))
     about = document["metadata"]["component"]
     assert about["name"] == "test/small-test-base-cpu-inference"
-    assert about["version"] == image.digest.oci
-    assert about["purl"] == f"pkg:oci/small-test-base-cpu-inference@{image.digest.oci}?arch=amd64"
-    assert about["hashes"] == [{"alg": "SHA-256", "content": image.digest.hex}]
+    assert about["version"] == image.manifest.digest.oci
+    assert (
+        about["purl"]
+        == f"pkg:oci/small-test-base-cpu-inference@{image.manifest.digest.oci}?arch=amd64"
+    )
+    assert about["hashes"] == [{"alg": "SHA-256", "content": image.manifest.digest.hex}]
     assert document["metadata"]["timestamp"] == "2026-10-20T00:00:00+00:00"
     (tool,) = document["metadata"]["tools"]["components"]
     assert (tool["name"], tool["version"]) == ("plinth", plinth.__version__)
@@ -69,7 +72,7 @@ def test_the_image_and_the_tool(image: SmallImage) -> None:
 
 def test_every_thing_with_purl_hash_and_layer(image: SmallImage) -> None:
     document = made(inputs(image))
-    layers = [entry["digest"] for entry in image.manifest["layers"]]
+    layers = [layer.digest.oci for layer in image.manifest.layers]
     for name, purl, sha256, layer, kind in (
         ("demo", "pkg:pypi/demo@1.0", Digest.of(b"demo").hex, 3, "wheel"),
         ("other", "pkg:pypi/other@2.0", Digest.of(b"other").hex, 4, "sdist, built by plinth"),
@@ -147,8 +150,8 @@ def test_the_order_of_nothing_matters(image: SmallImage) -> None:
     data = make_sbom(given)
     assert data == canonical_json(json.loads(data))
     lock = replace(given.recipe.lock, packages=given.recipe.lock.packages[::-1])
-    annotations = dict(reversed([*given.manifest["annotations"].items()]))
-    manifest = {**dict(reversed([*given.manifest.items()])), "annotations": annotations}
+    annotations = dict(reversed([*given.manifest.annotations.items()]))
+    manifest = replace(given.manifest, annotations=annotations)
     assert make_sbom(replace(with_locks(given, lock=lock), manifest=manifest)) == data
 
 

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from plinth.core.digest import canonical_json
+from plinth.core.digest import Digest, canonical_json
 from plinth.core.store import BlobStore
 from plinth.evidence.verify.blobs import check_blobs
 from plinth.formats.layer.estargz import TOC_DIGEST, UNCOMPRESSED_SIZE
 from plinth.formats.layer.model import Layer
 from plinth.formats.layer.with_toc import with_toc
 from plinth.formats.layer.writer import LayerWriter
-from plinth.formats.oci.model import CONFIG, Descriptor
+from plinth.formats.oci.manifest import Manifest
+from plinth.formats.oci.model import CONFIG, MANIFEST, Descriptor
 from plinth.inspect.contents.read import read_layer
 
 
 def checked(store: BlobStore, layer: Layer, annotations: dict[str, str]) -> tuple[str, ...]:
     config = {"rootfs": {"diff_ids": [f"sha256:{layer.diff_id}"]}}
     data = canonical_json(config)
-    entry = layer.descriptor.to_json()
-    entry["annotations"] = dict(annotations)
-    manifest = {"config": Descriptor(CONFIG, store.put(data)).to_json(), "layers": [entry]}
+    entry = replace(layer.descriptor, annotations=annotations)
+    manifest = Manifest(Digest.of(b""), MANIFEST, Descriptor(CONFIG, store.put(data)), (entry,), {})
     path = store.path(layer.digest)
     contents = read_layer(lambda: path.open("rb"), layer.digest)
     return tuple(check_blobs(manifest, data, config, [contents], compressed=True).problems)

@@ -22,7 +22,7 @@ from plinth.fetch.registry.registry import Registry
 from plinth.fetch.sources.layout import LayoutSource
 from plinth.fetch.sources.source import open_source
 from plinth.formats.oci.image import Image
-from plinth.formats.oci.model import INDEX, LAYER_GZIP, MANIFEST
+from plinth.formats.oci.model import INDEX, LAYER_GZIP, MANIFEST, Descriptor
 from plinth.formats.oci.referrers import BUNDLE, attach_to_layout
 from support.fake_registry import fake_registry
 from support.oci_images import TARS, docker_files, layout_files, make_image, tarred
@@ -204,8 +204,9 @@ def test_bundles_of_a_registry_are_found(store: BlobStore, image: Image, tmp_pat
 
 def test_whether_layers_are_compressed_is_told_by_the_first(store: BlobStore) -> None:
     def unpacked(*kinds: object) -> bool:
-        layers = [{"mediaType": kind} if isinstance(kind, str) else kind for kind in kinds]
-        manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "layers": layers}
+        layer = Descriptor("", Digest.of(b"a layer")).to_json()
+        layers = [{**layer, "mediaType": kind} if isinstance(kind, str) else kind for kind in kinds]
+        manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "config": layer, "layers": layers}
         entry = entry_of(store.put(json.dumps(manifest).encode()))
         edit(store.root / "index.json", lambda index: index.update(manifests=[entry]))
         with open_source(f"oci:{store.root}", CONFIG) as source:
@@ -217,7 +218,8 @@ def test_whether_layers_are_compressed_is_told_by_the_first(store: BlobStore) ->
     assert unpacked(plain, LAYER_GZIP)
     assert not unpacked(LAYER_GZIP, plain)
     assert not unpacked()
-    assert not unpacked(3)
+    with pytest.raises(LayoutError, match="not a descriptor"):
+        unpacked(3)
 
 
 def test_layers_of_a_registry_are_files_while_it_is_open(address: str) -> None:

@@ -15,7 +15,6 @@ from plinth.formats.oci.documents import (
     for_this_platform,
     is_image,
     is_index,
-    layer_digests,
     named,
     names,
     namesakes,
@@ -24,7 +23,7 @@ from plinth.formats.oci.documents import (
     shown,
     the_one,
 )
-from plinth.formats.oci.model import LAYER_GZIP, MANIFEST
+from plinth.formats.oci.model import MANIFEST
 
 HEX = "1" * 64
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -215,19 +214,6 @@ def test_descriptors() -> None:
         with pytest.raises(LayoutError, match="not a descriptor") as raised:
             descriptor(wrong, "x")
         assert raised.value.where == "x"
-
-
-def test_layers_are_told_by_number() -> None:
-    good = {"mediaType": LAYER_GZIP, "digest": f"sha256:{HEX}", "size": 7}
-    digest = Digest("2" * 64, 1)
-    assert layer_digests({"layers": [good, good]}, digest) == [Digest(HEX, 7)] * 2
-    with pytest.raises(LayoutError) as raised:
-        layer_digests({"layers": [good, {}]}, digest)
-    assert raised.value.where == f"{digest.oci}: layers[1]"
-    wrong: Json
-    for wrong in ({}, {"layers": {}}, {"layers": None}):
-        with pytest.raises(LayoutError, match="the manifest has no layers"):
-            layer_digests(wrong, digest)
 
 
 @pytest.mark.parametrize("escape", [r"\ud800", r"\uDFFF", r"\udc00\ud800", r"a\uDbff"])

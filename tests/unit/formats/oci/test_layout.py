@@ -15,7 +15,8 @@ from plinth.core.errors import AmbiguityError, LayoutError
 from plinth.core.store import BlobStore
 from plinth.formats.layer.model import Layer
 from plinth.formats.oci.image import Image, Runtime, assemble
-from plinth.formats.oci.layout import read_index, read_manifest, references, tag
+from plinth.formats.oci.layout import read_index, references, tag
+from plinth.formats.oci.manifest import read_manifest
 from plinth.formats.oci.model import MANIFEST, Descriptor
 from plinth.formats.oci.validate import validate
 
@@ -96,7 +97,7 @@ def test_a_damaged_index_is_an_error_with_its_place(store: BlobStore) -> None:
     document = json.loads(index.read_text())
     document["manifests"][0]["digest"] = "sha512:00"
     index.write_text(json.dumps(document))
-    with pytest.raises(LayoutError, match="bad descriptor"):
+    with pytest.raises(LayoutError, match="not a descriptor"):
         references(store)
 
 

@@ -302,10 +302,10 @@ WRONG = {"mediaType": BUNDLE, "digest": "sha256:" + "0" * 64, "size": 3}
         (_set("artifactType", to="a/type"), "is not of type"),
         (_set("subject", to=WRONG), "it refers to sha256:0000"),
         (_set("subject", "size", to=1), "it refers to sha256:"),
-        (_set("subject", to=None), "not a descriptor"),
+        (_set("subject", to=None), "it refers to nothing, not to sha256:"),
         (_set("layers", to=[]), "has not one layer"),
         (_set("layers", to=[WRONG, WRONG]), "has not one layer"),
-        (_set("layers", to=3), "has not one layer"),
+        (_set("layers", to=3), "the manifest has no layers"),
         (_set("layers", to=[WRONG]), "there is no file"),
         (_set("layers", 0, "digest", to="sha256:../../oci-layout"), "not a descriptor"),
         (_set("layers", 0, "size", to=6), "its layer is sha256:"),
@@ -313,7 +313,7 @@ WRONG = {"mediaType": BUNDLE, "digest": "sha256:" + "0" * 64, "size": 3}
         (_set("layers", 0, "mediaType", to="text/plain"), "its layer is of type 'text/plain'"),
         (_set("annotations", PREDICATE, to=SLSA), f"its manifest says '{SLSA}'"),
         (_set("annotations", CONTENT, to="message-signature"), "its manifest says 'message-"),
-        (_set("annotations", to=3), "its manifest says None"),
+        (_set("annotations", to=3), "its annotations are not texts"),
     ],
 )
 def test_a_manifest_that_is_not_as_it_should_be_is_a_problem(

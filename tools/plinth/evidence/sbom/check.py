@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import datetime
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
-from plinth.core.digest import Digest
 from plinth.core.errors import Problem
 from plinth.evidence.sbom.document import Document, parse
+from plinth.formats.oci.manifest import Manifest
 from plinth.formats.oci.model import TITLE
 from plinth.inspect.contents.model import LayerContents
 from plinth.inspect.facts import HASH_OF, PREFIX, Fact, facts_of, held_layers, image_properties
@@ -19,8 +18,7 @@ _CREATED = "org.opencontainers.image.created"
 
 def check_sbom(
     document: bytes,
-    manifest: Mapping[str, Any],
-    manifest_digest: Digest,
+    manifest: Manifest,
     contents: Sequence[LayerContents],
 ) -> list[Problem]:
     """Where the SBOM `document` and the image differ, and where its layers contradict their own
@@ -34,12 +32,12 @@ def check_sbom(
     if said.problems and not said.facts:
         return said.problems
     problems = list(said.problems)
-    if len(contents) != len(manifest["layers"]):
-        message = f"the manifest has {len(manifest['layers'])}, {len(contents)} were read"
+    if len(contents) != len(manifest.layers):
+        message = f"the manifest has {len(manifest.layers)}, {len(contents)} were read"
         return [*problems, Problem("layers", message)]
-    problems += _image(said, manifest, manifest_digest)
+    problems += _image(said, manifest)
     held = []
-    for place, layer in zip(held_layers(manifest, contents), contents, strict=True):
+    for place, layer in zip(held_layers(manifest.layers, contents), contents, strict=True):
         title = f"layer {place.title!r} ({place.digest[:19]})"
         problems += [Problem(f"{title}: {p.path}", p.message) for p in layer.problems]
         held += [fact for fact, _ in facts_of(place, layer)]
@@ -47,7 +45,7 @@ def check_sbom(
             if deb.absent and place.digest not in said.pulled:
                 message = f"its list names /{deb.absent[0]}, which is not there"
                 problems.append(Problem(f"{title}: {deb.name} {deb.version}", message))
-    known = {str(entry["digest"]) for entry in manifest["layers"]}
+    known = {layer.digest.oci for layer in manifest.layers}
     for fact in said.facts:
         if fact.layer not in known:
             message = f"the SBOM says that {fact.place} holds it; the manifest has no such layer"
@@ -55,9 +53,9 @@ def check_sbom(
     return [*problems, *_facts(said.facts, held)]
 
 
-def _image(said: Document, manifest: Mapping[str, Any], digest: Digest) -> Iterator[Problem]:
+def _image(said: Document, manifest: Manifest) -> Iterator[Problem]:
     """The image that the SBOM is of, and what is derived from its digest and its annotations."""
-    annotations = manifest.get("annotations") or {}
+    annotations, digest = manifest.annotations, manifest.digest
     for key, expected in (
         ("sha256", digest.hex),
         ("version", digest.oci),
@@ -70,7 +68,7 @@ def _image(said: Document, manifest: Mapping[str, Any], digest: Digest) -> Itera
         message = f"the SBOM is of {said.image['purl']}, the image is {digest.oci}"
         yield Problem("metadata.component.purl", message)
     expected_properties = {
-        **image_properties(manifest),
+        **image_properties(annotations),
         HASH_OF: "manifest",
         f"{PREFIX}manifest.bytes": str(digest.size),
     }

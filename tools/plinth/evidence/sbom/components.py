@@ -20,24 +20,24 @@ from plinth.recipe.base import ImageRootfs, StandalonePython
 
 def image_component(inputs: SbomInputs) -> Component:
     """The image itself: `metadata.component`."""
-    annotations = inputs.manifest["annotations"]
+    annotations, digest = inputs.manifest.annotations, inputs.manifest.digest
     name = str(annotations.get(TITLE, "image"))
     short = name.rpartition("/")[2].lower()
     arch = inputs.recipe.base.architecture
-    purl = PackageURL("oci", None, short, inputs.digest.oci, {"arch": arch})
+    purl = PackageURL("oci", None, short, digest.oci, {"arch": arch})
     return Component(
         type=ComponentType.CONTAINER,
         name=name,
-        version=inputs.digest.oci,
+        version=digest.oci,
         description=annotations.get("org.opencontainers.image.description"),
         bom_ref=purl.to_string(),
         purl=purl,
-        hashes=_sha256(inputs.digest.hex),
+        hashes=_sha256(digest.hex),
         properties=_properties(
             {
                 HASH_OF: "manifest",
-                f"{PREFIX}manifest.bytes": str(inputs.digest.size),
-                **image_properties(inputs.manifest),
+                f"{PREFIX}manifest.bytes": str(digest.size),
+                **image_properties(annotations),
             }
         ),
     )

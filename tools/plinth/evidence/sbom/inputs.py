@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from packaging.utils import canonicalize_version
 
-from plinth.core.digest import Digest
 from plinth.core.errors import Problem
+from plinth.formats.oci.manifest import Manifest
 from plinth.inspect.contents.model import FoundDeb, FoundInterpreter, FoundWheel, LayerContents
 from plinth.recipe.base import ImageRootfs, StandalonePython
 from plinth.recipe.locks.base import LockedDeb
@@ -21,12 +20,10 @@ from plinth.recipe.recipe import Recipe
 class SbomInputs:
     """An image and its recipe.
 
-    manifest: the image manifest, as JSON, and `digest` its digest. contents: what each of its
-    layers holds, in order.
+    contents: what each of the manifest's layers holds, in order.
     """
 
-    manifest: Mapping[str, Any]
-    digest: Digest
+    manifest: Manifest
     contents: Sequence[LayerContents]
     recipe: Recipe
 

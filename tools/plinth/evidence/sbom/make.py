@@ -19,7 +19,8 @@ from plinth.core.store import BlobStore
 from plinth.evidence.sbom.components import Maker, image_component, tool_component
 from plinth.evidence.sbom.inputs import SbomInputs, compare
 from plinth.evidence.sbom.output import output
-from plinth.formats.oci.layout import ImageReference, descriptor_digest, read_manifest
+from plinth.formats.oci.layout import ImageReference
+from plinth.formats.oci.manifest import read_manifest
 from plinth.graph.workspace import Workspace
 from plinth.inspect.contents.read import ContentsCache, read_layers, workspace_cache
 from plinth.inspect.facts import DEB, ENTRY, SYSTEM, WHEEL, facts_of, held_layers
@@ -35,13 +36,13 @@ def make_sbom(inputs: SbomInputs) -> bytes:
     Raises:
         SbomError: the layers do not hold what the locks name, with every difference.
     """
-    name = str(inputs.manifest["annotations"].get("dev.plinth.image", inputs.digest.oci))
+    name = inputs.manifest.annotations.get("dev.plinth.image", inputs.manifest.digest.oci)
     problems = compare(inputs)
-    if len(inputs.contents) != len(inputs.manifest["layers"]):
+    if len(inputs.contents) != len(inputs.manifest.layers):
         problems.append(Problem("layers", "the manifest has another number of them"))
     maker = Maker(inputs)
     made: dict[str, tuple[str, Component]] = {}
-    held = held_layers(inputs.manifest, inputs.contents)
+    held = held_layers(inputs.manifest.layers, inputs.contents)
     for place, layer in zip(held, inputs.contents, strict=False):
         for fact, source in facts_of(place, layer):
             component = maker.component(fact, source)
@@ -53,10 +54,10 @@ def make_sbom(inputs: SbomInputs) -> bytes:
         raise SbomError(name, problems, remedy="build the image again; if this stays, report it")
     image = image_component(inputs)
     bom = Bom(
-        serial_number=uuid.uuid5(uuid.NAMESPACE_URL, inputs.digest.oci),
+        serial_number=uuid.uuid5(uuid.NAMESPACE_URL, inputs.manifest.digest.oci),
         metadata=BomMetaData(
             component=image,
-            timestamp=_moment(inputs.manifest["annotations"][_CREATED]),
+            timestamp=_moment(inputs.manifest.annotations[_CREATED]),
             tools=ToolRepository(components=[tool_component()]),
         ),
         components=[component for _, component in made.values()],
@@ -148,7 +149,7 @@ def gather(
         LayoutError: a layer is damaged.
     """
     manifest = read_manifest(ws.layout, image.manifest)
-    layers = [StoredLayer(ws.layout, descriptor_digest(one)) for one in manifest["layers"]]
+    layers = [StoredLayer(ws.layout, layer.digest) for layer in manifest.layers]
     contents = []
     read = read_layers(layers, cache or workspace_cache(ws))
     for layer, held in zip(layers, read, strict=True):
@@ -161,4 +162,4 @@ def gather(
                 remedy="delete that file and build again",
             )
         contents.append(held)
-    return SbomInputs(manifest, image.manifest, contents, recipe)
+    return SbomInputs(manifest, contents, recipe)

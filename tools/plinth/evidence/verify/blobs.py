@@ -2,81 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from plinth.core.digest import Digest, parse_oci
-from plinth.core.errors import IntegrityError
+from plinth.core.digest import Digest
+from plinth.core.errors import LayoutError
 from plinth.core.report import human_size
 from plinth.evidence.verify.verdict import Check
 from plinth.formats.layer.estargz import TOC_DIGEST, UNCOMPRESSED_SIZE
-from plinth.formats.oci.layout import descriptor_digest
-from plinth.formats.oci.model import CONFIG, LAYER_GZIP, MANIFEST, TITLE
-from plinth.formats.oci.strict import CONFIG_KEYS, MANIFEST_KEYS, AmbiguousJsonError, loads
+from plinth.formats.oci.documents import document
+from plinth.formats.oci.manifest import Manifest, parse_manifest
+from plinth.formats.oci.model import CONFIG, LAYER_GZIP, MANIFEST, Descriptor
+from plinth.formats.oci.strict import CONFIG_KEYS
 from plinth.inspect.contents.model import LayerContents
 
 
-class MalformedError(ValueError):
-    """A manifest or config that is none; says why."""
-
-
-def read_manifest(data: bytes) -> dict[str, Any]:
+def read_image(data: bytes) -> Manifest:
     """The image manifest in `data`.
 
     Raises:
-        MalformedError: it is not an OCI image manifest of gzip layers.
+        LayoutError: it is not an OCI image manifest of gzip layers.
     """
-    document = _object(data, "manifest", MANIFEST_KEYS)
-    if "manifests" in document:
-        raise MalformedError("the manifest is an index as well (CVE-2021-41190)")
-    if document.get("mediaType") != MANIFEST or document.get("schemaVersion") != 2:
-        raise MalformedError(f"the manifest is not of type {MANIFEST}")
-    config, layers = document.get("config"), document.get("layers")
-    if not isinstance(layers, list) or not layers:
-        raise MalformedError("the manifest has no layers")
-    for where, entry, kind in (
-        ("config", config, CONFIG),
-        *((f"layers[{number}]", layer, LAYER_GZIP) for number, layer in enumerate(layers)),
-    ):
-        if not isinstance(entry, dict) or entry.get("mediaType") != kind:
-            raise MalformedError(f"manifest: {where} is not a descriptor of {kind}")
-        size = entry.get("size")
-        try:
-            Digest(parse_oci(str(entry.get("digest"))), size if type(size) is int else -1)
-        except IntegrityError as error:
-            raise MalformedError(f"manifest: {where}: {error.what}, {error.found}") from None
-    if not isinstance(document.get("annotations", {}), dict):
-        raise MalformedError("manifest: annotations are not an object")
-    return document
+    manifest = parse_manifest(data, "manifest", media_type=MANIFEST)
+    if not manifest.layers:
+        raise LayoutError("the manifest has no layers", where="manifest")
+    layers = ((f"layers[{n}]", one, LAYER_GZIP) for n, one in enumerate(manifest.layers))
+    for where, entry, kind in (("config", manifest.config, CONFIG), *layers):
+        if entry.media_type != kind:
+            raise LayoutError(f"{where} is not a descriptor of {kind}", where="manifest")
+    return manifest
 
 
 def read_config(data: bytes) -> dict[str, Any]:
     """The image config in `data`.
 
     Raises:
-        MalformedError: it is not a JSON object with diff_ids.
+        LayoutError: it is not a JSON object with diff_ids.
     """
-    document = _object(data, "config", CONFIG_KEYS)
-    rootfs = document.get("rootfs")
+    config = document(data, "config", CONFIG_KEYS)
+    rootfs = config.get("rootfs")
     if not isinstance(rootfs, dict) or not isinstance(rootfs.get("diff_ids"), list):
-        raise MalformedError("the config has no rootfs.diff_ids")
-    return document
-
-
-def _object(data: bytes, what: str, known: Collection[str]) -> dict[str, Any]:
-    try:
-        document = loads(data, known)
-    except AmbiguousJsonError as error:
-        raise MalformedError(f"readers of the {what} would differ: {error}") from None
-    except ValueError as error:
-        raise MalformedError(f"the {what} is not JSON: {error}") from None
-    if not isinstance(document, dict):
-        raise MalformedError(f"the {what} is not a JSON object")
-    return document
+        raise LayoutError("the config has no rootfs.diff_ids", where="config")
+    return config
 
 
 def check_blobs(
-    manifest: Mapping[str, Any],
+    manifest: Manifest,
     config_bytes: bytes,
     config: Mapping[str, Any],
     contents: Sequence[LayerContents | str],
@@ -89,12 +60,12 @@ def check_blobs(
     not `compressed` as the manifest has them (a docker archive), their diff_ids alone tell.
     """
     problems = []
-    named = descriptor_digest(manifest["config"])
+    named = manifest.config.digest
     found = Digest.of(config_bytes)
     if found != named:
         problems.append(f"config: it is {_shown(found)}, the manifest names {_shown(named)}")
     diff_ids = config["rootfs"]["diff_ids"]
-    layers = manifest["layers"]
+    layers = manifest.layers
     if not len(layers) == len(diff_ids) == len(contents):
         problems.append(
             f"{len(layers)} layers in the manifest, {len(diff_ids)} diff_ids in the config, "
@@ -103,11 +74,11 @@ def check_blobs(
         return Check("blobs", "", tuple(problems))
     total = 0
     for number, (entry, diff_id, held) in enumerate(zip(layers, diff_ids, contents, strict=True)):
-        title = f"layer {number} ({_title(entry)})"
+        title = f"layer {number} ({entry.title or entry.digest.oci})"
         if isinstance(held, str):
             problems.append(f"{title}: {held}")
             continue
-        wanted = descriptor_digest(entry)
+        wanted = entry.digest
         if compressed and held.digest != wanted:
             problems.append(
                 f"{title}: it is {_shown(held.digest)}, the manifest names {_shown(wanted)}"
@@ -122,23 +93,16 @@ def check_blobs(
     return Check("blobs", detail, tuple(problems))
 
 
-def _table(entry: Mapping[str, Any], held: LayerContents) -> Iterator[str]:
+def _table(entry: Descriptor, held: LayerContents) -> Iterator[str]:
     """Where annotations that lazy pullers believe are not of the layer."""
-    annotations = entry.get("annotations")
     for key, wanted in (
         (TOC_DIGEST, f"sha256:{held.toc}" if held.toc else None),
         (UNCOMPRESSED_SIZE, str(held.uncompressed) if held.toc else None),
     ):
-        found = annotations.get(key) if isinstance(annotations, dict) else None
+        found = entry.annotations.get(key)
         if found != wanted:
             yield f"its annotation {key} should be {wanted or 'absent'}, it is {found or 'absent'}"
 
 
 def _shown(digest: Digest) -> str:
     return f"{digest.oci} of {digest.size} bytes"
-
-
-def _title(entry: Mapping[str, Any]) -> str:
-    annotations = entry.get("annotations")
-    title = annotations.get(TITLE) if isinstance(annotations, dict) else ""
-    return str(title or entry["digest"])

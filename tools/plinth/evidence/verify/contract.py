@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from plinth.build.image import created, runtime
-from plinth.core.digest import Digest
 from plinth.evidence.verify.verdict import Check
 from plinth.formats.layer.model import Layer
 from plinth.formats.oci.image import config_json
+from plinth.formats.oci.manifest import Manifest
 from plinth.formats.oci.model import TITLE
 from plinth.recipe.recipe import Recipe
 
@@ -27,7 +27,7 @@ def check_user(config: Mapping[str, Any]) -> Check:
     return Check("user", f"runs as {user}" if not problems else "", tuple(problems))
 
 
-def check_contract(recipe: Recipe, manifest: Mapping[str, Any], config: Mapping[str, Any]) -> Check:
+def check_contract(recipe: Recipe, manifest: Manifest, config: Mapping[str, Any]) -> Check:
     """The config is, value for value, the one plinth gives an image of this recipe.
 
     Layers are taken from the manifest and from the config itself: that they belong together is
@@ -42,26 +42,22 @@ def check_contract(recipe: Recipe, manifest: Mapping[str, Any], config: Mapping[
 
 
 def _expected(
-    recipe: Recipe, manifest: Mapping[str, Any], config: Mapping[str, Any]
+    recipe: Recipe, manifest: Manifest, config: Mapping[str, Any]
 ) -> dict[str, Any]:
     layers = [
-        Layer(str(entry["annotations"][TITLE]), Digest(_hex(entry["digest"]), 0), _hex(diff_id), 0)
-        for entry, diff_id in zip(manifest["layers"], config["rootfs"]["diff_ids"], strict=True)
+        Layer(entry.annotations[TITLE], entry.digest, diff_id.removeprefix("sha256:"), 0)
+        for entry, diff_id in zip(manifest.layers, config["rootfs"]["diff_ids"], strict=True)
     ]
     made = config_json(
         layers,
         recipe.base.architecture,
         created(recipe.spec),
         runtime(recipe),
-        manifest["annotations"],
+        manifest.annotations,
     )
     # Through JSON and back, so that tuples and lists are one.
     parsed: dict[str, Any] = json.loads(json.dumps(made))
     return parsed
-
-
-def _hex(digest: str) -> str:
-    return digest.removeprefix("sha256:")
 
 
 def _differences(path: str, wanted: object, found: object) -> Iterator[str]:

@@ -19,7 +19,7 @@ from plinth.evidence.provenance import parse as parse_provenance
 from plinth.evidence.sbom.check import check_sbom
 from plinth.evidence.statement import PROVENANCE, SBOM
 from plinth.evidence.verify import statements as bundles_module
-from plinth.evidence.verify.blobs import MalformedError, check_blobs, read_config, read_manifest
+from plinth.evidence.verify.blobs import check_blobs, read_config, read_image
 from plinth.evidence.verify.bundle import BundleVerifier
 from plinth.evidence.verify.contract import check_contract, check_user
 from plinth.evidence.verify.policy import Policy
@@ -34,6 +34,7 @@ from plinth.evidence.verify.statements import Proven, RawBundle, Statements, aut
 from plinth.evidence.verify.verdict import Check, Verdict
 from plinth.fetch.sources.model import ImageSource
 from plinth.formats.oci.documents import repository_name
+from plinth.formats.oci.manifest import Manifest
 from plinth.formats.oci.model import TITLE
 from plinth.formats.oci.referrers import BUNDLE
 from plinth.inspect.contents.model import LayerContents
@@ -80,15 +81,14 @@ def verify_image(
                 signed, _ = bundles_module.checks(statements)
                 problem = "no valid provenance found with a manifest that has this config"
                 return Verdict(source.name, "", (Check("manifest", "", (problem,)), *signed))
-            manifest, config = read_manifest(manifest_bytes), read_config(config_bytes)
-        except (MalformedError, IntegrityError, LayoutError) as error:
+            manifest, config = read_image(manifest_bytes), read_config(config_bytes)
+        except (IntegrityError, LayoutError) as error:
             return Verdict(source.name, "", (Check("manifest", "", (str(error),)),))
         verification = _Verification(
             source,
             policy,
             request,
             statements,
-            Digest.of(manifest_bytes),
             manifest_bytes,
             manifest,
             config_bytes,
@@ -109,9 +109,9 @@ def _manifest_of(statements: Statements, config: str) -> bytes | None:
     for proven in statements.proven.get(PROVENANCE, []):
         try:
             data = parse_provenance(proven.statement.predicate).manifest
-            if read_manifest(data)["config"]["digest"] == f"sha256:{config}":
+            if read_image(data).config.digest.hex == config:
                 return data
-        except (ProvenanceError, MalformedError):
+        except (ProvenanceError, LayoutError):
             continue
     return None
 
@@ -122,19 +122,16 @@ class _Verification:
     policy: Policy
     request: Request
     statements: Statements
-    digest: Digest
     manifest_bytes: bytes
-    manifest: dict[str, Any]
+    manifest: Manifest
     config_bytes: bytes
     config: dict[str, Any]
 
     def verdict(self, contents_of_layers: Callable[[], list[LayerContents | str]]) -> Verdict:
-        annotations = self.manifest.get("annotations", {})
-        about = bundles_module.about(
-            self.statements, self.digest.hex, str(annotations.get(TITLE, ""))
-        )
+        digest, annotations = self.manifest.digest, self.manifest.annotations
+        about = bundles_module.about(self.statements, digest.hex, annotations.get(TITLE, ""))
         signed, notes = bundles_module.checks(about)
-        checks = [self.name(annotations), *self.index(), *signed, check_user(self.config)]
+        checks = [self.name(), *self.index(), *signed, check_user(self.config)]
         checks += self.by_provenance(about.proven.get(PROVENANCE, []))
         contents = contents_of_layers()
         checks.append(
@@ -143,11 +140,11 @@ class _Verification:
             )
         )
         checks.append(self.by_sbom(about.proven.get(SBOM, []), contents))
-        return Verdict(self.source.name, self.digest.oci, tuple(checks), tuple(notes))
+        return Verdict(self.source.name, digest.oci, tuple(checks), tuple(notes))
 
-    def name(self, annotations: dict[str, Any]) -> Check:
+    def name(self) -> Check:
         """The image is the one that was asked for, not another that is signed as well."""
-        known = [str(annotations.get(_IMAGE, "")), str(annotations.get(TITLE, ""))]
+        known = [self.manifest.annotations.get(key, "") for key in (_IMAGE, TITLE)]
         known.append(known[1].rpartition("/")[2])
         wanted = self.request.expected
         called = self.source.called
@@ -172,9 +169,8 @@ class _Verification:
         """What the reference leads to is this image, on every machine; shown only where not."""
         if self.source.beside:
             problems = [f"an engine could run another entry: {one}" for one in self.source.beside]
-            problems.append(
-                f"nobody signed the index that lists it: verify and run it as @{self.digest.oci}"
-            )
+            digest = self.manifest.digest.oci
+            problems.append(f"its index is not signed: verify and run the image as @{digest}")
             yield Check("index", "", tuple(problems))
 
     def by_provenance(self, proven: Sequence[Proven]) -> list[Check]:
@@ -229,9 +225,7 @@ class _Verification:
         problems = []
         for one in proven:
             document = canonical_json(one.statement.predicate)
-            problems += [
-                str(problem) for problem in check_sbom(document, self.manifest, self.digest, held)
-            ]
+            problems += [str(problem) for problem in check_sbom(document, self.manifest, held)]
         files = sum(layer.files for layer in held)
         packages = sum(len(layer.packages) for layer in held)
         return Check(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from plinth.build.image import labels
 from plinth.evidence.provenance import LOCAL_BUILDER, Provenance
 from plinth.evidence.verify.policy import Policy
 from plinth.evidence.verify.verdict import Check
+from plinth.formats.oci.manifest import parse_manifest
 from plinth.graph.workspace import Workspace
 from plinth.recipe.accelerator import CPU
 from plinth.recipe.base import LOCAL
@@ -88,8 +88,7 @@ def _against_manifest(recipe: Recipe, provenance: Provenance, manifest: bytes) -
     for path in sorted(provenance.sources.keys() - recipe.files.keys()):
         yield f"it carries {path}, which has no say in this image"
     wanted = labels(recipe)
-    document = json.loads(manifest)
-    annotations = document.get("annotations", {})
+    annotations = parse_manifest(manifest).annotations
     for key in sorted({*wanted, *annotations}):
         if annotations.get(key) != wanted.get(key):
             yield (

@@ -14,7 +14,7 @@ from packageurl import PackageURL
 
 from plinth import __version__
 from plinth.build.image import build_image
-from plinth.core.digest import Digest, parse_oci
+from plinth.core.digest import Digest
 from plinth.core.errors import IntegrityError, PlinthError
 from plinth.core.report import Progress
 from plinth.core.settings import Config
@@ -23,7 +23,10 @@ from plinth.evidence.provenance import Provenance
 from plinth.evidence.verify.compare import differences, first_difference
 from plinth.evidence.verify.provenance import claimed_recipe
 from plinth.evidence.verify.verdict import Check
+from plinth.formats.oci.documents import document
 from plinth.formats.oci.image import Image
+from plinth.formats.oci.manifest import parse_manifest
+from plinth.formats.oci.model import Descriptor
 from plinth.formats.python.stored import take_tree
 from plinth.formats.wheel.admit import admit
 from plinth.graph.session import default_jobs
@@ -69,8 +72,8 @@ def check_rebuild(
         return Check("rebuild", detail)
     problems = [
         f"the manifest is {Digest.of(manifest).oci} in the image, {Digest.of(made).oci} rebuilt",
-        *_manifests(json.loads(manifest), json.loads(made)),
-        *_layers(ws, json.loads(manifest), image, layers),
+        *_manifests(document(manifest, "the image"), document(made, "rebuilt")),
+        *_layers(ws, parse_manifest(manifest).layers, image, layers),
     ]
     if len(problems) == 1:
         at, here, there = first_difference(io.BytesIO(manifest), io.BytesIO(made))
@@ -131,17 +134,16 @@ def _fields(path: str, image: Mapping[str, Any], made: Mapping[str, Any]) -> Ite
 
 
 def _layers(
-    ws: Workspace, manifest: Mapping[str, Any], image: Image, paths: Sequence[Path | None]
+    ws: Workspace, entries: Sequence[Descriptor], image: Image, paths: Sequence[Path | None]
 ) -> Iterator[str]:
     """Each layer that is another one, and what in it is."""
-    entries = manifest["layers"]
     if len(entries) != len(image.layers):
         yield f"{len(entries)} layers in the image, {len(image.layers)} rebuilt"
     for number, (entry, layer, path) in enumerate(zip(entries, image.layers, paths, strict=False)):
-        if parse_oci(entry["digest"]) == layer.digest.hex:
+        if entry.digest.hex == layer.digest.hex:
             continue
         name = f"layer {number} ({layer.name})"
-        yield f"{name}: {entry['digest']} in the image, {layer.digest.oci} rebuilt"
+        yield f"{name}: {entry.digest.oci} in the image, {layer.digest.oci} rebuilt"
         if path is not None:
             for line in differences(path, ws.layout.path(layer.digest)):
                 yield f"{name}: {line}"

@@ -21,7 +21,6 @@ from plinth.formats.oci.documents import (
     for_this_platform,
     is_image,
     is_index,
-    layer_digests,
     named,
     names,
     namesakes,
@@ -31,6 +30,7 @@ from plinth.formats.oci.documents import (
     the_one,
 )
 from plinth.formats.oci.files import Files, read
+from plinth.formats.oci.manifest import Manifest, parse_manifest
 from plinth.formats.oci.reference import ArchiveReference, LayoutReference, share
 from plinth.formats.oci.referrers import Referrer, find, referrers_name, refers
 
@@ -151,29 +151,26 @@ class LayoutSource:
         """See `ImageSource`."""
         return self._document(self._digest)
 
-    def _manifest(self) -> dict[str, Any]:
-        return document(self.manifest(), self._digest.oci)
+    def _manifest(self) -> Manifest:
+        return parse_manifest(self.manifest())
 
     def blobs(self) -> list[str]:
         """The names of the files of config and layers, bottom first."""
-        manifest = self._manifest()
-        config = descriptor(manifest.get("config"), f"{self._digest.oci}: config")
-        return [*map(blob_name, [config, *layer_digests(manifest, self._digest)])]
+        return [*map(blob_name, self._manifest().blobs)]
 
     def is_unpacked(self) -> bool:
         """Whether the manifest is of uncompressed layers."""
-        layers = self._manifest().get("layers")
-        first = layers[0] if isinstance(layers, list) and layers else None
-        return isinstance(first, dict) and str(first.get("mediaType")).endswith(".tar")
+        layers = self._manifest().layers
+        return bool(layers) and layers[0].media_type.endswith(".tar")
 
     def config(self) -> bytes:
         """See `ImageSource`."""
-        digest = descriptor(self._manifest().get("config"), f"{self._digest.oci}: config")
+        digest = self._manifest().config.digest
         return read(self._files, blob_name(digest), min(digest.size, MAX_MANIFEST) + 1)
 
     def layers(self) -> Sequence[SourceLayer]:
         """See `ImageSource`."""
-        return [self._layer(digest) for digest in layer_digests(self._manifest(), self._digest)]
+        return [self._layer(layer.digest) for layer in self._manifest().layers]
 
     def _layer(self, digest: Digest) -> SourceLayer:
         name = blob_name(digest)

@@ -7,13 +7,14 @@ import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from plinth.core.digest import Digest
 from plinth.core.errors import FetchError, IntegrityError, PlinthError
 from plinth.core.settings import Config
 from plinth.core.store import BlobStore
-from plinth.fetch.registry.registry import Manifest, Registry
+from plinth.fetch.registry.registry import Manifest as SentManifest
+from plinth.fetch.registry.registry import Registry
 from plinth.fetch.sources.model import ImageSource, SourceLayer
 from plinth.formats.oci.documents import (
     MAX_MANIFEST,
@@ -22,10 +23,10 @@ from plinth.formats.oci.documents import (
     entries,
     for_this_platform,
     is_index,
-    layer_digests,
     repository_name,
     shown,
 )
+from plinth.formats.oci.manifest import Manifest, parse_manifest
 from plinth.formats.oci.model import MANIFEST
 from plinth.formats.oci.reference import RegistryReference
 from plinth.formats.oci.referrers import Referrer, find
@@ -64,7 +65,7 @@ def open_remote(
 
 def _first(
     wanted: RegistryReference, urls: Sequence[str], config: Config
-) -> tuple[Registry, Manifest]:
+) -> tuple[Registry, SentManifest]:
     """The first registry that has the image, and what it has."""
     last: FetchError | None = None
     for url in urls:
@@ -110,8 +111,8 @@ class RemoteSource:
         """See `ImageSource`."""
         return self._manifest
 
-    def _document(self) -> dict[str, Any]:
-        return document(self._manifest, self._digest.oci)
+    def _read(self) -> Manifest:
+        return parse_manifest(self._manifest)
 
     def _pulled(self, digest: Digest) -> Path:
         # Readers of layers come from several threads; no blob is pulled twice.
@@ -123,14 +124,14 @@ class RemoteSource:
 
     def config(self) -> bytes:
         """See `ImageSource`."""
-        digest = descriptor(self._document().get("config"), f"{self._digest.oci}: config")
+        digest = self._read().config.digest
         if digest.size > MAX_MANIFEST:
             raise IntegrityError("too large for a config", where=digest.oci)
         return self._pulled(digest).read_bytes()
 
     def layers(self) -> Sequence[SourceLayer]:
         """See `ImageSource`; a layer is pulled when it is first looked at."""
-        return [self._layer(digest) for digest in layer_digests(self._document(), self._digest)]
+        return [self._layer(layer.digest) for layer in self._read().layers]
 
     def _layer(self, digest: Digest) -> SourceLayer:
         def opener() -> BinaryIO:

@@ -98,6 +98,19 @@ def annotations_of(entry: object) -> dict[str, str]:
     return {key: value for key, value in found.items() if isinstance(value, str)}
 
 
+def all_annotations(entry: object, where: str) -> dict[str, str]:
+    """The annotations of a descriptor or manifest, where readers in Go take them.
+
+    Raises:
+        LayoutError: they are not texts by name (image-spec, annotations.md).
+    """
+    noted = annotations_of(entry)
+    found = entry.get("annotations") if isinstance(entry, dict) else None
+    if (found if found is not None else {}) != noted:
+        raise LayoutError("its annotations are not texts", where=where)
+    return noted
+
+
 def is_index(entry: dict[str, Any]) -> bool:
     """Whether a descriptor, or a document, is of an index."""
     return entry.get("mediaType") in _INDEXES
@@ -228,17 +241,3 @@ def _may_be_amd64(entry: dict[str, Any]) -> bool:
 def repository_name(name: str) -> str:
     """The last part of an image's name, without registry and tag."""
     return name.rpartition("/")[2].partition(":")[0].partition("@")[0]
-
-
-def layer_digests(manifest: dict[str, Any], digest: Digest) -> list[Digest]:
-    """The layers a manifest names, bottom first.
-
-    Raises:
-        LayoutError: it names none properly.
-    """
-    layers = manifest.get("layers")
-    if not isinstance(layers, list):
-        raise LayoutError("the manifest has no layers", where=digest.oci)
-    return [
-        descriptor(entry, f"{digest.oci}: layers[{number}]") for number, entry in enumerate(layers)
-    ]

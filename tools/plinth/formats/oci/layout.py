@@ -14,20 +14,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from plinth.core.digest import Digest, parse_oci
-from plinth.core.errors import IntegrityError, LayoutError
+from plinth.core.digest import Digest
+from plinth.core.errors import LayoutError
 from plinth.core.store import BlobStore, atomic_write
 from plinth.formats.oci.documents import (
     IMAGE_NAME,
     REF_NAME,
+    all_annotations,
     annotations_of,
+    descriptor,
     document,
     is_image,
     the_one,
 )
-from plinth.formats.oci.model import INDEX, MANIFEST, Descriptor
+from plinth.formats.oci.model import INDEX, Descriptor
 from plinth.formats.oci.reference import canonical, familiar
 
+_MARKER = ("imageLayoutVersion",)
 _LAYOUT_FILE = b'{"imageLayoutVersion":"1.0.0"}'
 _DAMAGED = "where it is your build folder's: plinth doctor --mend, and build again"
 
@@ -86,17 +89,12 @@ def references(store: BlobStore) -> dict[str, ImageReference]:
         namesakes.setdefault(entry_name(entry), []).append(entry)
     for number, entry in enumerate(listed):
         try:
-            noted = entry.get("annotations", {})
-            name = noted.get(REF_NAME)
-            if not isinstance(name, str | None):
-                raise TypeError(f"{REF_NAME} is {name!r}")
-            digest = Digest(parse_oci(entry["digest"]), entry["size"])
-        except (AttributeError, KeyError, TypeError, IntegrityError) as error:
-            raise LayoutError(
-                f"bad descriptor: {error!r}",
-                where=f"{_index_path(store)}: manifests[{number}]",
-                remedy="delete the build folder's oci/index.json and build again",
-            ) from None
+            at = f"{_index_path(store)}: manifests[{number}]"
+            digest, noted = descriptor(entry, at), all_annotations(entry, at)
+        except LayoutError as error:
+            error.remedy = "delete the build folder's oci/index.json and build again"
+            raise
+        name = noted.get(REF_NAME)
         if name and is_image(entry):
             the_one(namesakes[name], name, str(_index_path(store)))
             found[name] = ImageReference(name, digest, familiar(noted.get(IMAGE_NAME, name)))
@@ -111,18 +109,19 @@ def _locked(store: BlobStore) -> Iterator[None]:
         yield
 
 
-def is_marked(store: BlobStore) -> bool:
-    """Whether the file `oci-layout` is there and sound."""
+def marker_problem(store: BlobStore) -> str:
+    """What is wrong with the file `oci-layout`; empty where it is there and sound."""
+    path = store.root / "oci-layout"
     try:
-        found = json.loads((store.root / "oci-layout").read_bytes())
-    except (FileNotFoundError, ValueError, RecursionError):
-        return False
-    return bool(found == json.loads(_LAYOUT_FILE))
+        version = document(path.read_bytes(), path.name, _MARKER).get("imageLayoutVersion")
+    except (OSError, LayoutError) as error:
+        return f"unreadable: {error}"
+    return "" if version == "1.0.0" else f"imageLayoutVersion is {version!r}, not '1.0.0'"
 
 
 def write_marker(store: BlobStore) -> None:
     """Write the file `oci-layout`, unless it is there and sound."""
-    if not is_marked(store):
+    if marker_problem(store):
         with atomic_write(store.root / "oci-layout") as path:
             path.write_bytes(_LAYOUT_FILE)
 
@@ -170,21 +169,3 @@ def tag(
     }
     with editing(store) as entries:
         entries[:] = [*(other for other in entries if entry_name(other) != name), entry]
-
-
-def read_manifest(store: BlobStore, digest: Digest) -> dict[str, Any]:
-    """The image manifest `digest` names, as JSON.
-
-    Raises:
-        IntegrityError: it is not in the store, or damaged.
-        LayoutError: it is not an image manifest.
-    """
-    manifest = document(store.get(digest), digest.oci)
-    if manifest.get("mediaType") != MANIFEST:
-        raise LayoutError("not an OCI image manifest", where=digest.oci)
-    return manifest
-
-
-def descriptor_digest(entry: dict[str, Any]) -> Digest:
-    """The digest in a descriptor's JSON."""
-    return Digest(parse_oci(entry["digest"]), entry["size"])

@@ -23,6 +23,11 @@ class Descriptor:
     digest: Digest
     annotations: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def title(self) -> str:
+        """What a person calls the blob; empty where it has no title."""
+        return self.annotations.get(TITLE, "")
+
     def to_json(self) -> dict[str, Json]:
         """The descriptor as the JSON object of the specification."""
         document: dict[str, Json] = {

@@ -32,6 +32,7 @@ from plinth.formats.oci.documents import (
     named,
 )
 from plinth.formats.oci.layout import editing
+from plinth.formats.oci.manifest import parse_manifest
 from plinth.formats.oci.model import INDEX, MANIFEST, TITLE, Descriptor
 
 BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
@@ -239,15 +240,17 @@ def _read(
             where=at,
             found=f"{Digest.of(data).oci}, {len(data)} bytes",
         )
-    manifest = document(data, at)
-    if manifest.get("artifactType") != artifact_type:
+    # Of another type, its form is not looked at.
+    if document(data, at).get("artifactType") != artifact_type:
         if "artifactType" not in entry:
             return None
         raise LayoutError(f"its manifest is not of type {artifact_type}", where=at)
-    noted = annotations_of(manifest)
+    manifest = parse_manifest(data, at)
+    noted = manifest.annotations
     problems = []
-    if descriptor(manifest.get("subject"), f"{at}: subject") != subject:
-        problems.append(f"it refers to {manifest['subject']['digest']}, not to {subject.oci}")
+    if manifest.subject is None or manifest.subject.digest != subject:
+        found = manifest.subject.digest.oci if manifest.subject else "nothing"
+        problems.append(f"it refers to {found}, not to {subject.oci}")
     # Registries without the API keep lists that clients write; cosign's lacks annotations.
     listed = annotations_of(entry)
     problems += [
@@ -255,12 +258,11 @@ def _read(
         for key in (CONTENT, PREDICATE)
         if key in listed and listed[key] != noted.get(key)
     ]
-    layers = manifest.get("layers")
-    if not isinstance(layers, list) or len(layers) != 1:
+    if len(manifest.layers) != 1:
         raise LayoutError("its manifest has not one layer", where=at)
-    layer = descriptor(layers[0], f"{at}: layers[0]")
-    if layers[0].get("mediaType") != artifact_type:
-        problems.append(f"its layer is of type {layers[0].get('mediaType')!r}")
+    layer = manifest.layers[0].digest
+    if manifest.layers[0].media_type != artifact_type:
+        problems.append(f"its layer is of type {manifest.layers[0].media_type!r}")
     _bounded(layer, MAX_BUNDLE, at)
     content = read(layer, artifact_type)
     if Digest.of(content) != layer:

@@ -6,7 +6,6 @@ Ships in the library; tests and verification call the same function.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,18 @@ from plinth.core.digest import CHUNK, Digest
 from plinth.core.errors import IntegrityError, LayoutError, Problem
 from plinth.core.store import BlobStore
 from plinth.formats.gunzip import gunzipped
-from plinth.formats.oci.documents import SUBJECT, annotations_of, is_image
-from plinth.formats.oci.layout import descriptor_digest, entry_name, read_index
+from plinth.formats.oci.documents import (
+    SUBJECT,
+    all_annotations,
+    annotations_of,
+    descriptor,
+    document,
+    is_image,
+)
+from plinth.formats.oci.layout import entry_name, marker_problem, read_index
 from plinth.formats.oci.model import CONFIG, INDEX, LAYER_GZIP, MANIFEST
 from plinth.formats.oci.referrers import BUNDLE, EMPTY, EMPTY_CONFIG
-from plinth.formats.oci.strict import CONFIG_KEYS, MANIFEST_KEYS, loads
+from plinth.formats.oci.strict import CONFIG_KEYS, MANIFEST_KEYS
 
 _REFERRERS = "sha256-"
 
@@ -41,13 +47,8 @@ class _Validator:
         self.diff_ids: dict[Digest, str] = {}
 
     def run(self) -> Iterator[Problem]:
-        marker = self.store.root / "oci-layout"
-        try:
-            version = json.loads(marker.read_bytes())["imageLayoutVersion"]
-            if version != "1.0.0":
-                yield Problem("oci-layout", f"imageLayoutVersion is {version!r}, not '1.0.0'")
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            yield Problem("oci-layout", f"unreadable: {error}")
+        if wrong := marker_problem(self.store):
+            yield Problem("oci-layout", wrong)
         try:
             entries = read_index(self.store)["manifests"]
         except LayoutError as error:
@@ -76,22 +77,15 @@ class _Validator:
                 yield Problem(where, f"expected a descriptor of {kind}")
                 return
             known = CONFIG_KEYS if kind == CONFIG else MANIFEST_KEYS
-            document = loads(self.store.get(descriptor_digest(entry)), known)
-        except (
-            IntegrityError,
-            ValueError,
-            KeyError,
-            TypeError,
-            AttributeError,
-        ) as error:
+            all_annotations(entry, "")
+            found = document(self.store.get(descriptor(entry, "")), "", known)
+        except (IntegrityError, LayoutError) as error:
             yield Problem(where, str(error))
             return
-        if not isinstance(document, dict):
-            yield Problem(where, "not a JSON object")
-        elif kind in (MANIFEST, INDEX) and document.get("schemaVersion") != 2:
+        if kind in (MANIFEST, INDEX) and found.get("schemaVersion") != 2:
             yield Problem(where, "schemaVersion is not 2")
         else:
-            yield document
+            yield found
 
     def manifest(self, where: str, entry: object) -> Iterator[Problem]:
         for manifest in self.document(where, entry, MANIFEST):
@@ -147,7 +141,7 @@ class _Validator:
             for problem in self.document(f"{where}.config", manifest.get("config"), EMPTY):
                 if isinstance(problem, Problem):
                     yield problem
-                elif descriptor_digest(manifest["config"]) != Digest.of(EMPTY_CONFIG):
+                elif descriptor(manifest["config"], "") != Digest.of(EMPTY_CONFIG):
                     yield Problem(f"{where}.config", "not the empty config")
             layers = manifest.get("layers")
             if not isinstance(layers, list) or len(layers) != 1:
@@ -163,12 +157,12 @@ class _Validator:
             if not isinstance(entry, dict) or entry.get("mediaType") != MANIFEST:
                 yield Problem(where, f"expected a descriptor of {MANIFEST}")
                 return
-            found = descriptor_digest(entry)
+            found = descriptor(entry, "")
             if found.oci != digest:
                 yield Problem(where, f"it is {found.oci}, listed for {digest}")
             elif self.store.path(found).exists():
                 self.store.get(found)
-        except (IntegrityError, KeyError, TypeError, AttributeError) as error:
+        except (IntegrityError, LayoutError) as error:
             yield Problem(where, str(error))
 
     def layers(self, where: str, layers: list[object], config: dict[str, Any]) -> Iterator[Problem]:
@@ -183,14 +177,8 @@ class _Validator:
                 if not isinstance(entry, dict) or entry.get("mediaType") != LAYER_GZIP:
                     yield Problem(at, f"expected a descriptor of {LAYER_GZIP}")
                     continue
-                found = self.diff_id(descriptor_digest(entry))
-            except (
-                IntegrityError,
-                KeyError,
-                TypeError,
-                AttributeError,
-                OSError,
-            ) as error:
+                found = self.diff_id(descriptor(entry, ""))
+            except (IntegrityError, LayoutError, OSError) as error:
                 yield Problem(at, str(error) or type(error).__name__)
                 continue
             if diff_id != f"sha256:{found}":

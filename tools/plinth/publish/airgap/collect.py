@@ -19,11 +19,10 @@ from plinth.formats.oci.documents import (
     IMAGE_NAME,
     annotations_of,
     descriptor,
-    document,
-    layer_digests,
     named,
 )
-from plinth.formats.oci.layout import read_index, read_manifest, references
+from plinth.formats.oci.layout import read_index, references
+from plinth.formats.oci.manifest import read_manifest
 from plinth.formats.oci.model import INDEX, MANIFEST, Descriptor
 from plinth.formats.oci.reference import canonical
 from plinth.formats.oci.referrers import EMPTY_CONFIG, PREDICATE, attached
@@ -133,8 +132,7 @@ def _image(ws: Workspace, cargo: Cargo, image_id: str) -> Digest:
     digest = known[image_id].manifest
     manifest = read_manifest(ws.layout, digest)
     cargo.entries.append(entry)
-    config = descriptor(manifest.get("config"), f"{digest.oci}: config")
-    for blob in (digest, config, *layer_digests(manifest, digest)):
+    for blob in (digest, *manifest.blobs):
         cargo.blobs[blob] = ws.layout.path(blob)
     return digest
 
@@ -144,13 +142,12 @@ def _attached(ws: Workspace, cargo: Cargo, image: Digest) -> list[Provenance]:
     found = []
     for entry in attached(read_index(ws.layout)["manifests"], image, ws.layout):
         digest = descriptor(entry, f"{ws.layout.root}: attached to {image.oci}")
-        manifest = document(ws.layout.get(digest), digest.oci)
-        config = descriptor(manifest.get("config"), f"{digest.oci}: config")
-        layers = layer_digests(manifest, digest)
+        manifest = read_manifest(ws.layout, digest, media_type="")
         cargo.entries.append(entry)
-        for blob in (digest, config, *layers):
+        for blob in (digest, *manifest.blobs):
             cargo.blobs[blob] = ws.layout.path(blob)
-        if annotations_of(manifest).get(PREDICATE) == PROVENANCE:
+        if manifest.annotations.get(PREDICATE) == PROVENANCE:
+            layers = [layer.digest for layer in manifest.layers]
             found += [_provenance(ws.layout.get(layer), layer) for layer in layers]
     return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,10 +22,11 @@ from plinth.formats.oci.documents import (
     entries,
     is_image,
     is_index,
-    layer_digests,
 )
 from plinth.formats.oci.files import TarFiles
 from plinth.formats.oci.files import read as read_file
+from plinth.formats.oci.manifest import Manifest as OciManifest
+from plinth.formats.oci.manifest import parse_manifest
 from plinth.formats.oci.model import INDEX, MANIFEST, TITLE, Descriptor
 from plinth.formats.oci.reference import canonical
 from plinth.publish.airgap.form import (
@@ -151,27 +152,22 @@ class _Reader:
         self.documents.add(digest)
         return data
 
-    def document(self, entry: object) -> tuple[Digest, dict[str, Any]]:
+    def manifest(self, entry: object) -> OciManifest:
         digest = self.digest(entry)
-        return digest, document(self.data(digest, MAX_MANIFEST), digest.oci)
-
-    def blobs_of(self, digest: Digest, manifest: dict[str, Any]) -> list[Digest]:
-        """A manifest's config and layers."""
-        if manifest.get("mediaType") != MANIFEST:
-            self.refuse(f"{digest.oci} is no manifest")
-        return [self.digest(manifest.get("config")), *layer_digests(manifest, digest)]
+        data = self.data(digest, MAX_MANIFEST)
+        return parse_manifest(data, digest.oci, media_type=MANIFEST)
 
     def image(self, entry: dict[str, Any]) -> None:
         name, called = (annotations_of(entry).get(key, "") for key in (REF_NAME, IMAGE_NAME))
         if not _NAME.fullmatch(name) or name.startswith("sha256-") or name in self.found.images:
             self.refuse(f"an image in it has no name of its own, but {name[:200]!r}")
-        digest, manifest = self.document(entry)
-        title = annotations_of(manifest).get(TITLE, "")
+        manifest = self.manifest(entry)
+        title = manifest.annotations.get(TITLE, "")
         # By this name engines will know it; the manifest's is the one that is signed.
         if canonical(called) != canonical(f"{title}:latest"):
             self.refuse(f"its index calls {name} {called[:200]!r}, its manifest {title[:200]!r}")
-        self.found.layout |= {digest, *self.blobs_of(digest, manifest)}
-        kept: dict[str, Any] = Descriptor(MANIFEST, digest).to_json()
+        self.found.layout |= {manifest.digest, *manifest.blobs}
+        kept: dict[str, Any] = Descriptor(MANIFEST, manifest.digest).to_json()
         platform = entry.get("platform")
         if isinstance(platform, dict):
             kept["platform"] = {
@@ -180,62 +176,56 @@ class _Reader:
         noted = {IMAGE_NAME: canonical(called), REF_NAME: name}
         self.found.images[name] = {**kept, "annotations": noted}
 
-    def is_ours(self, subject: object) -> bool:
-        """Whether a descriptor, or a hexadecimal digest, is of an image in the archive."""
-        digests = {entry["digest"] for entry in self.found.images.values()}
-        text = subject.get("digest") if isinstance(subject, Mapping) else f"sha256:{subject}"
-        return text in digests
+    def is_ours(self, subject: str) -> bool:
+        """Whether a digest (OCI form) is of an image in the archive."""
+        return any(entry["digest"] == subject for entry in self.found.images.values())
 
     def bundle(self, entry: dict[str, Any], subject: str) -> None:
         """What is attached to the image `subject`."""
-        digest, manifest = self.document(entry)
-        referred = manifest.get("subject")
-        if not isinstance(referred, dict) or referred.get("digest") != subject:
+        manifest = self.manifest(entry)
+        digest = manifest.digest
+        if manifest.subject is None or manifest.subject.digest.oci != subject:
             self.refuse(f"{digest.oci} does not refer to {subject[:200]!r}, as the index has it")
-        if entry.get("mediaType") != MANIFEST or not self.is_ours(referred):
+        if entry.get("mediaType") != MANIFEST or not self.is_ours(subject):
             self.refuse(f"{digest.oci} refers to an image it does not hold")
         listed = self.found.attached.setdefault(subject, [])
         if any(one["digest"] == digest.oci for one in listed):
             self.refuse(f"it lists {digest.oci} twice")
         listed.append(entry)
-        self.found.layout |= {digest, *self.blobs_of(digest, manifest)}
+        self.found.layout |= {digest, *manifest.blobs}
 
     def list_of_bundles(self, entry: dict[str, Any]) -> None:
         """The list of what is attached to an image, as earlier versions wrote it."""
         name = annotations_of(entry).get(REF_NAME, "")
-        subject = name.removeprefix("sha256-")
+        subject = f"sha256:{name.removeprefix('sha256-')}"
         if entry.get("mediaType") != INDEX or not self.is_ours(subject):
             self.refuse(f"it lists what is attached to an image it does not hold: {name[:200]!r}")
-        digest, index = self.document(entry)
+        digest = self.digest(entry)
+        index = document(self.data(digest, MAX_MANIFEST), digest.oci)
         for one in entries(index, digest.oci):
-            self.bundle(one, f"sha256:{subject}")
+            self.bundle(one, subject)
 
     def artifact(self, kind: str, entry: dict[str, Any]) -> None:
-        digest, manifest = self.document(entry)
-        blobs = self.blobs_of(digest, manifest)
-        if manifest.get("artifactType") != kind:
-            self.refuse(f"{digest.oci} is not of the type its index says")
+        manifest = self.manifest(entry)
+        if manifest.artifact_type != kind:
+            self.refuse(f"{manifest.digest.oci} is not of the type its index says")
         if kind == TRUST:
-            self.trust(manifest["layers"])
-            self.documents.add(blobs[0])
+            self.trust(manifest.layers)
+            self.documents.add(manifest.config.digest)
         elif kind == INPUTS:
-            if not self.is_ours(manifest.get("subject")):
-                self.refuse(f"{digest.oci} is about an image it does not hold")
-            self.documents.add(blobs[0])
-            self.found.cache |= set(blobs[1:])
-            for blob, layer in zip(blobs[1:], manifest["layers"], strict=True):
-                name = annotations_of(layer).get(TITLE, "")
-                if name.endswith(".whl"):
-                    self.found.wheels[blob] = name
+            if manifest.subject is None or not self.is_ours(manifest.subject.digest.oci):
+                self.refuse(f"{manifest.digest.oci} is about an image it does not hold")
+            self.documents.add(manifest.config.digest)
+            self.found.cache |= {layer.digest for layer in manifest.layers}
+            for layer in manifest.layers:
+                if layer.title.endswith(".whl"):
+                    self.found.wheels[layer.digest] = layer.title
             self.found.inputs = True
         else:
-            self.found.cache |= set(blobs)
+            self.found.cache |= {*manifest.blobs}
 
-    def trust(self, layers: list[dict[str, Any]]) -> None:
-        held = {
-            annotations_of(layer).get(TITLE, ""): self.data(self.digest(layer), MAX_TRUST)
-            for layer in layers
-        }
+    def trust(self, layers: Sequence[Descriptor]) -> None:
+        held = {layer.title: self.data(layer.digest, MAX_TRUST) for layer in layers}
         if self.found.trust or len(held) != len(layers) or not held.get(ROOT_FILE):
             self.refuse("it says more than once, or not at all, which root to believe")
         if held.keys() - {ROOT_FILE, POLICY_FILE}:

@@ -15,8 +15,9 @@ from plinth.core.digest import CHUNK, Digest, Json, canonical_json
 from plinth.core.errors import IntegrityError
 from plinth.core.store import BlobStore
 from plinth.fetch.sources.layout import MARKER, blob_name
-from plinth.formats.oci.documents import IMAGE_NAME, REF_NAME, descriptor, layer_digests
-from plinth.formats.oci.layout import ImageReference, read_manifest
+from plinth.formats.oci.documents import IMAGE_NAME, REF_NAME
+from plinth.formats.oci.layout import ImageReference
+from plinth.formats.oci.manifest import read_manifest
 from plinth.formats.oci.model import INDEX, MANIFEST, Descriptor
 from plinth.formats.oci.reference import canonical
 
@@ -29,15 +30,13 @@ def archive(store: BlobStore, image: ImageReference) -> Iterator[bytes]:
         LayoutError: the image's manifest is malformed.
     """
     manifest = read_manifest(store, image.manifest)
-    config = descriptor(manifest.get("config"), f"{image.manifest.oci}: config")
-    layers = layer_digests(manifest, image.manifest)
     noted = {IMAGE_NAME: canonical(image.image_name), REF_NAME: image.name}
     entry = Descriptor(MANIFEST, image.manifest, noted).to_json()
     index: Json = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]}
     listing: Json = {
-        "Config": blob_name(config),
+        "Config": blob_name(manifest.config.digest),
         "RepoTags": [image.image_name],
-        "Layers": [blob_name(layer) for layer in layers],
+        "Layers": [blob_name(layer.digest) for layer in manifest.layers],
     }
     for name, data in (
         (MARKER, canonical_json({"imageLayoutVersion": "1.0.0"})),
@@ -45,7 +44,7 @@ def archive(store: BlobStore, image: ImageReference) -> Iterator[bytes]:
         ("manifest.json", canonical_json([listing])),
     ):
         yield from _entry(name, len(data), iter([data]))
-    for blob in dict.fromkeys((image.manifest, config, *layers)):
+    for blob in dict.fromkeys((image.manifest, *manifest.blobs)):
         yield from _entry(blob_name(blob), blob.size, _chunks(store, blob))
     yield bytes(2 * tarfile.BLOCKSIZE)
 

@@ -10,8 +10,8 @@ from docker.errors import DockerException, ImageNotFound
 
 from plinth.core.errors import EngineError, PlinthError
 from plinth.core.store import BlobStore
-from plinth.formats.oci.documents import descriptor
-from plinth.formats.oci.layout import ImageReference, read_manifest
+from plinth.formats.oci.layout import ImageReference
+from plinth.formats.oci.manifest import read_manifest
 from plinth.graph.workspace import Workspace
 from plinth.publish.engine.archive import archive
 from plinth.publish.engine.client import connect
@@ -32,8 +32,7 @@ def find_loaded(engine: docker.DockerClient, store: BlobStore, image: ImageRefer
     """The digest by which the engine has the image, None where it has not: the manifest's with
     containerd's image store, the config's with the older ones. What has its name does not count."""
     manifest = read_manifest(store, image.manifest)
-    config = descriptor(manifest.get("config"), f"{image.manifest.oci}: config")
-    for digest in (image.manifest.oci, config.oci):
+    for digest in (image.manifest.oci, manifest.config.digest.oci):
         if id_of(engine, digest) == digest:
             return digest
     return None

@@ -17,8 +17,9 @@ from plinth.evidence.verify.gate import Gate, failures
 from plinth.evidence.verify.image import Request
 from plinth.fetch.sources.model import ImageSource
 from plinth.fetch.sources.registry import open_remote
-from plinth.formats.oci.documents import annotations_of, document, layer_digests, repository_name
+from plinth.formats.oci.documents import document, repository_name
 from plinth.formats.oci.layout import tag
+from plinth.formats.oci.manifest import parse_manifest
 from plinth.formats.oci.model import MANIFEST, TITLE, Descriptor
 from plinth.formats.oci.reference import RegistryReference, parse
 from plinth.formats.oci.referrers import BUNDLE, attach_to_layout
@@ -78,17 +79,10 @@ def pull_image(
         manifest = source.manifest()
         if manifest is None:
             raise IntegrityError("the registry sent no manifest", where=reference)
-        digest = Digest.of(manifest)
-        read = document(manifest, digest.oci)
-        if read.get("mediaType") != MANIFEST:
-            raise IntegrityError(
-                "not an OCI image manifest",
-                where=reference,
-                expected=MANIFEST,
-                found=str(read.get("mediaType")),
-            )
+        read = parse_manifest(manifest, reference, media_type=MANIFEST)
+        digest = read.digest
         architecture = _architecture(source.config(), digest.oci)
-        _pull_layers(source, layer_digests(read, digest), jobs, progress)
+        _pull_layers(source, len(read.layers), jobs, progress)
         if opened is not None:
             verdict = opened.verdict(
                 source, Request(expected=source.asked, cache=contents_cache(), config=config)
@@ -103,7 +97,7 @@ def pull_image(
         found = source.referrers(BUNDLE)
         bundles = [(one.predicate_type, one.data) for one in found if not one.problems]
     store.put(manifest)
-    noted = annotations_of(read)
+    noted = read.annotations
     called = name or noted.get(_IMAGE) or repository_name(wanted.repository)
     subject = Descriptor(MANIFEST, digest)
     if bundles:
@@ -113,14 +107,14 @@ def pull_image(
     return Pulled(called, digest, len(bundles))
 
 
-def _pull_layers(source: ImageSource, layers: list[Digest], jobs: int, progress: Progress) -> None:
+def _pull_layers(source: ImageSource, count: int, jobs: int, progress: Progress) -> None:
     """Bring all layers into the source's store, several at once."""
     with ThreadPoolExecutor(max(1, jobs), "pull") as pool:
-        waiting = [pool.submit(_touch, source, number) for number in range(len(layers))]
+        waiting = [pool.submit(_touch, source, number) for number in range(count)]
         for number, future in enumerate(waiting, 1):
             future.result()
-            if number == len(layers) or number % 10 == 0:
-                progress(f"pulled {number} of {len(layers)} layers")
+            if number == count or number % 10 == 0:
+                progress(f"pulled {number} of {count} layers")
 
 
 def _touch(source: ImageSource, number: int) -> None:

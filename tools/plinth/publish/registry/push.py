@@ -16,9 +16,9 @@ from plinth.fetch.registry.registry import Registry
 from plinth.fetch.remote_layers import bring_image, reading
 from plinth.fetch.sources.registry import open_remote
 from plinth.fetch.sources.source import open_source
-from plinth.formats.oci.documents import annotations_of, descriptor, document, layer_digests
 from plinth.formats.oci.layout import references
-from plinth.formats.oci.model import MANIFEST, TITLE
+from plinth.formats.oci.manifest import parse_manifest
+from plinth.formats.oci.model import MANIFEST
 from plinth.formats.oci.reference import RegistryReference, parse
 from plinth.formats.oci.referrers import BUNDLE
 from plinth.graph.workspace import Workspace
@@ -107,7 +107,7 @@ def push_image(
             *(f"repository:{name}:pull" for name in sources),
         ],
     )
-    blobs = _blobs(ws, manifest, built.manifest)
+    blobs = _blobs(ws, manifest)
     if config.remote is None:
         # Else it may be fetched, and is looked at when its turn comes.
         for blob in blobs:
@@ -144,15 +144,12 @@ def push_image(
     return Pushed(str(registry), built.manifest, tag, new, not refused, refused, tally)
 
 
-def _blobs(ws: Workspace, manifest: bytes, digest: Digest) -> list[Blob]:
+def _blobs(ws: Workspace, manifest: bytes) -> list[Blob]:
     """Config and layers, with the files they are in."""
-    read = document(manifest, digest.oci)
-    config = descriptor(read.get("config"), f"{digest.oci}: config")
-    found = [Blob("config", config, ws.layout.path(config))]
-    for entry, layer in zip(read["layers"], layer_digests(read, digest), strict=True):
-        name = annotations_of(entry).get(TITLE, layer.hex[:12])
-        found.append(Blob(name, layer, ws.layout.path(layer)))
-    return found
+    read = parse_manifest(manifest)
+    named = [("config", read.config.digest)]
+    named += [(layer.title or layer.digest.hex[:12], layer.digest) for layer in read.layers]
+    return [Blob(name, digest, ws.layout.path(digest)) for name, digest in named]
 
 
 def _check_there(ws: Workspace, blob: Blob) -> None:

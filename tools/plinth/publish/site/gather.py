@@ -14,8 +14,8 @@ from plinth.evidence.sbom.make import gather as gather_contents
 from plinth.evidence.sbom.make import make_sbom
 from plinth.evidence.statement import PREDICATES
 from plinth.fetch.sources.source import open_source
-from plinth.formats.oci.layout import ImageReference, descriptor_digest, read_manifest, references
-from plinth.formats.oci.model import TITLE
+from plinth.formats.oci.layout import ImageReference, references
+from plinth.formats.oci.manifest import read_manifest
 from plinth.formats.oci.referrers import BUNDLE
 from plinth.graph.workspace import Workspace
 from plinth.inspect.contents.read import ContentsCache
@@ -66,7 +66,6 @@ def _image(
     recipe = recipe_of(ws, reference)
     spec = recipe.spec
     manifest = read_manifest(ws.layout, reference.manifest)
-    annotations = manifest.get("annotations", {})
     sbom = make_sbom(gather_contents(ws, reference, recipe, cache))
     packages, entries = read_packages(sbom)
     attachments = tuple(_attachments(ws, reference.manifest))
@@ -83,8 +82,11 @@ def _image(
         "" if recipe.accelerator or spec.accelerator == CPU else spec.accelerator,
         reference.manifest.oci,
         reference.manifest.size,
-        str(annotations.get("org.opencontainers.image.created", "")),
-        tuple(_layers(manifest)),
+        manifest.annotations.get("org.opencontainers.image.created", ""),
+        tuple(
+            Layer(one.title or one.digest.oci[:19], one.digest.oci, one.digest.size)
+            for one in manifest.layers
+        ),
         packages,
         entries,
         sbom,
@@ -93,11 +95,6 @@ def _image(
     )
 
 
-def _layers(manifest: Mapping[str, Any]) -> Iterator[Layer]:
-    for entry in manifest["layers"]:
-        digest = descriptor_digest(entry)
-        title = str((entry.get("annotations") or {}).get(TITLE, ""))
-        yield Layer(title or digest.oci[:19], digest.oci, digest.size)
 
 
 def _attachments(ws: Workspace, manifest: Digest) -> Iterator[Attachment]:
