@@ -322,7 +322,7 @@ def test_all_that_can_be_wrong_with_what_was_unpacked(
     unreadable.write_text('{"mnemonic": "wheel-layer", "outputs": 7}')
     found = {one.path: one.problem for one in damaged(ws, 1)}
     assert found[stray] == "its name is no digest"
-    assert found[ws.layout.root / "oci-layout"] == "it says something else"
+    assert found[ws.layout.root / "oci-layout"] == "imageLayoutVersion is None, not '1.0.0'"
     assert found[unreadable].startswith("unreadable: ")
     assert any(problem.endswith("/os.py is another") for problem in found.values()), found
     assert main(["doctor", "--store", "--json"]) == 1

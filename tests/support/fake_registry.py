@@ -39,7 +39,8 @@ class FakeRegistry:
     api: whether it has the referrers API. filters: whether that sorts by type. page: how many tags
     or referrers it lists at once. mounts: whether it mounts.
     received: bytes of blobs that came. cuts: after so many of them the connection is dropped, once
-    each. forgets: uploads that broke off are not known any more. deaf: how many uploads it finishes
+    each. forgets: uploads that broke off are not known any more. busy: what the next
+    answers to pieces of a blob have as Retry-After, with 429. deaf: how many uploads it finishes
     without saying so. watch: is called after each manifest that was put.
     """
 
@@ -55,6 +56,7 @@ class FakeRegistry:
     received: int = 0
     cuts: list[int] = field(default_factory=list)
     forgets: bool = False
+    busy: list[str] = field(default_factory=list)
     deaf: int = 0
     watch: Callable[[], None] = lambda: None
     guard: threading.Lock = field(default_factory=threading.Lock)
@@ -196,6 +198,10 @@ class FakeRegistryHandler(Handler):
             return
         if self.command == "GET":
             self.reply(204, headers=self.place(repository, state))
+            return
+        if self.command == "PATCH" and registry.busy:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self.reply(429, headers={"Retry-After": registry.busy.pop(0)})
             return
         start = self.headers.get("Content-Range", f"{len(uploads[state])}-").partition("-")[0]
         if self.command == "PATCH" and int(start) != len(uploads[state]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import email.utils
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -321,6 +322,62 @@ def test_a_server_in_trouble_is_asked_again(
     assert store.get(Digest.of(BODY)) == BODY
     assert seen.ranges == [None] * 3
     assert pauses == [0.5, 1.0]
+
+
+def busy(code: int, after: str) -> Step:
+    return lambda handler: handler.reply(code, b"no", {"Retry-After": after})
+
+
+@pytest.mark.parametrize(
+    ("after", "expected"),
+    [
+        ("7", [7.0, 1.0]),
+        ("0", [0.5, 1.0]),
+        ("", [0.5, 1.0]),
+        ("soon", [0.5, 1.0]),
+        ("-1", [0.5, 1.0]),
+    ],
+)
+@pytest.mark.parametrize("code", [429, 503])
+def test_a_server_that_names_a_pause_is_left_alone_as_long(
+    tmp_path: Path,
+    store: BlobStore,
+    pauses: list[float],
+    code: int,
+    after: str,
+    expected: list[int],
+) -> None:
+    with scripted(tmp_path, busy(code, after), busy(code, "1"), whole) as (server, _):
+        fetch(server.url, store)
+    assert store.get(Digest.of(BODY)) == BODY
+    assert pauses == expected
+
+
+def test_a_server_may_name_the_end_of_the_pause(
+    tmp_path: Path, store: BlobStore, pauses: list[float]
+) -> None:
+    then = email.utils.formatdate(time.time() + 30, usegmt=True)
+    past = email.utils.formatdate(0, usegmt=True)
+    with scripted(tmp_path, busy(503, then), busy(503, past), whole) as (server, _):
+        fetch(server.url, store)
+    assert 25 < pauses[0] <= 30
+    assert pauses[1] == 1.0
+
+
+@pytest.mark.parametrize("after", ["61", "9" * 30, "Fri, 31 Dec 9999 23:59:59 GMT"])
+def test_a_pause_that_is_too_long_is_not_waited_for(
+    tmp_path: Path, store: BlobStore, pauses: list[float], after: str
+) -> None:
+    with (
+        scripted(tmp_path, busy(429, after)) as (server, seen),
+        pytest.raises(FetchError, match=r"the mirror asks to wait for \d+ seconds") as raised,
+    ):
+        fetch(server.url, store)
+    assert raised.value.where == WHAT
+    assert raised.value.expected == "60 seconds at most"
+    assert raised.value.remedy == "try again later, or configure another"
+    assert len(seen.ranges) == 1
+    assert pauses == []
 
 
 def test_a_server_that_stays_in_trouble_is_one_error(

@@ -1,7 +1,13 @@
-"""Downloads: verified while they stream, resumed and tried again when the network fails."""
+"""Downloads: verified while they stream, resumed and tried again when the network fails.
+
+The one loop of tries for HTTP is `retried`. urllib3's own, in the adapter, ends where an answer's
+headers are read; here a try also reads the body, goes on where the last one stopped, and logs in.
+The server's own pause is read by urllib3 (Retry-After).
+"""
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,6 +15,8 @@ from typing import TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import requests
+from urllib3.exceptions import InvalidHeader
+from urllib3.util import Retry
 
 from plinth.core.digest import CHUNK, Digest
 from plinth.core.errors import FetchError, IntegrityError
@@ -17,7 +25,10 @@ from plinth.core.store import BlobStore, BlobWriter
 TIMEOUT = 60
 """Seconds to wait for a server's next byte."""
 
-_TRIES = 4
+LONGEST_PAUSE = 60.0
+"""Seconds that are waited between two tries at most, whatever a server asks for."""
+
+_TRIES, _PAUSE, _ENDLESS = 4, 0.5, 1e9
 # Too slow, too many at once: the 4xx answers after which asking again helps (RFC 9110, 6585).
 _PATIENCE = (408, 425, 429)
 T = TypeVar("T")
@@ -26,15 +37,39 @@ Open = Callable[[Mapping[str, str]], requests.Response]
 """Asks for a file with the headers given and returns the streaming answer, its status checked."""
 
 
+def pause_after(error: Exception, failures: int) -> float:
+    """Seconds to wait after so many failures, the last of them `error`: each time twice as long,
+    or as long as the server asks (Retry-After: RFC 9110, 10.2.3)."""
+    answer = getattr(error, "response", None)
+    asked = 0.0
+    if answer is not None:
+        # Python reads no number of thousands of digits, and no date past what the clock can hold.
+        with contextlib.suppress(InvalidHeader, ValueError, OverflowError):
+            text = answer.headers.get("Retry-After", "0")
+            asked = min(Retry().parse_retry_after(text), _ENDLESS)
+    return max(_PAUSE * 2.0 ** (failures - 1), asked)
+
+
+def too_long(pause: float, what: str, *, place: str, remedy: str) -> FetchError:
+    """The error of a server that asks for a longer pause than LONGEST_PAUSE."""
+    return FetchError(
+        f"{place} asks to wait for {pause:.0f} seconds",
+        where=what,
+        expected=f"{LONGEST_PAUSE:g} seconds at most",
+        remedy=f"try again later, or {remedy}",
+    )
+
+
 def retried(ask: Callable[[], T], what: str, *, place: str, remedy: str) -> T:
-    """What `ask` returns, asked again after failures of the network, with growing pauses.
+    """What `ask` returns, asked again after failures of the network, with pauses as `pause_after`
+    has them.
 
     `what` is asked for and `place` is where, for messages; `remedy` says what to do.
 
     Raises:
-        FetchError: it kept failing, or the answer is none.
+        FetchError: it kept failing, the answer is none, or the server asks for too long a pause.
     """
-    for attempt in range(_TRIES):
+    for failures in range(1, _TRIES + 1):
         try:
             return ask()
         except (requests.RequestException, ConnectionError, TimeoutError) as error:
@@ -44,14 +79,17 @@ def retried(ask: Callable[[], T], what: str, *, place: str, remedy: str) -> T:
                 raise FetchError(f"{place} answered {status}", where=what, remedy=remedy) from None
             # Some of them are ValueErrors: an invalid URL stays invalid.
             lasting = isinstance(error, ValueError | requests.TooManyRedirects)
-            if attempt == _TRIES - 1 or lasting:
+            if failures == _TRIES or lasting:
                 raise FetchError(
                     f"{place} cannot be reached",
                     where=what,
                     found=type(error).__name__,
                     remedy=remedy,
                 ) from None
-            time.sleep(0.5 * 2**attempt)
+            pause = pause_after(error, failures)
+            if pause > LONGEST_PAUSE:
+                raise too_long(pause, what, place=place, remedy=remedy) from None
+            time.sleep(pause)
         except ValueError as error:
             # Of addresses a server sent us on to, the library checks but some.
             raise FetchError(

@@ -152,12 +152,25 @@ def test_an_unknown_project_has_no_files(server: IndexServer, tmp_path: Path) ->
     assert server.asked == ["/simple/nobody/"]
 
 
-@pytest.mark.parametrize("status", [401, 403, 429])
+@pytest.mark.parametrize("status", [401, 403])
 def test_another_status_is_named(server: IndexServer, tmp_path: Path, status: int) -> None:
     server.instead(PAGE, Answer(status))
     with pytest.raises(FetchError, match="the package index answered") as raised:
         index_of(server, tmp_path).files("demo", None)
-    assert str(raised.value) == f"demo: the package index answered {status}"
+    assert raised.value.what == f"the package index answered {status}"
+    assert raised.value.where == "demo"
+    assert "index-url" in raised.value.remedy
+    assert server.asked == [PAGE]
+
+
+def test_an_index_with_too_many_requests_is_asked_again(
+    server: IndexServer, tmp_path: Path, wheel: Path, pauses: list[float]
+) -> None:
+    server.add(wheel)
+    server.instead(PAGE, Answer(429), times=2)
+    assert names(index_of(server, tmp_path).files("demo", None)) == [WHEEL]
+    assert server.asked == [PAGE] * 3
+    assert pauses == [0.5, 1.0]
 
 
 def test_a_failing_index_is_asked_again(

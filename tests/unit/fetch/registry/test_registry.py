@@ -168,7 +168,10 @@ def test_a_token_service_whose_address_is_none(tmp_path: Path, realm: str) -> No
         def answer(self) -> None:
             self.reply(401, headers={"WWW-Authenticate": f'Bearer realm="{realm}"'})
 
-    with serving(tmp_path, Astray) as server, pytest.raises(FetchError, match="that is none"):
+    with (
+        serving(tmp_path, Astray) as server,
+        pytest.raises(FetchError, match="an invalid URL"),
+    ):
         Registry(server.url, REPOSITORY).manifest("latest")
 
 
@@ -180,7 +183,10 @@ def test_an_upload_at_an_address_that_is_none(tmp_path: Path) -> None:
         def answer(self) -> None:
             self.reply(404)
 
-    with serving(tmp_path, Astray) as server, pytest.raises(FetchError, match="that is none"):
+    with (
+        serving(tmp_path, Astray) as server,
+        pytest.raises(FetchError, match="an invalid URL"),
+    ):
         Registry(server.url, REPOSITORY).push_blob(b"hello")
 
 
@@ -189,7 +195,10 @@ def test_a_list_that_goes_on_at_an_address_that_is_none(tmp_path: Path) -> None:
         def answer(self) -> None:
             self.reply(200, b'{"tags": []}', headers={"Link": '<http://[x/tags>; rel="next"'})
 
-    with serving(tmp_path, Astray) as server, pytest.raises(FetchError, match="that is none"):
+    with (
+        serving(tmp_path, Astray) as server,
+        pytest.raises(FetchError, match="an invalid URL"),
+    ):
         Registry(server.url, REPOSITORY).tags()
 
 

@@ -23,7 +23,7 @@ CHUNK = 100_000
 
 @pytest.fixture(autouse=True)
 def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upload, "_PAUSE", 0)
+    monkeypatch.setattr("plinth.core.http._PAUSE", 0)
     monkeypatch.setattr(upload, "CHUNK", CHUNK)
 
 
@@ -123,6 +123,21 @@ def test_where_only_the_last_answer_was_lost_nothing_is_sent_again(
     push(place, blobs[-1:])
     assert held(place, blobs[-1:])
     assert place[1].received == SIZES[-1]
+
+
+def test_an_upload_waits_as_long_as_the_registry_asks(
+    place: Place, blobs: list[Blob], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("plinth.publish.registry.upload.time.sleep", pauses.append)
+    place[1].busy = ["9", "soon"]
+    push(place, blobs[-1:])
+    assert held(place, blobs[-1:])
+    assert pauses == [9, 0]
+    place[1].busy = ["3600"]
+    with pytest.raises(FetchError, match="the registry asks to wait for 3600 seconds"):
+        push(place, blobs[-2:-1])
+    assert pauses == [9, 0]
 
 
 def test_a_connection_that_never_gets_on_is_given_up(place: Place, blobs: list[Blob]) -> None:

@@ -185,7 +185,7 @@ class Index:
             # Read here, so that a connection that breaks off is tried again.
             with answer:
                 body.append(whole(answer, MAX_PAGE, name))
-            if answer.status_code >= 500:
+            if answer.status_code != 404:
                 answer.raise_for_status()
             kind = answer.headers.get("Content-Type", "")
             is_known = JSON in kind or (self._fits and kind.startswith(links.HTML))

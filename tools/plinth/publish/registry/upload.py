@@ -13,7 +13,9 @@ import requests
 
 from plinth.core.digest import Digest
 from plinth.core.errors import FetchError, IntegrityError
+from plinth.core.http import LONGEST_PAUSE, pause_after, too_long
 from plinth.core.report import Progress, human_size
+from plinth.fetch.registry.connection import REMEDY
 from plinth.fetch.registry.registry import Registry
 
 CHUNK = 8 << 20
@@ -23,7 +25,6 @@ STEP = 64 << 20
 """Bytes of one blob between lines of progress."""
 
 _TRIES = 5
-_PAUSE = 0.5
 _MOUNTS = 3
 
 
@@ -169,7 +170,11 @@ class _Upload:
                     raise self._explained(error) from None
                 if isinstance(error, FetchError):
                     self._place = ""
-                time.sleep(_PAUSE * 2 ** (failures - 1))
+                pause = pause_after(error, failures)
+                if pause > LONGEST_PAUSE:
+                    what = f"{self._registry}: {self._blob.name}"
+                    raise too_long(pause, what, place="the registry", remedy=REMEDY) from None
+                time.sleep(pause)
 
     def _begin(self) -> None:
         self._place, least = self._registry.start_upload(self._blob.digest)
