@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import json
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,7 +22,7 @@ from plinth.formats.oci.documents import (
 from plinth.formats.oci.layout import read_index
 from plinth.formats.oci.manifest import read_manifest
 from plinth.formats.oci.model import INDEX, MANIFEST
-from plinth.formats.oci.referrers import BUNDLE, MAX_BUNDLE
+from plinth.formats.oci.referrers import BUNDLE, MAX_BUNDLE, payload
 from plinth.graph.unpack import root_names
 from plinth.graph.workspace import Workspace
 from plinth.inspect.contents.read import contents_action
@@ -105,12 +103,12 @@ def live_of(ws: Workspace) -> Live:
 def _attested(ws: Workspace, bundle: Digest) -> list[str]:
     """Every digest in the statement of a bundle: inputs that building its image again takes,
     which may have come from a checkout whose locks are not here."""
-    try:
-        content = json.loads(ws.layout.get(bundle)) if bundle.size <= MAX_BUNDLE else {}
-        statement = base64.b64decode(content["dsseEnvelope"]["payload"])
-    except (IntegrityError, ValueError, KeyError, TypeError):
+    if bundle.size > MAX_BUNDLE:
         return []
-    return _HEX.findall(statement.decode("utf-8", "replace"))
+    try:
+        return _HEX.findall(payload(ws.layout.get(bundle)).decode("utf-8", "replace"))
+    except (IntegrityError, LayoutError):
+        return []
 
 
 def _locked(ws: Workspace, live: Live) -> None:

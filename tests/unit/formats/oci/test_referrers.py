@@ -30,6 +30,7 @@ from plinth.formats.oci.referrers import (
     attach_to_layout,
     find,
     listing,
+    payload,
     referrers_name,
 )
 from plinth.formats.oci.validate import validate
@@ -522,3 +523,26 @@ def test_attaching_to_nothing_is_possible_and_valid(store: BlobStore) -> None:
     assert validate(store.root) == []
     with pytest.raises(LayoutError, match="found no images"):
         found_in(store, "")
+
+
+def test_the_payload_of_a_bundle_is_read() -> None:
+    assert payload(b'{"dsseEnvelope": {"payload": "e30="}}') == b"{}"
+
+
+@pytest.mark.parametrize(
+    "bundle",
+    [
+        b"{",
+        b"[" * 200_000,
+        b"\xff",
+        b"[]",
+        b"{}",
+        b'{"dsseEnvelope": 3}',
+        b'{"dsseEnvelope": {"payload": 3}}',
+        b'{"dsseEnvelope": {"payload": "e3"}}',
+        b'{"dsseEnvelope": {"payload": "e3 0="}}',
+    ],
+)
+def test_a_bundle_without_a_payload_is_refused(bundle: bytes) -> None:
+    with pytest.raises(LayoutError, match="not a bundle with a statement in it"):
+        payload(bundle)

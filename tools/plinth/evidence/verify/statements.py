@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from plinth.core.errors import AttestationError
+from plinth.core.errors import AttestationError, LayoutError
 from plinth.evidence.statement import PREDICATES, Statement, parse
 from plinth.evidence.verify.bundle import Authentic, BundleVerifier
 from plinth.evidence.verify.verdict import Check
+from plinth.formats.oci.referrers import payload
 
 
 @dataclass(frozen=True)
@@ -127,8 +127,7 @@ def _detail(proven: Sequence[Proven]) -> str:
 def _declared(raw: bytes) -> str:
     """The predicate type a bundle's payload claims, believed by nobody: it sorts messages."""
     try:
-        payload = base64.b64decode(json.loads(raw)["dsseEnvelope"]["payload"])
-        kind = json.loads(payload)["predicateType"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+        kind = json.loads(payload(raw))["predicateType"]
+    except (LayoutError, ValueError, KeyError, TypeError, RecursionError):
         return ""
     return kind if isinstance(kind, str) else ""

@@ -11,10 +11,12 @@ from urllib.parse import quote, urlsplit
 from plinth.core.digest import Digest
 from plinth.core.errors import FetchError, IntegrityError, LayoutError
 from plinth.core.http import fetch_blob, first_bytes, resolved
+from plinth.core.settings import Config
 from plinth.core.store import BlobStore
 from plinth.fetch.registry.connection import REMEDY, Connection
 from plinth.formats.oci.documents import document, entries
 from plinth.formats.oci.model import INDEX, MANIFEST
+from plinth.formats.oci.reference import RegistryReference
 
 if TYPE_CHECKING:
     from plinth.formats.oci.referrers import Artifact
@@ -32,6 +34,13 @@ class Manifest:
 
 class Registry(Connection):
     """One repository of a registry; see `Connection` for what it is made of."""
+
+    @classmethod
+    def at(cls, place: RegistryReference, config: Config, scopes: Sequence[str] = ()) -> Registry:
+        """The repository of `place`: where the settings say that its registry is, else at its host,
+        by the TLS files of the settings. `scopes` are as in `Connection`."""
+        urls = config.registry_urls(place.host) or (place.url,)
+        return cls(urls[0], place.repository, tls=config.tls, scopes=scopes)
 
     def unavailable(self, manifest: Digest) -> str:
         """Why the manifest cannot be pulled; empty where it can. Asked as a pull would, with a

@@ -11,6 +11,7 @@ No times are written: equal bundles, equal digests.
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -83,6 +84,19 @@ class Referrer:
 def referrers_name(subject: Digest) -> str:
     """The tag of the index that lists what refers to `subject`, where there is one."""
     return f"sha256-{subject.hex}"
+
+
+def payload(bundle: bytes) -> bytes:
+    """What a bundle holds in its DSSE envelope (Sigstore bundle, `dsseEnvelope.payload`); nothing
+    is verified.
+
+    Raises:
+        LayoutError: there is none.
+    """
+    try:
+        return base64.b64decode(json.loads(bundle)["dsseEnvelope"]["payload"], validate=True)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise LayoutError("not a bundle with a statement in it") from None
 
 
 def artifact(subject: Descriptor, predicate_type: str, bundle: bytes) -> Artifact:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from plinth.core.digest import Digest, canonical_json
-from plinth.core.errors import AirgapError, AttestationError, InterpreterError
+from plinth.core.errors import AirgapError, AttestationError, InterpreterError, LayoutError
 from plinth.core.settings import Config
 from plinth.evidence.provenance import Provenance
 from plinth.evidence.provenance import parse as parse_provenance
@@ -25,7 +24,7 @@ from plinth.formats.oci.layout import read_index, references
 from plinth.formats.oci.manifest import read_manifest
 from plinth.formats.oci.model import INDEX, MANIFEST, Descriptor
 from plinth.formats.oci.reference import canonical
-from plinth.formats.oci.referrers import EMPTY_CONFIG, PREDICATE, attached
+from plinth.formats.oci.referrers import EMPTY_CONFIG, PREDICATE, attached, payload
 from plinth.formats.python.stored import keep_tree, tree_blobs
 from plinth.formats.python.tree import read_tree, tree_digest
 from plinth.graph.workspace import Workspace
@@ -155,9 +154,8 @@ def _attached(ws: Workspace, cargo: Cargo, image: Digest) -> list[Provenance]:
 def _provenance(bundle: bytes, digest: Digest) -> Provenance:
     """What a bundle's provenance says; who signed it is for the other side to check."""
     try:
-        payload = base64.b64decode(json.loads(bundle)["dsseEnvelope"]["payload"], validate=True)
-        return parse_provenance(json.loads(payload)["predicate"])
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        return parse_provenance(json.loads(payload(bundle))["predicate"])
+    except (LayoutError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise AttestationError(
             "the provenance in it cannot be read", where=digest.oci, found=repr(error)[:200]
         ) from None

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from plinth.core.digest import Digest
-from plinth.core.errors import AttestationError, FetchError, ImageNameError, IntegrityError
+from plinth.core.errors import (
+    AttestationError,
+    FetchError,
+    ImageNameError,
+    IntegrityError,
+    LayoutError,
+)
 from plinth.core.settings import Config
 from plinth.evidence.statement import PREDICATES, parse
 from plinth.evidence.verify.statements import RawBundle
@@ -18,7 +22,7 @@ from plinth.fetch.sources.model import ImageSource
 from plinth.formats.oci.model import MANIFEST, Descriptor
 from plinth.formats.oci.reference import RegistryReference
 from plinth.formats.oci.reference import parse as parse_reference
-from plinth.formats.oci.referrers import BUNDLE, referrers_name
+from plinth.formats.oci.referrers import BUNDLE, payload, referrers_name
 
 
 @dataclass(frozen=True)
@@ -65,8 +69,7 @@ def attach(
             where=source.name,
             remedy="sign it first (plinth sign), or name bundles with --bundle",
         )
-    urls = config.registry_urls(wanted.host) or (wanted.url,)
-    registry = Registry(urls[0], wanted.repository, tls=config.tls)
+    registry = Registry.at(wanted, config)
     _compare(registry, wanted, subject, source.name)
     made = attach_to_registry(registry, Descriptor(MANIFEST, subject), bundles)
     listed = {entry.get("digest") for entry in registry.referrers(subject, BUNDLE)}
@@ -98,10 +101,9 @@ def _kind(bundle: RawBundle, subject: Digest) -> str:
     if bundle.problems:
         raise AttestationError("; ".join(bundle.problems), where=bundle.where)
     try:
-        payload = base64.b64decode(json.loads(bundle.data)["dsseEnvelope"]["payload"])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise AttestationError("not a bundle with a statement in it", where=bundle.where) from None
-    statement = parse(payload, bundle.where)
+        statement = parse(payload(bundle.data), bundle.where)
+    except LayoutError as error:
+        raise AttestationError(error.what, where=bundle.where) from None
     if set(statement.subjects) != {subject.hex}:
         raise AttestationError(
             "it is about another image",

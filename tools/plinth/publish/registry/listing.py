@@ -53,8 +53,7 @@ def list_tags(place: RegistryReference, config: Config) -> list[Tagged]:
     Raises:
         FetchError: the registry cannot be reached, or has no such repository.
     """
-    urls = config.registry_urls(place.host) or (place.url,)
-    registry = Registry(urls[0], place.repository, tls=config.tls)
+    registry = Registry.at(place, config)
     tags = [tag for tag in registry.tags() if not _LIST.fullmatch(tag)]
     if not tags:
         raise FetchError("there are no tags", where=str(registry), remedy="push an image first")

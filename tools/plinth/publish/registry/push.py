@@ -98,10 +98,9 @@ def push_image(
     manifest = ws.layout.get(built.manifest)
     known = Known(ws.build / "publish", place.host)
     sources = [name for name in (*known.repositories(), *mounts) if name != place.repository]
-    registry = Registry(
-        (config.registry_urls(place.host) or (place.url,))[0],
-        place.repository,
-        tls=config.tls,
+    registry = Registry.at(
+        place,
+        config,
         scopes=[
             f"repository:{place.repository}:pull,push",
             *(f"repository:{name}:pull" for name in sources),
