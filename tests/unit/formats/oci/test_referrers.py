@@ -14,6 +14,7 @@ from plinth.core.errors import IntegrityError, LayoutError
 from plinth.core.settings import Config
 from plinth.core.store import BlobStore
 from plinth.fetch.sources.source import open_source
+from plinth.formats.oci.documents import MAX_MANIFEST
 from plinth.formats.oci.image import Image
 from plinth.formats.oci.layout import read_index, references
 from plinth.formats.oci.model import INDEX, MANIFEST, Descriptor
@@ -546,3 +547,10 @@ def test_the_payload_of_a_bundle_is_read() -> None:
 def test_a_bundle_without_a_payload_is_refused(bundle: bytes) -> None:
     with pytest.raises(LayoutError, match="not a bundle with a statement in it"):
         payload(bundle)
+
+
+def test_a_bundle_larger_than_a_manifest_may_be_is_valid(store: BlobStore, image: Image) -> None:
+    bundle = b'{"a":"%s"}' % (b"x" * MAX_MANIFEST)
+    attach_to_layout(store, image.manifest, [(COSIGN, bundle)])
+    assert [one.data for one in found_in(store)] == [bundle]
+    assert validate(store.root) == []

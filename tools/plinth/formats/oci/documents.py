@@ -29,15 +29,17 @@ _MANIFESTS = (MANIFEST, DOCKER_MANIFEST)
 _INDEXES = (INDEX, DOCKER_INDEX)
 
 
-def parsed(data: bytes, where: str, known: Collection[str] = MANIFEST_KEYS) -> Any:
+def parsed(
+    data: bytes, where: str, known: Collection[str] = MANIFEST_KEYS, limit: int = MAX_MANIFEST
+) -> Any:
     """The JSON value in `data`, whose objects have, among others, the fields `known`.
 
     Raises:
         AmbiguityError: readers would differ about it, see `plinth.formats.oci.strict`.
-        LayoutError: it is not JSON in UTF-8 (RFC 8259), or too large for a document.
+        LayoutError: it is not JSON in UTF-8 (RFC 8259), or longer than `limit` bytes.
     """
-    if len(data) > MAX_MANIFEST:
-        raise LayoutError(f"larger than {MAX_MANIFEST} bytes", where=where)
+    if len(data) > limit:
+        raise LayoutError(f"larger than {limit} bytes", where=where)
     try:
         return loads(data, known)
     except AmbiguousJsonError as error:
@@ -46,13 +48,15 @@ def parsed(data: bytes, where: str, known: Collection[str] = MANIFEST_KEYS) -> A
         raise LayoutError(f"not JSON: {error}", where=where) from None
 
 
-def document(data: bytes, where: str, known: Collection[str] = MANIFEST_KEYS) -> dict[str, Any]:
+def document(
+    data: bytes, where: str, known: Collection[str] = MANIFEST_KEYS, limit: int = MAX_MANIFEST
+) -> dict[str, Any]:
     """The JSON object in `data`, as `parsed` reads it.
 
     Raises:
         LayoutError: it is not a JSON object, or as `parsed`.
     """
-    found = parsed(data, where, known)
+    found = parsed(data, where, known, limit)
     if not isinstance(found, dict):
         raise LayoutError("not a JSON object", where=where)
     return found

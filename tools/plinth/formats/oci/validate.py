@@ -15,6 +15,7 @@ from plinth.core.errors import IntegrityError, LayoutError, Problem
 from plinth.core.store import BlobStore
 from plinth.formats.gunzip import gunzipped
 from plinth.formats.oci.documents import (
+    MAX_MANIFEST,
     SUBJECT,
     all_annotations,
     annotations_of,
@@ -24,7 +25,7 @@ from plinth.formats.oci.documents import (
 )
 from plinth.formats.oci.layout import entry_name, marker_problem, read_index
 from plinth.formats.oci.model import CONFIG, INDEX, LAYER_GZIP, MANIFEST
-from plinth.formats.oci.referrers import BUNDLE, EMPTY, EMPTY_CONFIG
+from plinth.formats.oci.referrers import BUNDLE, EMPTY, EMPTY_CONFIG, MAX_BUNDLE
 from plinth.formats.oci.strict import CONFIG_KEYS, MANIFEST_KEYS
 
 _REFERRERS = "sha256-"
@@ -78,7 +79,8 @@ class _Validator:
                 return
             known = CONFIG_KEYS if kind == CONFIG else MANIFEST_KEYS
             all_annotations(entry, "")
-            found = document(self.store.get(descriptor(entry, "")), "", known)
+            limit = MAX_BUNDLE if kind == BUNDLE else MAX_MANIFEST
+            found = document(self.store.get(descriptor(entry, "")), "", known, limit)
         except (IntegrityError, LayoutError) as error:
             yield Problem(where, str(error))
             return
