@@ -41,9 +41,7 @@ def check_contract(recipe: Recipe, manifest: Manifest, config: Mapping[str, Any]
     return Check("contract", "config as plinth makes it", tuple(problems))
 
 
-def _expected(
-    recipe: Recipe, manifest: Manifest, config: Mapping[str, Any]
-) -> dict[str, Any]:
+def _expected(recipe: Recipe, manifest: Manifest, config: Mapping[str, Any]) -> dict[str, Any]:
     layers = [
         Layer(entry.annotations[TITLE], entry.digest, diff_id.removeprefix("sha256:"), 0)
         for entry, diff_id in zip(manifest.layers, config["rootfs"]["diff_ids"], strict=True)

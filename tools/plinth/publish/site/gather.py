@@ -95,8 +95,6 @@ def _image(
     )
 
 
-
-
 def _attachments(ws: Workspace, manifest: Digest) -> Iterator[Attachment]:
     reference = f"oci:{ws.layout.root}@{manifest.oci}"
     with open_source(reference, Config()) as source:
