@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from plinth.commands.images import task_database
+from plinth.commands.memory import database
 from plinth.commands.main import main
 from plinth.core.digest import Digest, canonical_json
 from plinth.formats.oci.layout import editing, references
@@ -279,13 +279,13 @@ def test_lost_bundles_take_no_others_with_them(built: Store) -> None:
 def test_what_doit_remembers(built: Store, damage: str) -> None:
     built.restore()
     ws = built.checkout.ws
-    path = Path(task_database(ws))
+    path = Path(database(ws))
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("create table doit (task_id text not null primary key, task_data json)")
         connection.execute("insert into doit values ('build:small', '{\"checker:\": \"MD5\"}')")
         connection.commit()
     sound = path.read_bytes()
-    assert Path(task_database(ws)).read_bytes() == sound
+    assert Path(database(ws)).read_bytes() == sound
     path.write_bytes(DAMAGES[damage](sound))
     done = subprocess.run(
         built.checkout.doit(f"build:{IMAGE}"), capture_output=True, text=True, check=False

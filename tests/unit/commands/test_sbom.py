@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from plinth.commands.sbom import write_sbom
+
 from plinth.core.errors import LayoutError
 from plinth.graph.workspace import Workspace
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from plinth.commands.images import shared_inputs
+from plinth.commands.memory import shared_inputs
 
 
 def text(root: Path, files: dict[str, str]) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from plinth.commands.show import layer_table, show_layers
+
 from plinth.core import report
 from plinth.core.digest import Digest
 from plinth.core.report import human_size, quiet, to_stderr, working

@@ -1,13 +1,16 @@
-"""`plinth export` and `plinth import`: the command lines of the air gap."""
+"""Verbs of the air gap: export, import."""
 
 from __future__ import annotations
 
-import argparse
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from plinth.core import settings as config
 from plinth.core.errors import AirgapError, PlinthError
+from plinth.core.report import human_size, to_stderr
+from plinth.graph.workspace import Workspace
 
 if TYPE_CHECKING:
     from plinth.core.settings import Config
@@ -15,104 +18,74 @@ if TYPE_CHECKING:
     from plinth.publish.airgap.take import Taken
 
 
-def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add `export` and `import` to the commands."""
-    parser = verbs.add_parser(
-        "export", help="write images, and all that verifying and rebuilding takes, to one file"
-    )
-    parser.add_argument("ids", nargs="+", metavar="ID", help="built images")
-    parser.add_argument("--out", required=True, metavar="FILE", help="the archive to write (tar)")
-    parser.add_argument(
-        "--no-inputs", action="store_true", help="leave out what only rebuilding takes"
-    )
-    parser.add_argument(
-        "--trust", default="", metavar="TRUST", help="embedded: its root and a policy go along"
-    )
-    parser.add_argument(
-        "--trusted-root", default="", metavar="FILE", help="a trusted_root.json to go along"
-    )
-    parser.set_defaults(run=run_export)
-    parser = verbs.add_parser("import", help="take in what plinth export wrote")
-    parser.add_argument("archive", metavar="FILE")
-    parser.add_argument(
-        "--into", default="", metavar="DIR", help="a folder (default: the checkout's build folder)"
-    )
-    parser.add_argument(
-        "--replace", action="store_true", help="also names that stand for other images there"
-    )
-    parser.set_defaults(run=run_import)
-
-
-def run_export(arguments: argparse.Namespace) -> None:
-    """Export what the arguments name, and say what must be told by another way.
+def export(
+    ws: Workspace, *, ids: Sequence[str], out: str, no_inputs: bool, trust: str, trusted_root: str
+) -> None:
+    """Export images to the file `out`, and show what must be handed over by another way.
 
     Raises:
         PlinthError: as `plinth.publish.airgap.collect.collect` and
             `plinth.publish.airgap.export.write_archive`.
     """
-    from plinth.core import settings as config
-    from plinth.core.report import human_size
-    from plinth.graph.workspace import Workspace
     from plinth.publish.airgap.collect import collect
     from plinth.publish.airgap.export import write_archive
 
-    ws, settings = Workspace.find(), config.load()
-    trust = _trust(arguments, settings)
-    cargo = collect(ws, arguments.ids, trust, inputs=not arguments.no_inputs, config=settings)
-    digest = write_archive(cargo, Path(arguments.out))
+    settings = config.load()
+    root = _trust(trust, trusted_root, settings)
+    cargo = collect(ws, ids, root, inputs=not no_inputs, config=settings)
+    digest = write_archive(cargo, Path(out))
     for note in cargo.notes:
         print(f"note: {note}")
-    print(f"wrote {arguments.out}: {len(cargo.blobs)} blobs, {human_size(digest.size)}")
+    print(f"wrote {out}: {len(cargo.blobs)} blobs, {human_size(digest.size)}")
     print(f"  archive       {digest.oci}")
-    if trust is None:
+    if root is None:
         print("note: no trusted root goes along: --trust embedded, or --trusted-root FILE")
     else:
-        print(f"  trusted root  sha256:{trust.fingerprint}")
+        print(f"  trusted root  sha256:{root.fingerprint}")
         print(
             "Tell the other side the root's fingerprint, and who signs, by another way than this."
         )
 
 
-def _trust(arguments: argparse.Namespace, settings: Config) -> Trust | None:
+def _trust(trust: str, trusted_root: str, settings: Config) -> Trust | None:
     """The root that goes along; of the public Sigstore none does, for others have it too."""
     from plinth.publish.airgap.form import MAX_TRUST, POLICY_FILE, ROOT_FILE, Trust
 
-    if arguments.trusted_root:
+    if trusted_root:
         from plinth.evidence.choice import believed
 
-        path = Path(arguments.trusted_root)
-        believed("", trusted_root=arguments.trusted_root)
+        path = Path(trusted_root)
+        believed("", trusted_root=trusted_root)
         if path.stat().st_size > MAX_TRUST:
             raise AirgapError("too large for a trusted root", where=str(path))
         return Trust(path.read_bytes())
-    if (arguments.trust or settings.trust) == "embedded":
+    if (trust or settings.trust) == "embedded":
         from plinth.authority.domain import default_folder, read_state
         from plinth.authority.export import exported
 
         files = exported(read_state(default_folder()), "")
         return Trust(files[ROOT_FILE], files[POLICY_FILE])
-    if arguments.trust:
+    if trust:
         raise AirgapError(
             "only the embedded trust domain has a root that can go along by its name",
-            where=arguments.trust,
+            where=trust,
             remedy="--trust embedded, or --trusted-root FILE",
         )
     return None
 
 
-def run_import(arguments: argparse.Namespace) -> None:
-    """Import what the arguments name, and say what to do next.
+def take_in(*, archive: str, into: str, replace: bool) -> None:
+    """Import what `export` wrote, and show what to do next.
 
     Raises:
         PlinthError: as `plinth.publish.airgap.take.take`.
     """
     from plinth.core.lease import adding_from_outside
-    from plinth.core.report import to_stderr
     from plinth.publish.airgap.take import take
 
-    build = _build(arguments.into)
+    build = _build(into)
     with adding_from_outside(build):
-        taken = take(Path(arguments.archive), build, replace=arguments.replace, progress=to_stderr)
+        taken = take(Path(archive), build, replace=replace, progress=to_stderr)
     print(
         f"imported {', '.join(taken.images)} into {build}: {taken.written} blobs written, "
         f"{taken.there} were there"
@@ -123,8 +96,6 @@ def run_import(arguments: argparse.Namespace) -> None:
 def _build(into: str) -> Path:
     if into:
         return Path(into)
-    from plinth.graph.workspace import Workspace
-
     try:
         return Workspace.find().build
     except PlinthError:

@@ -6,11 +6,12 @@ shtab writes it. argcomplete would start plinth at every Tab and hook into every
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator
 
 import shtab
 
-from plinth.commands.main import command_line
+from plinth.commands.parser import command_line
 
 # Ids are the names of the specifications of the checkout around.
 _IDS = """\
@@ -28,9 +29,13 @@ _PREAMBLE = {
 }
 
 
-def script(shell: str) -> str:
-    """The completion script for `shell`, `bash` or `zsh`."""
-    parser = command_line()
+def completion(*, shell: str) -> None:
+    """Print the completion script for `shell`."""
+    sys.stdout.write(script(command_line(), shell))
+
+
+def script(parser: argparse.ArgumentParser, shell: str) -> str:
+    """The completion script of `parser` for `shell`, `bash` or `zsh`."""
     for action in _actions(parser):
         if action.metavar == "ID":
             action.complete = {"bash": "_plinth_ids", "zsh": "_plinth_ids"}  # type: ignore[attr-defined]

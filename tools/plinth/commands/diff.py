@@ -1,8 +1,7 @@
-"""`plinth diff A B`: the command line of comparing two images."""
+"""The verb diff: what differs between two images."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
@@ -18,23 +17,9 @@ if TYPE_CHECKING:
     from plinth.inspect.diff import Side
 
 
-def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add `diff` to the commands."""
-    parser = verbs.add_parser(
-        "diff",
-        help="what differs between two images: packages, files, sizes, config",
-        epilog="exit codes: 0 nothing differs; 1 something does; 2 wrong usage; 3 an image cannot "
-        "be read. Nothing here is verified: plinth verify does that.",
-    )
-    for name in ("before", "after"):
-        parser.add_argument(name, metavar="REF", help="as for plinth verify")
-    parser.add_argument("--json", action="store_true", help="for programs")
-    parser.set_defaults(run=run)
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Compare what the arguments name; returns the exit code."""
-    from plinth.commands.named import named
+def diff(*, before: str, after: str, as_json: bool) -> int:
+    """Compare two images; returns the exit code."""
+    from plinth.commands.reference import named
     from plinth.core import settings as config
     from plinth.core.errors import PlinthError
     from plinth.evidence.verify.verdict import UNREADABLE
@@ -46,13 +31,13 @@ def run(arguments: argparse.Namespace) -> int:
         with ExitStack() as stack:
             sources = [
                 stack.enter_context(open_source(named(text).reference, settings))
-                for text in (arguments.before, arguments.after)
+                for text in (before, after)
             ]
             found = compare(*_sides(sources))
     except (PlinthError, OSError) as error:
         print(f"plinth: {error}", file=sys.stderr)
         return UNREADABLE
-    print(json.dumps(found.to_json(), indent=1) if arguments.json else found.text())
+    print(json.dumps(found.to_json(), indent=1) if as_json else found.text())
     return 1 if found else 0
 
 

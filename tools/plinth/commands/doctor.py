@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -19,8 +20,10 @@ from packaging.requirements import Requirement
 from plinth.commands.check import FAIL, OK, WARN, Check, Finding, run
 from plinth.commands.places import apt, index, registries
 from plinth.core import settings as settings_module
-from plinth.core.report import human_size
+from plinth.core.errors import PlinthError
+from plinth.core.report import human_size, working
 from plinth.core.settings import Config
+from plinth.core.table import Column, show
 from plinth.graph.workspace import Workspace
 
 SPACE = 10_000_000_000
@@ -266,3 +269,56 @@ def _program(name: str, use: str, package: str = "") -> Iterator[Finding]:
 def exit_code(found: list[Finding]) -> int:
     """1 where building is not possible, else 0."""
     return int(any(finding.state == FAIL for finding in found))
+
+
+def doctor(*, store: bool, mend: bool, as_json: bool) -> int:
+    """Show what this machine can do, or with `store` or `mend` what of the build folder is
+    damaged; the exit code."""
+    try:
+        ws = Workspace.find()
+    except PlinthError:
+        if store or mend:
+            raise
+        ws = None
+    if ws is not None and (store or mend):
+        return _store(ws, mend=mend, as_json=as_json)
+    with working("looking at this machine and asking around"):
+        found = examine(ws)
+    if as_json:
+        print(json.dumps([finding.to_json() for finding in found], indent=1))
+    else:
+        _show(found)
+    return exit_code(found)
+
+
+def _show(found: list[Finding]) -> None:
+    rows = [[finding.subject, finding.state, finding.found] for finding in found]
+    show([Column("WHAT"), Column("STATE"), Column("FOUND")], rows)
+    wanting = [finding for finding in found if finding.state != OK and finding.remedy]
+    if wanting:
+        print("\nwhat to do:")
+    for finding in wanting:
+        indented = finding.remedy.replace("\n", "\n    ")
+        print(f"  {finding.subject}: {indented}")
+
+
+def _store(ws: Workspace, *, mend: bool, as_json: bool) -> int:
+    """Read the whole build folder, and say what of it is damaged."""
+    from plinth.graph.session import default_jobs
+    from plinth.inspect import rot
+
+    jobs = default_jobs()
+    with working(f"reading {ws.build}") as progress:
+        if mend:
+            found = rot.mend(ws, jobs, lambda: progress("waiting for builds to end"))
+        else:
+            found = rot.damaged(ws, jobs)
+    if as_json:
+        listed = [{"what": d.what, "path": str(d.path), "problem": d.problem} for d in found]
+        print(json.dumps({"deleted": mend, "damaged": listed}, indent=1))
+    else:
+        for one in found:
+            print(f"{one.what}  {one.path}: {one.problem}")
+        advice = "deleted; build again" if mend else "to delete them: plinth doctor --mend"
+        print(f"{len(found)} damaged, {advice}" if found else f"{ws.build}: nothing is damaged")
+    return int(bool(found) and not mend)

@@ -1,39 +1,45 @@
-"""docs/commands.md: every command and its arguments, from the parser itself."""
+"""docs/commands.md: every command and its arguments, from the table of verbs."""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterator
 from pathlib import Path
 
-from plinth.commands.main import command_line
+from plinth.commands.verb import Operand, Option, Verb
+from plinth.commands.verbs import VERBS
 from plinth.core.store import atomic_write
 
 _HEAD = """\
 # Commands
 
-Made by `doit commands` from the commands' own help; do not edit. `plinth COMMAND --help` says the
-same. Those that work on images of the checkout exist as `doit COMMAND:ID`, too (`doit list`).
-Tables are drawn on a terminal and plain text elsewhere; `NO_COLOR` is respected. `eval "$(plinth
-completion bash)"` teaches a shell the commands, their options and the ids of images.
+Made by `doit commands` from the table of commands (`tools/plinth/commands/verbs.py`); do not edit.
+`plinth COMMAND --help` shows the same. Tables are drawn on a terminal and plain text elsewhere;
+`NO_COLOR` is respected. `eval "$(plinth completion bash)"` teaches a shell the commands, their
+options and the ids of images.
+
+Every command is a task of doit, too, with the same options: `--name VALUE` after the task, or
+`name=VALUE` anywhere (`name=1` for an option without a value, `name=A,B` for one that may be
+repeated). A command of images is a task for each, and by its own name one for all: `plinth build
+minimal --base NAME` is `doit build:minimal --base NAME` or `doit build:minimal base=NAME`, and
+`doit build` builds all. Others take their arguments after the name: `doit why minimal numpy`. Two
+words are one task: `doit trust:init`. doit also runs first what a command needs.
 """
 
 
 def handbook() -> str:
     """The text of docs/commands.md; the same for every version of Python."""
-    parser = command_line()
-    commands = dict(_commands(parser, "plinth"))
     lines = [_HEAD, "| command | what it does |", "|---|---|"]
-    lines += [
-        f"| [`{name}`](#{_anchor(name)}) | {_cell(text)} |" for name, (text, _) in commands.items()
-    ]
-    for name, (text, inner) in commands.items():
-        lines += ["", f"## {name}", "", f"{_sentence(text)}", ""]
-        lines += [f"    {_usage(name, inner)}"]
-        arguments = [f"- {_argument(action)}" for action in _shown(inner)]
+    for verb in VERBS:
+        anchor = f"plinth {verb.name}".replace(" ", "-")
+        lines += [f"| [`plinth {verb.name}`](#{anchor}) | {_cell(verb.help)} |"]
+    for verb in VERBS:
+        lines += ["", f"## plinth {verb.name}", "", _sentence(verb.help), ""]
+        lines += [f"    {_usage(verb)}"]
+        arguments = [*map(_operand, verb.operands), *map(_option, verb.options)]
         lines += ["", *arguments] if arguments else []
-        if inner.epilog:
-            lines += ["", _sentence(inner.epilog)]
+        if verb.after:
+            both = (f"{one}:ID" if verb.per_image else one for one in (verb.task, verb.after))
+            lines += ["", "`doit {}` runs `doit {}` first.".format(*both)]
+        lines += ["", _sentence(verb.epilog)] if verb.epilog else []
     return "\n".join(lines) + "\n"
 
 
@@ -48,73 +54,35 @@ def write_handbook(root: Path) -> bool:
     return True
 
 
-def _commands(
-    parser: argparse.ArgumentParser, name: str
-) -> Iterator[tuple[str, tuple[str, argparse.ArgumentParser]]]:
-    """Every command below `parser` that does something, with its help and its parser."""
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            texts = {choice.dest: choice.help or "" for choice in action._choices_actions}
-            for verb, inner in action.choices.items():
-                full = f"{name} {verb}"
-                below = list(_commands(inner, full))
-                yield from below or [(full, (texts.get(verb, ""), inner))]
+def _usage(verb: Verb) -> str:
+    words = ["plinth", verb.name]
+    for option in verb.options:
+        one = f"--{option.name} {option.value}".rstrip()
+        words.append(one if option.required else f"[{one}]")
+    forms = {"?": "[{0}]", "*": "[{0} ...]", "+": "{0} [{0} ...]", "1": "{0}"}
+    words += [forms[operand.count].format(operand.value) for operand in verb.operands]
+    return " ".join(words)
 
 
-def _shown(parser: argparse.ArgumentParser) -> list[argparse.Action]:
-    return [
-        action
-        for action in parser._actions
-        if not isinstance(action, argparse._HelpAction) and action.help != argparse.SUPPRESS
-    ]
+def _operand(operand: Operand) -> str:
+    return _argument([operand.value], "", operand.help)
 
 
-def _usage(name: str, parser: argparse.ArgumentParser) -> str:
-    shown = _shown(parser)
-    options = [a for a in shown if a.option_strings]
-    words = [_form(a) if a.required else f"[{_form(a)}]" for a in options]
-    for action in shown:
-        if not action.option_strings:
-            one = _metavar(action)
-            words.append(
-                {"*": f"[{one} ...]", "+": f"{one} [{one} ...]", "?": f"[{one}]"}.get(
-                    str(action.nargs), one
-                )
-            )
-    return " ".join([name, *words])
+def _option(option: Option) -> str:
+    names = [*([f"-{option.short}"] if option.short else []), f"--{option.name}"]
+    return _argument(names, option.value, option.help)
 
 
-def _argument(action: argparse.Action) -> str:
-    names = ", ".join(f"`{option}`" for option in action.option_strings) or f"`{_metavar(action)}`"
-    if action.option_strings and action.nargs != 0:
-        names += f" `{_metavar(action)}`"
-    return f"{names}: {_cell(action.help)}" if action.help else names
+def _argument(names: list[str], value: str, text: str) -> str:
+    shown = ", ".join(f"`{name}`" for name in names) + (f" `{value}`" if value else "")
+    return f"- {shown}: {_cell(text)}" if text else f"- {shown}"
 
 
-def _form(action: argparse.Action) -> str:
-    option = action.option_strings[-1]
-    return option if action.nargs == 0 else f"{option} {_metavar(action)}"
-
-
-def _metavar(action: argparse.Action) -> str:
-    if isinstance(action.metavar, str):
-        return action.metavar
-    if action.choices is not None:
-        return "{" + ",".join(map(str, action.choices)) + "}"
-    return action.dest.upper().replace("_", "-")
-
-
-def _cell(text: str | None) -> str:
-    return " ".join((text or "").replace("%%", "%").replace("|", "\\|").split())
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())
 
 
 def _sentence(text: str) -> str:
     """A help text, which begins small and has no full stop, as a sentence."""
     words = _cell(text)
     return words[:1].upper() + words[1:] + ("" if words.endswith((".", ")", '"')) else ".")
-
-
-def _anchor(text: str) -> str:
-    """The anchor GitHub and GitLab give a heading."""
-    kept = "".join(c for c in text.lower() if c.isalnum() or c in " -_")
-    return kept.replace(" ", "-")

@@ -1,184 +1,119 @@
-"""What both front ends offer, `doit <command>:<id>` and `plinth <command> <id>`: one function each.
+"""Verbs on the images of a checkout: lock, build, load, test, sign and their like.
 
-Heavy modules are imported inside the functions: `doit` loads this on every run, also on those
-that find nothing to do.
+Heavy modules are imported inside the functions: a verb loads only what it needs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+import json
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from plinth.commands.reference import bring
+from plinth.commands.verbs import ALL_BASES
+from plinth.core import settings as config
+from plinth.core.report import human_size, on_terminal, to_stderr, working
+from plinth.formats.layer.model import Layer
 from plinth.graph.workspace import Workspace
-from plinth.recipe.ids import all_images
-
-_DATABASE = 1 << 18
-"""Room that doit's memory may take (bytes)."""
+from plinth.recipe.ids import all_accelerators, all_bases, all_images
 
 
-def shared_inputs(root: Path, paths: Sequence[Path]) -> str:
-    """A text that is another whenever one of the files at `paths`, which are below `root`, has
-    other content or is somewhere else."""
-    import hashlib
+def lock(ws: Workspace, names: Sequence[str], *, upgrade: Sequence[str] = ()) -> None:
+    """Lock what is named: images (see `plinth.lock.image.lock_images`), bases, accelerator sets.
 
-    state = hashlib.sha256()
-    for path in paths:
-        data = path.read_bytes()
-        state.update(f"{path.relative_to(root).as_posix()} {len(data)}\n".encode())
-        state.update(data)
-    return state.hexdigest()
-
-
-def task_database(ws: Workspace) -> str:
-    """Where doit remembers what was up to date: a file of the build folder, or memory where that
-    cannot be written, for what only reads works there, and the rest says itself what is wrong.
-
-    A damaged file is deleted: all it costs is looking at everything once more.
+    Without names all images and all bases: an accelerator set needs its vendor's archive.
     """
-    import json
-    import sqlite3
-    import tempfile
-    from contextlib import closing
-
-    path = ws.build / "doit.db"
-    try:
-        ws.build.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=ws.build) as room:
-            room.write(bytes(_DATABASE))
-        if path.exists():
-            with closing(sqlite3.connect(path)) as connection:
-                for (data,) in connection.execute("select task_data from doit"):
-                    if not isinstance(json.loads(data), dict):
-                        raise ValueError("not of a task")
-    except OSError:
-        return ":memory:"
-    except (sqlite3.DatabaseError, ValueError, TypeError) as error:
-        # Locked by another doit, which is no damage.
-        if not isinstance(error, sqlite3.OperationalError) or "no such" in str(error):
-            path.unlink(missing_ok=True)
-    return str(path)
-
-
-def is_built(ws: Workspace, image_id: str, base: str = "") -> bool:
-    """Whether the layout names a manifest for the image that stands on `base` (empty: any).
-
-    Says nothing about the image's inputs; those doit compares by itself.
-    """
-    path = ws.layout.root / "index.json"
-    try:
-        state = path.stat()
-    except OSError:
-        return False
-    name = _names(path, (state.st_ino, state.st_mtime_ns, state.st_size)).get(image_id)
-    # The name of a local base begins with that of its origin.
-    return name is not None and (
-        not base or (f"-{base}-" in name and f"-{base}-local-" not in name)
-    )
-
-
-@lru_cache(maxsize=1)
-def _names(path: Path, state: tuple[int, ...]) -> Mapping[str, str]:
-    """Published names by id, as the index at `path` has them while its `state` is the same: doit
-    asks for each image of a matrix."""
-    import json
-
-    try:
-        pairs = [
-            (named.get("org.opencontainers.image.ref.name"), named.get("io.containerd.image.name"))
-            for entry in json.loads(path.read_bytes())["manifests"]
-            for named in [entry.get("annotations", {})]
-        ]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
-    return {str(image_id): str(name) for image_id, name in pairs if image_id and name}
-
-
-def lock(ws: Workspace, ids: Sequence[str], *, upgrade: Sequence[str] = ()) -> None:
-    """Compile the locks of the images `ids`; see `plinth.lock.image.lock_images`."""
-    from plinth.core import settings as config
-    from plinth.core.report import to_stderr
+    from plinth.lock.accelerator import lock_accelerator
+    from plinth.lock.base import lock_base
     from plinth.lock.image import lock_images
 
-    lock_images(ws, ids, config=config.load(), upgrade=upgrade, progress=to_stderr)
-
-
-def lock_base(ws: Workspace, names: Sequence[str]) -> None:
-    """Lock the bases `names`; see `plinth.lock.base.lock_base`."""
-    from plinth.core import settings as config
-    from plinth.core.report import to_stderr
-    from plinth.lock.base import lock_base as lock_one
-
-    for name in names:
-        lock_one(ws, name, config=config.load(), progress=to_stderr)
-
-
-def lock_accelerator(ws: Workspace, name: str) -> None:
-    """Lock the accelerator set `name`; see `plinth.lock.accelerator.lock_accelerator`."""
-    from plinth.core import settings as config
-    from plinth.core.report import to_stderr
-    from plinth.lock.accelerator import lock_accelerator as lock_one
-
-    lock_one(ws, name, config=config.load(), progress=to_stderr)
+    settings = config.load()
+    images, bases, sets = all_images(ws), all_bases(ws), all_accelerators(ws)
+    chosen = names or [*images, ALL_BASES]
+    others = {*bases, *sets, ALL_BASES}.difference(images)
+    # One that is unknown is taken for an image: its error names those that are known.
+    ids = [name for name in chosen if name not in others]
+    if ids:
+        lock_images(ws, ids, config=settings, upgrade=upgrade, progress=to_stderr)
+    for name in chosen:
+        if name in sets and name in others:
+            lock_accelerator(ws, name, config=settings, progress=to_stderr)
+        elif name in others:
+            for base in bases if name == ALL_BASES else [name]:
+                lock_base(ws, base, config=settings, progress=to_stderr)
 
 
 def build(
     ws: Workspace,
-    image_id: str,
+    ids: Sequence[str],
     *,
     base: str = "",
     accelerator: str = "",
     jobs: int = 0,
     download: str = "",
 ) -> None:
-    """Build one image and show its layers; see `plinth.build.image.build_image`."""
+    """Build images (default: all) and show their layers; see `plinth.build.image.build_image`."""
     from plinth.build.image import build_image
-    from plinth.commands.show import show_layers
-    from plinth.core import settings as config
     from plinth.core.lease import adding
-    from plinth.core.report import human_size, working
     from plinth.graph.session import default_jobs
 
-    with adding(ws.build), working(f"building {image_id}") as progress:
-        built = build_image(
-            ws,
-            image_id,
-            config=config.load(),
-            base=base,
-            accelerator=accelerator,
-            jobs=jobs or default_jobs(),
-            download=download,
-            progress=progress,
+    for image_id in ids or all_images(ws):
+        with adding(ws.build), working(f"building {image_id}") as progress:
+            built = build_image(
+                ws,
+                image_id,
+                config=config.load(),
+                base=base,
+                accelerator=accelerator,
+                jobs=jobs or default_jobs(),
+                download=download,
+                progress=progress,
+            )
+        layers = built.image.layers
+        _show_layers(layers)
+        print(
+            f"{image_id}: {len(layers)} layers, {sum(layer.built for layer in layers)} built, "
+            f"{human_size(sum(layer.digest.size for layer in layers))}, on {built.base}\n"
+            f"  name      {built.name}:latest\n"
+            f"  manifest  {built.image.manifest.digest.oci}"
         )
-    layers = built.image.layers
-    new = sum(layer.built for layer in layers)
-    show_layers(layers)
-    print(
-        f"{image_id}: {len(layers)} layers, {new} built, "
-        f"{human_size(sum(layer.digest.size for layer in layers))}, on {built.base}\n"
-        f"  name      {built.name}:latest\n"
-        f"  manifest  {built.image.manifest.digest.oci}"
+
+
+def layer_table(layers: Sequence[Layer]) -> str:
+    """One line a layer, bottom first: name, compressed size, `built` or `hit`."""
+    width = max((len(layer.name) for layer in layers), default=0)
+    return "\n".join(
+        f"  {layer.name:<{width}}  {human_size(layer.digest.size):>9}  "
+        f"{'built' if layer.built else 'hit'}"
+        for layer in layers
     )
 
 
-def explain(
-    ws: Workspace,
-    image_ids: Sequence[str],
-    *,
-    base: str = "",
-    accelerator: str = "",
-    as_json: bool = False,
-) -> None:
-    """Say what changed since the last builds and which layers the next will build."""
-    import json
+def _show_layers(layers: Sequence[Layer]) -> None:
+    """Print `layer_table`; on a terminal what was built stands out."""
+    text = layer_table(layers)
+    if not on_terminal(sys.stdout):
+        print(text)
+        return
+    from rich.console import Console
 
+    console = Console(highlight=False)
+    for line, layer in zip(text.splitlines(), layers, strict=True):
+        style = "green" if layer.built else "dim"
+        console.print(line, style=style, markup=False, soft_wrap=True)
+
+
+def explain(
+    ws: Workspace, ids: Sequence[str], *, base: str, accelerator: str, as_json: bool
+) -> None:
+    """Show what changed since the last builds and which layers the next will build."""
     from plinth.build.explain import explain_image
-    from plinth.core import settings as config
 
     settings = config.load()
     found = [
         explain_image(ws, image_id, config=settings, base=base, accelerator=accelerator)
-        for image_id in image_ids
+        for image_id in ids
     ]
     if as_json:
         print(json.dumps([one.to_json() for one in found], indent=1))
@@ -188,110 +123,72 @@ def explain(
 
 
 def extend(
-    ws: Workspace,
-    image_id: str,
-    name: str,
-    *,
-    requirements: str = "",
-    packages: Sequence[str] = (),
-    base: str = "",
+    ws: Workspace, image: str, *, requirements: str, packages: Sequence[str], name: str, base: str
 ) -> None:
-    """Derive the image `name` from `image_id`: write its specification, lock it, build it.
+    """Derive the image `name` from `image`: write its specification, lock it, build it.
 
     `requirements` is the path of a requirements.txt, `packages` are OS packages.
     """
     from plinth.build.extend import read_requirements, write_extension
 
+    new = name or f"{image}-extended"
     asked = read_requirements(Path(requirements)) if requirements else []
-    write_extension(ws, image_id, name, requirements=asked, packages=packages)
-    lock(ws, [image_id, name])
-    build(ws, name, base=base)
+    write_extension(ws, image, new, requirements=asked, packages=packages)
+    lock(ws, [image, new])
+    build(ws, [new], base=base)
 
 
-def _bring(ws: Workspace, ids: Sequence[str]) -> None:
-    """Fetch what a build left at the remote cache of the images `ids`."""
-    from plinth.core import settings as config
-
-    settings = config.load()
-    if settings.remote is not None:
-        from plinth.fetch.remote_layers import bring_image
-
-        for image_id in ids:
-            bring_image(ws, image_id, settings)
-
-
-def load(ws: Workspace, image_id: str) -> None:
-    """Load a built image into the Docker Engine."""
+def load(ws: Workspace, ids: Sequence[str]) -> None:
+    """Load built images into the Docker Engine."""
     from plinth.publish.engine.load import load as load_one
 
-    _bring(ws, [image_id])
-    loaded = load_one(ws, image_id)
-    print(f"{'loaded' if loaded.sent else 'already loaded:'} {loaded.name}, {loaded.id}")
+    for image_id in ids:
+        bring(ws, [image_id])
+        loaded = load_one(ws, image_id)
+        print(f"{'loaded' if loaded.sent else 'already loaded:'} {loaded.name}, {loaded.id}")
 
 
-def test(ws: Workspace, image_id: str) -> None:
-    """Start a built image as a user would, and score with it."""
-    from plinth.core.report import to_stderr
+def test(ws: Workspace, ids: Sequence[str]) -> None:
+    """Start built images as a user would, and score with them."""
     from plinth.publish.engine.smoke import test_image
     from plinth.recipe.image import load_image
 
-    test_image(ws, load_image(ws.images, image_id), progress=to_stderr)
+    for image_id in ids:
+        test_image(ws, load_image(ws.images, image_id), progress=to_stderr)
 
 
-def catalog(ws: Workspace, *, check: bool = False) -> None:
-    """Write docs/catalog.md, or with `check` fail where it is not up to date."""
-    from plinth.publish.catalog import write_catalog
+def sbom(ws: Workspace, ids: Sequence[str]) -> None:
+    """Write the SBOMs of built images to build/sbom/<id>.cdx.json."""
+    from plinth.core.store import atomic_write
+    from plinth.evidence.sbom.make import sbom_of
 
-    changed = write_catalog(ws, check=check)
-    print(f"docs/catalog.md: {'written' if changed else 'up to date'}")
-
-
-def site(ws: Workspace, *, out: str = "", policy: str = "", trust: str = "") -> None:
-    """Make the catalogue site in the folder `out` (default: build/site)."""
-    from plinth.core.report import to_stderr
-    from plinth.publish.site.write import make_site
-
-    _bring(ws, all_images(ws))
-    folder = Path(out) if out else ws.build / "site"
-    count = make_site(ws, folder, policy=policy, trust=trust, progress=to_stderr)
-    print(f"{folder}: {count} files; open {folder / 'index.html'}")
+    for image_id in ids:
+        bring(ws, [image_id])
+        data = sbom_of(ws, image_id)
+        target = ws.build / "sbom" / f"{image_id}.cdx.json"
+        with atomic_write(target) as path:
+            path.write_bytes(data)
+        print(f"wrote {target}")
 
 
-def doctor(ws: Workspace) -> None:
-    """Say what this machine can do; see `plinth.commands.doctor`.
+def sign(ws: Workspace, ids: Sequence[str], *, trust: str, identity_token: str) -> None:
+    """Sign built images; see `plinth.evidence.sign.sign_images`."""
+    from plinth.core.lease import adding
+    from plinth.evidence.sign import sign_images
 
-    Raises:
-        PlinthError: images cannot be built here; what is said is printed already.
-    """
-    from plinth.commands.look import show_findings
-    from plinth.core.errors import PlinthError
-
-    if show_findings(ws):
-        raise PlinthError("images cannot be built here", remedy="see above")
-
-
-def handbook(ws: Workspace) -> None:
-    """Write docs/commands.md."""
-    from plinth.commands.handbook import write_handbook
-
-    changed = write_handbook(ws.root)
-    print(f"docs/commands.md: {'written' if changed else 'up to date'}")
+    with adding(ws.build):
+        bring(ws, ids)
+        signed = sign_images(
+            ws, ids, trust=trust, token=identity_token, config=config.load(), progress=to_stderr
+        )
+    for one in signed:
+        entries = ", ".join(map(str, one.log_indexes))
+        print(f"{one.id}: signed {one.image.manifest.oci}, log entries {entries}")
 
 
-def own(ws: Workspace) -> None:
-    """Write docs/licences.md and the SBOM of what plinth itself depends on."""
-    import plinth
-    from plinth.evidence.sbom.own import LIST, SBOM, write_own
-
-    changed = write_own(ws.root, ws.build, plinth.__version__)
-    print(f"{LIST}: {'written' if changed else 'up to date'}; wrote {ws.build / SBOM}")
-
-
-def validate(ws: Workspace, *, as_json: bool = False) -> None:
+def validate(ws: Workspace, *, as_json: bool) -> None:
     """Check the layout against the OCI specification and its own digests; `as_json` prints every
     problem for programs, beside the error for people."""
-    import json
-
     from plinth.core.errors import ProblemsError
     from plinth.formats.oci.layout import references
     from plinth.formats.oci.validate import validate as problems_of
@@ -306,63 +203,38 @@ def validate(ws: Workspace, *, as_json: bool = False) -> None:
         print(f"{ws.layout.root}: valid, {len(references(ws.layout))} images")
 
 
-def sbom(ws: Workspace, image_id: str) -> None:
-    """Write the SBOM of a built image to build/sbom/<id>.cdx.json."""
-    from plinth.commands.sbom import write_sbom
+def catalog(ws: Workspace, *, check: bool) -> None:
+    """Write docs/catalog.md, or with `check` fail where it is not up to date."""
+    from plinth.publish.catalog import write_catalog
 
-    _bring(ws, [image_id])
-    print(f"wrote {write_sbom(ws, image_id)}")
-
-
-def sign(ws: Workspace, ids: Sequence[str], *, trust: str = "", token: str = "") -> None:
-    """Sign built images; see `plinth.evidence.sign.sign_images`."""
-    from plinth.core import settings as config
-    from plinth.core.lease import adding
-    from plinth.core.report import to_stderr
-    from plinth.evidence.sign import sign_images
-
-    with adding(ws.build):
-        _bring(ws, ids)
-        signed = sign_images(
-            ws, ids, trust=trust, token=token, config=config.load(), progress=to_stderr
-        )
-    for one in signed:
-        entries = ", ".join(map(str, one.log_indexes))
-        print(f"{one.id}: signed {one.image.manifest.oci}, log entries {entries}")
+    _wrote("docs/catalog.md", write_catalog(ws, check=check))
 
 
-def verify(ws: Workspace, image_id: str, *, trust: str = "", rebuild: bool = False) -> None:
-    """Verify a built image as an auditor would; see `plinth.commands.verify`.
+def site(ws: Workspace, *, out: str, policy: str, trust: str) -> None:
+    """Make the catalogue site in the folder `out` (default: build/site)."""
+    from plinth.publish.site.write import make_site
 
-    Raises:
-        VerificationError: a check failed, or could not be made; what is said is printed already.
-    """
-    from plinth.commands.main import main
-    from plinth.core.errors import VerificationError
-
-    _bring(ws, [image_id])
-    arguments = ["verify", f"oci:{ws.layout.root}:{image_id}", "--checkout", str(ws.root)]
-    arguments += ["--inputs", str(ws.cache.root)]
-    arguments += ["--trust", trust] if trust else []
-    code = main([*arguments, *(["--rebuild"] if rebuild else [])])
-    if code:
-        raise VerificationError(f"{image_id} is not verified", remedy="see above")
+    bring(ws, all_images(ws))
+    folder = Path(out) if out else ws.build / "site"
+    count = make_site(ws, folder, policy=policy, trust=trust, progress=to_stderr)
+    print(f"{folder}: {count} files; open {folder / 'index.html'}")
 
 
-def push(
-    ws: Workspace,
-    ids: Sequence[str],
-    *,
-    to: str = "",
-    policy: str = "",
-    trust: str = "",
-    mounts: Sequence[str] = (),
-    jobs: int = 4,
-) -> None:
-    """Push built images to a registry; see `plinth.commands.push.push_images`."""
-    from plinth.commands.push import push_images
-    from plinth.core.report import to_stderr
+def commands(ws: Workspace) -> None:
+    """Write docs/commands.md."""
+    from plinth.commands.handbook import write_handbook
 
-    push_images(
-        ws, ids, to=to, policy=policy, trust=trust, mounts=mounts, jobs=jobs, progress=to_stderr
-    )
+    _wrote("docs/commands.md", write_handbook(ws.root))
+
+
+def own(ws: Workspace) -> None:
+    """Write docs/licences.md and the SBOM of what plinth itself depends on."""
+    import plinth
+    from plinth.evidence.sbom.own import LIST, SBOM, write_own
+
+    _wrote(LIST, write_own(ws.root, ws.build, plinth.__version__))
+    print(f"wrote {ws.build / SBOM}")
+
+
+def _wrote(name: str, changed: bool) -> None:
+    print(f"{name}: {'written' if changed else 'up to date'}")

@@ -1,120 +1,152 @@
-"""`plinth push`, `plinth tags`, `plinth pull`: the command lines of publishing."""
+"""Verbs on images in registries: push, tags, pull, attach."""
 
 from __future__ import annotations
 
-import argparse
+import datetime
 import json
+from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from plinth.core import settings as config
+from plinth.core.errors import VerificationError
+from plinth.core.report import human_size, to_stderr
+from plinth.graph.workspace import Workspace
+
+if TYPE_CHECKING:
+    from plinth.evidence.verify.gate import Gate
+    from plinth.publish.registry.push import Pushed
 
 
-def add_parser(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add `push`, `tags` and `pull` to the commands."""
-    push = verbs.add_parser(
-        "push",
-        help="push built images and their signatures to a registry, and tag them",
-        epilog="exit codes: 0 pushed, and latest names it; 1 something is not so: what is said "
-        "names it. Run it again at any time: nothing that is there is sent again.",
+def push(
+    ws: Workspace,
+    ids: Sequence[str],
+    *,
+    to: str,
+    mount_from: Sequence[str],
+    jobs: int,
+    policy: str,
+    trust: str,
+) -> None:
+    """Push the images `ids` and print a few lines of each; see
+    `plinth.publish.registry.push.push_image`.
+
+    Raises:
+        VerificationError: the images are there, and `latest` was not moved to one of them.
+    """
+    from plinth.evidence.verify.gate import open_gate
+    from plinth.evidence.verify.policy import Policy, in_force
+    from plinth.publish.registry.push import push_image
+
+    settings = config.load()
+    # A publication has a date, of the moment it is made; no output depends on it.
+    today = datetime.datetime.now(datetime.timezone.utc).date()
+
+    @lru_cache(maxsize=1)
+    def gate() -> Gate:
+        return open_gate(in_force(settings, Policy(trust=trust), policy))
+
+    kept = []
+    for image_id in ids:
+        pushed = push_image(
+            ws,
+            image_id,
+            to or settings.publish,
+            config=settings,
+            gate=gate,
+            today=today,
+            mounts=mount_from,
+            jobs=jobs,
+            progress=to_stderr,
+        )
+        print(_summary(image_id, pushed), flush=True)
+        if not pushed.latest:
+            kept.append(f"{image_id}: {pushed.refused}")
+    if kept:
+        raise VerificationError(
+            "`latest` was not moved: it may only point to a signed, verified image\n"
+            + "\n".join(kept)
+        )
+
+
+def _summary(image_id: str, pushed: Pushed) -> str:
+    tally = pushed.tally
+    tags = [pushed.tag, *(["latest"] if pushed.latest else [])]
+    return (
+        f"{image_id}: {tally.sent} blobs sent ({human_size(tally.sent_bytes)}), {tally.mounted} "
+        f"mounted, {tally.there} there before\n"
+        f"  {pushed.place}:{', '.join(tags)}\n"
+        f"  manifest  {pushed.digest.oci}"
     )
-    push.add_argument("ids", nargs="+", metavar="ID")
-    push.add_argument(
-        "--to", default="", metavar="HOST[/PREFIX]", help="where to (default: `publish`)"
-    )
-    push.add_argument(
-        "--mount-from",
-        action="append",
-        default=[],
-        metavar="REPOSITORY",
-        help="a repository of the registry that may have blobs already (may be repeated)",
-    )
-    push.add_argument("--jobs", type=int, default=4, help="blobs at once (default: 4)")
-    _believing(push)
-    push.set_defaults(run=run_push)
-
-    tags = verbs.add_parser("tags", help="the tags of an image in a registry, and what they hold")
-    tags.add_argument("image", metavar="HOST/REPOSITORY")
-    tags.add_argument("--json", action="store_true", help="for programs")
-    tags.set_defaults(run=run_tags)
-
-    pull = verbs.add_parser(
-        "pull", help="pull an image and its signatures into an OCI layout, verified"
-    )
-    pull.add_argument("reference", metavar="REF", help="HOST/REPOSITORY[:TAG|@DIGEST]")
-    pull.add_argument("--layout", required=True, metavar="DIR", help="an OCI layout, or a new one")
-    pull.add_argument("--name", default="", help="its name there (default: the image's id)")
-    pull.add_argument("--no-verify", action="store_true", help="check digests, and no signature")
-    pull.add_argument("--jobs", type=int, default=4, help="layers at once (default: 4)")
-    _believing(pull)
-    pull.set_defaults(run=run_pull)
 
 
-def _believing(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--policy", default="", metavar="FILE", help="what to insist on (TOML)")
-    parser.add_argument(
-        "--trust", default="", metavar="TRUST", help="public, embedded, or a client trust config"
-    )
-
-
-def run_push(arguments: argparse.Namespace) -> int:
-    """Push what the arguments name."""
-    from plinth.commands import images as commands
-    from plinth.graph.workspace import Workspace
-
-    commands.push(
-        Workspace.find(),
-        arguments.ids,
-        to=arguments.to,
-        policy=arguments.policy,
-        trust=arguments.trust,
-        mounts=arguments.mount_from,
-        jobs=arguments.jobs,
-    )
-    return 0
-
-
-def run_tags(arguments: argparse.Namespace) -> int:
-    """List tags."""
-    from plinth.core import settings as config
+def tags(*, image: str, as_json: bool) -> None:
+    """List the tags of `image`, HOST/REPOSITORY."""
     from plinth.publish.registry.listing import list_tags, table
     from plinth.publish.registry.pull import in_registry
 
-    place = in_registry(arguments.image)
+    place = in_registry(image)
     found = list_tags(place, config.load())
-    if arguments.json:
+    if as_json:
         print(json.dumps([tag.to_json() for tag in found], indent=1))
     else:
         print(table(place, found))
-    return 0
 
 
-def run_pull(arguments: argparse.Namespace) -> int:
-    """Pull an image."""
-    from plinth.core import settings as config
+def pull(
+    *,
+    reference: str,
+    layout: str,
+    name: str,
+    no_verify: bool,
+    jobs: int,
+    policy: str,
+    trust: str,
+) -> None:
+    """Pull an image into the OCI layout at `layout`."""
     from plinth.core.lease import adding_from_outside
-    from plinth.core.report import to_stderr
-    from plinth.evidence.verify.gate import Gate, open_gate
+    from plinth.evidence.verify.gate import open_gate
     from plinth.evidence.verify.policy import Policy, in_force
     from plinth.publish.registry.pull import pull_image
 
     settings = config.load()
 
     def gate() -> Gate:
-        return open_gate(in_force(settings, Policy(trust=arguments.trust), arguments.policy))
+        return open_gate(in_force(settings, Policy(trust=trust), policy))
 
-    layout = Path(arguments.layout)
     # A checkout's layout lies in its build folder.
-    with adding_from_outside(layout.absolute().parent):
+    with adding_from_outside(Path(layout).absolute().parent):
         pulled = pull_image(
-            arguments.reference,
-            layout,
+            reference,
+            Path(layout),
             config=settings,
-            gate=None if arguments.no_verify else gate,
-            name=arguments.name,
-            jobs=arguments.jobs,
+            gate=None if no_verify else gate,
+            name=name,
+            jobs=jobs,
             progress=to_stderr,
         )
-    state = "not verified" if arguments.no_verify else "verified"
-    print(
-        f"oci:{arguments.layout}:{pulled.name}: {pulled.digest.oci}, {pulled.bundles} bundles, "
-        f"{state}"
-    )
-    return 0
+    state = "not verified" if no_verify else "verified"
+    print(f"oci:{layout}:{pulled.name}: {pulled.digest.oci}, {pulled.bundles} bundles, {state}")
+
+
+def attach(*, image: str, target: str, bundle: Sequence[str]) -> None:
+    """Attach an image's bundles, or those in `bundle`, to the same image in a registry.
+
+    Raises:
+        PlinthError: as `plinth.publish.registry.attach.attach`.
+    """
+    from plinth.commands.reference import named, read_bundles
+    from plinth.fetch.sources.source import open_source
+    from plinth.publish.registry.attach import attach as attach_one
+
+    settings = config.load()
+    with open_source(named(image).reference, settings) as source:
+        done = attach_one(source, target, read_bundles(bundle), settings)
+    print(f"attached to {done.place}")
+    for name, digest in done.bundles:
+        print(f"  {name:<10}  {digest.oci}")
+    if done.listed:
+        print(f"listed under the tag {done.listed}: the registry has no referrers API")
+    else:
+        print("listed by the registry's referrers API")

@@ -1,0 +1,70 @@
+"""What a person names on the command line: an image of the checkout around, or any reference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from plinth.core import settings as config
+from plinth.core.errors import PlinthError
+from plinth.graph.workspace import Workspace
+from plinth.recipe.ids import all_images
+
+if TYPE_CHECKING:
+    from plinth.evidence.verify.statements import RawBundle
+
+
+@dataclass(frozen=True)
+class Named:
+    """`reference` is what `plinth.fetch.sources.source.open_source` takes. Where an image of a
+    checkout was named, `id` is its id and `ws` the checkout."""
+
+    reference: str
+    id: str = ""
+    ws: Workspace | None = None
+
+
+def named(text: str) -> Named:
+    """The image that `text` names: an id of the checkout around if it has that, else a
+    reference."""
+    try:
+        ws = Workspace.find()
+    except PlinthError:
+        return Named(text)
+    if text not in all_images(ws):
+        return Named(text)
+    return Named(f"oci:{ws.layout.root}:{text}", text, ws)
+
+
+def bring(ws: Workspace, ids: Sequence[str]) -> None:
+    """Fetch what builds of the images `ids` left at the remote cache."""
+    settings = config.load()
+    if settings.remote is not None:
+        from plinth.fetch.remote_layers import bring_image
+
+        for image_id in ids:
+            bring_image(ws, image_id, settings)
+
+
+def read_bundles(paths: Sequence[str]) -> list[RawBundle]:
+    """The bundles in the files and folders `paths`.
+
+    Raises:
+        PlinthError: a folder has none, or one is too large.
+    """
+    from plinth.evidence.verify.statements import RawBundle
+    from plinth.formats.oci.referrers import MAX_BUNDLE
+
+    found = []
+    for text in paths:
+        path = Path(text)
+        files = sorted(path.glob("*.sigstore.json")) if path.is_dir() else [path]
+        if not files:
+            raise PlinthError("no bundle in it", where=text, expected="files *.sigstore.json")
+        for file in files:
+            if file.stat().st_size > MAX_BUNDLE:
+                raise PlinthError("too large for a bundle", where=str(file))
+            found.append(RawBundle(str(file), file.read_bytes()))
+    return found

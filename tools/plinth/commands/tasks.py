@@ -1,0 +1,192 @@
+"""The doit tasks, made from the table of verbs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from typing import Any
+
+from doit import doit_cmd
+from doit.exceptions import InvalidDodoFile, TaskFailed
+from doit.reporter import ConsoleReporter
+from doit.task import Task
+from doit.tools import config_changed
+
+from plinth.commands.memory import common_files, is_built, shared_inputs
+from plinth.commands.parser import parse
+from plinth.commands.verb import Option, Verb
+from plinth.commands.verbs import ALL_BASES, VERBS
+from plinth.core.errors import PlinthError
+from plinth.graph.workspace import Workspace
+from plinth.recipe.ids import all_accelerators, all_bases, all_images, files_of
+
+_FLAG = {"1": True, "yes": True, "true": True, "on": True}
+_FLAG |= {"0": False, "no": False, "false": False, "off": False}
+
+
+class Reporter(ConsoleReporter):  # type: ignore[misc]
+    """doit's own, but silent of a task that is not one of several: its output may be piped."""
+
+    def execute_task(self, task: Task) -> None:
+        if ":" in task.name:
+            super().execute_task(task)
+
+
+def tasks(ws: Workspace) -> Iterator[Task]:
+    """The tasks of the checkout, in the order of the table.
+
+    Raises:
+        InvalidDodoFile: the checkout cannot be read, or a `name=value` of the command line is no
+            option.
+    """
+    try:
+        given = _variables()
+        for verb in VERBS:
+            yield from _image_tasks(ws, verb, given) if verb.per_image else [_task(ws, verb, given)]
+    except (PlinthError, OSError, UnicodeError) as error:
+        raise InvalidDodoFile(str(error)) from None
+
+
+def _variables() -> Mapping[str, str]:
+    """What the command line has as `name=value`."""
+    given: dict[str, str] = doit_cmd._CMDLINE_VARS or {}
+    known = {option.name for verb in VERBS for option in verb.options}
+    if unknown := sorted(given.keys() - known):
+        raise InvalidDodoFile(
+            f"{unknown[0]}={given[unknown[0]]}: no command has such an option\n"
+            f"  expected: one of {', '.join(sorted(known))}"
+        )
+    return given
+
+
+def _task(ws: Workspace, verb: Verb, given: Mapping[str, str]) -> Task:
+    return Task(
+        verb.task,
+        [_action(ws, verb, verb.task, lambda options: _words(verb, given, options))],
+        doc=verb.help,
+        params=_params(verb),
+        pos_arg="operands" if verb.operands else None,
+        task_dep=[verb.after] if verb.after else [],
+    )
+
+
+def _image_tasks(ws: Workspace, verb: Verb, given: Mapping[str, str]) -> Iterator[Task]:
+    """A task for each image, and the task of all."""
+    names = all_images(ws)
+    beside: list[str] = []
+    if verb.name == "lock":
+        # Not of all: `doit lock` must not fail where no archive of accelerators is configured.
+        beside = [n for n in (*all_bases(ws), *all_accelerators(ws)) if n not in names]
+        names = [*names, *([] if ALL_BASES in names else [ALL_BASES])]
+    together = Task(
+        verb.task,
+        None,
+        doc=verb.help,
+        params=_params(verb),
+        task_dep=[f"{verb.task}:{name}" for name in names],
+        has_subtask=True,
+    )
+    yield together
+    for name in [*names, *beside]:
+
+        def words(options: Mapping[str, Any], name: str = name) -> list[str]:
+            return [*_words(verb, given, together.options or {}, options), name]
+
+        task = Task(
+            f"{verb.task}:{name}",
+            [_action(ws, verb, f"{verb.task}:{name}", words)],
+            doc=f"{verb.task} {name}",
+            params=_params(verb),
+            task_dep=[f"{verb.after}:{name}"] if verb.after else [],
+            subtask_of=None if name in beside else verb.task,
+            **(_unless_built(ws, verb, name, words) if verb.name == "build" else {}),
+        )
+        yield task
+
+
+def _unless_built(
+    ws: Workspace, verb: Verb, image_id: str, words: Callable[[Mapping[str, Any]], list[str]]
+) -> dict[str, Any]:
+    """When the build of an image is up to date: its own inputs and those of all images are as
+    they were, and the layout has the image on the base that is asked for."""
+
+    def is_there(task: Task, values: object) -> bool:
+        task.init_options()
+        keywords = parse(verb, words(task.options), task.name)
+        return not keywords["accelerator"] and is_built(ws, image_id, keywords["base"])
+
+    return {
+        "file_dep": [str(path) for path in files_of(ws, image_id)],
+        "uptodate": [is_there, config_changed(_shared(ws))],
+    }
+
+
+@lru_cache(maxsize=1)
+def _shared(ws: Workspace) -> str:
+    """One text for all images: as dependencies of each, doit would look at each file for each."""
+    return shared_inputs(ws.root, common_files(ws.root))
+
+
+def _action(
+    ws: Workspace, verb: Verb, task: str, words: Callable[[Mapping[str, Any]], list[str]]
+) -> Callable[..., TaskFailed | None]:
+    """The verb as a doit action: its errors are shown as text, never as a traceback."""
+
+    def run(operands: list[str] | None = None, **options: Any) -> TaskFailed | None:
+        try:
+            keywords = parse(verb, [*words(options), *(operands or [])], f"doit {task}")
+            code = verb.run(keywords, ws)
+        except (PlinthError, OSError) as error:
+            return TaskFailed(str(error))
+        except SystemExit:
+            return TaskFailed("wrong usage; see above")
+        except KeyboardInterrupt:
+            return TaskFailed("interrupted; nothing half-written is left, run it again")
+        return TaskFailed(f"exit code {code}; see above") if code else None
+
+    return run
+
+
+def _params(verb: Verb) -> list[dict[str, Any]]:
+    """The options as doit takes them; the verb's own parser reads and checks their values."""
+    return [
+        {
+            "name": option.keyword,
+            "short": option.short,
+            "long": option.name,
+            "type": option.kind if option.kind in (bool, list) else str,
+            "default": {bool: False, list: []}.get(option.kind, ""),
+            "help": option.help.replace("%", "%%"),
+        }
+        for option in verb.options
+    ]
+
+
+def _words(verb: Verb, given: Mapping[str, str], *options: Mapping[str, Any]) -> list[str]:
+    """The options that were given, as words of a command line: `name=value` first, then those
+    after a task; the last one counts."""
+    values: list[tuple[Option, Any]] = []
+    values += [(o, _value(o, given[o.name])) for o in verb.options if given.get(o.name)]
+    values += [(o, one.get(o.keyword)) for one in options for o in verb.options]
+    words = []
+    for option, value in values:
+        if value is True:
+            words.append(f"--{option.name}")
+        elif value:
+            several = value if isinstance(value, list) else [value]
+            words += [f"--{option.name}={one}" for one in several]
+    return words
+
+
+def _value(option: Option, text: str) -> bool | str | list[str]:
+    if option.kind is list:
+        return text.split(",")
+    if option.kind is not bool:
+        return text
+    if text.lower() not in _FLAG:
+        raise PlinthError(
+            "invalid value of an option",
+            where=f"{option.name}={text}",
+            expected="1 or 0",
+        )
+    return _FLAG[text.lower()]

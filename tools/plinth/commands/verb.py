@@ -1,0 +1,96 @@
+"""What a verb is: its name, operands and options, and the function that does it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from plinth.graph.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Option:
+    """`--name VALUE`, and `name=VALUE` of a doit task; `keyword` is the function's parameter.
+
+    `kind` is str, int, bool (a flag without a value) or list (may be repeated).
+    """
+
+    name: str
+    help: str
+    kind: type = str
+    default: Any = ""
+    metavar: str = ""
+    choices: tuple[str, ...] = ()
+    short: str = ""
+    required: bool = False
+    to: str = ""
+
+    @property
+    def keyword(self) -> str:
+        return self.to or self.name.replace("-", "_")
+
+    @property
+    def value(self) -> str:
+        """What stands for the value in help; empty for a flag."""
+        if self.kind is bool:
+            return ""
+        listed = "{" + ",".join(self.choices) + "}" if self.choices else ""
+        return self.metavar or listed or self.name.upper()
+
+
+@dataclass(frozen=True)
+class Operand:
+    """An argument by its place; `count` is "1", "?", "*" (any number) or "+" (one or more)."""
+
+    keyword: str
+    metavar: str
+    help: str = ""
+    count: str = "1"
+    choices: tuple[str, ...] = ()
+
+    @property
+    def value(self) -> str:
+        one = "{" + ",".join(self.choices) + "}"
+        return one if self.choices and self.count == "1" else self.metavar
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One command.
+
+    `action` is `module:function` below plinth.commands. The function takes the workspace first
+    where `checkout` says that it needs one, then operands and options by keyword, and returns an
+    exit code or None. `per_image`: doit has a task for each image. `after`: the verb that doit
+    runs before this one, for the same image or, without one, for all.
+    """
+
+    name: str
+    help: str
+    action: str
+    operands: tuple[Operand, ...] = ()
+    options: tuple[Option, ...] = ()
+    epilog: str = ""
+    per_image: bool = False
+    after: str = ""
+    checkout: bool = True
+
+    @property
+    def task(self) -> str:
+        """The name of its doit task."""
+        return self.name.replace(" ", ":")
+
+    def run(self, keywords: Mapping[str, Any], ws: Workspace | None = None) -> int:
+        """Do it in `ws` (default: the checkout around, if it needs one); the exit code.
+
+        Raises:
+            PlinthError, OSError: as the function.
+        """
+        module, _, name = self.action.partition(":")
+        # Not before: doit loads the table on every run, also on those that find nothing to do.
+        function: Callable[..., int | None] = getattr(
+            import_module(f"plinth.commands.{module}"), name
+        )
+        place = [ws or Workspace.find()] if self.checkout else []
+        return function(*place, **keywords) or 0
