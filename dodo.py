@@ -12,12 +12,13 @@ sys.path.insert(0, str(ROOT / "tools"))
 from doit.task import Task  # noqa: E402
 
 from plinth.commands.memory import database  # noqa: E402
-from plinth.commands.tasks import Reporter, tasks  # noqa: E402
+from plinth.commands.tasks import Reporter, errors_shown, tasks  # noqa: E402
 from plinth.core import utf8  # noqa: E402
 from plinth.graph.workspace import Workspace  # noqa: E402
 
 utf8.start()
-WS = Workspace.find(ROOT)
+with errors_shown():
+    WS = Workspace.find(ROOT)
 DOIT_CONFIG = {
     "backend": "sqlite3",
     "dep_file": database(WS),

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from plinth.commands.memory import database
 from plinth.commands.main import main
+from plinth.commands.memory import database
 from plinth.core.digest import Digest, canonical_json
 from plinth.formats.oci.layout import editing, references
 from plinth.formats.oci.manifest import read_manifest

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import signal
@@ -17,30 +16,19 @@ from sigstore.models import ClientTrustConfig, SigningConfig, TrustedRoot
 from plinth.authority.domain import init_domain, open_domain
 from plinth.authority.passphrase import passphrase_from_environment
 from plinth.authority.server import serving
-from plinth.commands.trust import add_parser
+from plinth.commands.parser import command_line
 from plinth.core.errors import TrustError
 from plinth.evidence.verify.policy import Policy, load_policy
 from unit.authority.conftest import IDENTITY, Sign
 
-MAIN = """
-import argparse
-from plinth.commands.trust import add_parser
-parser = argparse.ArgumentParser()
-add_parser(parser.add_subparsers())
-arguments = parser.parse_args()
-arguments.run(arguments)
-"""
-
 
 def trust(*words: str) -> None:
-    parser = argparse.ArgumentParser()
-    add_parser(parser.add_subparsers())
-    arguments = parser.parse_args(["trust", *words])
-    arguments.run(arguments)
+    keywords = vars(command_line().parse_args(["trust", *words]))
+    keywords.pop("verb").run(keywords)
 
 
 def command(*words: str) -> list[str]:
-    return [sys.executable, "-c", MAIN, "trust", *words]
+    return [sys.executable, "-m", "plinth", "trust", *words]
 
 
 @pytest.fixture
@@ -241,6 +229,10 @@ def test_the_sigstore_command_signs_and_verifies(
 
 
 def test_help_loads_no_cryptography() -> None:
-    code = MAIN.replace("arguments = parser.parse_args()\narguments.run(arguments)", "import sys\n")
-    code += "assert not {'cryptography', 'sigstore', 'jwt'} & set(sys.modules)"
+    code = (
+        "import sys, plinth.commands.trust\n"
+        "from plinth.commands.parser import command_line\n"
+        "command_line()\n"
+        "assert not {'cryptography', 'sigstore', 'jwt'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ)

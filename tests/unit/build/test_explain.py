@@ -114,6 +114,7 @@ def test_starting_plinth_and_doit_loads_nothing_heavy() -> None:
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
         "import plinth.commands.main, dodo\n"
         "plinth.commands.main.command_line()\n"
+        "list(dodo.task_verbs())\n"
         "print(*sorted({name.partition('.')[0] for name in sys.modules}))\n"
     )
     done = subprocess.run(

@@ -18,10 +18,12 @@ from plinth import __version__
 from plinth.commands import images as commands
 from plinth.commands.main import main
 from plinth.core.digest import Digest, canonical_json
+from plinth.core.errors import PlinthError
 from plinth.formats.layer.writer import LayerWriter
 from plinth.formats.oci.image import Runtime, assemble
 from plinth.formats.oci.layout import tag
 from plinth.graph.workspace import Workspace
+from plinth.recipe.base import load_base
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -91,7 +93,7 @@ def test_wrong_usage_is_2(
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("verb", ["validate", "build", "lock", "lock-base"])
+@pytest.mark.parametrize("verb", ["validate", "build", "lock", "gc"])
 def test_outside_a_checkout_that_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], verb: str
 ) -> None:
@@ -128,9 +130,11 @@ def test_an_unknown_image_is_named_with_those_there_are(
 
 
 def test_an_unknown_base_is_named_with_those_there_are(
-    checkout: Path, capsys: pytest.CaptureFixture[str]
+    checkout: Path,
 ) -> None:
-    error = failed(capsys, "lock-base", "nonesuch")
+    with pytest.raises(PlinthError) as raised:
+        load_base(checkout / "base", "nonesuch")
+    error = str(raised.value)
     assert "base/nonesuch.toml: there is no such specification" in error
     assert "debian12-py37, ubuntu18.04-py37" in error.partition("known here: ")[2]
 

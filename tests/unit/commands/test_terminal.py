@@ -14,6 +14,7 @@ import pytest
 
 from plinth.commands.completion import script
 from plinth.commands.handbook import handbook, write_handbook
+from plinth.commands.parser import command_line
 from plinth.core.table import Column, plain
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -109,7 +110,7 @@ def test_the_page_is_written_only_where_it_differs(tmp_path: Path) -> None:
     assert write_handbook(tmp_path)
     text = (tmp_path / "docs" / "commands.md").read_text()
     assert (
-        "\n    plinth build [--base BASE] [--accelerator ACCELERATOR] [--jobs JOBS] "
+        "\n    plinth build [--base NAME] [--accelerator NAME] [--jobs N] "
         "[--download {minimal,toplevel,all}] [ID ...]\n"
     ) in text
     assert "## plinth trust init\n" in text
@@ -117,7 +118,7 @@ def test_the_page_is_written_only_where_it_differs(tmp_path: Path) -> None:
 
 def completed(line: str, folder: Path, tmp_path: Path) -> list[str]:
     """What bash offers for the last word of `line` in `folder`."""
-    (tmp_path / "completion.bash").write_text(script("bash"))
+    (tmp_path / "completion.bash").write_text(script(command_line(), "bash"))
     words = line.split(" ")
     code = (
         f'source "{tmp_path}/completion.bash"\n'
@@ -146,12 +147,12 @@ def test_bash_completes_commands_options_and_ids(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(shutil.which("zsh") is None, reason="no zsh here")
 def test_zsh_takes_its_script(tmp_path: Path) -> None:
-    (tmp_path / "_plinth").write_text(script("zsh"))
+    (tmp_path / "_plinth").write_text(script(command_line(), "zsh"))
     subprocess.run(["zsh", "-n", str(tmp_path / "_plinth")], check=True)
 
 
 def test_neither_script_names_this_machine() -> None:
     for shell in ("bash", "zsh"):
-        text = script(shell)
+        text = script(command_line(), shell)
         assert "_plinth_ids" in text
         assert str(ROOT) not in text

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plinth.commands.show import layer_table, show_layers
 
-from plinth.core import report
+from plinth.commands import images
+from plinth.commands.images import layer_table, show_layers
 from plinth.core.digest import Digest
 from plinth.core.report import human_size, quiet, to_stderr, working
 from plinth.formats.layer.model import Layer
@@ -82,7 +82,7 @@ def test_on_a_terminal_what_was_built_stands_out(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     layers = [layer("pip [x]", 2_100, built=True), layer("contract", 999, built=False)]
-    monkeypatch.setattr(report, "on_terminal", lambda stream: True)
+    monkeypatch.setattr(images, "on_terminal", lambda stream: True)
     monkeypatch.setenv("FORCE_COLOR", "1")
     show_layers(layers)
     built, known = capsys.readouterr().out.splitlines()

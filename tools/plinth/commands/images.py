@@ -71,7 +71,7 @@ def build(
                 progress=progress,
             )
         layers = built.image.layers
-        _show_layers(layers)
+        show_layers(layers)
         print(
             f"{image_id}: {len(layers)} layers, {sum(layer.built for layer in layers)} built, "
             f"{human_size(sum(layer.digest.size for layer in layers))}, on {built.base}\n"
@@ -90,7 +90,7 @@ def layer_table(layers: Sequence[Layer]) -> str:
     )
 
 
-def _show_layers(layers: Sequence[Layer]) -> None:
+def show_layers(layers: Sequence[Layer]) -> None:
     """Print `layer_table`; on a terminal what was built stands out."""
     text = layer_table(layers)
     if not on_terminal(sys.stdout):

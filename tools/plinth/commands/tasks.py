@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -13,12 +14,14 @@ from doit.task import Task
 from doit.tools import config_changed
 
 from plinth.commands.memory import common_files, is_built, shared_inputs
-from plinth.commands.parser import parse
 from plinth.commands.verb import Option, Verb
 from plinth.commands.verbs import ALL_BASES, VERBS
 from plinth.core.errors import PlinthError
 from plinth.graph.workspace import Workspace
 from plinth.recipe.ids import all_accelerators, all_bases, all_images, files_of
+
+Words = Callable[[Mapping[str, Any]], list[str]]
+"""All options of a task that were given, as words, from those that doit parsed after it."""
 
 _FLAG = {"1": True, "yes": True, "true": True, "on": True}
 _FLAG |= {"0": False, "no": False, "false": False, "off": False}
@@ -32,6 +35,15 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]
             super().execute_task(task)
 
 
+@contextmanager
+def errors_shown() -> Iterator[None]:
+    """Raise errors for people as doit's own kind, which it shows without a traceback."""
+    try:
+        yield
+    except (PlinthError, OSError, UnicodeError) as error:
+        raise InvalidDodoFile(str(error)) from None
+
+
 def tasks(ws: Workspace) -> Iterator[Task]:
     """The tasks of the checkout, in the order of the table.
 
@@ -39,30 +51,37 @@ def tasks(ws: Workspace) -> Iterator[Task]:
         InvalidDodoFile: the checkout cannot be read, or a `name=value` of the command line is no
             option.
     """
-    try:
+    with errors_shown():
         given = _variables()
         for verb in VERBS:
             yield from _image_tasks(ws, verb, given) if verb.per_image else [_task(ws, verb, given)]
-    except (PlinthError, OSError, UnicodeError) as error:
-        raise InvalidDodoFile(str(error)) from None
 
 
 def _variables() -> Mapping[str, str]:
     """What the command line has as `name=value`."""
     given: dict[str, str] = doit_cmd._CMDLINE_VARS or {}
-    known = {option.name for verb in VERBS for option in verb.options}
-    if unknown := sorted(given.keys() - known):
-        raise InvalidDodoFile(
-            f"{unknown[0]}={given[unknown[0]]}: no command has such an option\n"
-            f"  expected: one of {', '.join(sorted(known))}"
-        )
+    known = {option.name: option for verb in VERBS for option in verb.options}
+    for name, text in given.items():
+        if name not in known:
+            raise PlinthError(
+                "no command has such an option",
+                where=f"{name}={text}",
+                expected=f"one of {', '.join(sorted(known))}",
+            )
+        if known[name].kind is bool and text and text.lower() not in _FLAG:
+            raise PlinthError(
+                "invalid value of an option", where=f"{name}={text}", expected="1 or 0"
+            )
     return given
 
 
 def _task(ws: Workspace, verb: Verb, given: Mapping[str, str]) -> Task:
+    def words(options: Mapping[str, Any]) -> list[str]:
+        return _words(verb, given, options)
+
     return Task(
         verb.task,
-        [_action(ws, verb, verb.task, lambda options: _words(verb, given, options))],
+        [_action(ws, verb, verb.task, words)],
         doc=verb.help,
         params=_params(verb),
         pos_arg="operands" if verb.operands else None,
@@ -78,42 +97,39 @@ def _image_tasks(ws: Workspace, verb: Verb, given: Mapping[str, str]) -> Iterato
         # Not of all: `doit lock` must not fail where no archive of accelerators is configured.
         beside = [n for n in (*all_bases(ws), *all_accelerators(ws)) if n not in names]
         names = [*names, *([] if ALL_BASES in names else [ALL_BASES])]
+    params = _params(verb)
     together = Task(
         verb.task,
         None,
         doc=verb.help,
-        params=_params(verb),
+        params=params,
         task_dep=[f"{verb.task}:{name}" for name in names],
         has_subtask=True,
     )
     yield together
+
+    def words(options: Mapping[str, Any]) -> list[str]:
+        return _words(verb, given, together.options or {}, options)
+
     for name in [*names, *beside]:
-
-        def words(options: Mapping[str, Any], name: str = name) -> list[str]:
-            return [*_words(verb, given, together.options or {}, options), name]
-
-        task = Task(
+        yield Task(
             f"{verb.task}:{name}",
-            [_action(ws, verb, f"{verb.task}:{name}", words)],
+            [_action(ws, verb, f"{verb.task}:{name}", words, [name])],
             doc=f"{verb.task} {name}",
-            params=_params(verb),
+            params=params,
             task_dep=[f"{verb.after}:{name}"] if verb.after else [],
             subtask_of=None if name in beside else verb.task,
             **(_unless_built(ws, verb, name, words) if verb.name == "build" else {}),
         )
-        yield task
 
 
-def _unless_built(
-    ws: Workspace, verb: Verb, image_id: str, words: Callable[[Mapping[str, Any]], list[str]]
-) -> dict[str, Any]:
+def _unless_built(ws: Workspace, verb: Verb, image_id: str, words: Words) -> dict[str, Any]:
     """When the build of an image is up to date: its own inputs and those of all images are as
     they were, and the layout has the image on the base that is asked for."""
 
     def is_there(task: Task, values: object) -> bool:
-        task.init_options()
-        keywords = parse(verb, words(task.options), task.name)
-        return not keywords["accelerator"] and is_built(ws, image_id, keywords["base"])
+        asked = dict(word.partition("=")[::2] for word in words(task.options or {}))
+        return not asked.get("--accelerator") and is_built(ws, image_id, asked.get("--base", ""))
 
     return {
         "file_dep": [str(path) for path in files_of(ws, image_id)],
@@ -128,14 +144,18 @@ def _shared(ws: Workspace) -> str:
 
 
 def _action(
-    ws: Workspace, verb: Verb, task: str, words: Callable[[Mapping[str, Any]], list[str]]
+    ws: Workspace, verb: Verb, task: str, words: Words, names: Sequence[str] = ()
 ) -> Callable[..., TaskFailed | None]:
-    """The verb as a doit action: its errors are shown as text, never as a traceback."""
+    """The verb as a doit action, of the images `names`: its errors are shown as text, never as a
+    traceback."""
 
     def run(operands: list[str] | None = None, **options: Any) -> TaskFailed | None:
+        # Not before: a doit with nothing to do needs no parser.
+        from plinth.commands.parser import parse
+
         try:
-            keywords = parse(verb, [*words(options), *(operands or [])], f"doit {task}")
-            code = verb.run(keywords, ws)
+            arguments = [*words(options), *names, *(operands or [])]
+            code = verb.run(parse(verb, arguments, f"doit {task}"), ws)
         except (PlinthError, OSError) as error:
             return TaskFailed(str(error))
         except SystemExit:
@@ -179,14 +199,6 @@ def _words(verb: Verb, given: Mapping[str, str], *options: Mapping[str, Any]) ->
 
 
 def _value(option: Option, text: str) -> bool | str | list[str]:
-    if option.kind is list:
-        return text.split(",")
-    if option.kind is not bool:
-        return text
-    if text.lower() not in _FLAG:
-        raise PlinthError(
-            "invalid value of an option",
-            where=f"{option.name}={text}",
-            expected="1 or 0",
-        )
-    return _FLAG[text.lower()]
+    if option.kind is bool:
+        return _FLAG[text.lower()]
+    return text.split(",") if option.kind is list else text

@@ -53,7 +53,7 @@ VERBS = (
         (
             Operand(
                 "names",
-                "NAME",
+                "ID",
                 "an image, a base, an accelerator set, or `base` for all bases "
                 "(default: all images and bases)",
                 "*",
