@@ -275,7 +275,7 @@ def test_whatever_a_manifest_holds_is_an_error_and_no_crash(
 def test_an_interruption_is_130(
     layout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupt(_: Workspace, **__: bool) -> None:
+    def interrupt(ws: Workspace, **_: bool) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(commands, "validate", interrupt)

@@ -19,7 +19,7 @@ from plinth.graph.workspace import Workspace
 from plinth.recipe.ids import all_accelerators, all_bases, all_images
 
 
-def lock(ws: Workspace, names: Sequence[str], *, upgrade: Sequence[str] = ()) -> None:
+def lock(ws: Workspace, names: Sequence[str], *, upgrade_package: Sequence[str] = ()) -> None:
     """Lock what is named: images (see `plinth.lock.image.lock_images`), bases, accelerator sets.
 
     Without names all images and all bases: an accelerator set needs its vendor's archive.
@@ -35,7 +35,7 @@ def lock(ws: Workspace, names: Sequence[str], *, upgrade: Sequence[str] = ()) ->
     # One that is unknown is taken for an image: its error names those that are known.
     ids = [name for name in chosen if name not in others]
     if ids:
-        lock_images(ws, ids, config=settings, upgrade=upgrade, progress=to_stderr)
+        lock_images(ws, ids, config=settings, upgrade=upgrade_package, progress=to_stderr)
     for name in chosen:
         if name in sets and name in others:
             lock_accelerator(ws, name, config=settings, progress=to_stderr)
@@ -123,17 +123,17 @@ def explain(
 
 
 def extend(
-    ws: Workspace, image: str, *, requirements: str, packages: Sequence[str], name: str, base: str
+    ws: Workspace, image: str, *, requirements: str, apt: Sequence[str], name: str, base: str
 ) -> None:
     """Derive the image `name` from `image`: write its specification, lock it, build it.
 
-    `requirements` is the path of a requirements.txt, `packages` are OS packages.
+    `requirements` is the path of a requirements.txt, `apt` are OS packages.
     """
     from plinth.build.extend import read_requirements, write_extension
 
     new = name or f"{image}-extended"
     asked = read_requirements(Path(requirements)) if requirements else []
-    write_extension(ws, image, new, requirements=asked, packages=packages)
+    write_extension(ws, image, new, requirements=asked, packages=apt)
     lock(ws, [image, new])
     build(ws, [new], base=base)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from inspect import signature
 from typing import Any
 
 from plinth.graph.workspace import Workspace
@@ -60,10 +61,10 @@ class Operand:
 class Verb:
     """One command.
 
-    `action` is `module:function` below plinth.commands. The function takes the workspace first
-    where `checkout` says that it needs one, then operands and options by keyword, and returns an
-    exit code or None. `per_image`: doit has a task for each image. `after`: the verb that doit
-    runs before this one, for the same image or, without one, for all.
+    `action` is `module:function` below plinth.commands. The function takes operands and options by
+    keyword, a parameter `ws` where it needs a checkout, and returns an exit code or None.
+    `per_image`: doit has a task for each image. `after`: the verb that doit runs before this one,
+    for the same image or, without one, for all.
     """
 
     name: str
@@ -74,7 +75,6 @@ class Verb:
     epilog: str = ""
     per_image: bool = False
     after: str = ""
-    checkout: bool = True
 
     @property
     def task(self) -> str:
@@ -87,10 +87,14 @@ class Verb:
         Raises:
             PlinthError, OSError: as the function.
         """
+        function = self.function()
+        if "ws" in signature(function).parameters:
+            keywords = {**keywords, "ws": ws or Workspace.find()}
+        return function(**keywords) or 0
+
+    def function(self) -> Callable[..., int | None]:
+        """The function that does it."""
         module, _, name = self.action.partition(":")
         # Not before: doit loads the table on every run, also on those that find nothing to do.
-        function: Callable[..., int | None] = getattr(
-            import_module(f"plinth.commands.{module}"), name
-        )
-        place = [ws or Workspace.find()] if self.checkout else []
-        return function(*place, **keywords) or 0
+        found: Callable[..., int | None] = getattr(import_module(f"plinth.commands.{module}"), name)
+        return found

@@ -10,35 +10,59 @@ from plinth.commands.verb import Operand, Option, Verb
 from plinth.core.remote_settings import DOWNLOADS
 
 
+def _verb(
+    name: str,
+    action: str,
+    text: str,
+    *arguments: Operand | Option,
+    epilog: str = "",
+    images: bool = False,
+    after: str = "",
+) -> Verb:
+    operands = tuple(one for one in arguments if isinstance(one, Operand))
+    options = tuple(one for one in arguments if isinstance(one, Option))
+    return Verb(name, text, action, operands, options, epilog, images, after)
+
+
+def _text(name: str, metavar: str, text: str, *, required: bool = False, short: str = "") -> Option:
+    return Option(name, text, metavar=metavar, required=required, short=short)
+
+
 def _flag(name: str, text: str, to: str = "") -> Option:
     return Option(name, text, bool, default=False, to=to)
 
 
 def _many(name: str, metavar: str, text: str, to: str = "") -> Option:
-    return Option(name, text, list, default=(), metavar=metavar, to=to)
+    return Option(name, text + " (may be repeated)", list, default=(), metavar=metavar, to=to)
 
 
-def _number(name: str, text: str, default: int | None, metavar: str = "") -> Option:
+def _number(name: str, metavar: str, text: str, default: int | None = 0) -> Option:
     return Option(name, text, int, default=default, metavar=metavar)
 
 
-IDS = (Operand("ids", "ID", "an image of the checkout", "+"),)
-ANY_IDS = (Operand("ids", "ID", "an image of the checkout (default: all)", "*"),)
+def _choice(
+    name: str, choices: tuple[str, ...], text: str, default: str = "", to: str = ""
+) -> Option:
+    return Option(name, text, default=default, choices=choices, to=to)
+
+
+IDS = Operand("ids", "ID", "an image of the checkout", "+")
+ANY_IDS = Operand("ids", "ID", "an image of the checkout (default: all)", "*")
+IMAGE = Operand("image", "ID", "an image of the checkout")
 JSON = _flag("json", "print JSON", to="as_json")
-BASE = Option("base", "build on this base, or fail", metavar="NAME")
-ACCELERATOR = Option("accelerator", "build with this set (or cpu), or fail", metavar="NAME")
-TRUST = Option("trust", "public, embedded, or the file of a client trust config", metavar="TRUST")
-POLICY = Option("policy", "a policy (TOML): who must have signed", metavar="FILE")
-FOLDER = Option(
-    "folder", "folder of the trust domain (default: $PLINTH_TRUST, or yours)", metavar="DIR"
-)
-REGISTRY_REF = "HOST/REPOSITORY[:TAG|@DIGEST]"
-REF = (
-    f"oci:PATH:NAME, oci-archive:FILE:NAME, docker-archive:FILE, {REGISTRY_REF}, or in a checkout "
+BASE = _text("base", "NAME", "build on this base, or fail")
+ACCELERATOR = _text("accelerator", "NAME", "build with this set (or cpu), or fail")
+TRUST = _text("trust", "TRUST", "public, embedded, or the file of a client trust config")
+POLICY = _text("policy", "FILE", "a policy (TOML): who must have signed")
+FOLDER = _text("folder", "DIR", "folder of the trust domain (default: $PLINTH_TRUST, or yours)")
+TRUSTED_ROOT = "a trusted_root.json"
+AT_REGISTRY = "HOST/REPOSITORY[:TAG|@DIGEST]"
+ANY_REF = (
+    f"oci:PATH:NAME, oci-archive:FILE:NAME, docker-archive:FILE, {AT_REGISTRY}, or in a checkout "
     "an image id"
 )
+BUNDLE = "a bundle, or a folder of *.sigstore.json,"
 ROLES = ("ca", "log", "ct", "tsa", "oidc")
-
 ALL_BASES = "base"
 """What names all bases where one thing to lock is named."""
 
@@ -46,408 +70,310 @@ GROUPS = {"trust": "the embedded trust domain: keys, logs and a clock"}
 """Help of the words that begin several verbs."""
 
 VERBS = (
-    Verb(
+    _verb(
         "lock",
-        "compile hash-pinned locks of images, bases and accelerator sets",
         "images:lock",
-        (
-            Operand(
-                "names",
-                "ID",
-                "an image, a base, an accelerator set, or `base` for all bases "
-                "(default: all images and bases)",
-                "*",
-            ),
+        "compile hash-pinned locks of images, bases and accelerator sets",
+        Operand(
+            "names",
+            "ID",
+            "an image, a base, an accelerator set, or `base` for all bases (default: all images "
+            "and bases)",
+            "*",
         ),
-        (
-            _many(
-                "upgrade-package",
-                "NAME",
-                "let this package of images move to its newest version (may be repeated)",
-                to="upgrade",
-            ),
-        ),
-        per_image=True,
+        _many("upgrade-package", "NAME", "let this package of images move to its newest version"),
+        images=True,
     ),
-    Verb(
+    _verb(
         "build",
-        "build images into the OCI layout build/oci, without a Docker daemon",
         "images:build",
+        "build images into the OCI layout build/oci, without a Docker daemon",
         ANY_IDS,
-        (
-            BASE,
-            ACCELERATOR,
-            _number("jobs", "steps at once (default: all CPUs)", 0, "N"),
-            Option(
-                "download",
-                "what a remote cache sends: nothing that is not read, layers of what is built, or "
-                "what steps in between made, too (default: the settings')",
-                choices=tuple(DOWNLOADS),
-            ),
+        BASE,
+        ACCELERATOR,
+        _number("jobs", "N", "steps at once (default: all CPUs)"),
+        _choice(
+            "download",
+            tuple(DOWNLOADS),
+            "what a remote cache sends: nothing that is not read, layers of what is built, or what "
+            "steps in between made, too (default: the settings')",
         ),
-        per_image=True,
+        images=True,
     ),
-    Verb(
+    _verb(
         "explain",
-        "what changed, which layers a build would make, what a push would send",
         "images:explain",
-        IDS,
-        (BASE, ACCELERATOR, JSON),
-        per_image=True,
+        "what changed, which layers a build would make, what a push would send",
+        *(IDS, BASE, ACCELERATOR, JSON),
+        images=True,
     ),
-    Verb(
+    _verb(
         "extend",
-        "derive an image of your own, locked and built",
         "images:extend",
-        (Operand("image", "ID", "the image to add to"),),
-        (
-            Option("requirements", "a requirements.txt", metavar="FILE", short="r"),
-            _many("apt", "PACKAGE", "an OS package (may be repeated)", to="packages"),
-            Option("name", "the new image's id (default: ID-extended)", metavar="NAME"),
-            BASE,
-        ),
+        "derive an image of your own, locked and built",
+        Operand("image", "ID", "the image to add to"),
+        _text("requirements", "FILE", "a requirements.txt", short="r"),
+        _many("apt", "PACKAGE", "an OS package"),
+        _text("name", "NAME", "the new image's id (default: ID-extended)"),
+        BASE,
     ),
-    Verb(
+    _verb(
         "load",
-        "load built images into the Docker Engine",
         "images:load",
+        "load built images into the Docker Engine",
         IDS,
-        per_image=True,
+        images=True,
         after="build",
     ),
-    Verb(
+    _verb(
         "test",
-        "start built images as a user would, and score with them",
         "images:test",
+        "start built images as a user would, and score with them",
         IDS,
-        per_image=True,
+        images=True,
         after="load",
     ),
-    Verb(
+    _verb(
         "sbom",
-        "write the SBOM (CycloneDX) of built images to build/sbom",
         "images:sbom",
+        "write the SBOM (CycloneDX) of built images to build/sbom",
         IDS,
-        per_image=True,
+        images=True,
         after="build",
     ),
-    Verb(
+    _verb(
         "sign",
-        "sign built images: signature, SLSA provenance and SBOM, attached in build/oci",
         "images:sign",
-        IDS,
-        (
-            TRUST,
-            Option("identity-token", "an OIDC token to sign with (-: stdin)", metavar="FILE"),
-        ),
-        per_image=True,
+        "sign built images: signature, SLSA provenance and SBOM, attached in build/oci",
+        *(IDS, TRUST),
+        _text("identity-token", "FILE", "an OIDC token to sign with (-: stdin)"),
+        images=True,
         after="build",
     ),
-    Verb(
+    _verb(
         "verify",
-        "check signatures, provenance, SBOM and every byte of an image",
         "verify:verify",
-        (Operand("references", "REF", REF, "+"),),
-        (
-            POLICY,
-            _many(
-                "identity",
-                "WHO",
-                "a signer that is trusted, as certificates have it (may be repeated: any of them)",
-            ),
-            Option("issuer", "the OIDC issuer of the signer's identity", metavar="URL"),
-            Option("trusted-root", "a trusted_root.json", metavar="FILE"),
-            TRUST,
-            _many(
-                "bundle",
-                "PATH",
-                "a bundle, or a folder of *.sigstore.json, beside those attached to the image",
-            ),
-            Option("checkout", "your own specifications and locks", metavar="DIR"),
-            Option("image", "the image it must be", metavar="ID"),
-            _flag("rebuild", "build it again and compare"),
-            Option("inputs", "a store with inputs for --rebuild", metavar="DIR"),
-            _flag("fresh", "ignore cached layer contents"),
-            _flag("offline", "do not refresh the root of the public Sigstore"),
-            JSON,
+        "check signatures, provenance, SBOM and every byte of an image",
+        Operand("references", "REF", ANY_REF, "+"),
+        POLICY,
+        _many(
+            "identity", "WHO", "a trusted signer, as certificates have it; any of several will do"
         ),
-        "exit codes: 0 every check passed; 1 a check failed; 2 wrong usage; 3 something could not "
-        "be read (no such image, no trusted root, no network), so nothing was decided.",
-        per_image=True,
-        checkout=False,
+        _text("issuer", "URL", "the OIDC issuer of the signer's identity"),
+        _text("trusted-root", "FILE", TRUSTED_ROOT),
+        TRUST,
+        _many("bundle", "PATH", f"{BUNDLE} beside those attached to the image"),
+        _text("checkout", "DIR", "your own specifications and locks"),
+        _text("image", "ID", "the image it must be"),
+        _flag("rebuild", "build it again and compare"),
+        _text("inputs", "DIR", "a store with inputs for --rebuild"),
+        _flag("fresh", "ignore cached layer contents"),
+        _flag("offline", "do not refresh the root of the public Sigstore"),
+        JSON,
+        images=True,
+        epilog="exit codes: 0 every check passed; 1 a check failed; 2 wrong usage; 3 something "
+        "could not be read (no such image, no trusted root, no network), so nothing was decided.",
     ),
-    Verb(
+    _verb(
         "push",
-        "push built images and their signatures to a registry, and tag them",
         "registry:push",
+        "push built images and their signatures to a registry, and tag them",
         IDS,
-        (
-            Option("to", "where to (default: `publish` of the settings)", metavar="HOST[/PREFIX]"),
-            _many(
-                "mount-from",
-                "REPOSITORY",
-                "a repository of the registry that may have blobs already (may be repeated)",
-            ),
-            _number("jobs", "blobs at once (default: 4)", 4, "N"),
-            POLICY,
-            TRUST,
+        _text("to", "HOST[/PREFIX]", "where to (default: `publish` of the settings)"),
+        _many(
+            "mount-from", "REPOSITORY", "a repository of the registry that may have blobs already"
         ),
-        "exit codes: 0 pushed, and latest names it; 1 something failed, as the error says. Run it "
-        "again at any time: blobs that the registry has are not sent again.",
-        per_image=True,
+        _number("jobs", "N", "blobs at once (default: 4)", 4),
+        *(POLICY, TRUST),
+        images=True,
         after="build",
+        epilog="exit codes: 0 pushed, and latest names it; 1 something failed, as the error says. "
+        "Run it again at any time: blobs that the registry has are not sent again.",
     ),
-    Verb(
+    _verb(
         "tags",
-        "the tags of an image in a registry, and what they hold",
         "registry:tags",
-        (Operand("image", "HOST/REPOSITORY"),),
-        (JSON,),
-        checkout=False,
+        "the tags of an image in a registry, and what they hold",
+        Operand("image", "HOST/REPOSITORY"),
+        JSON,
     ),
-    Verb(
+    _verb(
         "pull",
-        "pull an image and its signatures into an OCI layout, verified",
         "registry:pull",
-        (Operand("reference", "REF", REGISTRY_REF),),
-        (
-            Option("layout", "an OCI layout, or a new one", metavar="DIR", required=True),
-            Option("name", "its name there (default: the image's id)", metavar="NAME"),
-            _flag("no-verify", "check digests, and no signature"),
-            _number("jobs", "layers at once (default: 4)", 4, "N"),
-            POLICY,
-            TRUST,
-        ),
-        checkout=False,
+        "pull an image and its signatures into an OCI layout, verified",
+        Operand("reference", "REF", AT_REGISTRY),
+        _text("layout", "DIR", "an OCI layout, or a new one", required=True),
+        _text("name", "NAME", "its name there (default: the image's id)"),
+        _flag("no-verify", "check digests, and no signature"),
+        _number("jobs", "N", "layers at once (default: 4)", 4),
+        *(POLICY, TRUST),
     ),
-    Verb(
+    _verb(
         "attach",
-        "attach an image's bundles to the same image in a registry",
         "registry:attach",
-        (
-            Operand("image", "ID", "a signed image: its id, or oci:PATH:NAME"),
-            Operand("target", "REF", REGISTRY_REF),
-        ),
-        (
-            _many(
-                "bundle",
-                "PATH",
-                "a bundle, or a folder of *.sigstore.json, instead of those attached to the image",
-            ),
-        ),
-        checkout=False,
+        "attach an image's bundles to the same image in a registry",
+        Operand("image", "ID", "a signed image: its id, or oci:PATH:NAME"),
+        Operand("target", "REF", AT_REGISTRY),
+        _many("bundle", "PATH", f"{BUNDLE} instead of those attached to the image"),
     ),
-    Verb(
+    _verb(
         "diff",
-        "what differs between two images: packages, files, sizes, config",
         "diff:diff",
-        (Operand("before", "REF", REF), Operand("after", "REF", "as before")),
-        (JSON,),
-        "exit codes: 0 nothing differs; 1 something does; 2 wrong usage; 3 an image cannot be "
-        "read. Nothing here is verified: plinth verify does that.",
-        checkout=False,
+        "what differs between two images: packages, files, sizes, config",
+        Operand("before", "REF", ANY_REF),
+        Operand("after", "REF", "likewise"),
+        JSON,
+        epilog="exit codes: 0 nothing differs; 1 something does; 2 wrong usage; 3 an image cannot "
+        "be read. Nothing here is verified: plinth verify does that.",
     ),
-    Verb(
+    _verb(
         "why",
-        "who requires a package of an image",
         "look:why",
-        (
-            Operand("image", "ID", "an image of the checkout"),
-            Operand("package", "PACKAGE", "a Python or an OS package"),
-        ),
-        (_flag("all", "every chain, not only the shortest ten", to="all_chains"), JSON),
+        "who requires a package of an image",
+        IMAGE,
+        Operand("package", "PACKAGE", "a Python or an OS package"),
+        _flag("all", "every chain, not only the shortest ten", to="all_chains"),
+        JSON,
     ),
-    Verb(
+    _verb(
         "graph",
-        "draw what images are made of, shared layers in colour",
         "look:graph",
+        "draw what images are made of, shared layers in colour",
         ANY_IDS,
-        (
-            Option(
-                "format",
-                "(default: dot)",
-                default="dot",
-                choices=("dot", "svg", "json"),
-                to="form",
-            ),
-            _flag("full", "every input and layer by itself, not in groups"),
-            Option("out", "(default: standard output)", metavar="FILE"),
-        ),
+        _choice("format", ("dot", "svg", "json"), "(default: dot)", "dot", "form"),
+        _flag("full", "every input and layer by itself, not in groups"),
+        _text("out", "FILE", "(default: standard output)"),
     ),
-    Verb(
+    _verb(
         "du",
-        "bytes by image, layer or package, shared and not",
         "look:du",
+        "bytes by image, layer or package, shared and not",
         ANY_IDS,
-        (
-            Option(
-                "by",
-                "(default: image, or layer where images are named)",
-                choices=("image", "layer", "package"),
-            ),
-            JSON,
+        _choice(
+            "by",
+            ("image", "layer", "package"),
+            "(default: image, or layer where images are named)",
         ),
+        JSON,
     ),
-    Verb(
+    _verb(
         "gc",
-        "what in the build folder nothing refers to (--delete: delete it)",
         "look:gc",
-        (),
-        (
-            _flag("delete", "without it nothing is deleted"),
-            _flag("list", "name every file", to="names"),
-            JSON,
-        ),
-        "Kept are all that build/oci/index.json reaches, what any lock names, and whatever is "
-        "younger than an hour. Builds that run are waited for.",
+        "what in the build folder nothing refers to (--delete: delete it)",
+        _flag("delete", "without it nothing is deleted"),
+        _flag("list", "name every file", to="names"),
+        JSON,
+        epilog="Kept are all that build/oci/index.json reaches, what any lock names, and whatever "
+        "is younger than an hour. Builds that run are waited for.",
     ),
-    Verb(
+    _verb(
         "doctor",
-        "what this machine can do, what it lacks, and what to do about it",
         "doctor:doctor",
-        (),
-        (
-            _flag("store", "instead, read every file of the build folder and name what is damaged"),
-            _flag("mend", "delete what is damaged, too; builds make it again"),
-            JSON,
-        ),
-        "exit codes: 0 images can be built here, nothing is damaged; 1 they cannot, or something "
-        "is; 2 wrong usage",
-        checkout=False,
+        "what this machine can do, what it lacks, and what to do about it",
+        _flag("store", "instead, read every file of the build folder and name what is damaged"),
+        _flag("mend", "delete what is damaged, too; builds make it again"),
+        JSON,
+        epilog="exit codes: 0 images can be built here, nothing is damaged; 1 they cannot, or "
+        "something is; 2 wrong usage",
     ),
-    Verb(
+    _verb(
         "validate",
-        "check build/oci against the OCI specification and its own digests",
         "images:validate",
-        (),
-        (JSON,),
+        "check build/oci against the OCI specification and its own digests",
+        JSON,
     ),
-    Verb(
+    _verb(
         "export",
-        "write images, and all that verifying and rebuilding takes, to one file",
         "airgap:export",
+        "write images, and all that verifying and rebuilding takes, to one file",
         IDS,
-        (
-            Option("out", "the archive to write (tar)", metavar="FILE", required=True),
-            _flag("no-inputs", "leave out what only rebuilding takes"),
-            Option("trust", "embedded: its root and a policy go along", metavar="TRUST"),
-            Option("trusted-root", "a trusted_root.json to go along", metavar="FILE"),
-        ),
+        _text("out", "FILE", "the archive to write (tar)", required=True),
+        _flag("no-inputs", "leave out what only rebuilding takes"),
+        _text("trust", "TRUST", "embedded: its root and a policy go along"),
+        _text("trusted-root", "FILE", f"{TRUSTED_ROOT} to go along"),
     ),
-    Verb(
+    _verb(
         "import",
-        "take in what plinth export wrote",
         "airgap:take_in",
-        (Operand("archive", "FILE"),),
-        (
-            Option("into", "a folder (default: the checkout's build folder)", metavar="DIR"),
-            _flag("replace", "also names that stand for other images there"),
-        ),
-        checkout=False,
+        "take in what plinth export wrote",
+        Operand("archive", "FILE"),
+        _text("into", "DIR", "a folder (default: the checkout's build folder)"),
+        _flag("replace", "also names that stand for other images there"),
     ),
-    Verb(
+    _verb(
         "trust init",
-        "make a trust domain",
         "trust:init",
-        (),
-        (
-            FOLDER,
-            Option("identity", "an email address or URI (default: you@here)", metavar="WHO"),
-            _flag("encrypt", "encrypt keys with a passphrase"),
-        ),
-        checkout=False,
+        "make a trust domain",
+        FOLDER,
+        _text("identity", "WHO", "an email address or URI (default: you@here)"),
+        _flag("encrypt", "encrypt keys with a passphrase"),
     ),
-    Verb(
+    _verb(
         "trust serve",
-        "serve it on this machine, for any sigstore client, until ^C",
         "trust:serve",
-        (),
-        (FOLDER, _number("port", "(default: a free one)", 0)),
-        checkout=False,
+        "serve it on this machine, for any sigstore client, until ^C",
+        FOLDER,
+        _number("port", "PORT", "(default: a free one)"),
     ),
-    Verb(
-        "trust token",
-        "print an identity token, good for five minutes",
-        "trust:token",
-        (),
-        (FOLDER,),
-        checkout=False,
-    ),
-    Verb(
+    _verb("trust token", "trust:token", "print an identity token, good for five minutes", FOLDER),
+    _verb(
         "trust export",
-        "write what verifiers need: trusted root, certificates, public keys",
         "trust:export",
-        (),
-        (
-            FOLDER,
-            Option("out", "where to (default: here)", default=".", metavar="DIR"),
-            _number("port", "also what signers need, for this port", 0),
-        ),
-        checkout=False,
+        "write what verifiers need: trusted root, certificates, public keys",
+        FOLDER,
+        Option("out", "where to (default: here)", default=".", metavar="DIR"),
+        _number("port", "PORT", "also what signers need, for this port"),
     ),
-    Verb(
+    _verb(
         "trust rotate",
-        "replace keys; what was signed stays verifiable",
         "trust:rotate",
-        (Operand("roles", "KEY", f"{', '.join(ROLES)} (default: all)", "*", ROLES),),
-        (FOLDER,),
-        checkout=False,
+        "replace keys; what was signed stays verifiable",
+        Operand("roles", "KEY", f"{', '.join(ROLES)} (default: all)", "*", ROLES),
+        FOLDER,
     ),
-    Verb(
-        "trust show",
-        "identity, keys and logs, every hash recomputed",
-        "trust:show",
-        (),
-        (FOLDER, JSON),
-        checkout=False,
+    _verb(
+        "trust show", "trust:show", "identity, keys and logs, every hash recomputed", FOLDER, JSON
     ),
-    Verb(
+    _verb(
         "trust prove",
-        "a proof for auditors: consistency of two sizes, inclusion of an entry",
         "trust:prove",
-        (),
-        (
-            FOLDER,
-            _number("first", "the earlier size", None, "N"),
-            _number("second", "the later size (default: now)", None, "M"),
-            _number("index", "an entry, to prove its inclusion", None, "I"),
-            Option("log", "which log (default: log)", default="log", choices=("log", "ct")),
-            _number("shard", "which of its trees (default: in use)", 0, "N"),
-        ),
-        checkout=False,
+        "a proof for auditors: consistency of two sizes, inclusion of an entry",
+        FOLDER,
+        _number("first", "N", "the earlier size", None),
+        _number("second", "M", "the later size (default: now)", None),
+        _number("index", "I", "an entry, to prove its inclusion", None),
+        _choice("log", ("log", "ct"), "which log (default: log)", "log"),
+        _number("shard", "N", "which of its trees (default: in use)"),
     ),
-    Verb(
+    _verb(
         "catalog",
-        "write docs/catalog.md from specifications, locks and the images built",
         "images:catalog",
-        (),
-        (_flag("check", "only compare; fail on a difference"),),
+        "write docs/catalog.md from specifications, locks and the images built",
+        _flag("check", "only compare; fail on a difference"),
         after="build",
     ),
-    Verb(
+    _verb(
         "site",
-        "make the catalogue site in build/site: static pages of all images built",
         "images:site",
-        (),
-        (Option("out", "where (default: build/site)", metavar="DIR"), POLICY, TRUST),
-        "Images are verified on the way where --policy, --trust or the settings name trusted "
-        "signers; else the pages show that nothing was verified.",
+        "make the catalogue site in build/site: static pages of all images built",
+        _text("out", "DIR", "where (default: build/site)"),
+        *(POLICY, TRUST),
         after="build",
+        epilog="Images are verified on the way where --policy, --trust or the settings name "
+        "trusted signers; else the pages show that nothing was verified.",
     ),
-    Verb("commands", "write docs/commands.md from the table of commands", "images:commands"),
-    Verb(
+    _verb("commands", "images:commands", "write docs/commands.md from the table of commands"),
+    _verb(
         "self",
-        "write docs/licences.md and build/plinth.cdx.json: what plinth itself depends on",
         "images:own",
+        "write docs/licences.md and build/plinth.cdx.json: what plinth itself depends on",
     ),
-    Verb(
+    _verb(
         "completion",
-        'completion for your shell: eval "$(plinth completion bash)"',
         "completion:completion",
-        (Operand("shell", "SHELL", choices=("bash", "zsh")),),
-        (),
-        'bash: put eval "$(plinth completion bash)" into ~/.bashrc; zsh: plinth completion zsh > '
-        "a folder of $fpath, as _plinth",
-        checkout=False,
+        'completion for your shell: eval "$(plinth completion bash)"',
+        Operand("shell", "SHELL", choices=("bash", "zsh")),
+        epilog='bash: put eval "$(plinth completion bash)" into ~/.bashrc; zsh: plinth completion '
+        "zsh > a folder of $fpath, as _plinth",
     ),
 )
