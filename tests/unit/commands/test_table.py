@@ -202,6 +202,24 @@ def test_both_front_ends_do_the_same(checkout: SmallCheckout, capsys: Output) ->
         assert (done.returncode, done.stdout) == (0, capsys.readouterr().out), done.stderr
 
 
+@pytest.mark.parametrize("words", [["validate"], ["du"], [f"build:{IMAGE}"]])
+def test_a_reader_that_has_ended_is_no_traceback(checkout: SmallCheckout, words: list[str]) -> None:
+    assert doit(checkout.root, f"build:{IMAGE}").returncode == 0
+    ours, theirs = os.pipe()
+    os.close(ours)
+    done = subprocess.run(
+        [sys.executable, "-m", "doit", *words],
+        cwd=checkout.root,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "tools")},
+        check=False,
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(theirs)
+    assert "Traceback" not in done.stderr
+
+
 def test_an_option_of_all_images_reaches_each(checkout: SmallCheckout) -> None:
     for words in (["--base", "nonesuch"], ["base=nonesuch"]):
         done = doit(checkout.root, "build", *words)

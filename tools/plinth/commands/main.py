@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
@@ -10,6 +9,7 @@ from plinth.commands.parser import command_line
 from plinth.commands.verb import Verb
 from plinth.core import utf8
 from plinth.core.errors import PlinthError
+from plinth.core.report import discard_output
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,8 +22,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return verb.run(keywords)
     except BrokenPipeError:
-        # The reader of the output (head, less) has ended; as shells report SIGPIPE.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
+        # As shells report SIGPIPE.
         return 141
     except (PlinthError, OSError) as error:
         # A full disk, a folder that cannot be written: the system's own words are the clearest.

@@ -17,6 +17,7 @@ from plinth.commands.memory import common_files, is_built, shared_inputs
 from plinth.commands.verb import Option, Verb
 from plinth.commands.verbs import ALL_BASES, VERBS
 from plinth.core.errors import PlinthError
+from plinth.core.report import discard_output
 from plinth.graph.workspace import Workspace
 from plinth.recipe.ids import all_accelerators, all_bases, all_images, files_of
 
@@ -28,11 +29,19 @@ _FLAG |= {"0": False, "no": False, "false": False, "off": False}
 
 
 class Reporter(ConsoleReporter):  # type: ignore[misc]
-    """doit's own, but silent of a task that is not one of several: its output may be piped."""
+    """doit's own, for output that is piped: silent of a task that is not one of several, and of a
+    reader that has ended."""
 
     def execute_task(self, task: Task) -> None:
         if ":" in task.name:
             super().execute_task(task)
+
+    def write(self, text: str) -> None:
+        try:
+            super().write(text)
+            self.outstream.flush()
+        except BrokenPipeError:
+            discard_output()
 
 
 @contextmanager
@@ -156,6 +165,9 @@ def _action(
         try:
             arguments = [*words(options), *names, *(operands or [])]
             code = verb.run(parse(verb, arguments, f"doit {task}"), ws)
+        except BrokenPipeError:
+            discard_output()
+            return TaskFailed("the reader of the output has ended")
         except (PlinthError, OSError) as error:
             return TaskFailed(str(error))
         except SystemExit:

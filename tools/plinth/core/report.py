@@ -35,6 +35,11 @@ def to_stderr(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
 
+def discard_output() -> None:
+    """Discard what is still written to standard output, whose reader (head, less) has ended."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
 def quiet(line: str) -> None:
     """Show nothing."""
 
