@@ -18,7 +18,7 @@ from doit.task import Task
 
 from plinth.commands.main import main
 from plinth.commands.parser import command_line, parse
-from plinth.commands.tasks import _words, tasks
+from plinth.commands.tasks import option_words, tasks
 from plinth.commands.verb import Option, Verb
 from plinth.commands.verbs import VERBS
 from plinth.graph.workspace import Workspace
@@ -132,20 +132,20 @@ def test_name_value_of_doit_is_the_option(verb: Verb, option: Option) -> None:
     needed = [f"--{o.name}=y" for o in verb.options if o.required and o is not option]
     form = [f"--{option.name}"] if option.kind is bool else [f"--{option.name}", value]
     expected = parse(verb, [*needed, *form, *operands], "plinth")
-    said = [*needed, *_words(verb, {option.name: value}), *operands]
+    said = [*needed, *option_words(verb, {option.name: value}), *operands]
     assert parse(verb, said, "doit") == expected
     after = {option.keyword: {bool: True, list: [value]}.get(option.kind, value)}
-    said = [*needed, *_words(verb, {}, after), *operands]
+    said = [*needed, *option_words(verb, {}, after), *operands]
     assert parse(verb, said, "doit") == expected
     assert expected[option.keyword] != option.default or option.default == "log"
 
 
 def test_an_option_after_a_task_counts_more_than_one_for_all() -> None:
     verb = BY_NAME["build"]
-    words = _words(verb, {"base": "a", "jobs": "2"}, {"base": "b"}, {"base": "c"})
+    words = option_words(verb, {"base": "a", "jobs": "2"}, {"base": "b"}, {"base": "c"})
     assert parse(verb, words, "doit")["base"] == "c"
     assert parse(verb, words, "doit")["jobs"] == 2
-    assert _words(BY_NAME["verify"], {"rebuild": "0", "trust": ""}) == []
+    assert option_words(BY_NAME["verify"], {"rebuild": "0", "trust": ""}) == []
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def _variables() -> Mapping[str, str]:
 
 def _task(ws: Workspace, verb: Verb, given: Mapping[str, str]) -> Task:
     def words(options: Mapping[str, Any]) -> list[str]:
-        return _words(verb, given, options)
+        return option_words(verb, given, options)
 
     return Task(
         verb.task,
@@ -118,7 +118,7 @@ def _image_tasks(ws: Workspace, verb: Verb, given: Mapping[str, str]) -> Iterato
     yield together
 
     def words(options: Mapping[str, Any]) -> list[str]:
-        return _words(verb, given, together.options or {}, options)
+        return option_words(verb, given, together.options or {}, options)
 
     for name in [*names, *beside]:
         yield Task(
@@ -194,7 +194,7 @@ def _params(verb: Verb) -> list[dict[str, Any]]:
     ]
 
 
-def _words(verb: Verb, given: Mapping[str, str], *options: Mapping[str, Any]) -> list[str]:
+def option_words(verb: Verb, given: Mapping[str, str], *options: Mapping[str, Any]) -> list[str]:
     """The options that were given, as words of a command line: `name=value` first, then those
     after a task; the last one counts."""
     values: list[tuple[Option, Any]] = []
