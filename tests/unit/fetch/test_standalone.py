@@ -101,9 +101,9 @@ def test_a_hostile_entry_is_refused_by_its_name(
 
 def test_too_much_altogether_is_refused(store: BlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("plinth.formats.python.archive._MAX", 1000)
-    with pytest.raises(PackageError) as raised:
+    with pytest.raises(IntegrityError) as raised:
         read(store, archive(Entry("python/build/huge", bytes(1000))))
-    assert raised.value.what == "unpacks to more than 1000 bytes"
+    assert raised.value.what.endswith("it unpacks to too much")
     assert raised.value.where == ASSET
 
 

@@ -50,6 +50,11 @@ class PlinthError(Exception):
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild, (type(self), self.args, self.__dict__))
 
+    @property
+    def brief(self) -> str:
+        """Where and what, in one line: for an error that another one leads to."""
+        return f"{self.where}: {self.what}" if self.where else self.what
+
     def __str__(self) -> str:
         what = plain(self.what, "\n\t")
         head = f"{plain(self.where)}: {what}" if self.where else what

@@ -13,15 +13,12 @@ from typing import IO, BinaryIO, cast
 from isal import igzip, isal_zlib
 
 from plinth.core.digest import CHUNK, Digest
-from plinth.core.errors import IntegrityError
-from plinth.core.tarfile import tarfile
+from plinth.core.errors import IntegrityError, LayoutError
+from plinth.formats.tar import Content, Member, Source, members
 
 # The stubs take ISA-L's class for an instance; it is no zlib.error, though `isal_zlib` calls it so.
 DEFLATE_ERRORS = (cast("type[Exception]", isal_zlib.error), zlib.error)
 """What is raised of damaged deflate streams, whichever library inflates them."""
-
-MAX_ENTRIES = 1_000_000
-"""Files, folders and links of one layer."""
 
 _MAX_PLAIN = 64 << 30
 _MAX_RATIO, _FREE = 200, 1 << 30
@@ -49,22 +46,24 @@ def gunzipped(blob: Path | BinaryIO) -> Iterator[IO[bytes]]:
 
 
 @contextlib.contextmanager
-def gunzipped_tar(blob: Path | BinaryIO) -> Iterator[tarfile.TarFile]:
-    """The tar in the gzip file at or in `blob`, to be read in the block, from front to back.
+def gunzipped_tar(
+    blob: Path | BinaryIO, limit: int | None = None, *, comments: bool = False
+) -> Iterator[Iterator[tuple[Member, Content]]]:
+    """The entries of the tar in the gzip file at or in `blob`, to be read in the block, from front
+    to back; `limit` (None: what a layer may have) and `comments` as `plinth.formats.tar` has them.
 
     Raises:
-        tarfile.TarError: it is none, or damaged; so does reading it.
-        OSError: as `gunzipped` does.
+        LayoutError: it is none, or damaged; so does reading it.
+        OSError: it cannot be read.
     """
+    if limit is None:
+        limit = most(blob.stat().st_size) if isinstance(blob, Path) else _MAX_PLAIN
     try:
-        with (
-            gunzipped(blob) as stream,
-            tarfile.open(fileobj=stream, mode="r|", encoding="utf-8") as tar,
-        ):
-            yield tar
-    except (ValueError, OverflowError, RecursionError) as error:
-        # Hostile headers raise more than the library's own error.
-        raise tarfile.ReadError(f"{type(error).__name__}: {error}") from None
+        with gunzipped(blob) as stream:
+            source = Source(iter(lambda: stream.read(CHUNK), b""), limit)
+            yield members(source, comments=comments)
+    except BadGzipFile as error:
+        raise LayoutError(f"damaged gzip: {error}") from None
 
 
 def plain_digest(path: Path, most: int | None = None) -> Digest:

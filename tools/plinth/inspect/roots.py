@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from plinth.core.digest import CHUNK, Digest
-from plinth.core.errors import PlinthError
-from plinth.core.tarfile import tarfile
+from plinth.core.digest import Digest
+from plinth.core.errors import LayoutError, PlinthError
 from plinth.formats.gunzip import gunzipped_tar
 from plinth.formats.oci.layout import references
 from plinth.formats.oci.manifest import read_manifest
+from plinth.formats.tar import FILE, SYMLINK, Content, Member
 from plinth.graph.unpack import root_names
 from plinth.graph.workspace import Workspace
 
@@ -56,31 +56,25 @@ def _difference(ws: Workspace, root: Path, layers: Sequence[Digest]) -> str:
     seen: set[str] = set()
     try:
         for layer in reversed(layers):
-            with gunzipped_tar(ws.layout.path(layer)) as tar:
-                for member in tar:
-                    name = member.name.removeprefix("./")
+            with gunzipped_tar(ws.layout.path(layer)) as entries:
+                for member, content in entries:
+                    name = member.path
                     if name in seen:
                         continue
                     seen.add(name)
                     path = root / name
-                    if member.issym():
-                        if not path.is_symlink() or str(path.readlink()) != member.linkname:
+                    if member.kind == SYMLINK:
+                        if not path.is_symlink() or str(path.readlink()) != member.target:
                             return f"/{name} leads elsewhere"
-                    elif member.isreg() and not _same(path, tar, member):
+                    elif member.kind == FILE and not _same(path, member, content):
                         return f"/{name} is another"
-    except (OSError, tarfile.TarError):
+    except (OSError, LayoutError):
         return "its layer cannot be read"
     return ""
 
 
-def _same(path: Path, tar: tarfile.TarFile, member: tarfile.TarInfo) -> bool:
-    content = tar.extractfile(member)
-    if content is None or path.is_symlink() or not path.is_file():
-        return False
-    if path.stat().st_size != member.size:
+def _same(path: Path, member: Member, content: Content) -> bool:
+    if path.is_symlink() or not path.is_file() or path.stat().st_size != member.size:
         return False
     with path.open("rb") as stream:
-        while chunk := content.read(CHUNK):
-            if stream.read(len(chunk)) != chunk:
-                return False
-    return True
+        return all(stream.read(len(piece)) == piece for piece in content)

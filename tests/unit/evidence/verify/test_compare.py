@@ -59,7 +59,7 @@ def test_a_mode_and_a_link(tmp_path: Path) -> None:
     other = layer(tmp_path / "b", {"f": b"x"}, link="there")
     assert [*differences(one, other)] == [
         "/f: mode is 4755, rebuilt 0644",
-        "/link: linkname is here, rebuilt there",
+        "/link: target is here, rebuilt there",
     ]
 
 

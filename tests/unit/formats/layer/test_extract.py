@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from plinth.core.errors import IntegrityError
-from plinth.formats.layer import extract as module
 from plinth.formats.layer.extract import extract
 
 Entry = tuple[tarfile.TarInfo, bytes]
@@ -47,9 +46,9 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "root"
 
 
-def put(root: Path, *entries: Entry) -> None:
+def put(root: Path, *entries: Entry, form: int = tarfile.PAX_FORMAT) -> None:
     data = io.BytesIO()
-    with tarfile.open(fileobj=data, mode="w", format=tarfile.PAX_FORMAT) as tar:
+    with tarfile.open(fileobj=data, mode="w", format=form) as tar:
         for info, content in entries:
             tar.addfile(info, io.BytesIO(content))
     path = root.parent / "layer"
@@ -81,6 +80,8 @@ def test_all_that_a_root_is_made_of(root: Path) -> None:
         link("etc/mtab", "/proc/mounts"),
         hard("bin/also", "./bin/su"),
         entry("na\udce9ve", b"not UTF-8"),
+        # Not pax, where Python names a character set that Go does not look at.
+        form=tarfile.GNU_FORMAT,
     )
     assert listed(root) == {
         "bin": None,
@@ -185,14 +186,15 @@ def test_a_folder_that_gave_way_to_a_link_is_not_followed(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("limit", "value"), [("MAX_ENTRIES", 2), ("most", lambda size: 5 if size else 0)]
+    ("limit", "value"),
+    [("tar.MAX_ENTRIES", 2), ("gunzip.most", lambda size: 10_240 if size else 0)],
 )
 def test_too_much_is_refused(
     root: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: int | Callable[[int], int]
 ) -> None:
     put(root, entry("a", b"12"), entry("b", b"345"))
-    monkeypatch.setattr(module, limit, value)
+    monkeypatch.setattr(f"plinth.formats.{limit}", value)
     put(root, entry("a", b"12"), entry("b", b"345"))
-    with pytest.raises(IntegrityError, match="unpacks to too much"):
-        put(root, entry("a", b"12"), entry("b", b"345"), entry("c", b"6"))
+    with pytest.raises(IntegrityError, match=r"unpacks to too much|more than 2"):
+        put(root, entry("a", b"12"), entry("b", b"345"), entry("c", bytes(10_240)))
     assert listed(root) == {"a": "12", "b": "345"}

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO
 
 from plinth.core.digest import CHUNK
-from plinth.core.tarfile import tarfile
+from plinth.core.errors import LayoutError
 from plinth.formats.gunzip import gunzipped_tar
+from plinth.formats.tar import Buffer, Member
 
 _SHOWN = 5
-_FIELDS = ("type", "mode", "uid", "gid", "mtime", "linkname", "size")
+_FIELDS = ("kind", "mode", "uid", "gid", "mtime", "target", "size", "extra")
 
 
 def differences(one: Path, other: Path) -> Iterator[str]:
@@ -27,11 +26,12 @@ def differences(one: Path, other: Path) -> Iterator[str]:
                 yield "and more"
                 return
             yield line
-    except (OSError, tarfile.TarError) as error:
-        yield f"one of them cannot be read: {error}"
+    except (OSError, LayoutError) as error:
+        what = error.brief if isinstance(error, LayoutError) else error
+        yield f"one of them cannot be read: {what}"
         return
     if not found:
-        at = _first_byte(one, other)
+        at = first_difference(_pieces(one), _pieces(other))[0]
         yield f"the same files, packed differently: the blobs differ from byte {at} on"
 
 
@@ -47,7 +47,7 @@ def _files(one: Path, other: Path) -> Iterator[str]:
             if getattr(a, field) != getattr(b, field):
                 yield f"/{name}: {field} is {_value(a, field)}, rebuilt {_value(b, field)}"
         if digest != wanted:
-            at, here, there = _first_difference_in(name, one, other)
+            at, here, there = first_difference(_content(name, one), _content(name, other))
             yield (
                 f"/{name}: differs from byte {at} on: {here.hex() or 'its end'} in the image, "
                 f"{there.hex() or 'its end'} rebuilt"
@@ -56,58 +56,46 @@ def _files(one: Path, other: Path) -> Iterator[str]:
         yield "the same files in another order"
 
 
-def _listed(path: Path) -> dict[str, tuple[tarfile.TarInfo, str]]:
-    """Every member of the layer by name, with the SHA-256 of a file's content."""
+def _listed(path: Path) -> dict[str, tuple[Member, str]]:
+    """Every entry of the layer by path, with the SHA-256 of a file's content."""
     found = {}
-    with gunzipped_tar(path) as tar:
-        for member in tar:
+    with gunzipped_tar(path) as entries:
+        for member, content in entries:
             digest = hashlib.sha256()
-            content = tar.extractfile(member) if member.isfile() else None
-            while content is not None and (chunk := content.read(CHUNK)):
-                digest.update(chunk)
-            found[member.name] = member, digest.hexdigest()
+            for piece in content:
+                digest.update(piece)
+            found[member.path] = member, digest.hexdigest()
     return found
 
 
-def _first_difference_in(name: str, one: Path, other: Path) -> tuple[int, bytes, bytes]:
-    with _content(name, one) as x, _content(name, other) as y:
-        return first_difference(x, y)
-
-
-@contextlib.contextmanager
-def _content(name: str, path: Path) -> Iterator[IO[bytes]]:
-    with gunzipped_tar(path) as tar:
-        for member in tar:
-            content = tar.extractfile(member) if member.name == name else None
-            if content is not None:
-                yield content
+def _content(name: str, path: Path) -> Iterator[Buffer]:
+    with gunzipped_tar(path) as entries:
+        for member, content in entries:
+            if member.path == name:
+                yield from content
                 return
-    raise tarfile.ReadError(f"{name} is gone")
 
 
-def _value(member: tarfile.TarInfo, field: str) -> str:
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as stream:
+        yield from iter(lambda: stream.read(CHUNK), b"")
+
+
+def _value(member: Member, field: str) -> str:
     value = getattr(member, field)
-    if field == "mode":
-        return f"{value:04o}"
-    return value.decode() if isinstance(value, bytes) else str(value)
+    return f"{value:04o}" if field == "mode" else str(value)
 
 
-def first_difference(x: IO[bytes], y: IO[bytes]) -> tuple[int, bytes, bytes]:
-    """Where two streams first differ, and a few bytes of each from there; empty where nowhere."""
-    offset = 0
+def first_difference(x: Iterable[Buffer], y: Iterable[Buffer]) -> tuple[int, bytes, bytes]:
+    """Where two streams, given in pieces, first differ, and a few bytes of each from there; empty
+    where nowhere."""
+    ours, theirs = iter(x), iter(y)
+    offset, a, b = 0, memoryview(b""), memoryview(b"")
     while True:
-        a, b = x.read(CHUNK), y.read(CHUNK)
-        if a != b:
-            at = next(
-                (n for n, (i, j) in enumerate(zip(a, b, strict=False)) if i != j),
-                min(len(a), len(b)),
-            )
-            return offset + at, a[at : at + 8], b[at : at + 8]
-        if not a:
-            return offset, b"", b""
-        offset += len(a)
-
-
-def _first_byte(one: Path, other: Path) -> int:
-    with one.open("rb") as x, other.open("rb") as y:
-        return first_difference(x, y)[0]
+        a = a or memoryview(next(ours, b""))
+        b = b or memoryview(next(theirs, b""))
+        size = min(len(a), len(b))
+        if not size or a[:size] != b[:size]:
+            at = next((n for n in range(size) if a[n] != b[n]), size)
+            return offset + at, bytes(a[at : at + 8]), bytes(b[at : at + 8])
+        offset, a, b = offset + size, a[size:], b[size:]

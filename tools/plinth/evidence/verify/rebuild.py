@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -76,7 +75,7 @@ def check_rebuild(
         *_layers(ws, parse_manifest(manifest).layers, image, layers),
     ]
     if len(problems) == 1:
-        at, here, there = first_difference(io.BytesIO(manifest), io.BytesIO(made))
+        at, here, there = first_difference([manifest], [made])
         problems.append(
             f"the manifest: no value differs, the bytes do from {at} on: {here!r} in the image, "
             f"{there!r} rebuilt"

@@ -9,15 +9,14 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from gzip import BadGzipFile
+from collections.abc import Iterable
 from itertools import accumulate
 from pathlib import Path
-from typing import IO
 
 from plinth.core.errors import IntegrityError, LayoutError
-from plinth.core.tarfile import tarfile
-from plinth.formats.gunzip import MAX_ENTRIES, gunzipped_tar, most
+from plinth.formats.gunzip import gunzipped_tar
 from plinth.formats.layer.header import MAX_PATH, check_path, is_too_long
+from plinth.formats.tar import DIRECTORY, FILE, HARDLINK, SYMLINK, Content, Member
 
 # Set-id bits and what others may write are not for a folder that somebody else may enter.
 _MODES = 0o755
@@ -37,48 +36,48 @@ def extract(layer: Path, folder: Path) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with gunzipped_tar(layer) as tar:
-            _unpack(tar, folder, most(layer.stat().st_size))
-    except (BadGzipFile, tarfile.TarError, LayoutError) as error:
-        what = f"{error.where}: {error.what}" if isinstance(error, LayoutError) else str(error)
+        with gunzipped_tar(layer) as entries:
+            unpack(entries, folder)
+    except LayoutError as error:
         raise IntegrityError(
-            f"unreadable layer: {what}",
+            f"unreadable layer: {error.brief}",
             where=str(layer),
             remedy="delete the file; the next build makes or fetches it again",
         ) from None
 
 
-def _unpack(tar: tarfile.TarFile, root: Path, left: int) -> None:
-    folders: dict[str, tarfile.TarInfo] = {}
-    for number, member in enumerate(tar):
-        left -= max(member.size, 0)
-        if number >= MAX_ENTRIES or left < 0:
-            raise LayoutError("the layer unpacks to too much", where=member.name)
-        name = member.name.removeprefix("./").rstrip("/")
-        if name in ("", "."):
+def unpack(entries: Iterable[tuple[Member, Content]], root: Path) -> None:
+    """Put `entries` over what is in the folder `root`, as `extract` does.
+
+    Raises:
+        LayoutError: there is what a folder is not given.
+        OSError: the folder cannot be written.
+    """
+    folders: dict[str, Member] = {}
+    for member, content in entries:
+        name = member.path
+        if not name:
             continue
         path = _place(root, name)
-        if member.isdir():
+        if member.kind == DIRECTORY:
             if path.is_symlink() or not path.is_dir():
                 _remove(path)
                 path.mkdir()
             folders[name] = member
-        elif member.issym():
-            if not 0 < len(member.linkname) <= MAX_PATH:
+        elif member.kind == SYMLINK:
+            if not 0 < len(member.target) <= MAX_PATH:
                 raise LayoutError("a link that leads nowhere", where=name)
             _remove(path)
-            path.symlink_to(member.linkname)
-        elif member.islnk():
-            target = _place(root, member.linkname.removeprefix("./"))
+            path.symlink_to(member.target)
+        elif member.kind == HARDLINK:
+            target = _place(root, member.target_path)
             if target.is_symlink() or not target.is_file():
                 raise LayoutError("a hard link to what is no file", where=name)
             if target != path:
                 _remove(path)
                 path.hardlink_to(target)
-        elif member.isreg() and not member.issparse():
+        elif member.kind == FILE:
             _remove(path)
-            content = tar.extractfile(member)
-            assert content is not None  # noqa: S101 - it is a regular file
             _write(path, content, member)
         else:
             raise LayoutError("a device or special file", where=name)
@@ -122,9 +121,9 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _write(path: Path, content: IO[bytes], member: tarfile.TarInfo) -> None:
+def _write(path: Path, content: Content, member: Member) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with os.fdopen(os.open(path, flags, 0o600), "wb") as stream:
-        shutil.copyfileobj(content, stream, 1 << 20)
+        stream.writelines(content)
         os.fchmod(stream.fileno(), member.mode & _MODES)
     os.utime(path, (member.mtime, member.mtime))

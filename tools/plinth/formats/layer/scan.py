@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
-from plinth.core.digest import CHUNK
-from plinth.core.errors import IntegrityError
-from plinth.core.tarfile import tarfile
+from plinth.core.errors import IntegrityError, LayoutError
 from plinth.formats.elf.scan import LayerScan
 from plinth.formats.gunzip import gunzipped_tar
+from plinth.formats.tar import FILE, HARDLINK, SYMLINK
 
 
 def read_scan(path: Path, name: str) -> LayerScan:
@@ -21,24 +18,16 @@ def read_scan(path: Path, name: str) -> LayerScan:
     """
     found = LayerScan()
     try:
-        with gunzipped_tar(path) as tar:
-            for member in tar:
-                inside = member.name.removeprefix("./")
-                if member.issym():
-                    found.links[inside] = member.linkname
-                elif member.islnk():
-                    target = member.linkname.removeprefix("./")
-                    if target in found.objects:
-                        found.objects[inside] = found.objects[target]
-                elif member.isfile():
-                    content = tar.extractfile(member)
-                    if content is not None:
-                        found.add(inside, [*_chunks(content)])
-    except (OSError, tarfile.TarError) as error:
-        raise IntegrityError(f"unreadable layer: {error}", where=name) from None
+        with gunzipped_tar(path) as entries:
+            for member, content in entries:
+                if member.kind == SYMLINK:
+                    found.links[member.path] = member.target
+                elif member.kind == HARDLINK:
+                    if member.target_path in found.objects:
+                        found.objects[member.path] = found.objects[member.target_path]
+                elif member.kind == FILE:
+                    found.add(member.path, [*content])
+    except (OSError, LayoutError) as error:
+        what = error.brief if isinstance(error, LayoutError) else str(error)
+        raise IntegrityError(f"unreadable layer: {what}", where=name) from None
     return found
-
-
-def _chunks(stream: IO[bytes]) -> Iterator[bytes]:
-    while chunk := stream.read(CHUNK):
-        yield chunk

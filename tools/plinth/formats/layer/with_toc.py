@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from plinth.core.digest import CHUNK, Digest
 from plinth.core.errors import LayoutError
 from plinth.core.store import BlobStore
-from plinth.core.tarfile import tarfile
-from plinth.formats import gzip
+from plinth.formats import gzip, tar
 from plinth.formats.gunzip import gunzipped_tar
 from plinth.formats.layer.estargz import FOOTER_SIZE, LANDMARK, LANDMARK_CONTENT, TOC, Toc, footer
 from plinth.formats.layer.header import END, FILE, ROOT, Owner, header, padding
@@ -20,7 +20,7 @@ from plinth.formats.layer.members import Member, members
 from plinth.formats.layer.model import Layer
 
 
-class _Tar(io.RawIOBase):
+class _Tar:
     """The tar of a layer blob, as it is inflated: where each member begins by where its content
     does in the tar; and of the last member, which has the tar's end, what came before it."""
 
@@ -32,16 +32,15 @@ class _Tar(io.RawIOBase):
         self.before = self._sha256
         self.size = 0
 
-    def read(self, _: int = -1) -> bytes:
-        """The next bytes of the tar, none at its end."""
+    def __iter__(self) -> Iterator[bytes]:
         for found in self._members:
             if isinstance(found, bytes):
                 self._sha256.update(found)
                 self.size += len(found)
-                return found
-            self.starts[found.plain] = found.at
-            self.last, self.before = found, self._sha256.copy()
-        return b""
+                yield found
+            else:
+                self.starts[found.plain] = found.at
+                self.last, self.before = found, self._sha256.copy()
 
 
 def with_toc(path: Path, name: str, store: BlobStore) -> Layer:
@@ -55,53 +54,48 @@ def with_toc(path: Path, name: str, store: BlobStore) -> Layer:
         LayoutError: it is damaged, or another's.
     """
     with path.open("rb") as stream:
-        tar = _Tar(stream, str(path))
+        plain = _Tar(stream, str(path))
         try:
-            toc, end = _table(tar)
-        except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
-            raise LayoutError(f"unreadable layer: {error}", where=str(path)) from None
-        while tar.read():
-            pass
-        if tar.size != end + len(END):
+            toc, end = _table(plain)
+        except LayoutError as error:
+            raise LayoutError(error.what, where=f"{path}: {error.where}") from None
+        if plain.size != end + len(END):
             raise LayoutError("data behind the end of a layer's tar", where=str(path))
-        stream.seek(tar.last.at)
+        stream.seek(plain.last.at)
         rest = zlib.decompress(stream.read(), 16 + zlib.MAX_WBITS)[: -len(END)]
         stream.seek(0)
         with store.writer() as writer:
-            for start in range(0, tar.last.at, CHUNK):
-                writer.write(stream.read(min(CHUNK, tar.last.at - start)))
-            inner, size = tar.before, tar.last.plain
-            for plain, packed in _end(rest, toc, writer.size):
-                inner.update(plain)
-                size += len(plain)
+            for start in range(0, plain.last.at, CHUNK):
+                writer.write(stream.read(min(CHUNK, plain.last.at - start)))
+            inner, size = plain.before, plain.last.plain
+            for piece, packed in _end(rest, toc, writer.size):
+                inner.update(piece)
+                size += len(piece)
                 writer.write(packed)
             digest = writer.commit()
     return Layer(name, digest, inner.hexdigest(), size, built=True, toc=toc.digest.hex)
 
 
-def _table(tar: _Tar) -> tuple[Toc, int]:
-    """The table of `tar`, and where its last entry ends."""
+def _table(plain: _Tar) -> tuple[Toc, int]:
+    """The table of `plain`, and where its last entry ends."""
     toc, end = Toc(), 0
-    with tarfile.open(fileobj=tar, mode="r|", bufsize=CHUNK, encoding="utf-8") as archive:
-        for entry in archive:
-            name, owner, sha256 = entry.name, Owner(entry.uid, entry.gid), hashlib.sha256()
-            end = entry.offset_data
-            if entry.isdir():
-                toc.add(f"{name}/", "dir", entry.mode, owner)
-            elif entry.issym():
-                toc.add(name, "symlink", entry.mode, owner, target=entry.linkname)
-            elif entry.isreg():
-                content = archive.extractfile(entry)
-                while content is not None and (piece := content.read(CHUNK)):
-                    sha256.update(piece)
-                end += entry.size + len(padding(entry.size))
-                # Known once its first byte has been read.
-                offset = tar.starts.get(entry.offset_data) if entry.size else 0
-                if offset is None:
-                    raise LayoutError("a file without a gzip member of its own", where=name)
-                toc.file(name, entry.mode, owner, offset, entry.size, sha256.hexdigest())
-            else:
-                raise LayoutError("an entry that no layer of plinth's has", where=name)
+    for entry, content in tar.members(tar.Source(plain)):
+        name, owner, sha256 = entry.name, Owner(entry.uid, entry.gid), hashlib.sha256()
+        end = entry.at + entry.size + len(padding(entry.size))
+        if entry.kind == tar.DIRECTORY:
+            toc.add(f"{entry.path}/", "dir", entry.mode, owner)
+        elif entry.kind == tar.SYMLINK:
+            toc.add(name, "symlink", entry.mode, owner, target=entry.target)
+        elif entry.kind == tar.FILE:
+            for piece in content:
+                sha256.update(piece)
+            # Known once its first byte has been read.
+            offset = plain.starts.get(entry.at) if entry.size else 0
+            if offset is None:
+                raise LayoutError("a file without a gzip member of its own", where=name)
+            toc.file(name, entry.mode, owner, offset, entry.size, sha256.hexdigest())
+        else:
+            raise LayoutError("an entry that no layer of plinth's has", where=name)
     return toc, end
 
 
@@ -137,15 +131,13 @@ def stored_toc(path: Path) -> Digest:
             if end != footer(offset):
                 raise ValueError(end)
             stream.seek(offset)
-            with gunzipped_tar(stream) as tar:
-                entry = tar.next()
-                content = tar.extractfile(entry) if entry and entry.name == TOC else None
-                if content is None:
+            with gunzipped_tar(stream) as entries:
+                entry, content = next(entries)
+                if (entry.name, entry.kind) != (TOC, tar.FILE):
                     raise ValueError(TOC)
-                hashed, length = hashlib.sha256(), 0
-                while piece := content.read(CHUNK):
+                hashed = hashlib.sha256()
+                for piece in content:
                     hashed.update(piece)
-                    length += len(piece)
-                return Digest(hashed.hexdigest(), length)
-    except (ValueError, OSError, tarfile.TarError):
+                return Digest(hashed.hexdigest(), entry.size)
+    except (ValueError, OSError, StopIteration, LayoutError):
         raise LayoutError("the layer has no table of contents", where=str(path)) from None

@@ -7,13 +7,13 @@ from pathlib import Path, PurePosixPath
 
 import zstandard
 
-from plinth.core.digest import Digest
-from plinth.core.errors import IntegrityError, PackageError
+from plinth.core.digest import CHUNK, Digest
+from plinth.core.errors import IntegrityError, LayoutError, PackageError
 from plinth.core.store import BlobStore
-from plinth.core.tarfile import tarfile
 from plinth.formats.gunzip import gunzipped_tar
 from plinth.formats.layer.writer import LayerWriter
 from plinth.formats.python.tree import TreeFile, is_wanted
+from plinth.formats.tar import DIRECTORY, FILE, HARDLINK, SYMLINK, Source, members
 
 _INSTALL = "python/install/"
 _MAX = 4 << 30
@@ -38,13 +38,12 @@ def read_written(archive: Path, version: str, name: str) -> list[TreeFile]:
     """
     found = []
     try:
-        with gunzipped_tar(archive) as tar:
-            for member in tar:
-                content = tar.extractfile(member) if member.isfile() else None
-                data = content.read() if content else b""
-                found.append(TreeFile(member.name, member.mode, data, member.linkname))
-    except (tarfile.TarError, OSError) as error:
-        raise IntegrityError(f"damaged archive: {error}", where=name) from None
+        with gunzipped_tar(archive) as entries:
+            for member, content in entries:
+                data = b"".join(content)
+                found.append(TreeFile(member.path, member.mode, data, member.target))
+    except LayoutError as error:
+        raise IntegrityError(f"damaged archive: {error.brief}", where=name) from None
     return found
 
 
@@ -61,33 +60,29 @@ def read_standalone(archive: Path, version: str, name: str) -> list[TreeFile]:
         with (
             archive.open("rb") as stream,
             zstandard.ZstdDecompressor().stream_reader(stream) as plain,
-            tarfile.open(fileobj=plain, mode="r|", encoding="utf-8") as tar,
         ):
-            total = 0
-            for member in tar:
-                total += member.size
-                if total > _MAX:
-                    raise PackageError(f"unpacks to more than {_MAX} bytes", where=name)
-                path = member.name.removeprefix("./").removeprefix(_INSTALL)
-                if path == member.name.removeprefix("./") or not is_wanted(path, version):
+            source = Source(iter(lambda: plain.read(CHUNK), b""), _MAX)
+            for member, content in members(source):
+                path = member.path.removeprefix(_INSTALL)
+                if path == member.path or not is_wanted(path, version):
                     continue
                 if ".." in path.split("/") or path.startswith("/") or path in found:
                     raise PackageError("an entry escapes or is there twice", where=member.name)
-                if member.issym():
-                    found[path] = TreeFile(path, 0o777, b"", member.linkname)
-                elif member.isfile():
-                    content = tar.extractfile(member)
+                if member.kind == SYMLINK:
+                    found[path] = TreeFile(path, 0o777, b"", member.target)
+                elif member.kind == FILE:
                     mode = 0o755 if member.mode & 0o100 else 0o644
-                    found[path] = TreeFile(path, mode, content.read() if content else b"")
-                elif member.islnk():
-                    other = found.get(member.linkname.removeprefix("./").removeprefix(_INSTALL))
+                    found[path] = TreeFile(path, mode, b"".join(content))
+                elif member.kind == HARDLINK:
+                    other = found.get(member.target_path.removeprefix(_INSTALL))
                     if other is None or other.target:
                         raise PackageError("hard link to nothing", where=member.name)
                     found[path] = TreeFile(path, other.mode, other.data)
-                elif not member.isdir():
+                elif member.kind != DIRECTORY:
                     raise PackageError("a device or special file", where=member.name)
-    except (tarfile.TarError, zstandard.ZstdError, EOFError) as error:
-        raise IntegrityError(f"damaged archive: {error}", where=name) from None
+    except (LayoutError, zstandard.ZstdError) as error:
+        what = error.brief if isinstance(error, LayoutError) else error
+        raise IntegrityError(f"damaged archive: {what}", where=name) from None
     if f"bin/python{version}" not in found:
         raise PackageError(
             "not a python-build-standalone archive",

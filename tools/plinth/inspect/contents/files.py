@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from plinth.core.errors import LayoutError, Problem
 from plinth.formats.layer.estargz import TOC
 from plinth.formats.python.place import PREFIX
-from plinth.inspect.contents.inflate import Plain
+from plinth.formats.tar import HARDLINK, Content, Member, Source, members
 from plinth.inspect.contents.model import DIRECTORY, FILE, OTHER, SYMLINK, Entry
-from plinth.inspect.contents.tar import Member, members
 
 MAX_KEPT, MAX_KEPT_ALL = 32 << 20, 256 << 20
 """Bytes of one file that is kept, and of all of them."""
@@ -46,7 +44,7 @@ class Files:
             raise LayoutError(f"the layer has more than {MAX_PROBLEMS} problems", where=path)
 
 
-def read_files(plain: Plain, *, legacy: bool = True) -> Files:
+def read_files(plain: Source, *, legacy: bool = True) -> Files:
     """All files of the layer `plain`; `legacy` computes MD5 too, which dpkg's lists need.
 
     Raises:
@@ -72,38 +70,38 @@ def read_files(plain: Plain, *, legacy: bool = True) -> Files:
 
 def _path(member: Member, found: Files) -> str:
     """An entry's path relative to /, empty for the root itself."""
-    try:
-        name = member.name.decode()
-    except UnicodeDecodeError:
-        name = member.name.decode("utf-8", "backslashreplace")
+    name, path = _shown(member.name), _shown(member.path)
+    if name != member.name:
         found.wrong(name, "its name is not UTF-8")
-    path = name.removeprefix("./").rstrip("/")
-    if path in ("", ".") and member.kind == "directory" and not name.startswith("/"):
+    if not path and member.kind == DIRECTORY and not name.startswith("/"):
         return ""
     parts = path.split("/")
-    if name.startswith("/") or "\0" in name or not {"", ".", ".."}.isdisjoint(parts):
+    if name.startswith("/") or not {"", ".", ".."}.isdisjoint(parts):
         found.wrong(name, "its path is not relative, normal and inside the root")
     if any(part.startswith(".wh.") for part in parts):
         found.wrong(name, "a whiteout: it would hide files of the layers below")
     return path or "/"
 
 
-def _entry(
-    member: Member, path: str, pieces: Iterator[memoryview], found: Files, *, legacy: bool
-) -> Entry:
+def _shown(name: str) -> str:
+    """`name` with bytes that are not UTF-8 made visible."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _entry(member: Member, path: str, pieces: Content, found: Files, *, legacy: bool) -> Entry:
     common = member.mode, member.uid, member.gid
     for key in member.extra:
         found.wrong(path, f"its extended header says {key!r}, which no package gives a file")
-    if member.kind == "file":
+    if member.kind == FILE:
         sha256 = _hashed(path, member.size, pieces, found, legacy=legacy)
         return Entry(path, FILE, *common, member.size, sha256)
-    if member.kind == "directory":
+    if member.kind == DIRECTORY:
         return Entry(path, DIRECTORY, *common)
-    target = member.target.decode("utf-8", "backslashreplace")
-    if member.kind == "symlink":
+    target = _shown(member.target)
+    if member.kind == SYMLINK:
         return Entry(path, SYMLINK, *common, target=target)
-    if member.kind == "hardlink":
-        other = found.entries.get(target.removeprefix("./"))
+    if member.kind == HARDLINK:
+        other = found.entries.get(_shown(member.target_path))
         if other is not None and other.kind == FILE:
             if other.path in found.md5:
                 found.md5[path] = found.md5[other.path]
@@ -116,9 +114,7 @@ def _entry(
     return Entry(path, OTHER, *common, target=target)
 
 
-def _hashed(
-    path: str, size: int, pieces: Iterator[memoryview], found: Files, *, legacy: bool
-) -> str:
+def _hashed(path: str, size: int, pieces: Content, found: Files, *, legacy: bool) -> str:
     """The SHA-256 of a file; its MD5 and its content are put where they belong."""
     sha256 = hashlib.sha256()
     # dpkg's lists have MD5; they come after the files they name, so all are hashed.

@@ -15,6 +15,7 @@ from plinth.core.errors import LayoutError
 from plinth.formats.gunzip import DEFLATE_ERRORS, most
 from plinth.formats.layer.estargz import FOOTER_SIZE
 from plinth.formats.layer.stream import Hasher, Threads
+from plinth.formats.tar import Source
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -68,7 +69,7 @@ class Blob(io.RawIOBase):
         return Digest(self._sha256.hexdigest(), self.size)
 
 
-class Plain:
+class Plain(Source):
     """The tar of a layer blob `stream` (gzip or plain), read once from beginning to end.
 
     `limit` is how many bytes the blob may have (None: any). `threads` inflates and hashes the tar
@@ -88,12 +89,9 @@ class Plain:
         self._reader = isal_zlib._GzipReader(blob, CHUNK // 4) if self.is_gzip else self._blob
         self._threads = Threads(threads=threads)
         self._hasher = Hasher(None, self._threads.inner)
-        self._chunk = memoryview(b"")
-        self._at = 0
         self._taken = 0
         self._ahead: list[Future[memoryview]] = []
-        self.position = 0
-        """Bytes of the tar that were handed out."""
+        super().__init__(iter(self._next_chunk, b""))
 
     def __enter__(self) -> Plain:
         return self
@@ -106,38 +104,16 @@ class Plain:
     ) -> None:
         self._threads.__exit__(kind, error, trace)
 
-    def piece(self, most: int) -> memoryview:
-        """The next bytes, at least one and at most `most`; none at the end of the tar."""
-        if self._at == len(self._chunk) and not self._fill():
-            return memoryview(b"")
-        found = self._chunk[self._at : self._at + most]
-        self._at += len(found)
-        self.position += len(found)
-        return found
-
-    def exactly(self, size: int) -> bytes:
-        """The next `size` bytes; fewer at the end of the tar."""
-        found = self.piece(size)
-        if len(found) == size:
-            return bytes(found)
-        pieces = [found]
-        missing = size - len(found)
-        while missing and (found := self.piece(missing)):
-            pieces.append(found)
-            missing -= len(found)
-        return b"".join(pieces)
-
-    def _fill(self) -> bool:
+    def _next_chunk(self) -> memoryview:
         if self._threads.outer is None:
-            self._chunk = self._read()
+            chunk = self._read()
         else:
             # One thread keeps the order; a short queue bounds the memory.
             while len(self._ahead) < _AHEAD:
                 self._ahead.append(self._threads.outer.submit(self._read))
-            self._chunk = self._ahead.pop(0).result()
-        self._at = 0
-        self._hasher.add(self._chunk)
-        return bool(self._chunk)
+            chunk = self._ahead.pop(0).result()
+        self._hasher.add(chunk)
+        return chunk
 
     def _read(self) -> memoryview:
         """The next chunk of the tar, empty at its end."""

@@ -12,9 +12,9 @@ import pytest
 from plinth.core.digest import Digest
 from plinth.core.errors import LayoutError
 from plinth.formats import gunzip as bounds
+from plinth.formats import tar
 from plinth.formats.layer.header import FILE, ROOT, header
 from plinth.inspect.contents import files as files_module
-from plinth.inspect.contents import tar
 from plinth.inspect.contents.model import LayerContents
 from plinth.inspect.contents.read import list_files, read_layer
 
