@@ -482,8 +482,9 @@ def test_an_archive_may_end_with_its_last_file_and_not_before(tmp_path: Path) ->
     with pytest.raises(LayoutError, match="found no images"):
         contents(str(path))
     path.write_bytes(data[: 512 + 1023])
-    with pytest.raises(LayoutError, match=r"it ends within 'manifest\.json'"):
+    with pytest.raises(LayoutError, match="the tar ends within a file") as raised:
         contents(str(path))
+    assert raised.value.where == f"{path}: manifest.json"
 
 
 def test_an_archive_of_several_images_says_which(tmp_path: Path) -> None:
@@ -524,7 +525,7 @@ def test_a_header_that_wants_much_memory_is_refused(tmp_path: Path) -> None:
     with path.open("wb") as stream:
         stream.write(info.tobuf(tarfile.GNU_FORMAT))
         stream.truncate(1 << 34)
-    with pytest.raises(LayoutError, match="not a tar archive: a header of"):
+    with pytest.raises(LayoutError, match="not a tar archive: an extended header is too long"):
         contents(str(path))
 
 

@@ -331,10 +331,10 @@ def test_headers_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """Extended headers, each for the next; and more folders than anybody has blobs."""
     extended = tarfile.TarInfo("x")
     extended.type, extended.size = tarfile.XHDTYPE, 512
-    record = b"12 path=abc\n".ljust(512, b"\0")
+    record = b"512 path=".ljust(511, b"a") + b"\n"
     path = tmp_path / "b.tar"
     path.write_bytes((extended.tobuf(tarfile.USTAR_FORMAT) + record) * 5000)
-    refused(path, tmp_path / "there", "no end of headers")
+    refused(path, tmp_path / "there", "two extended headers of one kind")
     monkeypatch.setattr("plinth.publish.airgap.read._MAX_MEMBERS", 100)
     path.write_bytes(_folder("blobs").tobuf(tarfile.USTAR_FORMAT) * 101)
     refused(path, tmp_path / "there", "more than 100 files")

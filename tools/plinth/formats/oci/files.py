@@ -6,20 +6,14 @@ import io
 import os
 import posixpath
 import stat
-import tarfile
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
 from plinth.core.errors import AmbiguityError, LayoutError
+from plinth.formats.tar import FILE, HARDLINK, SYMLINK, FileSource, Member, members
 
 _BUFFER = 1 << 20
-# A tar's own records: headers, and the extended ones with long names in them.
-_MAX_RECORD = 1 << 20
 _MAX_HOPS = 8
-_BLOCK = tarfile.BLOCKSIZE
-_PREFIX = slice(345, 500)
-# Where a header has its format (POSIX pax, "ustar Interchange Format"; star's has a trailer).
-_MAGIC, _TRAILER = slice(257, 263), slice(508, 512)
 
 
 class Files(Protocol):
@@ -117,7 +111,7 @@ class TarFiles:
     """The plain files in an uncompressed tar archive, found by one pass over its headers.
 
     Raises:
-        AmbiguityError: it holds a file twice, or a member that readers take for different ones.
+        AmbiguityError: it holds a file twice, or an entry that readers take for different ones.
         LayoutError: it is not such an archive, or is cut short.
     """
 
@@ -126,64 +120,34 @@ class TarFiles:
         self._path = path
         self._files: dict[str, tuple[int, int]] = {}
         self._links: dict[str, str] = {}
-        length = path.stat().st_size
+        _refuse_compressed(path)
         try:
-            with _Headers(path) as stream:
-                _refuse_compressed(stream, self.where)
-                with tarfile.open(fileobj=stream, mode="r:", encoding="utf-8") as tar:
-                    for member in tar:
-                        self._add(member, length)
-                        self._check(tar, member)
-        except RecursionError:
-            # Extended headers for extended headers, and so on.
-            raise LayoutError("not a tar archive: no end of headers", where=self.where) from None
-        # Hostile headers raise more than the library's own error.
-        except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
-            raise LayoutError(f"not a tar archive: {error}", where=self.where) from None
+            with path.open("rb") as stream:
+                for member, _ in members(FileSource(stream), comments=True, open_end=True):
+                    self._add(member)
+        except LayoutError as error:
+            what = "" if isinstance(error, AmbiguityError) else "not a tar archive: "
+            raise type(error)(
+                what + error.what,
+                where=f"{path}: {error.where}".removesuffix(": "),
+                expected=error.expected,
+                found=error.found,
+            ) from None
 
-    def _check(self, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
-        """Refuse what Go's reader, which engines use, finds under another name, or as another
-        thing, than Python's."""
-        name = _plain(member.name) or "."
-        if tar.pax_headers.keys() - {"comment"}:
-            wrong = "a pax header is for all members"
-        elif member.issparse():
-            wrong = "it is a sparse file"
-        elif member.type == tarfile.CONTTYPE:
-            wrong = "it is a contiguous file"
-        elif not self._has_one_name(member):
-            wrong = "its header has a prefix that its format has no place for"
-        elif not _stays(name) or name != posixpath.normpath(member.name):
-            wrong = "its name is not the shortest one of its place"
-        else:
-            return
-        raise AmbiguityError(
-            f"readers would differ about the member {member.name[:200]!r}: {wrong}",
-            where=self.where,
-        )
-
-    def _has_one_name(self, member: tarfile.TarInfo) -> bool:
-        """Whether a header with a prefix is of the format that has a place for it. Python reads
-        one in every format; GNU tar and star have times there."""
-        with _window(self._path, member.offset_data - _BLOCK, _BLOCK) as stream:
-            header = stream.read(_BLOCK)
-        is_ustar = header[_MAGIC] == b"ustar\0" and header[_TRAILER] != b"tar\0"
-        return is_ustar or not any(header[_PREFIX])
-
-    def _add(self, member: tarfile.TarInfo, length: int) -> None:
+    def _add(self, member: Member) -> None:
         name = _plain(member.name)
+        if not _stays(name or ".") or (name or ".") != posixpath.normpath(member.name):
+            raise AmbiguityError("its name is not the shortest one of its place", where=name)
         if name in self._files or name in self._links:
-            raise AmbiguityError(f"it holds {name!r} twice", where=self.where)
-        if member.isreg() and not member.issparse():
-            if member.offset_data + member.size > length:
-                raise LayoutError(f"it ends within {name!r}", where=self.where)
-            self._files[name] = (member.offset_data, member.size)
-        elif member.issym():
+            raise AmbiguityError(f"it holds {name!r} twice")
+        if member.kind == FILE:
+            self._files[name] = (member.at, member.size)
+        elif member.kind == SYMLINK:
             self._links[name] = os.path.normpath(
-                str(Path(name).parent / member.linkname)  # looked up in the archive alone
+                str(Path(name).parent / member.target)  # looked up in the archive alone
             )
-        elif member.islnk():
-            self._links[name] = _plain(member.linkname)
+        elif member.kind == HARDLINK:
+            self._links[name] = _plain(member.target)
 
     def _found(self, name: str) -> tuple[int, int] | None:
         name = _plain(name)
@@ -207,22 +171,13 @@ class TarFiles:
         return None
 
 
-class _Headers(io.FileIO):
-    """A file for `tarfile` to find members in: it reads no more at once than headers need."""
-
-    def read(self, size: int | None = -1) -> bytes:
-        if size is None or not 0 <= size <= _MAX_RECORD:
-            raise tarfile.ReadError(f"a header of {size} bytes")
-        return super().read(size) or b""
-
-
-def _refuse_compressed(stream: io.FileIO, where: str) -> None:
-    start = stream.read(6)
-    stream.seek(0)
+def _refuse_compressed(path: Path) -> None:
+    with path.open("rb") as stream:
+        start = stream.read(6)
     if start.startswith((b"\x1f\x8b", b"BZh", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ")):
         raise LayoutError(
             "the archive is compressed; it is read by seeking, so it must not be",
-            where=where,
+            where=str(path),
             remedy="unpack it first, such as with gunzip",
         )
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -29,6 +28,7 @@ from plinth.formats.oci.manifest import Manifest as OciManifest
 from plinth.formats.oci.manifest import parse_manifest
 from plinth.formats.oci.model import INDEX, MANIFEST, TITLE, Descriptor
 from plinth.formats.oci.reference import canonical
+from plinth.formats.tar import DIRECTORY, FILE, Member
 from plinth.publish.airgap.form import (
     INPUTS,
     INTERPRETER,
@@ -41,7 +41,7 @@ from plinth.publish.airgap.form import (
 )
 
 _MEMBER = re.compile(r"oci-layout|index\.json|blobs/sha256/[0-9a-f]{64}")
-_FOLDERS = {".", "blobs", "blobs/sha256"}
+_FOLDERS = {"", "blobs", "blobs/sha256"}
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
 # An image with all its inputs has about a thousand.
 _MAX_MEMBERS = 100_000
@@ -56,21 +56,20 @@ class ArchiveFiles(TarFiles):
         self._members = 0
         super().__init__(path)
 
-    def _add(self, member: tarfile.TarInfo, length: int) -> None:
+    def _add(self, member: Member) -> None:
         self._members += 1
         if self._members > _MAX_MEMBERS:
-            raise LayoutError(f"it holds more than {_MAX_MEMBERS} files", where=self.where)
-        name = member.name.removeprefix("./")
-        if member.isdir() and name in _FOLDERS:
+            raise AirgapError(f"it holds more than {_MAX_MEMBERS} files", where=self.where)
+        if member.kind == DIRECTORY and member.path in _FOLDERS:
             return
-        if not member.isreg() or member.issparse() or not _MEMBER.fullmatch(name):
-            raise LayoutError(
+        if member.kind != FILE or not _MEMBER.fullmatch(member.path):
+            raise AirgapError(
                 f"it holds {member.name[:200]!r}, which is no file of an OCI layout",
                 where=self.where,
             )
-        super()._add(member, length)
-        if name.startswith("blobs/"):
-            self.blobs.add(name)
+        super()._add(member)
+        if member.path.startswith("blobs/"):
+            self.blobs.add(member.path)
 
 
 @dataclass
