@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-import io
 import lzma
 import mmap
 import os
-import tarfile
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import zstandard
 
-from plinth.core.errors import PackageError
+from plinth.core.errors import LayoutError, PackageError
 from plinth.formats.debian.control import Paragraph, parse
 from plinth.formats.layer.header import Owner
+from plinth.formats.tar import (
+    DEVICE,
+    DIRECTORY,
+    FILE,
+    HARDLINK,
+    SYMLINK,
+    Content,
+    Member,
+    Source,
+    members,
+)
 
 MAX_ENTRIES = 200_000
 MAX_BYTES = 8 << 30
@@ -28,8 +37,6 @@ _FREE = 256 << 20
 _MEMORY = 256 << 20
 _WINDOW = 128 << 20
 _STEP = 1 << 12
-# A tar's own records: headers, and the extended ones with long names in them.
-_MAX_RECORD = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -182,37 +189,25 @@ def _whole(data: bytes, member: str, name: str, limit: int, *, ended: bool, rest
 def _entries(data: bytes, name: str) -> Iterator[File]:
     seen: dict[str, File] = {}
     try:
-        with tarfile.open(fileobj=_Headers(data), mode="r:", encoding="utf-8") as tar:
-            for number, member in enumerate(tar):
-                if number >= MAX_ENTRIES:
-                    raise PackageError(f"more than {MAX_ENTRIES} entries", where=name)
-                path = _normal(member.name, name)
-                if not path:
-                    continue
-                file = _file(data, member, path, seen, name)
-                if path in seen and not (seen[path].kind == file.kind == "directory"):
-                    raise PackageError("an entry is there twice", where=f"{name}: {path}")
-                seen[path] = file
-                yield file
-    except RecursionError:
-        raise PackageError("damaged tar: no end of headers", where=name) from None
-    # Hostile headers raise more than the library's own error.
-    except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
-        raise PackageError(f"damaged tar: {error}", where=name) from None
-
-
-class _Headers(io.BytesIO):
-    """A tar for `tarfile` to find members in: it reads no more at once than headers need."""
-
-    def read(self, size: int | None = -1) -> bytes:
-        if size is None or not 0 <= size <= _MAX_RECORD:
-            raise tarfile.ReadError(f"a header of {size} bytes")
-        return super().read(size)
+        for number, (member, content) in enumerate(members(Source([data]))):
+            if number >= MAX_ENTRIES:
+                raise PackageError(f"more than {MAX_ENTRIES} entries", where=name)
+            path = _normal(member.name, name)
+            if not path:
+                continue
+            file = _file(member, content, path, seen, name)
+            if path in seen and not (seen[path].kind == file.kind == DIRECTORY):
+                raise PackageError("an entry is there twice", where=f"{name}: {path}")
+            seen[path] = file
+            yield file
+    except LayoutError as error:
+        where = f"{name}: {error.where}" if error.where else name
+        raise PackageError(f"damaged tar: {error.what}", where=where, found=error.found) from None
 
 
 def _normal(path: str, name: str) -> str:
     """`./usr/bin` as `usr/bin`."""
-    if path.startswith("/") or "\0" in path:
+    if path.startswith("/"):
         raise PackageError("absolute path", where=f"{name}: {path}")
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if ".." in parts:
@@ -221,7 +216,7 @@ def _normal(path: str, name: str) -> str:
 
 
 def _encodable(text: str, where: str) -> str:
-    """`text`, which tarfile gave surrogates where its bytes are not UTF-8."""
+    """`text`, which has surrogates where its bytes are not UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -229,23 +224,16 @@ def _encodable(text: str, where: str) -> str:
     return text
 
 
-def _file(
-    data: bytes, member: tarfile.TarInfo, path: str, seen: dict[str, File], name: str
-) -> File:
-    owner, mode = Owner(member.uid, member.gid), member.mode & 0o7777
-    if member.isdir():
-        return File(path, "directory", mode, owner)
-    if member.issym():
-        target = _encodable(member.linkname, f"{name}: {path}")
-        return File(path, "symlink", 0o777, owner, target=target)
-    if member.islnk():
-        other = seen.get(_normal(member.linkname, name))
-        if other is None or other.kind != "file":
+def _file(member: Member, content: Content, path: str, seen: dict[str, File], name: str) -> File:
+    owner = Owner(member.uid, member.gid)
+    if member.kind == SYMLINK:
+        target = _encodable(member.target, f"{name}: {path}")
+        return File(path, SYMLINK, 0o777, owner, target=target)
+    if member.kind == HARDLINK:
+        other = seen.get(_normal(member.target, name))
+        if other is None or other.kind != FILE:
             raise PackageError("hard link to nothing", where=f"{name}: {path}")
-        return File(path, "file", other.mode, other.owner, other.data)
-    if member.isfile() and not member.issparse():
-        content = data[member.offset_data : member.offset_data + member.size]
-        if len(content) != member.size:
-            raise PackageError("damaged tar: a file ends early", where=f"{name}: {path}")
-        return File(path, "file", mode, owner, content)
-    raise PackageError("device or special file", where=f"{name}: {path}")
+        return replace(other, path=path)
+    if member.kind == DEVICE:
+        raise PackageError("device or special file", where=f"{name}: {path}")
+    return File(path, member.kind, member.mode, owner, b"".join(content))
