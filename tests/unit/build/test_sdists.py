@@ -101,7 +101,7 @@ def test_hostile_entries(tmp_path: Path, entry: Entry, message: str) -> None:
         ((folder("out"), Entry("out/setup.py", b"x")), "out"),
         ((folder("requirements"),), "requirements"),
         ((folder("driver.py"),), "driver.py"),
-        ((folder("."),), "."),
+        ((folder("."),), "nothing"),
     ],
 )
 def test_not_one_top_folder(tmp_path: Path, entries: tuple[Entry, ...], found: str) -> None:
@@ -113,7 +113,7 @@ def test_not_one_top_folder(tmp_path: Path, entries: tuple[Entry, ...], found: s
 
 def test_a_file_in_the_place_of_a_folder(tmp_path: Path) -> None:
     path = written(tmp_path, *GOOD, Entry("demo-1.0/setup.py/x", b"x"))
-    refused(tmp_path, path, "not a readable sdist")
+    refused(tmp_path, path, "not a readable sdist", "demo-1.0/setup.py/x")
 
 
 def test_a_bomb_of_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,15 +131,21 @@ def test_a_bomb_of_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize(
-    "headers",
-    [{"path": "demo-1.0/a\0b"}, {"mtime": "1e300"}, {"mtime": "nan"}],
+    ("headers", "where"),
+    [
+        ({"path": "demo-1.0/a\0b"}, ""),
+        ({"mtime": "1e300"}, "demo-1.0/setup.py"),
+        ({"mtime": "nan"}, "demo-1.0/setup.py"),
+    ],
 )
-def test_headers_no_file_system_can_hold(tmp_path: Path, headers: Mapping[str, str]) -> None:
+def test_headers_no_file_system_can_hold(
+    tmp_path: Path, headers: Mapping[str, str], where: str
+) -> None:
     with tarfile.open(tmp_path / NAME, "w:gz", format=tarfile.PAX_FORMAT) as tar:
         info = tarfile.TarInfo("demo-1.0/setup.py")
         info.pax_headers = dict(headers)
         tar.addfile(info)
-    refused(tmp_path, tmp_path / NAME, "not a readable sdist")
+    refused(tmp_path, tmp_path / NAME, "not a readable sdist", where)
 
 
 @pytest.mark.parametrize("change", ["empty", "text", "not gzip", "half", "zeros"])

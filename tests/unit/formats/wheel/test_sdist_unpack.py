@@ -83,12 +83,12 @@ def test_what_is_no_sdist(tmp_path: Path, there: Path, entries: list[Entry], mes
 
 def test_bounds(tmp_path: Path, there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = made(tmp_path / NAME, file("a/x", b"12345"), file("a/y", b"12345"))
-    monkeypatch.setattr(sdist, "_MAX_BYTES", 10)
+    monkeypatch.setattr(sdist, "_MAX_BYTES", 10_240)
     assert unpack(path, NAME, there) == "a"
-    monkeypatch.setattr(sdist, "_MAX_BYTES", 9)
+    monkeypatch.setattr(sdist, "_MAX_BYTES", 10_239)
     with pytest.raises(WheelError, match="unpacks to too much"):
         unpack(path, NAME, there)
-    monkeypatch.setattr(sdist, "_MAX_BYTES", 10)
+    monkeypatch.setattr(sdist, "_MAX_BYTES", 10_240)
     monkeypatch.setattr(sdist, "_MAX_ENTRIES", 0)
     with pytest.raises(WheelError, match="unpacks to too much"):
         unpack(path, NAME, there)

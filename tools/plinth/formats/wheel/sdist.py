@@ -5,24 +5,26 @@ from __future__ import annotations
 import lzma
 import zipfile
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import tomli
 from packaging.requirements import InvalidRequirement, Requirement
 
-from plinth.core.errors import WheelError
-from plinth.core.tarfile import tarfile
+from plinth.core.errors import LayoutError, WheelError
+from plinth.formats.gunzip import gunzipped_tar
+from plinth.formats.layer import extract
 from plinth.formats.layer.header import is_too_long
+from plinth.formats.tar import DIRECTORY, FILE, Content, Member
 
 DEFAULT = ("setuptools>=40.8.0", "wheel")
 """What PEP 518 has a frontend assume where an sdist says nothing."""
 
-# RuntimeError: an encrypted entry, a compression method that is not known, headers for headers
-# without end. ValueError, OverflowError: a NUL in a path, numbers no file system can hold.
+# RuntimeError: an encrypted entry, a compression method that is not known. ValueError,
+# OverflowError: a NUL in a path, numbers no file system can hold.
 _UNREADABLE = (
-    tarfile.TarError,
     zipfile.BadZipFile,
     zlib.error,
     lzma.LZMAError,
@@ -79,29 +81,16 @@ def unpack(path: Path, filename: str, folder: Path, *, taken: Collection[str] = 
     """
     if not filename.endswith(".tar.gz"):
         raise WheelError("an sdist is a .tar.gz (PEP 625)", where=filename)
-    tops: set[str] = set()
     names: set[str] = set()
-    total = 0
     try:
-        with tarfile.open(path, "r:gz", encoding="utf-8") as tar:
-            for number, member in enumerate(tar):
-                total += member.size
-                if number > _MAX_ENTRIES or total > _MAX_BYTES:
-                    raise WheelError("unpacks to too much", where=filename)
-                name = member.name.removeprefix("./").rstrip("/")
-                if not (member.isfile() or member.isdir()):
-                    raise WheelError("a link or special file", where=f"{filename}: {name}")
-                if name.startswith("/") or ".." in name.split("/"):
-                    raise WheelError("path escapes", where=f"{filename}: {name}")
-                if is_too_long(name):
-                    raise WheelError("path too long", where=f"{filename}: {name[:80]}…")
-                if name in names and member.isfile():
-                    raise WheelError("an entry is there twice", where=f"{filename}: {name}")
-                names.add(name)
-                tops.add(name.split("/")[0])
-                tar.extract(member, folder, filter="data")
-    except _UNREADABLE as error:
+        with gunzipped_tar(path, _MAX_BYTES, comments=True) as entries:
+            extract.unpack(_plain(entries, names, filename), folder)
+    except LayoutError as error:
+        where = f"{filename}: {error.where}" if error.where else filename
+        raise WheelError(f"not a readable sdist: {error.what}", where=where) from None
+    except OSError as error:
         raise WheelError(f"not a readable sdist: {error}", where=filename) from None
+    tops = {name.split("/")[0] for name in names}
     top, *more = sorted(tops) or [""]
     if more or top in ("", ".", *taken) or not (folder / top).is_dir():
         raise WheelError(
@@ -110,6 +99,31 @@ def unpack(path: Path, filename: str, folder: Path, *, taken: Collection[str] = 
             found=", ".join(sorted(tops)) or "nothing",
         )
     return top
+
+
+def _plain(
+    entries: Iterable[tuple[Member, Content]], names: set[str], filename: str
+) -> Iterator[tuple[Member, Content]]:
+    """The `entries`, which must be such as an sdist may have, with normal paths, and with modes as
+    PEP 706 has them; their paths are added to `names`."""
+    for member, content in entries:
+        name = member.path
+        if len(names) > _MAX_ENTRIES:
+            raise WheelError("unpacks to too much", where=filename)
+        if member.kind not in (FILE, DIRECTORY):
+            raise WheelError("a link or special file", where=f"{filename}: {name}")
+        if name.startswith("/") or ".." in name.split("/"):
+            raise WheelError("path escapes", where=f"{filename}: {name}")
+        name = "/".join(part for part in name.split("/") if part not in ("", "."))
+        if not name:
+            continue
+        if is_too_long(name):
+            raise WheelError("path too long", where=f"{filename}: {name[:80]}…")
+        if name in names and member.kind == FILE:
+            raise WheelError("an entry is there twice", where=f"{filename}: {name}")
+        names.add(name)
+        mode = member.mode & (0o755 if member.mode & 0o100 else 0o644) | 0o600
+        yield replace(member, name=name, mode=0o755 if member.kind == DIRECTORY else mode), content
 
 
 def _check(text: str, filename: str) -> None:
@@ -159,11 +173,12 @@ def _member(path: Path, filename: str, name: str) -> bytes | None:
                         with archive.open(info) as inner:
                             return inner.read(_MAX)
             return None
-        with tarfile.open(path, encoding="utf-8") as tar:
-            for member in tar:
-                if member.isfile() and member.name.removeprefix("./").split("/")[1:] == [name]:
-                    stream = tar.extractfile(member)
-                    return stream.read(_MAX) if stream else None
+        with gunzipped_tar(path, _MAX_BYTES, comments=True) as entries:
+            for member, content in entries:
+                if member.kind == FILE and member.path.split("/")[1:] == [name]:
+                    return b"".join(content)[:_MAX]
+    except LayoutError as error:
+        raise WheelError(f"not a readable sdist: {error.brief}", where=filename) from None
     except _UNREADABLE as error:
         raise WheelError(f"not a readable sdist: {error}", where=filename) from None
     return None
