@@ -248,7 +248,8 @@ def _member(fields: tuple[bytes, ...], records: dict[str, bytes], last: str, at:
         # Python reads a name here in every format; GNU tar and star have times.
         raise _differ("its header has a prefix that its format has no place for", name)
     size = _decimal(records["size"], name) if "size" in records else _number(size_, name)
-    if meaning == FILE and name.endswith(b"/"):
+    # Of old files, Python looks at the name that an extended header replaces.
+    if meaning == FILE and b"/" in (name[-1:], kind == b"\0" and _cut(raw_name)[-1:]):
         raise _differ("a file whose name ends in a slash", name)
     if size and meaning != FILE:
         raise _differ(f"a {meaning} with content", name, found=f"{size} bytes")
