@@ -17,7 +17,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from plinth.core.errors import AmbiguityError, LayoutError
 
@@ -34,7 +34,7 @@ Buffer = bytes | memoryview
 _BLOCK = 512
 _ZEROS = bytes(_BLOCK)
 _EIGHT_SPACES = 8 * 0x20
-_FIELDS = struct.Struct("100s8s8s8s12s12s8sc100s8s80s155s12s")
+_FIELDS = struct.Struct("100s8s8s8s12s12s8sc100s8s64x8s8s155s12s")
 _USTAR, _GNU, _OLD = b"ustar\x0000", b"ustar  \0", bytes(8)
 _KINDS = {
     b"0": FILE,
@@ -76,12 +76,12 @@ class Member:
     @property
     def path(self) -> str:
         """The name without `./` before it and `/` behind it; empty for the root itself."""
-        return _path(self.name)
+        return relative(self.name)
 
     @property
     def target_path(self) -> str:
         """The target of a hard link, as `path` has names."""
-        return _path(self.target)
+        return relative(self.target)
 
 
 Content = Iterator[memoryview]
@@ -157,6 +157,19 @@ class FileSource(Source):
         return True
 
 
+class _Header(NamedTuple):
+    name: bytes
+    mode: int
+    uid: int
+    gid: int
+    size: int
+    mtime: int
+    kind: bytes
+    target: bytes
+    is_ustar: bool
+    prefix: bytes
+
+
 def members(
     source: Source, *, comments: bool = False, open_end: bool = False
 ) -> Iterator[tuple[Member, Content]]:
@@ -178,13 +191,12 @@ def members(
             return
         if len(block) < _BLOCK:
             raise _wrong("the tar ends early", last, expected="two blocks of zeros at its end")
-        fields = _FIELDS.unpack(block)
-        _check(block, fields[6], last)
-        kind, size = fields[7], fields[4]
+        header = _header(block, last)
+        kind = header.kind
         if kind in b"xLKg":
             if kind in kinds:
                 raise _differ("two extended headers of one kind for one entry", last)
-            found = _extended(source, kind, _number(size, last), last)
+            found = _extended(source, header, last)
             if kind == b"g":
                 if not comments or kinds or found.keys() - {"comment"}:
                     raise _differ("a global extended header", last)
@@ -199,7 +211,7 @@ def members(
         count += 1
         if count > MAX_ENTRIES:
             raise LayoutError(f"it has more than {MAX_ENTRIES} entries", where=last)
-        member = _member(fields, records, last, source.position)
+        member = _member(header, records, source.position)
         last, end = member.path, source.position + member.size
         source.check(member.size, last)
         yield member, _content(source, member)
@@ -227,51 +239,62 @@ def _content(source: Source, member: Member) -> Content:
         yield piece
 
 
-def _check(block: bytes, checksum: bytes, last: str) -> None:
-    if _number(checksum, last) != sum(block) - sum(checksum) + _EIGHT_SPACES:
+def _header(block: bytes, last: str) -> _Header:
+    """The header `block`; every number in it must be one, used or not: where one is none, Python
+    takes the entry before for the last."""
+    name, *numbers, kind, target, magic, major, minor, prefix, rest = _FIELDS.unpack(block)
+    # Times may be before 1970.
+    mode, uid, gid, size, mtime, checksum = (
+        _number(text, last, signed=at == 4) for at, text in enumerate(numbers)
+    )
+    if checksum != sum(block) - sum(numbers[-1]) + _EIGHT_SPACES:
         raise _wrong("a header's checksum does not match", last)
-
-
-def _member(fields: tuple[bytes, ...], records: dict[str, bytes], last: str, at: int) -> Member:
-    """The entry of a header's `fields` with extended `records`; its content begins `at`."""
-    raw_name, mode, uid, gid, size_, mtime, _, kind, target, magic, _, prefix, rest = fields
-    name = records.get("path", _cut(raw_name))
     if magic not in (_USTAR, _GNU, _OLD):
-        raise _wrong("not a header of a tar", last, found=repr(magic))
-    meaning = _KINDS.get(kind)
+        raise _wrong("not a header of a tar", last, repr(magic))
+    for text in (major, minor):
+        _number(text, last)
+    is_ustar = magic == _USTAR and rest[-4:] != b"tar\0"
+    return _Header(_cut(name), mode, uid, gid, size, mtime, kind, _cut(target), is_ustar, prefix)
+
+
+def _member(header: _Header, records: dict[str, bytes], at: int) -> Member:
+    """The entry of a header with extended `records`; its content begins `at`."""
+    name, prefix = header.name, header.prefix
+    if header.is_ustar and prefix[0]:
+        name = b"%s/%s" % (_cut(prefix), name)
+    old, name = name, records.get("path", name)
+    meaning = _KINDS.get(header.kind)
     if meaning is None:
-        raise _differ("an entry of a type that readers differ about", name, found=repr(kind))
-    if magic == _USTAR and rest[-4:] != b"tar\0":
-        if prefix[0] and "path" not in records:
-            name = b"%s/%s" % (_cut(prefix), name)
-    elif any(prefix):
+        raise _differ("an entry of a type that readers differ about", name, repr(header.kind))
+    if any(prefix) and not header.is_ustar:
         # Python reads a name here in every format; GNU tar and star have times.
         raise _differ("its header has a prefix that its format has no place for", name)
-    size = _decimal(records["size"], name) if "size" in records else _number(size_, name)
     # Of old files, Python looks at the name that an extended header replaces.
-    if meaning == FILE and b"/" in (name[-1:], kind == b"\0" and _cut(raw_name)[-1:]):
-        raise _differ("a file whose name ends in a slash", name)
+    if meaning != DIRECTORY and b"/" in (name[-1:], header.kind == b"\0" and old[-1:]):
+        raise _differ(f"a {meaning} whose name ends in a slash", name)
+    size = _decimal("size", records, header.size, name)
     if size and meaning != FILE:
-        raise _differ(f"a {meaning} with content", name, found=f"{size} bytes")
-    is_link = meaning in (HARDLINK, SYMLINK)
+        raise _differ(f"a {meaning} with content", name, f"{size} bytes")
+    target = records.get("linkpath", header.target) if meaning in (HARDLINK, SYMLINK) else b""
     return Member(
         _decoded(name),
         meaning,
-        _number(mode, name) & 0o7777,
-        _decimal(records["uid"], name) if "uid" in records else _number(uid, name),
-        _decimal(records["gid"], name) if "gid" in records else _number(gid, name),
+        header.mode & 0o7777,
+        _decimal("uid", records, header.uid, name),
+        _decimal("gid", records, header.gid, name),
         size,
-        _time(records.get("mtime"), mtime, name),
-        _decoded(records.get("linkpath", _cut(target))) if is_link else "",
+        _time(records, header.mtime, name),
+        _decoded(target),
         tuple(sorted(records.keys() - _OWN - _IGNORED)),
         at,
     )
 
 
-def _extended(source: Source, kind: bytes, size: int, last: str) -> dict[str, bytes]:
+def _extended(source: Source, header: _Header, last: str) -> dict[str, bytes]:
     """The records of an extended header: pax (`x`, `g`), or a long name or target (GNU)."""
+    kind, size = header.kind, header.size
     if size > MAX_EXTENDED:
-        raise _wrong("an extended header is too long", last, found=f"{size} bytes")
+        raise _wrong("an extended header is too long", last, f"{size} bytes")
     data = source.exactly(size + -size % _BLOCK)
     if len(data) < size + -size % _BLOCK:
         raise _wrong("the tar ends early", last)
@@ -282,7 +305,7 @@ def _extended(source: Source, kind: bytes, size: int, last: str) -> dict[str, by
     for key in ("path", "linkpath"):
         # Some take the header's own name then, some cut it there.
         if key in found and (not found[key] or b"\0" in found[key]):
-            raise _differ("an empty name, or one with a NUL", last, found=repr(found[key][:40]))
+            raise _differ("an empty name, or one with a NUL", last, repr(found[key][:40]))
     return found
 
 
@@ -298,16 +321,16 @@ def _records(data: bytes, last: str) -> dict[str, bytes]:
             raise _wrong("a damaged extended header", last)
         name = key.decode("utf-8", "backslashreplace")
         if name in found or name == "hdrcharset" or name.startswith("GNU.sparse."):
-            raise _differ("an extended header that readers differ about", last, found=name)
+            raise _differ("an extended header that readers differ about", last, name)
         found[name] = value[:-1]
         at += length
     return found
 
 
-def _number(text: bytes, name: bytes | str) -> int:
+def _number(text: bytes, last: str, *, signed: bool = False) -> int:
     """A number of a header: octal digits, or base 256 after a byte of 0x80 (GNU)."""
-    if text[0] == 0x80:
-        return int.from_bytes(text[1:], "big")
+    if text[0] == 0x80 or (signed and text[0] == 0xFF):
+        return int.from_bytes(text[1:], "big") - ((text[0] == 0xFF) << 8 * len(text[1:]))
     digits = text.rstrip(b"\0 ").lstrip(b" ")
     if not digits:
         return 0
@@ -317,28 +340,25 @@ def _number(text: bytes, name: bytes | str) -> int:
             return int(digits, 8)
     except ValueError:
         pass
-    raise _wrong("a header's number cannot be read", name, found=repr(text))
+    raise _wrong("a header's number cannot be read", last, repr(text))
 
 
-def _decimal(text: bytes, name: bytes) -> int:
-    if not text.isdigit() or len(text) > 20:
-        raise _wrong("an extended header's number cannot be read", name, found=repr(text[:40]))
-    return int(text)
+def _decimal(key: str, records: dict[str, bytes], number: int, name: bytes) -> int:
+    """The header's `number`, or what an extended header says."""
+    record = records.get(key, b"%d" % number)
+    if not record.isdigit() or len(record) > 30:
+        raise _wrong("an extended header's number cannot be read", name, repr(record[:40]))
+    return int(record)
 
 
-def _time(record: bytes | None, text: bytes, name: bytes) -> float:
-    """Seconds, by an extended header's `record` or the header's `text`; either may be before
-    1970."""
-    if record is not None:
-        if not _TIME.fullmatch(record):
-            raise _wrong("an extended header's time cannot be read", name, found=repr(record[:40]))
-        found = float(record)
-    elif text[0] == 0xFF:
-        found = int.from_bytes(text, "big", signed=True)
-    else:
-        found = _number(text, name)
+def _time(records: dict[str, bytes], number: int, name: bytes) -> float:
+    """The header's `number`, or what an extended header says: seconds, with a fraction."""
+    record = records.get("mtime")
+    if record is not None and not _TIME.fullmatch(record):
+        raise _wrong("an extended header's time cannot be read", name, repr(record[:40]))
+    found = number if record is None else float(record)
     if abs(found) > _MAX_TIME:
-        raise _wrong("a time that no file can have", name, found=f"{found} s")
+        raise _wrong("a time that no file can have", name, f"{found} s")
     return found
 
 
@@ -350,20 +370,33 @@ def _decoded(name: bytes) -> str:
     return name.decode("utf-8", "surrogateescape")
 
 
-def _path(name: str) -> str:
+def relative(name: str) -> str:
+    """`name` without `./` before it and `/` behind it; empty for the root itself."""
     path = name.removeprefix("./").rstrip("/")
     return "" if path == "." else path
+
+
+def normal(name: str) -> str:
+    """`name` without empty parts and `.`; empty for the root itself.
+
+    Raises:
+        LayoutError: it leaves the root.
+    """
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if name.startswith("/") or ".." in parts:
+        raise LayoutError("path escapes", where=name)
+    return "/".join(parts)
 
 
 def _wrong(
     what: str,
     name: bytes | str,
+    found: str = "",
     *,
     expected: str = "",
-    found: str = "",
     kind: type[LayoutError] = LayoutError,
 ) -> LayoutError:
-    path = _path(name if isinstance(name, str) else _decoded(name))
+    path = relative(name if isinstance(name, str) else _decoded(name))
     where = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")[:300]
     return kind(what, where=where, expected=expected, found=found)
 

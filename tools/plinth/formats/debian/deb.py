@@ -25,6 +25,7 @@ from plinth.formats.tar import (
     Member,
     Source,
     members,
+    normal,
 )
 
 MAX_ENTRIES = 200_000
@@ -192,7 +193,7 @@ def _entries(data: bytes, name: str) -> Iterator[File]:
         for number, (member, content) in enumerate(members(Source([data]))):
             if number >= MAX_ENTRIES:
                 raise PackageError(f"more than {MAX_ENTRIES} entries", where=name)
-            path = _normal(member.name, name)
+            path = _encodable(normal(member.name), f"{name}: {member.name!r}")
             if not path:
                 continue
             file = _file(member, content, path, seen, name)
@@ -203,16 +204,6 @@ def _entries(data: bytes, name: str) -> Iterator[File]:
     except LayoutError as error:
         where = f"{name}: {error.where}" if error.where else name
         raise PackageError(f"damaged tar: {error.what}", where=where, found=error.found) from None
-
-
-def _normal(path: str, name: str) -> str:
-    """`./usr/bin` as `usr/bin`."""
-    if path.startswith("/"):
-        raise PackageError("absolute path", where=f"{name}: {path}")
-    parts = [part for part in path.split("/") if part not in ("", ".")]
-    if ".." in parts:
-        raise PackageError("path escapes", where=f"{name}: {path}")
-    return _encodable("/".join(parts), f"{name}: {path!r}")
 
 
 def _encodable(text: str, where: str) -> str:
@@ -230,7 +221,7 @@ def _file(member: Member, content: Content, path: str, seen: dict[str, File], na
         target = _encodable(member.target, f"{name}: {path}")
         return File(path, SYMLINK, 0o777, owner, target=target)
     if member.kind == HARDLINK:
-        other = seen.get(_normal(member.target, name))
+        other = seen.get(normal(member.target))
         if other is None or other.kind != FILE:
             raise PackageError("hard link to nothing", where=f"{name}: {path}")
         return replace(other, path=path)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
 from plinth.core.errors import AmbiguityError, LayoutError
-from plinth.formats.tar import FILE, HARDLINK, SYMLINK, FileSource, Member, members
+from plinth.formats.tar import FILE, HARDLINK, SYMLINK, FileSource, Member, members, relative
 
 _BUFFER = 1 << 20
 _MAX_HOPS = 8
@@ -135,7 +135,7 @@ class TarFiles:
             ) from None
 
     def _add(self, member: Member) -> None:
-        name = _plain(member.name)
+        name = member.path
         if not _stays(name or ".") or (name or ".") != posixpath.normpath(member.name):
             raise AmbiguityError("its name is not the shortest one of its place", where=name)
         if name in self._files or name in self._links:
@@ -147,10 +147,10 @@ class TarFiles:
                 str(Path(name).parent / member.target)  # looked up in the archive alone
             )
         elif member.kind == HARDLINK:
-            self._links[name] = _plain(member.target)
+            self._links[name] = member.target_path
 
     def _found(self, name: str) -> tuple[int, int] | None:
-        name = _plain(name)
+        name = relative(name)
         for _ in range(_MAX_HOPS):
             if name not in self._links:
                 break
@@ -180,13 +180,6 @@ def _refuse_compressed(path: Path) -> None:
             where=str(path),
             remedy="unpack it first, such as with gunzip",
         )
-
-
-def _plain(name: str) -> str:
-    """A member's name without `./` in front and `/` behind."""
-    while name.startswith("./"):
-        name = name[2:]
-    return name.rstrip("/")
 
 
 def _stays(name: str) -> bool:

@@ -17,7 +17,7 @@ from plinth.core.errors import LayoutError, WheelError
 from plinth.formats.gunzip import gunzipped_tar
 from plinth.formats.layer import extract
 from plinth.formats.layer.header import is_too_long
-from plinth.formats.tar import DIRECTORY, FILE, Content, Member
+from plinth.formats.tar import DIRECTORY, FILE, Content, Member, normal
 
 DEFAULT = ("setuptools>=40.8.0", "wheel")
 """What PEP 518 has a frontend assume where an sdist says nothing."""
@@ -112,9 +112,7 @@ def _plain(
             raise WheelError("unpacks to too much", where=filename)
         if member.kind not in (FILE, DIRECTORY):
             raise WheelError("a link or special file", where=f"{filename}: {name}")
-        if name.startswith("/") or ".." in name.split("/"):
-            raise WheelError("path escapes", where=f"{filename}: {name}")
-        name = "/".join(part for part in name.split("/") if part not in ("", "."))
+        name = normal(name)
         if not name:
             continue
         if is_too_long(name):
