@@ -81,6 +81,21 @@ def layout(folder: Path, blob: bytes) -> tuple[Workspace, Digest]:
     return ws, digest
 
 
+TWICE = header("a", FILE, size=0, mode=0o644, owner=ROOT)
+AMBIGUOUS = {
+    "a name or two times": nonsense(345, b"00000000001\0"),
+    "a device number that is none": nonsense(329, b"x"),
+    "a contiguous file": nonsense(156, b"7"),
+    "a sparse file": nonsense(156, b"S"),
+    "a lone block of zeros": gzip.compress(TWICE + bytes(512) + TWICE + END, 1),
+    "an entry behind the end": gzip.compress(TWICE + END + TWICE + END, 1),
+    "no end": gzip.compress(TWICE, 1),
+    "a header for all": gzip.compress(
+        tarfile.TarInfo.create_pax_global_header({"mtime": "1"}) + TWICE + END, 1
+    ),
+}
+
+
 READERS: dict[str, Callable[[Path, Path], object]] = {
     "plain digest": lambda path, _: plain_digest(path),
     "scan": lambda path, _: read_scan(path, "demo"),
@@ -116,6 +131,18 @@ def test_fields_of_nonsense_end_in_no_other_error(tmp_path: Path, reader: str, d
         READERS[reader](path, tmp_path)
     except PlinthError as error:
         assert error.where
+
+
+@pytest.mark.parametrize("damage", AMBIGUOUS)
+@pytest.mark.parametrize("reader", [name for name in READERS if name not in OF_BYTES])
+def test_a_tar_that_readers_differ_about_is_refused_by_every_reader(
+    tmp_path: Path, reader: str, damage: str
+) -> None:
+    path = tmp_path / "blob"
+    path.write_bytes(AMBIGUOUS[damage])
+    with pytest.raises(PlinthError):
+        READERS[reader](path, tmp_path)
+    assert "cannot be read" in next(differences(path, path))
 
 
 @pytest.mark.parametrize("damage", [*DAMAGED, *HOSTILE])

@@ -36,16 +36,8 @@ _ZEROS = bytes(_BLOCK)
 _EIGHT_SPACES = 8 * 0x20
 _FIELDS = struct.Struct("100s8s8s8s12s12s8sc100s8s64x8s8s155s12s")
 _USTAR, _GNU, _OLD = b"ustar\x0000", b"ustar  \0", bytes(8)
-_KINDS = {
-    b"0": FILE,
-    b"\0": FILE,
-    b"1": HARDLINK,
-    b"2": SYMLINK,
-    b"3": DEVICE,
-    b"4": DEVICE,
-    b"5": DIRECTORY,
-    b"6": DEVICE,
-}
+_KINDS = {b"0": FILE, b"\0": FILE, b"1": HARDLINK, b"2": SYMLINK, b"5": DIRECTORY}
+_KINDS |= dict.fromkeys((b"3", b"4", b"6"), DEVICE)
 _OWN = frozenset(("path", "linkpath", "size", "uid", "gid", "mtime"))
 # Of these nothing depends: times, and names beside the numbers that count.
 _IGNORED = frozenset(("atime", "ctime", "uname", "gname", "comment"))
@@ -103,7 +95,7 @@ class Source:
     def piece(self, most: int) -> memoryview:
         """The next bytes, at least one and at most `most`; none at the end of the tar."""
         if self._at == len(self._chunk):
-            self._chunk, self._at = memoryview(self._next()), 0
+            self._chunk, self._at = memoryview(next(self._pieces, b"")), 0
             self.check(len(self._chunk))
         found = self._chunk[self._at : self._at + most]
         self._at += len(found)
@@ -133,9 +125,6 @@ class Source:
             raise LayoutError(
                 "it unpacks to too much", where=where, expected=f"at most {self._limit} bytes"
             )
-
-    def _next(self) -> Buffer:
-        return next(self._pieces, b"")
 
 
 class FileSource(Source):
@@ -243,12 +232,12 @@ def _header(block: bytes, last: str) -> _Header:
     """The header `block`; every number in it must be one, used or not: where one is none, Python
     takes the entry before for the last."""
     name, *numbers, kind, target, magic, major, minor, prefix, rest = _FIELDS.unpack(block)
+    if _number(numbers[-1], last) != sum(block) - sum(numbers[-1]) + _EIGHT_SPACES:
+        raise _wrong("a header's checksum does not match", last)
     # Times may be before 1970.
-    mode, uid, gid, size, mtime, checksum = (
+    mode, uid, gid, size, mtime, _ = (
         _number(text, last, signed=at == 4) for at, text in enumerate(numbers)
     )
-    if checksum != sum(block) - sum(numbers[-1]) + _EIGHT_SPACES:
-        raise _wrong("a header's checksum does not match", last)
     if magic not in (_USTAR, _GNU, _OLD):
         raise _wrong("not a header of a tar", last, repr(magic))
     for text in (major, minor):

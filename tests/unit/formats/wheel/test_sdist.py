@@ -79,6 +79,10 @@ def test_a_link_in_the_place_of_pyproject_is_not_followed(tmp_path: Path) -> Non
     assert build_requirements(tmp_path / NAME, NAME) == DEFAULT
 
 
+def test_a_pyproject_of_more_than_a_mebibyte_is_refused(tmp_path: Path) -> None:
+    refused(sdist(tmp_path, {"demo-1.0/pyproject.toml": bytes((1 << 20) + 1)}), "it is too large")
+
+
 def test_a_backend_and_its_paths(tmp_path: Path) -> None:
     path = says(
         tmp_path,

@@ -80,6 +80,33 @@ DAMAGED = {
     "size of a folder": (spoiled(entry(), 156, b"5") + END, "with content"),
     "size of a link": (spoiled(entry(), 156, b"1") + END, "with content"),
     "file or folder": (entry("etc/") + END, "ends in a slash"),
+    "link or folder": (special(b"2", "etc/", "x") + END, "ends in a slash"),
+    "old file whose short name is a folder's": (
+        pax(record("path", "a")) + spoiled(entry("etc/"), 156, b"\0") + END,
+        "ends in a slash",
+    ),
+    "times of GNU tar": (
+        spoiled(spoiled(entry(), 257, b"ustar  \0"), 345, b"00000000001\0") + END,
+        "prefix that its format has no place for",
+    ),
+    "times of star": (
+        spoiled(spoiled(entry(), 508, b"tar\0"), 345, b"x") + END,
+        "prefix that its format has no place for",
+    ),
+    "prefix before ustar": (
+        spoiled(spoiled(entry(), 257, bytes(8)), 345, b"x") + END,
+        "prefix that its format has no place for",
+    ),
+    "device number": (spoiled(entry(), 329, b"x") + END, "cannot be read"),
+    "owner behind an extended header": (
+        pax(record("uid", "1")) + spoiled(entry(), 108, b"x") + END,
+        "cannot be read",
+    ),
+    "time": (spoiled(entry(), 136, b"\x80" + b"\xff" * 11) + END, "no file can have"),
+    "pax time": (pax(record("mtime", "1e5")) + entry() + END, "time cannot be read"),
+    "pax name that is empty": (pax(record("path", "")) + entry() + END, "an empty name"),
+    "pax name with NUL": (pax(record("path", "a\0b")) + entry() + END, "with a NUL"),
+    "long name with NUL": (entry("L", b"a\0b\0", type=b"L") + entry() + END, "with a NUL"),
     "two extended headers": (pax(record("path", "a")) * 2 + entry() + END, "two extended"),
     "contradiction": (
         pax(record("path", "a")) + entry("L", b"b\0", type=b"L") + entry() + END,

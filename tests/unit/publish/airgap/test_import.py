@@ -335,9 +335,9 @@ def test_headers_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     path = tmp_path / "b.tar"
     path.write_bytes((extended.tobuf(tarfile.USTAR_FORMAT) + record) * 5000)
     refused(path, tmp_path / "there", "two extended headers of one kind")
-    monkeypatch.setattr("plinth.publish.airgap.read._MAX_MEMBERS", 100)
+    monkeypatch.setattr("plinth.formats.tar.MAX_ENTRIES", 100)
     path.write_bytes(_folder("blobs").tobuf(tarfile.USTAR_FORMAT) * 101)
-    refused(path, tmp_path / "there", "more than 100 files")
+    refused(path, tmp_path / "there", "more than 100 entries")
 
 
 def edited(archive: Path, path: Path, edit: Callable[[Json], object]) -> Path:

@@ -81,7 +81,7 @@ def unpack(path: Path, filename: str, folder: Path, *, taken: Collection[str] = 
     """
     if not filename.endswith(".tar.gz"):
         raise WheelError("an sdist is a .tar.gz (PEP 625)", where=filename)
-    names: set[str] = set()
+    names: dict[str, str] = {}
     try:
         with gunzipped_tar(path, _MAX_BYTES, comments=True) as entries:
             extract.unpack(_plain(entries, names, filename), folder)
@@ -102,10 +102,10 @@ def unpack(path: Path, filename: str, folder: Path, *, taken: Collection[str] = 
 
 
 def _plain(
-    entries: Iterable[tuple[Member, Content]], names: set[str], filename: str
+    entries: Iterable[tuple[Member, Content]], names: dict[str, str], filename: str
 ) -> Iterator[tuple[Member, Content]]:
     """The `entries`, which must be such as an sdist may have, with normal paths, and with modes as
-    PEP 706 has them; their paths are added to `names`."""
+    PEP 706 has them; their paths and kinds are added to `names`."""
     for member, content in entries:
         name = member.path
         if len(names) > _MAX_ENTRIES:
@@ -117,9 +117,9 @@ def _plain(
             continue
         if is_too_long(name):
             raise WheelError("path too long", where=f"{filename}: {name[:80]}…")
-        if name in names and member.kind == FILE:
+        if name in names and not names[name] == member.kind == DIRECTORY:
             raise WheelError("an entry is there twice", where=f"{filename}: {name}")
-        names.add(name)
+        names[name] = member.kind
         mode = member.mode & (0o755 if member.mode & 0o100 else 0o644) | 0o600
         yield replace(member, name=name, mode=0o755 if member.kind == DIRECTORY else mode), content
 
@@ -174,7 +174,9 @@ def _member(path: Path, filename: str, name: str) -> bytes | None:
         with gunzipped_tar(path, _MAX_BYTES, comments=True) as entries:
             for member, content in entries:
                 if member.kind == FILE and member.path.split("/")[1:] == [name]:
-                    return b"".join(content)[:_MAX]
+                    if member.size > _MAX:
+                        raise WheelError("it is too large", where=f"{filename}: {name}")
+                    return b"".join(content)
     except LayoutError as error:
         raise WheelError(f"not a readable sdist: {error.brief}", where=filename) from None
     except _UNREADABLE as error:

@@ -43,8 +43,6 @@ from plinth.publish.airgap.form import (
 _MEMBER = re.compile(r"oci-layout|index\.json|blobs/sha256/[0-9a-f]{64}")
 _FOLDERS = {"", "blobs", "blobs/sha256"}
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
-# An image with all its inputs has about a thousand.
-_MAX_MEMBERS = 100_000
 _ARTIFACTS = (INPUTS, INTERPRETER, TRUST)
 
 
@@ -53,13 +51,9 @@ class ArchiveFiles(TarFiles):
 
     def __init__(self, path: Path) -> None:
         self.blobs: set[str] = set()
-        self._members = 0
         super().__init__(path)
 
     def _add(self, member: Member) -> None:
-        self._members += 1
-        if self._members > _MAX_MEMBERS:
-            raise AirgapError(f"it holds more than {_MAX_MEMBERS} files", where=self.where)
         if member.kind == DIRECTORY and member.path in _FOLDERS:
             return
         if member.kind != FILE or not _MEMBER.fullmatch(member.path):
