@@ -180,8 +180,10 @@ def test_a_specification_that_is_not_text_ends_doit_without_a_traceback(
         (shutil.copytree if source.is_dir() else shutil.copyfile)(source, tmp_path / name)
     (tmp_path / "images" / "bad.toml").write_bytes(b"\xff")
     done = doit(tmp_path, "list")
-    assert (done.returncode, "Traceback" in done.stderr) == (3, False), done.stderr
-    assert done.stderr.startswith("ERROR: ")
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    done = doit(tmp_path, "build:bad")
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stderr
+    assert "images/bad.toml" in done.stdout + done.stderr
     shutil.rmtree(tmp_path / "images")
     done = doit(tmp_path, "list")
     assert (done.returncode, "Traceback" in done.stderr) == (3, False), done.stderr

@@ -242,4 +242,4 @@ def test_no_process_inside_has_the_callers_environment(
     """
     output = python(root, tmp_path, program)
     assert b"/proc/1/environ" in output
-    assert b"PLINTH" not in output
+    assert b"PLINTH_TEST_SECRET" not in output
