@@ -538,6 +538,28 @@ def test_a_body_of_more_than_100_mb_is_refused(server: Server) -> None:
     assert answer.json() == {"message": "the request has a body of more than 104857600 bytes"}
 
 
+def test_bodies_that_do_not_end_leave_the_container_its_memory(
+    engine: docker.DockerClient, minimal: str, app: Path
+) -> None:
+    head = b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Length: 99000000\r\n\r\n"
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(
+            serving(engine, minimal, app, mem_limit="600m", memswap_limit="600m", **HARDENED)
+        )
+        address = ("127.0.0.1", int(server.url.rpartition(":")[2]))
+        for _ in range(10):
+            client = stack.enter_context(socket.create_connection(address, timeout=10))
+            client.sendall(head + bytes(60_000_000))
+        assert server.get("/").text == "Healthy"
+        assert server.answer({"data": [1, 2]})["sum"] == 3
+        assert "plinth-front: 503 to " in server.log()
+
+
+def test_a_field_of_a_client_does_not_move_the_paths(server: Server) -> None:
+    answer = requests.get(f"{server.url}/", headers={"SCRIPT_NAME": "/zzz"}, timeout=30)
+    assert (answer.status_code, answer.text) == (200, "Healthy")
+
+
 @pytest.mark.parametrize("generation", [1, 2], ids=["front", "server"])
 def test_a_server_that_crashes_ends_the_container(
     engine: docker.DockerClient, minimal: str, app: Path, generation: int

@@ -7,6 +7,8 @@ import functools
 import hashlib
 import json
 import os
+import random
+import select
 import signal
 import socket
 import subprocess
@@ -266,6 +268,36 @@ def test_a_chunked_body_is_passed_on_with_its_length(start: Start) -> None:
     assert sha == sha256(b"abc0123456789")
 
 
+def test_chunks_of_any_size_are_put_together(start: Start) -> None:
+    pick = random.Random(1)  # noqa: S311 - the same sizes every time
+    parts = [pick.randbytes(pick.choice((1, 2, 9, 300, 70_000))) for _ in range(3000)]
+    chunks = (b"%x;e\r\n%s\r\n" % (len(part), part) for part in parts)
+    _, sha = passed(start().ask(chunked(*chunks, b"0\r\n\r\n")))
+    assert sha == sha256(b"".join(parts))
+
+
+def test_chunks_of_one_byte_delay_no_other_client_and_no_end(start: Start) -> None:
+    front = start()
+    clients = [front.connect(chunked()) for _ in range(8)]
+
+    def flood(client: socket.socket) -> None:
+        with client, contextlib.suppress(OSError):
+            client.sendall(b"1\r\na\r\n" * 1_000_000)
+
+    with ThreadPoolExecutor(len(clients)) as pool:
+        floods = [pool.submit(flood, client) for client in clients]
+        time.sleep(0.5)
+        begun = time.monotonic()
+        for _ in range(3):
+            passed(front.ask(post()))
+        assert time.monotonic() - begun < 4
+        assert not any(one.done() for one in floods)
+        begun = time.monotonic()
+        front.process.send_signal(signal.SIGTERM)
+        assert front.process.wait(timeout=20) == 0
+        assert time.monotonic() - begun < 4
+
+
 def test_a_large_body_is_passed_on_and_not_held_in_memory(start: Start) -> None:
     front = start()
     body = bytes(range(256)) * (80 << 12)
@@ -289,6 +321,19 @@ def test_a_client_that_waits_for_100_gets_it_once(start: Start) -> None:
     assert refusal(front.ask(too_much))[0] == 413
 
 
+def test_an_empty_line_before_a_request_is_ignored(start: Start) -> None:
+    lines, sha = passed(start().ask(b"\r\n" + post(b"body")))
+    assert lines[1] == "POST / HTTP/1.1"
+    assert sha == sha256(b"body")
+
+
+def test_fields_that_wsgi_takes_for_others_are_dropped(start: Start) -> None:
+    fields = ("SCRIPT_NAME: /public", "Content_Length: 9", "X_A: 1", "X.B: 1", "X-C: 1", "X!: 1")
+    lines, sha = passed(start().ask(post(b"body", "/", *fields)))
+    assert lines[2:-1] == ["Host: x", "X-C: 1", "Content-Length: 4"]
+    assert sha == sha256(b"body")
+
+
 INVALID = {
     "two lengths": b"GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
     "a negative length": b"GET / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
@@ -303,7 +348,10 @@ INVALID = {
     "a bare line feed": b"GET / HTTP/1.1\r\nX: a\nContent-Length: 3\r\n\r\n",
     "a bare carriage return": b"GET / HTTP/1.1\r\nX: a\rContent-Length: 3\r\n\r\n",
     "a zero byte": b"GET / HTTP/1.1\r\nX: \0\r\n\r\n",
-    "no request line": b"\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n",
+    "no request line": b"\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n",
+    "lines that end with LF": b"GET / HTTP/1.1\nHost: x\n\n",
+    "chunks that end with LF": chunked(b"1\na\n0\n\n"),
+    "trailers that end with LF": chunked(b"0\r\nT: v\n\n"),
     "a chunk without size": chunked(b"x\r\n"),
     "a chunk longer than its size": chunked(b"1\r\nabc\r\n0\r\n\r\n"),
     "a size with a sign": chunked(b"+1\r\na\r\n0\r\n\r\n"),
@@ -369,6 +417,83 @@ def test_a_request_that_does_not_arrive_is_ended(start: Start) -> None:
         assert rest(idle) == b""
     assert time.monotonic() - begun < 5
     assert front.requests() == ["/"]
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> str:
+    """CGROUP of a container with little memory."""
+    limit = tmp_path / "memory.max"
+    limit.write_text(f"{4 << 20}\n")
+    return repr(("/no/such/file", str(limit)))
+
+
+def test_large_bodies_share_a_room_that_small_requests_still_find(start: Start, small: str) -> None:
+    front = start(CGROUP=small, ROOM=16 << 20, BODY_LIMIT=8 << 20)
+    body = bytes(8 << 20)
+    for stalled in (post(body)[: 6 << 20], chunked(b"700000\r\n", body[: 6 << 20])):
+        with contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(front.connect(stalled)) for _ in range(3)]
+            (refused,) = select.select(clients, [], [], 10)[0]
+            response = rest(refused)
+            assert refusal(response)[0] == 503
+            assert b"\r\nRetry-After: " in response
+            for _ in range(20):
+                passed(front.ask(post(b"x" * 9999)))
+        # Whoever ends leaves its room, whole requests too.
+        wait_for_room(front, post(body))
+        for _ in range(4):
+            passed(front.ask(post(body)))
+    assert front.memory() < 40
+
+
+def test_requests_that_wait_for_the_server_share_the_room(start: Start, small: str) -> None:
+    front = start(CGROUP=small, ROOM=16 << 20, BODY_LIMIT=8 << 20)
+    body = bytes(6 << 20)
+    with ThreadPoolExecutor(4) as pool:
+        busy = pool.submit(front.ask, post(path="/wait/2"))
+        front.until("request /wait/2")
+        answers = list(pool.map(front.ask, [post(body)] * 3))
+        passed(busy.result())
+    assert sorted(int(answer.split()[1]) for answer in answers) == [200, 200, 503]
+
+
+def test_clients_that_only_connect_share_the_room(start: Start, small: str) -> None:
+    front = start(CGROUP=small, ROOM=1 << 20)
+    with contextlib.ExitStack() as stack:
+        for _ in range(64):
+            stack.enter_context(front.connect())
+        assert refusal(front.ask(post()))[0] == 503
+    wait_for_room(front, post())
+
+
+def test_heads_whose_bodies_do_not_come_share_the_room(start: Start, small: str) -> None:
+    front = start(CGROUP=small, ROOM=8 << 20)
+    head = post(b"x", "/", *["a:"] * 15_000)[:-1]
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(front.connect(head)) for _ in range(120)]
+        assert refusal(rest(select.select(clients, [], [], 10)[0][0]))[0] == 503
+        passed(front.ask(post()))
+    assert front.memory() < 40
+
+
+def test_responses_ahead_of_their_clients_share_a_room(start: Start, small: str) -> None:
+    front = start(CGROUP=small, PAUSE_TIMEOUT=1)
+    with front.connect(post(path="/big/100")) as slow:
+        # The server waits, for a client that reads nothing no longer than a pause may take.
+        front.until("request /big/100")
+        time.sleep(0.5)
+        files = [path.stat() for path in Path(f"/proc/{front.process.pid}/fd").iterdir()]
+        assert max(one.st_size for one in files) < 3 << 20
+        passed(front.ask(post()))
+        assert len(rest(slow)) < 100 << 20
+    assert len(front.ask(post(path="/big/100"))) > 100 << 20
+
+
+def wait_for_room(front: Front, request: bytes) -> None:
+    deadline = time.monotonic() + 5
+    while b" 200 OK" not in front.ask(request):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_clients_that_go_away_change_nothing(start: Start) -> None:
