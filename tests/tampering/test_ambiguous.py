@@ -108,6 +108,34 @@ def one_that_engines_take_by_its_reference(copy: Copy) -> None:
     entries(copy, change)
 
 
+def one_of_the_published_name(copy: Copy) -> None:
+    """Engines know the image by `small` alone, and another by the name it is published as."""
+
+    def change(listed: list[Json], ours: Json, other: Json) -> None:
+        name = ours["annotations"].pop(NAME)
+        listed.append({**other, "annotations": {REF: "x", NAME: name}})
+
+    entries(copy, change)
+
+
+def an_index_of_the_published_name(copy: Copy) -> None:
+    def change(listed: list[Json], ours: Json, other: Json) -> None:
+        name = ours["annotations"].pop(NAME)
+        made = copy.put(INDEX, index_of([other]))
+        noted = {REF: "sha256-" + "0" * 64, NAME: name}
+        listed.append({**made, "annotations": noted})
+
+    entries(copy, change)
+
+
+def its_entry_again_under_another_name(copy: Copy) -> None:
+    def change(listed: list[Json], ours: Json, other: Json) -> None:
+        nginx = {REF: "x", NAME: "docker.io/library/nginx:latest"}
+        listed.append({**ours, "annotations": nginx})
+
+    entries(copy, change)
+
+
 def another_name_for_engines(copy: Copy) -> None:
     copy.edit_entry(annotations={REF: IMAGE, NAME: "docker.io/library/nginx:latest"})
 
@@ -166,7 +194,10 @@ LAYOUT: list[tuple[str, Callable[[Copy], None], str]] = [
     ("in an index", one_in_an_index, "2 entries of one name"),
     ("the engines' name", one_of_the_engines_name, "an engine could run another entry"),
     ("by reference", one_that_engines_take_by_its_reference, "an engine could run another entry"),
-    ("N8", another_name_for_engines, "name: its index makes engines call it 'docker.io/library"),
+    ("the published name", one_of_the_published_name, "an engine could run another entry"),
+    ("published, in an index", an_index_of_the_published_name, "engine could run another entry"),
+    ("N8", another_name_for_engines, "name: engines would name it 'docker.io/library/nginx"),
+    ("N8, in an entry more", its_entry_again_under_another_name, "engines would name it 'docker"),
     ("digest twice", another_digest("digest"), "the key 'digest' is there twice"),
     ("N5", another_digest("DIGEST"), "the keys 'digest' and 'DIGEST' differ only in case"),
     ("escaped", another_digest("di\\u0067est"), "the key 'digest' is there twice"),
@@ -209,6 +240,31 @@ def test_an_index_of_one_image_and_what_nobody_runs_is_verified(judge: Judge, co
     """As BuildKit lists its attestations."""
     nested(platform("unknown", "unknown"))(copy)
     assert judge.problems(copy) == []
+
+
+@pytest.mark.parametrize(
+    "noted",
+    [
+        {NAME: "docker.io/azureml/small-small-cpu-inference:latest", REF: "1", "x": "sha256-"},
+        {NAME: "docker.io/azureml/small-small-cpu-inference:latest", REF: "sha256-" + "0" * 64},
+        {REF: "sha256-x"},
+        {"x": "sha256-"},
+        {REF: "sha256-" + "0" * 64 + ":latest"},
+    ],
+)
+def test_what_an_engine_can_name_is_not_taken_for_a_list_of_signatures(
+    judge: Judge, copy: Copy, noted: dict[str, str]
+) -> None:
+    """Asked for as the only image there is."""
+
+    def change(listed: list[Json], ours: Json, other: Json) -> None:
+        listed.remove(copy.entry(OTHER))
+        del ours["annotations"]
+        listed.append({**copy.put(INDEX, index_of([other])), "annotations": noted})
+
+    entries(copy, change)
+    (said,) = judge.problems(copy, f"oci:{copy.root}")
+    assert "found 2 images" in said or "2 entries of the index could be the image" in said
 
 
 def test_by_digest_the_names_in_an_index_decide_nothing(judge: Judge, copy: Copy) -> None:
@@ -449,6 +505,129 @@ def test_an_archive_of_both_forms_has_one_image_in_both(
         assert ours["Config"] in said
 
 
+def test_a_folder_of_both_forms_has_one_image_in_both(judge: Judge, copy: Copy) -> None:
+    """Packed, it is what engines load."""
+    name = copy.entry()["annotations"][NAME]
+    for images, accepted in (
+        ([listed(copy, name)], True),
+        ([listed(Copy(copy.root, OTHER), name)], False),
+        ([], False),
+    ):
+        copy.write("manifest.json", json.dumps(images).encode())
+        said = judge.problems(copy)
+        assert said == [] if accepted else "manifest.json have different images" in said[0], said
+
+
+def legacy(name: str) -> dict[str, bytes]:
+    """What engines before Docker 1.10 wrote, as far as they name an image."""
+    return {"repositories": json.dumps({name: {"latest": "blobs"}}).encode(), "blobs/VERSION": b"1"}
+
+
+def test_names_for_old_engines_stand_beside_a_manifest_json(
+    judge: Judge, copy: Copy, tmp_path: Path
+) -> None:
+    """`docker load` of Docker 20.10 takes them where there is none."""
+    name = copy.entry()["annotations"][NAME]
+    files = {**layout_files(copy), **legacy("azureml/small-small-cpu-inference")}
+    path = tmp_path / "x.tar"
+    (said,) = judge.problems(copy, f"oci-archive:{tarred(path, files)}:{IMAGE}")
+    assert "repositories without manifest.json" in said
+    # As `docker save` and skopeo write both.
+    files["manifest.json"] = json.dumps([listed(copy, name)]).encode()
+    assert judge.problems(copy, f"oci-archive:{tarred(path, files)}:{IMAGE}") == []
+    copy.write("repositories", files["repositories"])
+    rejected(judge, copy, "repositories without manifest.json")
+
+
+def docker_form(copy: Copy, path: Path, tags: list[str], *others: Json) -> str:
+    """What `docker save` writes of the image under these names, and of others."""
+    manifest = copy.manifest()
+    files = {"config.json": copy.blob(manifest["config"]["digest"])}
+    for number, layer in enumerate(manifest["layers"]):
+        files[f"{number}.tar"] = gzip.decompress(copy.blob(layer["digest"]))
+    layers = [name for name in files if name.endswith(".tar")]
+    images = [{"Config": "config.json", "RepoTags": tags, "Layers": layers}, *others]
+    return f"docker-archive:{tarred(path, {**files, 'manifest.json': json.dumps(images).encode()})}"
+
+
+PUBLISHED = "azureml/small-small-cpu-inference:latest"
+
+
+@pytest.mark.parametrize(
+    ("tags", "others", "message"),
+    [
+        ([PUBLISHED], [], ""),
+        ([], [], ""),
+        (["registry.example/team/small:1"], [], ""),
+        ([PUBLISHED, "small:1"], [], ""),
+        ([PUBLISHED], ["team/other:1"], ""),
+        ([PUBLISHED, "nginx:latest"], [], "name: engines would name it 'nginx:latest'"),
+        (["nginx:latest", PUBLISHED], [], "name: engines would name it 'nginx:latest'"),
+        (["small:1"], [PUBLISHED], "index: an engine could run another entry"),
+        (["small:1"], [f"docker.io/{PUBLISHED}"], "index: an engine could run another entry"),
+        (["small:1", "small:2"], ["small:2"], "index: an engine could run another entry"),
+    ],
+)
+def test_the_names_in_a_docker_archive(
+    judge: Judge, copy: Copy, tmp_path: Path, tags: list[str], others: list[str], message: str
+) -> None:
+    bundles = tuple(RawBundle(kind, data) for kind, data in copy.bundles().items())
+    other = [{"Config": "x.json", "RepoTags": others, "Layers": []}] if others else []
+    reference = docker_form(copy, tmp_path / "x.tar", tags, *other)
+    if tags and others:
+        reference += f":{tags[0]}"
+    said = replace(judge, bundles=bundles).problems(copy, reference)
+    assert said == [] if not message else message in said[0], said
+
+
+def test_the_names_in_both_forms_are_the_images(judge: Judge, copy: Copy, tmp_path: Path) -> None:
+    path = tmp_path / "x.tar"
+    name = copy.entry()["annotations"][NAME]
+    (said,) = judge.problems(copy, both(copy, path, listed(copy, name, "nginx:latest")))
+    assert "name: engines would name it 'nginx:latest'" in said
+    # The name it is published as, in one form alone.
+    entries(copy, lambda manifests, ours, other: ours["annotations"].pop(NAME))
+    other = listed(Copy(copy.root, OTHER), PUBLISHED)
+    (said,) = judge.problems(copy, both(copy, path, listed(copy, "small:latest"), other))
+    assert "index.json and manifest.json have different images" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        ("index.json", "outside/index.json"),
+        ("index.json", "/proc/self/cwd/index.json"),
+        ("index.json", "blobs/index.json"),
+        ("oci-layout", "outside/oci-layout"),
+        ("blobs", "outside/blobs"),
+        ("blobs/sha256", "outside/blobs/sha256"),
+    ],
+)
+def test_a_layout_has_no_links(
+    judge: Judge,
+    copy: Copy,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    target: str,
+) -> None:
+    """What they lead to can be another thing for an engine, or a moment later."""
+    outside = tmp_path / "outside"
+    place = copy.root / name
+    kept = copy.root / target if target.startswith("blobs") else outside / name
+    for folder in (outside, kept.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    place.rename(kept)
+    monkeypatch.chdir(outside)
+    place.symlink_to(target if target.startswith(("/", "blobs")) else tmp_path / target)
+    rejected(judge, copy, "a symbolic link in an image layout", name)
+
+
+def test_a_layout_may_be_reached_by_a_link(judge: Judge, copy: Copy, tmp_path: Path) -> None:
+    (tmp_path / "here").symlink_to(copy.root)
+    assert judge.problems(copy, f"oci:{tmp_path / 'here'}:{IMAGE}") == []
+
+
 def test_an_archive_with_an_index_and_no_marker_is_not_read_as_dockers(
     judge: Judge, copy: Copy, tmp_path: Path
 ) -> None:
@@ -504,6 +683,42 @@ def contiguous(name: str) -> tarfile.TarInfo:
     return member
 
 
+def extended(*headers: tuple[bytes, bytes], kind: bytes = tarfile.REGTYPE) -> tarfile.TarInfo:
+    """The member `index.json` behind extended headers: type, and content."""
+
+    class Member(tarfile.TarInfo):
+        def tobuf(self, *arguments: object, **options: object) -> bytes:
+            made = b""
+            for header, data in headers:
+                before = tarfile.TarInfo("x")
+                before.type, before.size = header, len(data)
+                made += before.tobuf(tarfile.GNU_FORMAT) + data + bytes(-len(data) % 512)
+            return made + super().tobuf(tarfile.GNU_FORMAT)
+
+    member = Member("index.json" if kind != tarfile.AREGTYPE else "y")
+    member.type = kind
+    return member
+
+
+def record(key: str, value: str) -> bytes:
+    """A record of a pax header, at most 99 bytes long."""
+    text = f" {key}={value}\n"
+    return f"{len(text) + 2}{text}".encode()
+
+
+def link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, target
+    return member
+
+
+PAX, LONG = (tarfile.XHDTYPE, record("path", "index.json")), (b"L", b"index.json\0")
+OTHER_PAX, OTHER_LONG = (tarfile.XHDTYPE, record("path", "x.json")), (b"L", b"x.json\0")
+SPARSE = (tarfile.XHDTYPE, record("GNU.sparse.name", "x.json"))
+SLASH = (tarfile.XHDTYPE, record("path", "x.json/"))
+HEADERS = "extended headers contradict each other"
+TWO = "two extended headers of one kind for one entry"
+NO_LINK = "in an image archive"
 MEMBERS: list[tuple[str, tarfile.TarInfo, str]] = [
     ("N6", gnu_times("index.json"), "its header has a prefix that its format has no place for"),
     ("a detour", tarfile.TarInfo("x/../index.json"), "its name is not the shortest"),
@@ -511,6 +726,14 @@ MEMBERS: list[tuple[str, tarfile.TarInfo, str]] = [
     ("a root", tarfile.TarInfo("/index.json"), "its name is not the shortest"),
     ("twice", tarfile.TarInfo("./index.json"), "it holds 'index.json' twice"),
     ("contiguous", contiguous("x"), "an entry of a type that readers differ about"),
+    ("a sparse file's name", extended(SPARSE), "an extended header that readers differ about"),
+    ("pax, then GNU's", extended(OTHER_PAX, LONG), HEADERS),
+    ("GNU's, then pax", extended(OTHER_LONG, PAX), HEADERS),
+    ("two pax headers", extended(OTHER_PAX, PAX), TWO),
+    ("two long names", extended(OTHER_LONG, LONG), TWO),
+    ("an old file, a slash", extended(SLASH, kind=tarfile.AREGTYPE), "a file whose name ends in"),
+    ("a file and a folder", tarfile.TarInfo("blobs"), "twice, as a folder and as a file"),
+    ("below a file", tarfile.TarInfo("index.json/x"), "an entry below a file"),
 ]
 
 
@@ -525,6 +748,54 @@ def test_an_archive_that_readers_take_differently(
     path = tarred(tmp_path / "x.tar", layout_files(copy), (member, json.dumps(index).encode()))
     (said,) = judge.problems(copy, f"oci-archive:{path}:{IMAGE}")
     assert message in said
+
+
+LINKS: list[tuple[str, list[tuple[tarfile.TarInfo, bool]]]] = [
+    ("a folder", [(link("d", "."), False), (tarfile.TarInfo("d/index.json"), True)]),
+    ("manifest.json", [(link("d", "."), False), (tarfile.TarInfo("d/manifest.json"), True)]),
+    ("a way", [(link("a", "blobs/sha256"), False), (link("x", "a/../good"), False)]),
+    ("a file", [(link("x", "index.json"), False)]),
+    ("a hard link", [(link("x", "index.json", tarfile.LNKTYPE), False)]),
+    ("repositories", [(link("repositories", "index.json"), False)]),
+    ("out", [(link("x/layer.tar", "../../index.json"), False)]),
+    ("a detour", [(link("x/layer.tar", "../blobs/../index.json"), False)]),
+    ("a device", [(link("manifest.json", "", tarfile.FIFOTYPE), False)]),
+]
+
+
+@pytest.mark.parametrize("members", [row[1] for row in LINKS], ids=[row[0] for row in LINKS])
+def test_an_archive_has_no_links(
+    judge: Judge, copy: Copy, tmp_path: Path, members: list[tuple[tarfile.TarInfo, bool]]
+) -> None:
+    other = Copy(copy.root, OTHER)
+    index = {**copy.index(), "manifests": [{**other.entry(), "annotations": {REF: IMAGE}}]}
+    evil = json.dumps(index).encode()
+    more = [(member, evil if has else b"") for member, has in members]
+    path = tarred(tmp_path / "x.tar", layout_files(copy), *more)
+    (said,) = judge.problems(copy, f"oci-archive:{path}:{IMAGE}")
+    assert NO_LINK in said
+
+
+def test_an_index_behind_a_link(judge: Judge, copy: Copy, tmp_path: Path) -> None:
+    """Extracted, `a/../good` is blobs/good."""
+    files = layout_files(copy)
+    files["good"] = files.pop("index.json")
+    files["blobs/good"] = b"{}"
+    way = (link("a", "blobs/sha256"), b"")
+    path = tarred(tmp_path / "x.tar", files, way, (link("index.json", "a/../good"), b""))
+    (said,) = judge.problems(copy, f"oci-archive:{path}:{IMAGE}")
+    assert NO_LINK in said
+
+
+def test_links_lead_from_one_layer_to_another(judge: Judge, copy: Copy, tmp_path: Path) -> None:
+    """As `docker save` up to Docker 24 and skopeo write them; never to a config."""
+    name = copy.entry()["annotations"][NAME]
+    ours = listed(copy, name)
+    files = {**layout_files(copy), "manifest.json": json.dumps([ours]).encode()}
+    for target, accepted in ((ours["Layers"][0], True), (ours["Config"], False), ("x", False)):
+        path = tarred(tmp_path / "x.tar", files, (link("x/layer.tar", f"../{target}"), b""))
+        said = judge.problems(copy, f"oci-archive:{path}:{IMAGE}")
+        assert said == [] if accepted else "a link to no" in said[0], said
 
 
 def test_an_archive_with_a_pax_header_for_all_members_is_refused(

@@ -149,7 +149,7 @@ def test_one_name_is_of_one_entry() -> None:
     assert raised.value.found.split("\n") == [f"{MANIFEST} sha256:{n} a" for n in (1, 2)]
 
 
-def test_namesakes_have_the_name_that_engines_give() -> None:
+def test_namesakes_have_the_name_that_engines_give_or_the_title() -> None:
     one = image("one", "team/a:latest", digest="sha256:1")
     same = image("same", "team/a:latest", digest="sha256:1")
     others = [
@@ -157,8 +157,9 @@ def test_namesakes_have_the_name_that_engines_give() -> None:
         image("team/a", digest="sha256:3", artifactType="text/plain"),
     ]
     strangers = [image("one:latest", "team/b:latest", digest="sha256:4"), image("a")]
-    assert namesakes([one, same, *others, *strangers], one) == others
-    assert namesakes([image("y"), *others], image("y", digest="sha256:9")) == []
+    assert namesakes([one, same, *others, *strangers], one, "") == others
+    assert namesakes([image("y"), *others], image("y", digest="sha256:9"), "") == []
+    assert namesakes(others, image("y", digest="sha256:9"), "team/a") == others
 
 
 def test_a_name_in_full_is_the_familiar_one() -> None:

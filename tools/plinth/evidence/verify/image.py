@@ -147,16 +147,16 @@ class _Verification:
         known = [self.manifest.annotations.get(key, "") for key in (_IMAGE, TITLE)]
         known.append(known[1].rpartition("/")[2])
         wanted = self.request.expected
-        called = self.source.called
+        called = [name for name in self.source.called if repository_name(name) not in known]
         if wanted and wanted not in known:
             problem = (
                 f"asked for {wanted!r}, this is {known[0]!r}, published as {known[1]!r}; where "
                 f"that is the one you want, say so: --image {known[0]}"
             )
-        elif called and repository_name(called) not in known:
+        elif called:
             problem = (
-                f"its index makes engines call it {called!r}, it is published as {known[1]!r}; "
-                "where that is the name you run it by, put it into the reference"
+                f"engines would name it {called[0]!r} by its index or archive, it is published as "
+                f"{known[1]!r}; where that is the name you run it by, put it into the reference"
             )
         elif wanted:
             return Check("name", f"{known[0]}, published as {known[1]}")
@@ -167,8 +167,9 @@ class _Verification:
 
     def index(self) -> Iterator[Check]:
         """What the reference leads to is this image, on every machine; shown only where not."""
-        if self.source.beside:
-            problems = [f"an engine could run another entry: {one}" for one in self.source.beside]
+        others = self.source.others(self.manifest.annotations.get(TITLE, ""))
+        if others:
+            problems = [f"an engine could run another entry: {one}" for one in others]
             digest = self.manifest.digest.oci
             problems.append(f"its index is not signed: verify and run the image as @{digest}")
             yield Check("index", "", tuple(problems))

@@ -1,4 +1,4 @@
-"""An image in a tar archive: what `docker save` writes, or a layout in it."""
+"""An image in an archive or folder: an OCI layout, what `docker save` writes, or both at once."""
 
 from __future__ import annotations
 
@@ -9,39 +9,85 @@ from plinth.core.errors import AmbiguityError, LayoutError
 from plinth.fetch.sources.layout import INDEX_FILE, MARKER, LayoutSource
 from plinth.fetch.sources.model import ImageSource, SourceLayer
 from plinth.formats.oci.documents import MAX_MANIFEST, parsed, repository_name, several
-from plinth.formats.oci.files import Files, TarFiles, read
-from plinth.formats.oci.reference import ArchiveReference, share
+from plinth.formats.oci.files import Files, FolderFiles, TarFiles, read
+from plinth.formats.oci.reference import ArchiveReference, LayoutReference, answers, share, unasked
 from plinth.formats.oci.referrers import Referrer
 from plinth.formats.oci.strict import ARCHIVE_KEYS
 
-_DOCKER = "manifest.json"
+_DOCKER, _LEGACY = "manifest.json", "repositories"
 
 
 def open_archive(reference: str, wanted: ArchiveReference) -> ImageSource:
     """The image `wanted`.
 
     Raises:
+        AmbiguityError: readers would differ about it.
         LayoutError: there is no such archive, it is damaged, or it has no such image.
     """
     if not wanted.path.is_file():
         raise LayoutError("there is no such file", where=str(wanted.path))
     files = TarFiles(wanted.path)
-    docker = files.size(_DOCKER) is not None
+    has_docker = _has_docker(files)
+    listed = _images(files) if has_docker and files.links else []
+    layers = {layer for image in listed for layer in _texts(image.get("Layers"))}
+    for name, target in files.links.items():
+        if target not in layers:
+            raise AmbiguityError("a link to no layer", where=f"{files.where}: {name}", found=target)
     # Not every reader of layouts asks for the marker; this one refuses a layout without.
     if files.size(MARKER) is not None or files.size(INDEX_FILE) is not None:
-        layout = LayoutSource(reference, files, wanted)
-        if docker:
-            _compare(layout, files, wanted)
-        # An engine that keeps its layers unpacked makes a manifest of its own while saving.
-        if not (docker and layout.is_unpacked()):
-            return layout
-    if docker:
+        return _with_docker(LayoutSource(reference, files, wanted), files, wanted)
+    if has_docker:
         return DockerArchive(reference, files, wanted)
     raise LayoutError(
         "neither an OCI layout nor what docker save writes",
         where=str(wanted.path),
         expected=f"{MARKER} or {_DOCKER} in it",
     )
+
+
+def open_layout(reference: str, wanted: LayoutReference) -> ImageSource:
+    """The image `wanted`. In a folder, too, a manifest.json counts: packed, it is an archive of
+    both forms.
+
+    Raises:
+        AmbiguityError: readers would differ about it.
+        LayoutError: there is no layout, it is damaged, or it has no such image.
+    """
+    files = FolderFiles(wanted.path)
+    return _with_docker(LayoutSource(reference, files, wanted), files, wanted)
+
+
+def _with_docker(
+    layout: LayoutSource, files: Files, wanted: ArchiveReference | LayoutReference
+) -> ImageSource:
+    """The image of `layout`, compared with manifest.json, if that is there."""
+    if not _has_docker(files):
+        return layout
+    same = _compare(layout, files, wanted)
+    tags = [tag for image in same for tag in _texts(image.get("RepoTags"))]
+    if not wanted.digest:
+        layout.called = (*layout.called, *unasked(tags, wanted.name))
+    # An engine that keeps its layers unpacked makes a manifest of its own while saving.
+    return DockerArchive(layout.name, files, wanted, layout) if layout.is_unpacked() else layout
+
+
+def _has_docker(files: Files) -> bool:
+    """Whether there is a manifest.json.
+
+    Raises:
+        AmbiguityError: there is none, but what engines before Docker 1.10 wrote, which `docker
+            load` of Docker 20.10 takes then.
+    """
+    if files.size(_DOCKER) is not None:
+        return True
+    if files.size(_LEGACY) is not None:
+        raise AmbiguityError(
+            f"{_LEGACY} without {_DOCKER}",
+            where=files.where,
+            expected=f"no file {_LEGACY}, or a {_DOCKER} beside it, which engines prefer",
+            remedy="save the image again with an engine, or verify where it came from",
+        )
+    return False
 
 
 def _images(files: Files) -> list[dict[str, Any]]:
@@ -52,8 +98,11 @@ def _images(files: Files) -> list[dict[str, Any]]:
     return images
 
 
-def _compare(layout: LayoutSource, files: Files, wanted: ArchiveReference) -> None:
-    """An archive of both forms has the same image in both: some engines read one, some the other.
+def _compare(
+    layout: LayoutSource, files: Files, wanted: ArchiveReference | LayoutReference
+) -> list[dict[str, Any]]:
+    """The layout's image in manifest.json, once or more: an archive of both forms has the same
+    image in both, for some engines read one, some the other.
 
     Raises:
         AmbiguityError: manifest.json lacks the layout's image, or has another that an engine could
@@ -66,7 +115,7 @@ def _compare(layout: LayoutSource, files: Files, wanted: ArchiveReference) -> No
         held = [image.get("Config"), *_texts(image.get("Layers"))]
         (same if held == blobs else others).append(image)
     if same:
-        names = [wanted.name, *layout.names] if wanted.name else ()
+        names = [wanted.name, *layout.names, layout.title] if wanted.name else ()
         others = [
             image
             for image in others
@@ -80,6 +129,7 @@ def _compare(layout: LayoutSource, files: Files, wanted: ArchiveReference) -> No
             found="\n".join(map(_shown, others)) or f"no image in {_DOCKER}",
             remedy="save the image again with an engine, or verify where it came from",
         )
+    return same
 
 
 def _shown(image: dict[str, Any]) -> str:
@@ -89,31 +139,41 @@ def _shown(image: dict[str, Any]) -> str:
 
 
 class DockerArchive:
-    """An image in what `docker save` writes: a config and layers, and no manifest."""
+    """An image in what `docker save` writes: a config and layers, and no manifest. In an archive
+    of both forms, `layout` is the other one."""
 
     compressed = False
-    beside: Sequence[str] = ()
-    called = ""
 
-    def __init__(self, reference: str, files: Files, wanted: ArchiveReference) -> None:
+    def __init__(
+        self,
+        reference: str,
+        files: Files,
+        wanted: ArchiveReference | LayoutReference,
+        layout: LayoutSource | None = None,
+    ) -> None:
         self.name = reference
         self.asked = repository_name(wanted.name)
         self._files = files
         self._where = f"{files.where}: {_DOCKER}"
-        self._image = self._chosen(_images(files), wanted)
+        self._images = _images(files)
+        self._image = self._chosen(self._images, wanted)
+        self._layout = layout
+        self.called: Sequence[str] = unasked(_texts(self._image.get("RepoTags")), wanted.name)
+        if layout is not None:
+            self.called = layout.called
 
-    def _chosen(self, images: list[dict[str, Any]], wanted: ArchiveReference) -> dict[str, Any]:
+    def _chosen(
+        self, images: list[dict[str, Any]], wanted: ArchiveReference | LayoutReference
+    ) -> dict[str, Any]:
         if wanted.digest:
             raise LayoutError(
                 "a docker archive has no manifest, so no digest to ask for", where=self._where
             )
-        # Some tools put a registry in front of the name they were given.
         found = [
             image
             for image in images
             if not wanted.name
-            or share(_texts(image.get("RepoTags")), [wanted.name])
-            or any(f"/{tag}".endswith(f"/{wanted.name}") for tag in _texts(image.get("RepoTags")))
+            or any(answers(tag, wanted.name) for tag in _texts(image.get("RepoTags")))
         ]
         if len(found) != 1:
             raise LayoutError(
@@ -127,6 +187,18 @@ class DockerArchive:
 
     def manifest(self) -> None:
         """See `ImageSource`."""
+
+    def others(self, title: str) -> Sequence[str]:
+        """See `ImageSource`."""
+        names = [*_texts(self._image.get("RepoTags")), *filter(None, [title])]
+        parts = [(image.get("Config"), image.get("Layers")) for image in self._images]
+        ours = (self._image.get("Config"), self._image.get("Layers"))
+        listed = [
+            _shown(image)
+            for image, held in zip(self._images, parts, strict=True)
+            if held != ours and share(_texts(image.get("RepoTags")), names)
+        ]
+        return [*listed, *(self._layout.others(title) if self._layout else ())]
 
     def config(self) -> bytes:
         """See `ImageSource`."""

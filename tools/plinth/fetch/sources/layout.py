@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from plinth.fetch.sources.model import SourceLayer
 from plinth.formats.oci.documents import (
     IMAGE_NAME,
     MAX_MANIFEST,
+    REF_NAME,
     SUBJECT,
     annotations_of,
     called,
@@ -31,7 +33,8 @@ from plinth.formats.oci.documents import (
 )
 from plinth.formats.oci.files import Files, read
 from plinth.formats.oci.manifest import Manifest, parse_manifest
-from plinth.formats.oci.reference import ArchiveReference, LayoutReference, share
+from plinth.formats.oci.model import TITLE
+from plinth.formats.oci.reference import ArchiveReference, LayoutReference, unasked
 from plinth.formats.oci.referrers import Referrer, find, referrers_name, refers
 
 MARKER = "oci-layout"
@@ -55,8 +58,9 @@ class LayoutSource:
         self.name = reference
         self.asked = repository_name(wanted.name)
         self.names: tuple[str, ...] = ()
-        self.beside: Sequence[str] = ()
-        self.called = ""
+        self.called: Sequence[str] = ()
+        self._platforms: tuple[str, ...] = ()
+        self._named: dict[str, Any] | None = None
         self._files = files
         if files.size(MARKER) is None:
             raise LayoutError("there is no OCI image layout here", where=files.where)
@@ -93,10 +97,10 @@ class LayoutSource:
                     remedy=f"name one of: {self._known}",
                 )
             (entry,) = listed
-        self.names = called(entry)
-        name = annotations_of(entry).get(IMAGE_NAME, "")
-        self.called = "" if share([name], [wanted.name]) else name
-        self.beside = tuple(map(shown, namesakes(self._index, entry)))
+        self.names, self._named = called(entry), entry
+        alike = [one for one in self._index if one.get("digest") == entry.get("digest")]
+        names = [annotations_of(one).get(IMAGE_NAME, "") for one in alike]
+        self.called = unasked(filter(None, names), wanted.name)
         if is_index(entry):
             at = blob_name(descriptor(entry, where))
             return self._for_this_platform(self._nested(entry), at)
@@ -106,8 +110,19 @@ class LayoutSource:
 
     def _for_this_platform(self, listed: list[dict[str, Any]], name: str) -> dict[str, Any]:
         entry, others = for_this_platform(listed, f"{self._files.where}: {name}")
-        self.beside = (*self.beside, *map(shown, others))
+        self._platforms = tuple(map(shown, others))
         return entry
+
+    @property
+    def title(self) -> str:
+        """The name that the image is published as, by its manifest; empty where it has none."""
+        return self._manifest().annotations.get(TITLE, "")
+
+    def others(self, title: str) -> Sequence[str]:
+        """See `ImageSource`."""
+        named = self._named
+        found = [] if named is None else namesakes(self._index, named, title)
+        return [*map(shown, found), *self._platforms]
 
     @property
     def _known(self) -> str:
@@ -176,8 +191,8 @@ class LayoutSource:
         name = blob_name(digest)
 
         def locate() -> Path | None:
-            fits = self._files.size(name) == digest.size
-            return self._files.path(name) if fits else None
+            path = self._files.path(name)
+            return path if path and self._files.size(name) == digest.size else None
 
         return SourceLayer(digest, lambda: self._files.open(name, digest.size + 1), locate)
 
@@ -205,6 +220,12 @@ class LayoutSource:
 
 
 def _is_referrers(entry: dict[str, Any]) -> bool:
-    return is_index(entry) and any(
-        value.startswith("sha256-") for value in annotations_of(entry).values()
+    """Whether it is a list of what is attached to an image, by its tag (distribution-spec,
+    "Referrers Tag Schema"), and has no other name that an engine could run it by."""
+    tag = re.compile(r"sha256-[0-9a-f]{64}")
+    noted = annotations_of(entry)
+    return (
+        is_index(entry)
+        and tag.fullmatch(noted.get(REF_NAME, "")) is not None
+        and not noted.get(IMAGE_NAME)
     )

@@ -45,23 +45,26 @@ class ImageSource(Protocol):
 
     name: as the person wrote it. asked: the name that the image must have for it to be the one
     asked for; empty where it was asked for by digest, or by the place alone. compressed: whether
-    layers are as the manifest names them (in docker archives, engines have unpacked them). beside:
-    other entries of its index, for people, that an engine could run in its place: those for other
-    platforms, and those of the name engines give it. called: that name, by its index; empty where
-    it is the one that was asked for, or nothing gives it one.
+    layers are as the manifest names them (in docker archives, engines have unpacked them). called:
+    the names that engines give it by its index or archive, without the one that was asked for.
     """
 
     name: str
     asked: str
     compressed: bool
-    beside: Sequence[str]
-    called: str
+    called: Sequence[str]
 
     def manifest(self) -> bytes | None:
         """The manifest's bytes; None where the form has none (docker archives).
 
         Raises:
             PlinthError: it is not there, or not the one that was asked for.
+        """
+
+    def others(self, title: str) -> Sequence[str]:
+        """Other images of its index or archive, for people, that an engine could run in its place:
+        those for other platforms, and those of a name that engines give it, or of `title`, which
+        it is published as. Where it was asked for by digest, names decide nothing.
         """
 
     def config(self) -> bytes:

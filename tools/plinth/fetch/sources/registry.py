@@ -85,7 +85,7 @@ class RemoteSource:
     """An image of a registry, its manifest at hand."""
 
     compressed = True
-    called = ""
+    called: Sequence[str] = ()
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class RemoteSource:
         beside: tuple[str, ...],
     ) -> None:
         self.name = reference
-        self.beside: Sequence[str] = beside
+        self._beside = beside
         # Copies live under other names; the last part is the image's.
         self.asked = "" if wanted.digest else repository_name(wanted.repository)
         self._registry = registry
@@ -110,6 +110,10 @@ class RemoteSource:
     def manifest(self) -> bytes:
         """See `ImageSource`."""
         return self._manifest
+
+    def others(self, title: str) -> Sequence[str]:
+        """See `ImageSource`."""
+        return self._beside
 
     def _read(self) -> Manifest:
         return parse_manifest(self._manifest)

@@ -35,7 +35,6 @@ def open_source(reference: str, config: Config) -> Iterator[ImageSource]:
 
         yield open_archive(reference, wanted)
     else:
-        from plinth.fetch.sources.layout import LayoutSource
-        from plinth.formats.oci.files import FolderFiles
+        from plinth.fetch.sources.docker import open_layout
 
-        yield LayoutSource(reference, FolderFiles(wanted.path), wanted)
+        yield open_layout(reference, wanted)

@@ -164,13 +164,16 @@ def the_one(listed: Sequence[dict[str, Any]], name: str, where: str) -> dict[str
     return listed[0]
 
 
-def namesakes(index: Sequence[dict[str, Any]], entry: dict[str, Any]) -> list[dict[str, Any]]:
-    """Other images, or what engines take for images, that have the name engines give `entry`."""
-    name = annotations_of(entry).get(IMAGE_NAME)
+def namesakes(
+    index: Sequence[dict[str, Any]], entry: dict[str, Any], title: str
+) -> list[dict[str, Any]]:
+    """Other images, or what engines take for images, that have the name engines give `entry`, or
+    the one its image is published as."""
+    ours = [name for name in (annotations_of(entry).get(IMAGE_NAME), title) if name]
     return [
         other
         for other in index
-        if name and other.get("digest") != entry.get("digest") and share(called(other), [name])
+        if other.get("digest") != entry.get("digest") and share(called(other), ours)
     ]
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import io
 import os
 import posixpath
+import re
 import stat
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol, cast
 
 from plinth.core.errors import AmbiguityError, LayoutError
-from plinth.formats.tar import FILE, HARDLINK, SYMLINK, FileSource, Member, members, relative
+from plinth.formats.tar import DIRECTORY, FILE, SYMLINK, FileSource, Member, members, relative
 
 _BUFFER = 1 << 20
-_MAX_HOPS = 8
+# Of a layer that was written before: `docker save` up to 24, and skopeo beside each layer.
+_LINK = re.compile(r"[^/]+/layer\.tar")
 
 
 class Files(Protocol):
@@ -22,12 +24,17 @@ class Files(Protocol):
     where: str
 
     def size(self, name: str) -> int | None:
-        """The file's length in bytes; None where there is no such file."""
+        """The file's length in bytes; None where there is no such file.
+
+        Raises:
+            AmbiguityError: a link leads to it, which readers follow differently.
+        """
 
     def open(self, name: str, limit: int) -> BinaryIO:
         """The file's first `limit` bytes, to be closed by the caller.
 
         Raises:
+            AmbiguityError: as for `size`.
             LayoutError: there is no such file.
         """
 
@@ -80,26 +87,37 @@ def _window(path: Path, start: int, size: int) -> BinaryIO:
 
 class FolderFiles:
     """The files below a folder. A name that leaves it, or a thing that is no plain file, is not
-    there."""
+    there. Symbolic links below the folder are refused: they can lead out of it, and elsewhere for
+    another process (`/proc/self/cwd`)."""
 
     def __init__(self, root: Path) -> None:
         self.where = str(root)
         self._root = root
 
     def size(self, name: str) -> int | None:
-        path = self.path(name)
+        path = self._found(name)
         return None if path is None else path.stat().st_size
 
     def open(self, name: str, limit: int) -> BinaryIO:
-        path = self.path(name)
+        path = self._found(name)
         if path is None:
             raise LayoutError(f"there is no file {name}", where=self.where)
         return _window(path, 0, min(limit, path.stat().st_size))
 
     def path(self, name: str) -> Path | None:
+        try:
+            return self._found(name)
+        except AmbiguityError:
+            return None
+
+    def _found(self, name: str) -> Path | None:
         if not _stays(name):
             return None
-        path = self._root / name
+        path = self._root
+        for part in PurePosixPath(name).parts:
+            path /= part
+            if path.is_symlink():
+                raise AmbiguityError("a symbolic link in an image layout", where=str(path))
         try:
             # A device or a pipe would never end.
             return path if stat.S_ISREG(path.stat().st_mode) else None
@@ -111,15 +129,18 @@ class TarFiles:
     """The plain files in an uncompressed tar archive, found by one pass over its headers.
 
     Raises:
-        AmbiguityError: it holds a file twice, or an entry that readers take for different ones.
+        AmbiguityError: it holds a file twice, or an entry that readers take for different ones,
+            such as a link, but for those to another layer (`links`).
         LayoutError: it is not such an archive, or is cut short.
     """
 
     def __init__(self, path: Path) -> None:
         self.where = str(path)
         self._path = path
+        self.links: dict[str, str] = {}
+        """The plain file behind each link."""
         self._files: dict[str, tuple[int, int]] = {}
-        self._links: dict[str, str] = {}
+        self._folders = {""}
         _refuse_compressed(path)
         try:
             with path.open("rb") as stream:
@@ -133,29 +154,42 @@ class TarFiles:
                 expected=error.expected,
                 found=error.found,
             ) from None
+        for name, target in self.links.items():
+            if target not in self._files:
+                raise AmbiguityError("a link to no file", where=f"{path}: {name}", found=target)
 
     def _add(self, member: Member) -> None:
         name = member.path
         if not _stays(name or ".") or (name or ".") != posixpath.normpath(member.name):
             raise AmbiguityError("its name is not the shortest one of its place", where=name)
-        if name in self._files or name in self._links:
+        above = {str(parent) for parent in PurePosixPath(name).parents} - {"."}
+        self._folders |= above | ({name} if member.kind == DIRECTORY else set())
+        if name in self._files or name in self.links:
             raise AmbiguityError(f"it holds {name!r} twice")
+        if not above.isdisjoint(self._files.keys() | self.links.keys()):
+            raise AmbiguityError("an entry below a file", where=name)
+        if member.kind == DIRECTORY:
+            return
+        if name in self._folders:
+            raise AmbiguityError(f"it holds {name!r} twice, as a folder and as a file")
         if member.kind == FILE:
             self._files[name] = (member.at, member.size)
-        elif member.kind == SYMLINK:
-            self._links[name] = os.path.normpath(
-                str(Path(name).parent / member.target)  # looked up in the archive alone
+            return
+        # Without links above it, every reader finds the same behind this one.
+        up, _, target = member.target.partition("/")
+        plain = up == ".." and _stays(target) and target == posixpath.normpath(target)
+        if member.kind != SYMLINK or not plain or not _LINK.fullmatch(name):
+            raise AmbiguityError(
+                f"a {member.kind} in an image archive",
+                where=name,
+                expected="files and folders, and links from one layer to another",
+                found=member.target[:200],
             )
-        elif member.kind == HARDLINK:
-            self._links[name] = member.target_path
+        self.links[name] = target
 
     def _found(self, name: str) -> tuple[int, int] | None:
         name = relative(name)
-        for _ in range(_MAX_HOPS):
-            if name not in self._links:
-                break
-            name = self._links[name]
-        return self._files.get(name)
+        return self._files.get(self.links.get(name, name))
 
     def size(self, name: str) -> int | None:
         found = self._found(name)

@@ -150,6 +150,17 @@ def share(some: Iterable[str], others: Iterable[str]) -> bool:
     return not {canonical(name) for name in some}.isdisjoint(map(canonical, others))
 
 
+def answers(name: str, wanted: str) -> bool:
+    """Whether an image's `name` is `wanted`: as it is written, in full, or behind a registry, which
+    some tools put in front of the name they were given."""
+    return share([name], [wanted]) or f"/{name}".endswith(f"/{wanted}")
+
+
+def unasked(names: Iterable[str], wanted: str) -> tuple[str, ...]:
+    """Those of `names` that are not `wanted` (empty: no name)."""
+    return tuple(name for name in names if not (wanted and answers(name, wanted)))
+
+
 def familiar(name: str) -> str:
     """The name as Docker shows it to people: without Docker Hub's host."""
     host, _, rest = name.partition("/")
