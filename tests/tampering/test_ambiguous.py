@@ -585,6 +585,9 @@ def test_the_names_in_both_forms_are_the_images(judge: Judge, copy: Copy, tmp_pa
     name = copy.entry()["annotations"][NAME]
     (said,) = judge.problems(copy, both(copy, path, listed(copy, name, "nginx:latest")))
     assert "name: engines would name it 'nginx:latest'" in said
+    images = [listed(copy, name, "small:2"), listed(Copy(copy.root, OTHER), "small:2")]
+    (said,) = judge.problems(copy, both(copy, path, *images))
+    assert "index.json and manifest.json have different images" in said
     # The name it is published as, in one form alone.
     entries(copy, lambda manifests, ours, other: ours["annotations"].pop(NAME))
     other = listed(Copy(copy.root, OTHER), PUBLISHED)
@@ -732,8 +735,9 @@ MEMBERS: list[tuple[str, tarfile.TarInfo, str]] = [
     ("two pax headers", extended(OTHER_PAX, PAX), TWO),
     ("two long names", extended(OTHER_LONG, LONG), TWO),
     ("an old file, a slash", extended(SLASH, kind=tarfile.AREGTYPE), "a file whose name ends in"),
-    ("a file and a folder", tarfile.TarInfo("blobs"), "twice, as a folder and as a file"),
+    ("a file and a folder", tarfile.TarInfo("blobs"), "an entry below a file"),
     ("below a file", tarfile.TarInfo("index.json/x"), "an entry below a file"),
+    ("the root", tarfile.TarInfo("."), "it holds '' twice"),
 ]
 
 

@@ -115,7 +115,8 @@ def _compare(
         held = [image.get("Config"), *_texts(image.get("Layers"))]
         (same if held == blobs else others).append(image)
     if same:
-        names = [wanted.name, *layout.names, layout.title] if wanted.name else ()
+        tags = [tag for image in same for tag in _texts(image.get("RepoTags"))]
+        names = [wanted.name, *layout.names, layout.title, *tags] if wanted.name else ()
         others = [
             image
             for image in others
@@ -191,12 +192,11 @@ class DockerArchive:
     def others(self, title: str) -> Sequence[str]:
         """See `ImageSource`."""
         names = [*_texts(self._image.get("RepoTags")), *filter(None, [title])]
-        parts = [(image.get("Config"), image.get("Layers")) for image in self._images]
-        ours = (self._image.get("Config"), self._image.get("Layers"))
         listed = [
             _shown(image)
-            for image, held in zip(self._images, parts, strict=True)
-            if held != ours and share(_texts(image.get("RepoTags")), names)
+            for image in self._images
+            if any(image.get(key) != self._image.get(key) for key in ("Config", "Layers"))
+            and share(_texts(image.get("RepoTags")), names)
         ]
         return [*listed, *(self._layout.others(title) if self._layout else ())]
 

@@ -7,6 +7,7 @@ import os
 import posixpath
 import re
 import stat
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol, cast
 
@@ -114,11 +115,11 @@ class FolderFiles:
         if not _stays(name):
             return None
         path = self._root
-        for part in PurePosixPath(name).parts:
-            path /= part
-            if path.is_symlink():
-                raise AmbiguityError("a symbolic link in an image layout", where=str(path))
         try:
+            for part in PurePosixPath(name).parts:
+                path /= part
+                if path.is_symlink():
+                    raise AmbiguityError("a symbolic link in an image layout", where=str(path))
             # A device or a pipe would never end.
             return path if stat.S_ISREG(path.stat().st_mode) else None
         except (OSError, ValueError):
@@ -154,24 +155,30 @@ class TarFiles:
                 expected=error.expected,
                 found=error.found,
             ) from None
+        self._check()
+
+    def _check(self) -> None:
+        """Refuse links to no file, and files that are folders as well."""
+        path = self.where
         for name, target in self.links.items():
             if target not in self._files:
                 raise AmbiguityError("a link to no file", where=f"{path}: {name}", found=target)
+        # So sorted, what is below a file comes right behind it.
+        names = sorted(self._files.keys() | self.links.keys() | self._folders, key=_slash_first)
+        for name, after in pairwise(names):
+            if name not in self._folders and after.startswith(f"{name}/"):
+                raise AmbiguityError("an entry below a file", where=f"{path}: {after[:300]}")
 
     def _add(self, member: Member) -> None:
         name = member.path
         if not _stays(name or ".") or (name or ".") != posixpath.normpath(member.name):
             raise AmbiguityError("its name is not the shortest one of its place", where=name)
-        above = {str(parent) for parent in PurePosixPath(name).parents} - {"."}
-        self._folders |= above | ({name} if member.kind == DIRECTORY else set())
-        if name in self._files or name in self.links:
+        is_folder = member.kind == DIRECTORY
+        if name in self._files or name in self.links or (not is_folder and name in self._folders):
             raise AmbiguityError(f"it holds {name!r} twice")
-        if not above.isdisjoint(self._files.keys() | self.links.keys()):
-            raise AmbiguityError("an entry below a file", where=name)
-        if member.kind == DIRECTORY:
+        if is_folder:
+            self._folders.add(name)
             return
-        if name in self._folders:
-            raise AmbiguityError(f"it holds {name!r} twice, as a folder and as a file")
         if member.kind == FILE:
             self._files[name] = (member.at, member.size)
             return
@@ -214,6 +221,10 @@ def _refuse_compressed(path: Path) -> None:
             where=str(path),
             remedy="unpack it first, such as with gunzip",
         )
+
+
+def _slash_first(name: str) -> str:
+    return name.replace("/", "\0")
 
 
 def _stays(name: str) -> bool:
