@@ -30,7 +30,8 @@ _OPTIONS: list[tuple[str, Any]] = [
     ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
     ("grpc.keepalive_timeout_ms", _KEEPALIVE_ANSWER_MS),
     ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.max_reconnect_backoff_ms", 2000),
+    # Less than the pauses between tries: a try before it only reports the failure of the last one.
+    ("grpc.max_reconnect_backoff_ms", 400),
     # Ours are the only retries, so that they can be counted.
     ("grpc.enable_retries", 0),
     ("grpc.primary_user_agent", f"plinth/{__version__}"),
