@@ -62,7 +62,7 @@ def run(
         found = ws.actions.lookup(action, ws.stores)
         if found is not None:
             return found, True
-        remote = _remote(ws)
+        remote = ws.remote
         made = None
         if remote is not None:
             found = remote.take(action)
@@ -89,7 +89,7 @@ def _here(
     prepare: Callable[[], None] | None,
     work: Callable[[], ActionResult] | None,
 ) -> ActionResult:
-    remote = _remote(ws)
+    remote = ws.remote
 
     def bring() -> None:
         if prepare is not None:

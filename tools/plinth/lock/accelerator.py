@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
 
-from plinth.core.errors import FetchError, LockError, PackageError, ProblemsError
+from plinth.core.errors import FetchError, LockError, PackageError
 from plinth.core.report import Progress
 from plinth.core.settings import Config
 from plinth.fetch.apt.sources import source_of
@@ -28,6 +28,7 @@ from plinth.recipe.locks.accelerator import (
     write_lock,
 )
 from plinth.recipe.locks.base import LockedDeb
+from plinth.recipe.locks.document import is_fresh
 from plinth.recipe.locks.pylock import LockedPackage
 
 if TYPE_CHECKING:
@@ -42,11 +43,7 @@ def lock_accelerator(ws: Workspace, name: str, *, config: Config, progress: Prog
         PackageError: a signature or an index is not right, or a package is not there.
     """
     spec = load_accelerator(ws.bases, name)
-    try:
-        read_lock(ws, spec)
-    except (LockError, ProblemsError):
-        pass
-    else:
+    if is_fresh(lambda: read_lock(ws, spec)):
         progress(f"locks/base/{name}.toml is fresh: nothing to do")
         return False
     packages: list[LockedDeb] = []

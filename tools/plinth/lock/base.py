@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from plinth.core.errors import LockError, ProblemsError
 from plinth.core.report import Progress
 from plinth.core.settings import Config
 from plinth.graph.workspace import Workspace
 from plinth.recipe.base import DebianRootfs, FoundPython, load_base
+from plinth.recipe.locks.document import is_fresh
 
 if TYPE_CHECKING:
     from plinth.fetch.apt.archive import Index
@@ -27,11 +27,7 @@ def lock_base(ws: Workspace, name: str, *, config: Config, progress: Progress) -
         PlinthError: the specification is invalid, the archive fails, or the interpreter does.
     """
     spec = load_base(ws.bases, name)
-    try:
-        read_lock(ws, spec)
-    except (LockError, ProblemsError):
-        pass
-    else:
+    if is_fresh(lambda: read_lock(ws, spec)):
         progress(f"locks/base/{name}.toml is fresh: nothing to do")
         return False
     tree = None

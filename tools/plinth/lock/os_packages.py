@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from plinth.core.errors import LockError, PackageError, ProblemsError
+from plinth.core.errors import LockError, PackageError
 from plinth.core.report import Progress
 from plinth.core.settings import Config
 from plinth.graph.workspace import Workspace
@@ -10,6 +10,7 @@ from plinth.lock.base import locked, signed_indexes
 from plinth.recipe.base import BaseSpec, DebianRootfs
 from plinth.recipe.image import ImageSpec, load_target
 from plinth.recipe.locks.base import BaseLock, LockedDeb, read_lock
+from plinth.recipe.locks.document import is_fresh
 from plinth.recipe.locks.packages import read_packages, write_packages
 
 
@@ -36,11 +37,7 @@ def lock_packages(ws: Workspace, spec: ImageSpec, *, config: Config, progress: P
         )
     base = bases[0]
     base_lock = read_lock(ws, base)
-    try:
-        read_packages(ws, spec, base, base_lock)
-    except (LockError, ProblemsError):
-        pass
-    else:
+    if is_fresh(lambda: read_packages(ws, spec, base, base_lock)):
         return False
     found = _resolved(spec, base, base_lock, config, progress)
     write_packages(ws, spec, base, base_lock, found)

@@ -53,6 +53,15 @@ def read_document(
         raise ProblemsError(shown, [Problem("", f"malformed: {error!s}")], remedy=remedy) from None
 
 
+def is_fresh(read: Callable[[], object]) -> bool:
+    """Whether `read` returns a lock; one that is missing, stale or malformed is to be made anew."""
+    try:
+        read()
+    except (LockError, ProblemsError):
+        return False
+    return True
+
+
 def check_inputs(inputs: Mapping[str, Json], digest: str, shown: str, *, remedy: str) -> None:
     """Compare the inputs that the lock `shown` records with the checksum it records for them.
 
