@@ -3,10 +3,14 @@ switches off public places, so that nothing here asks a host outside."""
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import os
+import re
 import subprocess
 import sys
+import tempfile
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,11 +44,47 @@ settings.register_profile("plinth", deadline=None, suppress_health_check=[Health
 settings.load_profile("plinth")
 
 
+FOLDERS = ("crash", "field", "hostile", "integration", "long", "rot", "tampering", "unit")
+"""Folders in the order in which they run. The longest files come first, then what needs neither an
+engine nor an image, while another worker makes those; small files last, so that all workers end at
+one time."""
+
+
 @functools.cache
 def _place(file: str) -> str:
-    """What is run by one worker: a file, or all that use the one engine and would meet each
-    other's images and containers there."""
-    return "engine" if "mark.engine" in (TESTS.parent / file).read_text() else file
+    """What is run by one worker: a file, or all files that do nothing but use the engine."""
+    only = re.search(r"^pytestmark = .*mark\.engine", (TESTS.parent / file).read_text(), re.M)
+    return "engine" if only else file
+
+
+def _rank(item: pytest.Item) -> tuple[bool, int]:
+    file, _, _ = item.nodeid.partition("::")
+    folder = Path(file).relative_to(TESTS.name).parts[0]
+    return _place(file) != "engine", FOLDERS.index(folder)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest first."""
+    items.sort(key=_rank)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """One test at a time uses the engines: others would meet its images and containers there."""
+    if item.get_closest_marker("engine") is None:
+        return (yield)
+    with (Path(tempfile.gettempdir()) / f"plinth-engine-{os.getuid()}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return (yield)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """End with one line about what was skipped, and how to get it."""
+    from support import needs
+
+    skipped = terminalreporter.getreports("skipped")
+    if line := needs.summary(str(report.longrepr[2]) for report in skipped):
+        terminalreporter.write_line(line)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -56,4 +96,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
         def _split_scope(self, nodeid: str) -> str:
             return _place(nodeid.partition("::")[0])
 
+    # By the number of tests: that is not how long they take.
+    config.option.loadscopereorder = False
     return ByFile(config, log)

@@ -23,7 +23,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=0, help="builds to kill")
     parser.add_argument("--disks", type=int, default=0, help="full disks (root only)")
     parser.add_argument("--read-only", action="store_true", help="a read-only store (root only)")
-    parser.add_argument("--clocks", action="store_true", help="wrong clocks (needs faketime)")
+    parser.add_argument("--clocks", type=int, default=0, help="wrong clocks (needs faketime)")
     parser.add_argument("--builders", type=int, default=0, help="builders on one store")
     parser.add_argument("--gc", type=float, default=0, metavar="SECONDS", help="gc during builds")
     parser.add_argument("--seed", type=int, help="draw the same again")
@@ -42,7 +42,7 @@ def main() -> int:
                 if arguments.gc:
                     campaigns.collected(checkout, arguments.gc, drawn)
                 if arguments.clocks:
-                    campaigns.clocks(checkout, drawn)
+                    campaigns.clocks(checkout, arguments.clocks, drawn)
                 if arguments.disks:
                     campaigns.disks(checkout, arguments.disks, drawn)
                 if arguments.read_only:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import random
 import shutil
 import subprocess
@@ -164,8 +165,9 @@ def read_only(checkout: SmallCheckout) -> None:
     print("read-only: told in one sentence, nothing changed", flush=True)
 
 
-def clocks(checkout: SmallCheckout, drawn: random.Random) -> None:
-    """Builds under clocks that are wrong, that jump while they run, and gc decades ahead."""
+def clocks(checkout: SmallCheckout, count: int, drawn: random.Random) -> None:
+    """Builds under `count` clocks that are wrong, under one that jumps while it is read, and gc
+    decades ahead."""
     run.fresh(checkout)
     run.completed(checkout)
     expected = check.digest(checkout)
@@ -177,7 +179,7 @@ def clocks(checkout: SmallCheckout, drawn: random.Random) -> None:
         "FAKETIME_NO_CACHE": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
-    for moment in [*moments, ""]:
+    for moment in [*itertools.islice(itertools.cycle(reversed(moments)), count), ""]:
         run.fresh(checkout)
         _set(clock, moment or moments[0])
         process = subprocess.Popen(
@@ -195,7 +197,7 @@ def clocks(checkout: SmallCheckout, drawn: random.Random) -> None:
         _set(clock, moments[-1])
         run.told(checkout, "gc", "--delete", env=env)
         again(checkout, expected)
-    print("clocks: one digest", flush=True)
+    print(f"{count} wrong clocks and one in leaps: one digest", flush=True)
 
 
 def _set(clock: Path, moment: str) -> None:

@@ -23,7 +23,7 @@ from plinth.fetch.registry.referrers import attach_to_registry
 from plinth.fetch.registry.registry import Registry
 from plinth.formats.oci.model import MANIFEST, Descriptor
 from plinth.graph.workspace import Workspace
-from support import small_checkout
+from support import needs, small_checkout
 from support.docker_registry import docker_registry
 from support.fake_registry import fake_registry
 from support.forge import IDENTITY
@@ -52,10 +52,10 @@ def cosign() -> Path:
     named = os.environ.get("PLINTH_TEST_COSIGN")
     program = named or shutil.which("cosign")
     if program is None:
-        pytest.skip(f"cosign is not installed: {_GET}")
+        needs.skip(needs.COSIGN)
     if version(program) < (3,):
         assert not named, f"{named} is not cosign 3 or later"
-        pytest.skip(f"cosign on PATH is older than 3: {_GET}")
+        needs.skip(needs.COSIGN)
     return Path(program).absolute()
 
 
@@ -107,10 +107,7 @@ def registry(
 
 def publish(signed: Published, image: str, repository: str, bundles: Mapping[str, bytes]) -> str:
     """Copy an image into `HOST:PORT/NAME`, attach bundles to it; its place by digest."""
-    program = shutil.which("skopeo")
-    if program is None:
-        pytest.skip("skopeo is not installed")
-    command = [program, "copy", "--quiet", "--dest-tls-verify=false"]
+    command = [needs.program("skopeo"), "copy", "--quiet", "--dest-tls-verify=false"]
     command += [f"oci:{signed.layout}:{image}", f"docker://{repository}:1"]
     done = subprocess.run(command, check=False, text=True, capture_output=True)
     assert done.returncode == 0, done.stderr

@@ -15,10 +15,15 @@ from typing import TYPE_CHECKING
 import docker
 import pytest
 
+from plinth.build.choice import chosen_recipe
+from plinth.core.errors import InterpreterError
+from plinth.core.settings import load as load_config
 from plinth.formats.oci.layout import references
 from plinth.graph.workspace import Workspace
 from plinth.publish.engine.load import load
+from support import needs
 from support.containers import ENGINES, connected
+from support.forge import link_tree
 from support.helpers import checkout_files
 
 if TYPE_CHECKING:
@@ -30,6 +35,15 @@ IMAGES = ("minimal", "sklearn-0.24.1")
 
 ALL = tuple(sorted(path.stem for path in (ROOT / "images").glob("*.toml")))
 """The catalogue."""
+
+EACH = [i if i in IMAGES else pytest.param(i, marks=pytest.mark.nightly) for i in ALL]
+"""The catalogue as parameters of a test; all but `IMAGES` at night."""
+
+SETS = [
+    pytest.param(IMAGES, id="two images"),
+    pytest.param(ALL, id="the catalogue", marks=pytest.mark.nightly),
+]
+"""Both as sets of images."""
 
 
 @dataclass(frozen=True)
@@ -67,28 +81,50 @@ class Checkout:
         return {name: ref.manifest.hex for name, ref in references(self.ws.layout).items()}
 
 
-@pytest.fixture(scope="session")
-def built() -> Checkout:
-    """This very checkout, with all images built (inputs are fetched where they lack)."""
-    checkout = Checkout(ROOT)
+_BUILT: set[str] = set()
+
+
+def build(*images: str) -> Checkout:
+    """This very checkout, with these images built (inputs are fetched where they lack); on a
+    machine that can build none, the test is skipped."""
+    checkout, config = Checkout(ROOT), load_config()
+    lacking = [image for image in images if image not in _BUILT]
+    if not lacking:
+        return checkout
+    needs.program("bwrap", needs.BUBBLEWRAP)
+    for image in lacking:
+        try:
+            chosen_recipe(checkout.ws, image, config=config, base="", accelerator="")
+        except InterpreterError:
+            needs.skip(needs.python("3.7"))
     checkout.ws.build.mkdir(exist_ok=True)
     with (checkout.ws.build / "tests.lock").open("w") as lock:
         # Of several workers one builds; the others find everything made.
         fcntl.flock(lock, fcntl.LOCK_EX)
-        done = checkout.doit("build")
+        done = checkout.doit(*(f"build:{image}" for image in lacking))
     assert done.returncode == 0, done.stdout + done.stderr
+    _BUILT.update(lacking)
     return checkout
 
 
-@pytest.fixture
-def clone(built: Checkout) -> Callable[..., Checkout]:
-    """A function that clones the checkout, with its inputs fetched and nothing built."""
+@pytest.fixture(scope="session")
+def built() -> Checkout:
+    """This very checkout, with `IMAGES` built."""
+    return build(*IMAGES)
 
-    def make(path: Path, python: Path = Path(sys.executable)) -> Checkout:
+
+@pytest.fixture(scope="session")
+def clone(built: Checkout) -> Callable[..., Checkout]:
+    """A function that clones the checkout, with its inputs fetched and nothing built; with
+    `results`, what steps made of them is there, too."""
+
+    def make(path: Path, python: Path = Path(sys.executable), *, results: bool = False) -> Checkout:
         for name in checkout_files(ROOT):
             (path / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, path / name)
         share_inputs(built, path)
+        if results:
+            share_results(built, path)
         return Checkout(path, python)
 
     return make
@@ -104,6 +140,12 @@ def share_inputs(built: Checkout, path: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     for blob in built.ws.cache.blobs.iterdir():
         os.link(blob, target / blob.name)
+
+
+def share_results(built: Checkout, path: Path) -> None:
+    """Give the checkout at `path` what steps made here, so that only what is new is made there."""
+    link_tree(built.ws.layout.blobs, path / "build" / "oci" / "blobs" / "sha256")
+    link_tree(built.ws.actions.root, path / "build" / "cache" / "actions")
 
 
 @pytest.fixture(scope="session")
@@ -139,5 +181,5 @@ def minimal(built: Checkout, engine: docker.DockerClient) -> str:
 def registry() -> str:
     address = os.environ.get("PLINTH_TEST_REGISTRY")
     if not address:
-        pytest.skip("PLINTH_TEST_REGISTRY names no registry")
+        needs.skip(needs.REGISTRY)
     return address

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import random
 import shutil
 import tarfile
@@ -17,7 +16,7 @@ import pytest
 import tomli
 import tomli_w
 
-from integration.conftest import Checkout
+from integration.conftest import Checkout, build
 from plinth.build.accelerator import accelerator_layers, linker_layer
 from plinth.build.closure import scan
 from plinth.core.digest import Digest
@@ -51,7 +50,8 @@ from support.sessions import session_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SET = "cuda11.0.3-cudnn8.0.5.39"
-IMAGE = "tensorflow-2.4-cuda11.0.3"
+GPU = "tensorflow-2.4-cuda11.0.3"
+CPU = "minimal"
 ARCHIVE = "cuda-ubuntu1804"
 LOCK = f"locks/base/{SET}.toml"
 CUDA = "usr/local/cuda-11.0/targets/x86_64-linux/lib"
@@ -405,18 +405,6 @@ def test_a_package_that_is_gone_says_how_to_lock_again(ws: Workspace, vendor: Ve
 # The image.
 
 
-def share_results(built: Checkout, path: Path) -> None:
-    """Give the checkout at `path` what steps made here, so that only the set's are new."""
-    target = path / "build" / "oci" / "blobs" / "sha256"
-    target.mkdir(parents=True)
-    for blob in built.ws.layout.blobs.iterdir():
-        os.link(blob, target / blob.name)
-    actions = path / "build" / "cache" / "actions"
-    actions.mkdir(parents=True)
-    for action in built.ws.actions.root.glob("*.json"):
-        shutil.copyfile(action, actions / action.name)
-
-
 def settings_file(path: Path, vendor: Vendor) -> Path:
     """This machine's settings, and the vendor's archive."""
     own = load_config()
@@ -458,83 +446,84 @@ class GpuCheckout:
 
 @pytest.fixture
 def gpu(
-    tmp_path: Path, built: Checkout, clone: Callable[..., Checkout], vendor: Vendor, key: Key
+    image: str, tmp_path: Path, clone: Callable[..., Checkout], vendor: Vendor, key: Key
 ) -> GpuCheckout:
-    checkout = clone(tmp_path / "clone")
-    share_results(built, checkout.root)
+    """A clone in which the layers of `image` are made, but for the set's."""
+    build(image)
+    checkout = clone(tmp_path / "clone", results=True)
     trust(checkout.root, key.fingerprint[-8:])
     (checkout.root / LOCK).unlink(missing_ok=True)
+    # The smallest image that opens what TensorFlow opens.
+    path = checkout.root / "images" / f"{CPU}.toml"
+    text = path.read_text().replace('accelerator = "cpu"', f'accelerator = "{SET}"')
+    path.write_text(f"{text}\n[closure]\ndlopen = {SONAMES}\n")
     return GpuCheckout(checkout, settings_file(tmp_path / "settings.toml", vendor))
 
 
-def configuration(checkout: Checkout) -> dict[str, list[str]]:
+def configuration(checkout: Checkout, image: str) -> dict[str, list[str]]:
     """The `config` object of the image's configuration."""
     store = checkout.ws.layout
-    manifest = read_manifest(store, references(store)[IMAGE].manifest)
+    manifest = read_manifest(store, references(store)[image].manifest)
     config: dict[str, list[str]] = json.loads(store.get(manifest.config.digest))["config"]
     return config
 
 
-LOOKS_FOR_A_GPU = f"""
-import ctypes, tensorflow
-names = [ctypes.CDLL(name)._name for name in {SONAMES}]
-print("found", names, "and", tensorflow.config.list_physical_devices("GPU"))
-"""
+OPENS = f"import ctypes; print('found', [ctypes.CDLL(name)._name for name in {SONAMES}])"
+LOOKS = "import tensorflow; print('devices', tensorflow.config.list_physical_devices('GPU'))"
 
 
 @pytest.mark.engine
 @pytest.mark.network
-def test_the_gpu_image_with_its_set_is_built_named_closed_and_runs(
-    gpu: GpuCheckout, vendor: Vendor
+@pytest.mark.parametrize("image", [CPU, pytest.param(GPU, marks=pytest.mark.nightly)])
+def test_a_gpu_image_with_its_set_is_built_named_closed_and_runs(
+    image: str, gpu: GpuCheckout, vendor: Vendor, engine: docker.DockerClient
 ) -> None:
-    host = os.environ.get("PLINTH_TEST_DOCKER_HOST")
-    if not host:
-        pytest.skip("PLINTH_TEST_DOCKER_HOST names no engine")
     checkout = gpu.checkout
     # Without the lock: insisting says how to obtain it.
-    message = gpu.fails(f"build:{IMAGE}", f"accelerator={SET}")
+    message = gpu.fails(f"build:{image}", f"accelerator={SET}")
     assert f"the packages of {SET} are not locked" in message
     assert f"doit lock:{SET}" in message
     # With it.
     assert f"{LOCK}: {len(CONTENTS) + 1} packages, 0 wheels" in gpu.doit(f"lock:{SET}")
-    gpu.doit(f"build:{IMAGE}")
-    reference = references(checkout.ws.layout)[IMAGE]
-    assert reference.image_name.startswith("azureml/tensorflow-2.4-")
+    gpu.doit(f"build:{image}")
+    reference = references(checkout.ws.layout)[image]
+    assert reference.image_name.startswith(f"azureml/{image.removesuffix('-cuda11.0.3')}-")
     assert reference.image_name.endswith("-cuda11.0.3-gpu-inference:latest")
-    environment = configuration(checkout)["Env"]
+    environment = configuration(checkout, image)["Env"]
     spec = load_accelerator(checkout.ws.bases, SET)
     assert "NVIDIA_DRIVER_CAPABILITIES=compute,utility" in environment
     assert {f"{k}={v}" for k, v in spec.environment.items()} <= set(environment)
     # It runs, on the CPU, and its linker finds every library the framework may open.
-    client = docker.DockerClient(base_url=host, timeout=300)
     try:
-        loaded = load(checkout.ws, IMAGE, client=client)
+        loaded = load(checkout.ws, image, client=engine)
         assert loaded.name == reference.image_name
         lines: list[str] = []
         smoke(
             checkout.ws,
-            load_image(checkout.ws.images, IMAGE),
-            client=client,
+            load_image(checkout.ws.images, image),
+            client=engine,
             progress=lines.append,
         )
         assert any("POST /score answered" in line for line in lines)
-        output = client.containers.run(
-            loaded.id, ["python", "-c", LOOKS_FOR_A_GPU], stderr=True, remove=True
+        script = f"{OPENS}; {LOOKS}" if image == GPU else OPENS
+        output = engine.containers.run(
+            loaded.id, ["python", "-c", script], stderr=True, remove=True
         ).decode()
-        assert f"found {SONAMES} and []" in output
-        assert "Successfully opened dynamic library libcudart.so.11.0" in output
-        assert "Could not load dynamic library 'libcuda.so.1'" in output
+        assert f"found {SONAMES}\n" in output
+        if image == GPU:
+            assert "devices []\n" in output
+            assert "Successfully opened dynamic library libcudart.so.11.0" in output
+            assert "Could not load dynamic library 'libcuda.so.1'" in output
     finally:
-        client.images.remove(reference.image_name, force=True)
-        client.close()
+        engine.images.remove(reference.image_name, force=True)
     # One library less in the archive, and the image is refused.
     archive = Archive(vendor.archive.root, vendor.archive.key)
     archive.add("/", *packages("libcurand.so.10"))
     archive.publish(compressions=("gz",))
     (checkout.root / LOCK).unlink()
     gpu.doit(f"lock:{SET}")
-    message = gpu.fails(f"build:{IMAGE}")
-    assert f"{IMAGE}: shared libraries do not find what they need" in message
+    message = gpu.fails(f"build:{image}")
+    assert f"{image}: shared libraries do not find what they need" in message
     assert "libcurand.so.10, which the framework opens, is not in the image" in message
     assert "libcublas" not in message
-    assert references(checkout.ws.layout)[IMAGE] == reference
+    assert references(checkout.ws.layout)[image] == reference

@@ -174,6 +174,7 @@ def test_several_images_share_what_they_share(
 
 @pytest.mark.network
 @pytest.mark.engine
+@pytest.mark.nightly
 def test_loaded_and_run_from_a_checkout_behind_the_gap(
     sent: Sent,
     far: Far,
@@ -200,6 +201,7 @@ def test_loaded_and_run_from_a_checkout_behind_the_gap(
 
 
 @pytest.mark.network
+@pytest.mark.nightly
 def test_the_canonical_base_needs_neither_registry_nor_interpreter(
     far: Far, built: Checkout, clone: Callable[..., Checkout], tmp_path: Path
 ) -> None:

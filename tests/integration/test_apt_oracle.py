@@ -18,13 +18,14 @@ from plinth.fetch.apt.archive import Index, keyring_of, read_index
 from plinth.fetch.apt.sources import Source, find_sources
 from plinth.lock.debian import resolve
 from plinth.recipe.base import DebianRootfs, load_base
+from support import needs
 
 ROOT = Path(__file__).resolve().parents[2]
 _LINE = re.compile(r"'(?P<url>[^']+)' (?P<file>\S+) (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})")
 
 pytestmark = [
     pytest.mark.network,
-    pytest.mark.skipif(shutil.which("apt-get") is None, reason="the oracle is apt"),
+    pytest.mark.skipif(shutil.which("apt-get") is None, reason=needs.reason("apt")),
 ]
 
 

@@ -23,6 +23,7 @@ import pytest
 from integration.conftest import ROOT
 from plinth.core.settings import load as load_config
 from plinth.fetch.interpreter import find_python
+from support import needs
 from support.forge import IDENTITY, Copy, link_tree
 from support.published import IMAGE, OTHER, Published
 
@@ -295,10 +296,9 @@ def test_what_an_engine_saves_verifies_by_bundles_beside_it(
 
 
 def skopeo(*arguments: str) -> None:
-    program = shutil.which("skopeo")
-    if program is None:
-        pytest.skip("skopeo is not installed")
-    done = subprocess.run([program, *arguments], check=False, text=True, capture_output=True)
+    done = subprocess.run(
+        [needs.program("skopeo"), *arguments], check=False, text=True, capture_output=True
+    )
     assert done.returncode == 0, done.stderr
 
 

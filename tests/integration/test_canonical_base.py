@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import docker
@@ -22,7 +23,6 @@ from plinth.core.report import quiet
 from plinth.core.settings import Config
 from plinth.fetch.base_image import manifest_bytes
 from plinth.fetch.interpreter import find_python
-from plinth.formats.oci.layout import references
 from plinth.formats.oci.model import MANIFEST
 from plinth.formats.python.tree import TreeFile, read_tree
 from plinth.publish.engine.load import load
@@ -131,77 +131,86 @@ def rewrite(checkout: Checkout, rootfs: ImageRootfs, asset: str, archive: Digest
     )
 
 
-@pytest.mark.network
-def test_an_image_on_the_canonical_base(
-    tmp_path: Path,
+@dataclass(frozen=True)
+class Canonical:
+    """A checkout whose canonical base is pinned to what is at hand, and settings that name it."""
+
+    checkout: Checkout
+    settings: Path
+
+    def doit(self, *arguments: str) -> str:
+        """What a task prints; it must succeed."""
+        done = self.checkout.doit(*arguments, env={"PLINTH_CONFIG": str(self.settings)})
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+
+Make = Callable[[], Canonical]
+
+
+@pytest.fixture(scope="module")
+def make(
     built: Checkout,
     clone: Callable[..., Checkout],
     registry: str,
-) -> None:
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Make:
+    """A function that makes such a checkout, with nothing built."""
+    folder = tmp_path_factory.mktemp("canonical")
     url = f"http://{registry}"
     rootfs = made_base(built, url)
     asset = "cpython-3.7-x86_64-unknown-linux-gnu-pgo.tar.zst"
-    (tmp_path / "mirror").mkdir()
-    archive = standalone(
-        read_tree(find_python("3.7", Config()), "3.7"), tmp_path / "mirror" / asset
-    )
-    settings = tmp_path / "config.toml"
+    (folder / "mirror").mkdir()
+    archive = standalone(read_tree(find_python("3.7", Config()), "3.7"), folder / "mirror" / asset)
+    settings = folder / "config.toml"
     # The first mirror is down: the next is asked.
     settings.write_text(
         f'[registries]\ndefault = ["http://127.0.0.1:9", "{url}"]\n'
-        f'[files]\npython-build-standalone = "{tmp_path}/mirror"\n'
+        f'[files]\npython-build-standalone = "{folder}/mirror"\n'
     )
-    digests = []
-    for number in range(2):
-        checkout = clone(tmp_path / f"clone {number}")
-        rewrite(checkout, rootfs, asset, archive)
-        with_settings = {"PLINTH_CONFIG": str(settings)}
-        done = checkout.doit("lock:base", env=with_settings)
-        assert done.returncode == 0, done.stdout + done.stderr
-        done = checkout.doit("build:minimal", env=with_settings)
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert "name      azureml/minimal-ubuntu18.04-py37-cpu-inference:latest" in done.stdout
-        assert "library/ubuntu (unmodified)" in done.stdout
-        digests.append(checkout.digests()["minimal"])
-    assert digests[0] == digests[1]
-    # What is in the store needs no registry any more.
-    again = checkout.doit("build:minimal", env={"PLINTH_CONFIG": str(tmp_path / "none.toml")})
-    assert again.returncode == 0, again.stdout + again.stderr
-    assert references(checkout.ws.layout)["minimal"].manifest.hex == digests[0]
-    assert "built on" not in again.stdout
+
+    def make() -> Canonical:
+        made = Canonical(clone(tmp_path_factory.mktemp("clone") / "checkout"), settings)
+        rewrite(made.checkout, rootfs, asset, archive)
+        made.doit("lock:base")
+        return made
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def canonical(make: Make) -> Canonical:
+    """Such a checkout, with the minimal image."""
+    made = make()
+    said = made.doit("build:minimal")
+    assert f"name      azureml/minimal-{BASE}-cpu-inference:latest" in said
+    assert "library/ubuntu (unmodified)" in said
+    return made
+
+
+@pytest.mark.network
+def test_what_is_in_the_store_needs_no_registry_any_more(
+    canonical: Canonical, tmp_path: Path
+) -> None:
+    before = canonical.checkout.digests()
+    said = replace(canonical, settings=tmp_path / "none.toml").doit("build:minimal")
+    assert "built on" not in said
+    assert canonical.checkout.digests() == before
+
+
+@pytest.mark.network
+@pytest.mark.nightly
+def test_the_image_is_the_same_elsewhere(canonical: Canonical, make: Make) -> None:
+    elsewhere = make()
+    elsewhere.doit("build:minimal", f"base={BASE}")
+    assert elsewhere.checkout.digests() == canonical.checkout.digests()
 
 
 @pytest.mark.engine
 @pytest.mark.network
-def test_it_serves(
-    tmp_path: Path,
-    built: Checkout,
-    clone: Callable[..., Checkout],
-    registry: str,
-    engine: docker.DockerClient,
-) -> None:
-    rootfs = made_base(built, f"http://{registry}")
-    asset = "cpython-3.7-x86_64-unknown-linux-gnu-pgo.tar.zst"
-    archive = standalone(read_tree(find_python("3.7", Config()), "3.7"), tmp_path / asset)
-    settings = tmp_path / "config.toml"
-    settings.write_text(
-        f'[registries]\ndefault = "http://{registry}"\n'
-        f'[files]\npython-build-standalone = "{tmp_path}"\n'
-    )
-    checkout = clone(tmp_path / "clone")
-    rewrite(checkout, rootfs, asset, archive)
-    done = checkout.doit("lock:base", env={"PLINTH_CONFIG": str(settings)})
-    assert done.returncode == 0, done.stdout + done.stderr
-    done = checkout.doit(
-        "build:sklearn-0.24.1", f"base={BASE}", env={"PLINTH_CONFIG": str(settings)}
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    loaded = load(checkout.ws, "sklearn-0.24.1", client=engine)
+def test_it_serves(canonical: Canonical, engine: docker.DockerClient) -> None:
+    ws = canonical.checkout.ws
+    loaded = load(ws, "minimal", client=engine)
     assert BASE in loaded.name
-    smoke(
-        checkout.ws,
-        load_image(checkout.ws.images, "sklearn-0.24.1"),
-        client=engine,
-        progress=quiet,
-    )
+    smoke(ws, load_image(ws.images, "minimal"), client=engine, progress=quiet)
     engine.images.remove(loaded.name)

@@ -457,28 +457,38 @@ def test_with_nothing_to_serve_it_ends_with_what_to_do(
     ]
 
 
+FAILING = {
+    "raises": ("def init():\n    raise RuntimeError('no model')\n", "RuntimeError: no model"),
+    "exits": ("def init():\n    raise SystemExit(0)\n", "SystemExit: 0"),
+    "is gone": ("import os\n\n\ndef init():\n    os._exit(0)\n", "Worker failed to boot"),
+    "is killed": ("import os\n\n\ndef init():\n    os.kill(os.getpid(), 9)\n", "due to signal 9"),
+    "ImportError": ("import no_such_module\n", "No module named 'no_such_module'"),
+    "SyntaxError": ("def init(:\n", "SyntaxError: invalid syntax"),
+    "no init": ("def run(data):\n    pass\n", "does not have a init() function defined"),
+}
+"""Scripts, and what the log says of each."""
+
+
 @pytest.mark.parametrize(
-    ("script", "reason"),
+    ("workers", "case"),
     [
-        ("def init():\n    raise RuntimeError('no model')\n", "RuntimeError: no model"),
-        ("def init():\n    raise SystemExit(0)\n", "SystemExit: 0"),
-        ("import os\n\n\ndef init():\n    os._exit(0)\n", "Worker failed to boot"),
-        ("import os\n\n\ndef init():\n    os.kill(os.getpid(), 9)\n", "due to signal 9"),
-        ("import no_such_module\n", "ModuleNotFoundError: No module named 'no_such_module'"),
-        ("def init(:\n", "SyntaxError: invalid syntax"),
-        ("def run(data):\n    pass\n", "does not have a init() function defined"),
+        *(("1", case) for case in FAILING),
+        *(("2", case) for case in ("raises", "is killed")),
+        *(
+            pytest.param("2", case, marks=pytest.mark.nightly)
+            for case in FAILING
+            if case not in ("raises", "is killed")
+        ),
     ],
-    ids=["raises", "exits", "is gone", "is killed", "ImportError", "SyntaxError", "no init"],
 )
-@pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_script_that_fails_ends_the_container_with_3(
     engine: docker.DockerClient,
     minimal: str,
     tmp_path: Path,
-    script: str,
-    reason: str,
     workers: str,
+    case: str,
 ) -> None:
+    script, reason = FAILING[case]
     begin = "import datetime\nprint('begun', datetime.datetime.utcnow().isoformat(), flush=True)\n"
     if "SyntaxError" in reason:
         begin = ""

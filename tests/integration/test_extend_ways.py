@@ -23,6 +23,7 @@ from integration.conftest import ROOT
 from plinth.core.settings import load as load_config
 from plinth.fetch.apt.sources import find_sources
 from plinth.recipe.base import DebianRootfs, load_base
+from support import needs
 from support.containers import APP, PORT, Server, application, ended, published, serving, started
 from support.helpers import make_wheel
 
@@ -189,7 +190,7 @@ def build(engine: docker.DockerClient, tmp_path: Path) -> Iterator[Callable[...,
     """A function that builds a context with BuildKit, without network unless options name a
     proxy for one; images are removed."""
     if shutil.which(DOCKER) is None:
-        pytest.skip(f"{DOCKER} is not installed")
+        needs.skip(DOCKER)
     settings = tmp_path / "settings"
     settings.mkdir()
     made: list[str] = []

@@ -15,11 +15,12 @@ import pytest
 from integration.conftest import IMAGES, Checkout
 from plinth.formats.oci.validate import validate
 
-KILLS = 20
+KILLS = 30
 
 
 @pytest.mark.network
-def test_twenty_kills(tmp_path: Path, built: Checkout, clone: Callable[..., Checkout]) -> None:
+@pytest.mark.nightly
+def test_thirty_kills(tmp_path: Path, built: Checkout, clone: Callable[..., Checkout]) -> None:
     # The moments are drawn anew on every run; the seed is printed, to try the same ones again.
     seed = random.randrange(2**32)  # noqa: S311
     print("seed", seed)

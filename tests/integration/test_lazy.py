@@ -19,6 +19,7 @@ from plinth.formats.oci.manifest import read_manifest
 from plinth.formats.oci.model import Descriptor
 from plinth.inspect.contents.read import read_layers
 from plinth.publish.engine.load import load
+from support import needs
 from support.docker_registry import docker_registry
 from support.estargz_reader import open_lazy
 from support.forge import link_tree
@@ -73,9 +74,7 @@ def test_what_the_layers_hold_is_what_it_was(lazy: Checkout, built: Checkout) ->
 
 
 def test_podman_pulls_it_file_by_file(lazy: Checkout, tmp_path: Path) -> None:
-    podman, skopeo, umoci = (shutil.which(name) for name in ("podman", "skopeo", "umoci"))
-    if not (podman and skopeo and umoci):
-        pytest.skip("podman, skopeo or umoci is not installed")
+    podman, skopeo, umoci = map(needs.program, ("podman", "skopeo", "umoci"))
     # It refuses paths above 50 characters.
     short = tempfile.mkdtemp(prefix="podman-")
     settings = tmp_path / "storage.conf"

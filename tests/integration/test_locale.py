@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from plinth.formats.oci.layout import references
+from support import needs
 from support.helpers import make_wheel
 from support.small_checkout import IMAGE, SmallCheckout, make
 
@@ -27,7 +28,7 @@ _SOURCE = Path("/usr/share/i18n/charmaps")
 def locales(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `LOCALES`, for LOCPATH."""
     if shutil.which("localedef") is None or not _SOURCE.is_dir():
-        pytest.skip("localedef and its charmaps are not installed (package locales)")
+        needs.skip(needs.LOCALES)
     folder = tmp_path_factory.mktemp("locales")
     for name in LOCALES:
         language, _, charmap = name.partition(".")

@@ -40,7 +40,7 @@ from plinth.lock.server import LoopbackIndex
 from plinth.recipe.image import Target
 from plinth.recipe.locks import pylock, stale
 from plinth.recipe.locks.pylock import LockedFile, LockedPackage
-from support import helpers
+from support import helpers, needs
 from support.helpers import make_wheel
 from support.index_server import AS_OF, UPLOADED, Answer, IndexServer
 
@@ -141,7 +141,7 @@ def tools() -> Path:
     try:
         Resolver(folder, "3.7", load(), index)._environment(silent)
     except InterpreterError:
-        pytest.skip("no CPython 3.7 on this machine")
+        needs.skip(needs.python("3.7"))
     return folder
 
 

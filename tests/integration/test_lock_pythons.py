@@ -25,7 +25,7 @@ from plinth.lock.request import Work, compile_requests
 from plinth.lock.resolver import Resolver
 from plinth.recipe.locks import pylock
 from plinth.recipe.requires import unmet
-from support import helpers
+from support import helpers, needs
 from support.helpers import make_wheel
 from support.index_server import IndexServer
 
@@ -55,7 +55,7 @@ def tools() -> Path:
         try:
             Resolver(folder, version, load(), index)._environment(quiet)
         except InterpreterError:
-            pytest.skip(f"no CPython {version} on this machine")
+            needs.skip(needs.python(version))
     return folder
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import csv
 import shutil
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from integration.conftest import ALL, Checkout
+from integration.conftest import SETS, Checkout, build
 from plinth.build.sdists import cached_wheel
 from plinth.build.wheels import WheelFile, cached_layer
 from plinth.formats.python.place import Base
@@ -104,16 +105,16 @@ def without_bytecode(tree: Tree) -> Tree:
 
 
 @pytest.mark.network
-def test_every_layer_is_what_pip_installs(built: Checkout, tmp_path: Path) -> None:
-    if shutil.which("bwrap") is None:
-        pytest.skip("bubblewrap is not installed")
+@pytest.mark.parametrize("images", SETS)
+def test_every_layer_is_what_pip_installs(images: Sequence[str], tmp_path: Path) -> None:
+    built = build(*images)
     base = known_base(built.ws, BASE)
     assert base is not None
     tmp_path.chmod(0o755)
     (tmp_path / "wheels").mkdir()
     wheels = {
         wheel.digest: wheel
-        for image_id in ALL
+        for image_id in images
         for package in check(built.ws, image_id).packages
         for wheel in [wheel_of(built, base, package)]
     }.values()
@@ -132,7 +133,7 @@ def test_every_layer_is_what_pip_installs(built: Checkout, tmp_path: Path) -> No
         writable=tmp_path,
         what="pip, the oracle",
     )
-    assert len(wheels) > 90
+    assert len(wheels) > 40
     for wheel in wheels:
         layer = cached_layer(built.ws, wheel, base)
         assert layer is not None

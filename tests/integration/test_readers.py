@@ -5,22 +5,23 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import shutil
 import subprocess
 import tarfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import docker
 import pytest
 
-from integration.conftest import ALL, IMAGES, Checkout
+from integration.conftest import EACH, IMAGES, SETS, Checkout, build
 from plinth.formats.oci.layout import references
 from plinth.formats.oci.manifest import read_manifest
 from plinth.formats.oci.validate import validate
 from plinth.publish.engine.load import load
 from plinth.publish.engine.smoke import test_image as smoke
 from plinth.recipe.image import load_image
+from support import needs
 
 
 def run(*command: str) -> str:
@@ -29,21 +30,15 @@ def run(*command: str) -> str:
     return done.stdout
 
 
-def need(program: str) -> str:
-    found = shutil.which(program)
-    if found is None:
-        pytest.skip(f"{program} is not installed")
-    return found
-
-
-def layers_of(built: Checkout) -> list[Path]:
+def layers_of(built: Checkout, images: Sequence[str]) -> list[Path]:
     store = built.ws.layout
+    found = references(store)
     return [
         store.path(digest)
         for digest in {
             layer.digest
-            for reference in references(store).values()
-            for layer in read_manifest(store, reference.manifest).layers
+            for image in images
+            for layer in read_manifest(store, found[image].manifest).layers
         }
     ]
 
@@ -54,8 +49,9 @@ def test_the_layout_is_valid(built: Checkout) -> None:
 
 
 @pytest.mark.network
-def test_gzip_gnu_tar_and_tarfile_read_every_layer(built: Checkout) -> None:
-    layers = sorted(layers_of(built), key=lambda path: -path.stat().st_size)
+@pytest.mark.parametrize("images", SETS)
+def test_gzip_gnu_tar_and_tarfile_read_every_layer(images: Sequence[str]) -> None:
+    layers = sorted(layers_of(build(*images), images), key=lambda path: -path.stat().st_size)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         assert sum(pool.map(_read_by_all, layers)) > len(layers)
 
@@ -83,7 +79,7 @@ def test_shared_packages_are_shared_layers_and_a_common_beginning(built: Checkou
 
 @pytest.mark.network
 def test_umoci_unpacks(built: Checkout, tmp_path: Path) -> None:
-    need("umoci")
+    needs.program("umoci")
     image = f"{built.ws.layout.root}:minimal"
     run("umoci", "unpack", "--rootless", "--image", image, str(tmp_path / "bundle"))
     rootfs = tmp_path / "bundle" / "rootfs"
@@ -93,7 +89,7 @@ def test_umoci_unpacks(built: Checkout, tmp_path: Path) -> None:
 
 @pytest.mark.network
 def test_skopeo_inspects_and_copies_to_a_registry(built: Checkout, registry: str) -> None:
-    need("skopeo")
+    needs.program("skopeo")
     source = f"oci:{built.ws.layout.root}:sklearn-0.24.1"
     seen = json.loads(run("skopeo", "inspect", source))
     expected = f"sha256:{built.digests()['sklearn-0.24.1']}"
@@ -109,7 +105,7 @@ def test_skopeo_inspects_and_copies_to_a_registry(built: Checkout, registry: str
 def test_skopeo_copies_to_an_engine_that_runs_it(
     built: Checkout, engine: docker.DockerClient
 ) -> None:
-    need("skopeo")
+    needs.program("skopeo")
     host = os.environ["PLINTH_TEST_DOCKER_HOST"]
     source = f"oci:{built.ws.layout.root}:minimal"
     run("skopeo", "copy", f"--dest-daemon-host={host}", source, "docker-daemon:plinth-test:skopeo")
@@ -119,8 +115,9 @@ def test_skopeo_copies_to_an_engine_that_runs_it(
 
 @pytest.mark.engine
 @pytest.mark.network
-@pytest.mark.parametrize("image_id", ALL)
-def test_images_load_and_score(built: Checkout, engine: docker.DockerClient, image_id: str) -> None:
+@pytest.mark.parametrize("image_id", EACH)
+def test_images_load_and_score(engine: docker.DockerClient, image_id: str) -> None:
+    built = build(image_id)
     loaded = load(built.ws, image_id, client=engine)
     assert engine.images.get(loaded.name).id == loaded.id
     before = {container.id for container in engine.containers.list(all=True)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from plinth.formats.oci.image import Image
 from plinth.formats.oci.model import INDEX, MANIFEST
 from plinth.formats.oci.referrers import BUNDLE, attach_to_layout
 from plinth.formats.oci.validate import validate
+from support import needs
 from support.fake_registry import fake_registry
 from support.oci_images import as_before, make_image
 
@@ -33,10 +33,9 @@ ATTACHED = sorted((kind, data, ()) for kind, data in BUNDLES)
 
 
 def skopeo(*arguments: str) -> str:
-    program = shutil.which("skopeo")
-    if program is None:
-        pytest.skip("skopeo is not installed")
-    done = subprocess.run([program, *arguments], check=False, text=True, capture_output=True)
+    done = subprocess.run(
+        [needs.program("skopeo"), *arguments], check=False, text=True, capture_output=True
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 

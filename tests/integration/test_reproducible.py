@@ -9,21 +9,25 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from integration.conftest import ALL, IMAGES, Checkout
+from integration.conftest import ALL, IMAGES, Checkout, build
 from plinth.core.settings import Config
 from plinth.evidence.sbom.own import RUN
 from plinth.fetch.interpreter import find_python
 from plinth.formats.oci.validate import validate
+from support import needs
 
-HOSTS = ("3.10", "3.11", "3.12", "3.13")
-# The whole catalogue twice, with one worker and with four; the others take the small ones.
-BUILT = {"3.10": ALL, "3.11": IMAGES, "3.12": IMAGES, "3.13": ALL}
+RUNS = [
+    pytest.param("3.13", IMAGES, id="3.13"),
+    *(pytest.param(v, IMAGES, id=v, marks=pytest.mark.nightly) for v in ("3.11", "3.12")),
+    *(pytest.param(v, ALL, id=f"{v} all", marks=pytest.mark.nightly) for v in ("3.10", "3.13")),
+]
+"""Of which Python which images are built; the test of shuffled folders takes another."""
 VARIANTS = {
     "3.10": (["-n", "1", "jobs=1"], {"TZ": "Pacific/Kiritimati", "LANG": "C"}, 0o077),
     "3.11": (["-n", "4", "jobs=4"], {"TZ": "UTC", "LC_ALL": "C.UTF-8"}, 0o000),
@@ -47,23 +51,24 @@ def host_python(version: str) -> Path:
         )
         if answer.returncode == 0:
             return candidate
-    pytest.skip(f"no CPython {version} on this machine")
+    return needs.skip(needs.python(version))
 
 
 @pytest.mark.network
-@pytest.mark.parametrize("version", HOSTS)
+@pytest.mark.parametrize(("version", "images"), RUNS)
 def test_one_digest_everywhere(
-    version: str, tmp_path: Path, built: Checkout, clone: Callable[..., Checkout]
+    version: str, images: Sequence[str], tmp_path: Path, clone: Callable[..., Checkout]
 ) -> None:
+    built = build(*images)
     options, environment, umask = VARIANTS[version]
     python = tmp_path / "venv" / "bin" / "python"
     checkout = clone(tmp_path / f"a path of its own {version}", python)
     install(host_python(version), checkout)
-    tasks = [f"build:{image_id}" for image_id in BUILT[version]]
+    tasks = [f"build:{image_id}" for image_id in images]
     done = checkout.doit(*options[:2], *tasks, *options[2:], env=environment, umask=umask)
     assert done.returncode == 0, done.stdout + done.stderr
     expected = built.digests()
-    assert checkout.digests() == {image_id: expected[image_id] for image_id in BUILT[version]}
+    assert checkout.digests() == {image_id: expected[image_id] for image_id in images}
     assert validate(checkout.ws.layout.root) == []
 
 
@@ -72,10 +77,9 @@ def test_one_digest_for_another_user_at_home_elsewhere_on_shuffled_folders(
     built: Checkout, clone: Callable[..., Checkout]
 ) -> None:
     if os.geteuid():
-        pytest.skip("needs root")
+        needs.skip(needs.ROOT)
     for tool in ("bwrap", "diffoscope", "disorderfs", "setpriv"):
-        if not shutil.which(tool):
-            pytest.skip(f"needs {tool}")
+        needs.program(tool)
     with tempfile.TemporaryDirectory(prefix="plinth-elsewhere-") as name:
         folder = Path(name)
         folder.chmod(0o755)

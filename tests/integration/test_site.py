@@ -20,6 +20,7 @@ from plinth.formats.oci.layout import editing, entry_name
 from plinth.graph.workspace import Workspace
 from plinth.publish.site.text import LANGUAGES, TAGS, words
 from plinth.publish.site.write import make_site
+from support import needs
 from support.forge import IDENTITY, link_tree
 from support.published import Published
 
@@ -92,11 +93,9 @@ class Seen:
 
 @pytest.fixture(scope="module")
 def seen(address: str, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Seen:
-    for program in ("node", "npm"):
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not installed")
+    needs.program("npm")
     if not CHROMIUM.exists():
-        pytest.skip(f"{CHROMIUM} is not installed")
+        needs.skip("chromium")
     work = tmp_path_factory.mktemp("browser")
     scripts = work / "third_party"
     shutil.copytree(SCRIPTS, scripts, ignore=shutil.ignore_patterns("node_modules"))

@@ -18,6 +18,7 @@ import pytest
 
 from plinth.authority.domain import init_domain
 from plinth.evidence.statement import PREDICATES
+from support import needs
 from support.forge import IDENTITY, flipped
 from support.published import OTHER, Published, edited, export
 
@@ -121,9 +122,7 @@ def _answer(command: list[str], folder: Path | None = None) -> Answer:
 @pytest.fixture(scope="session")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which npm installed what the lock names."""
-    for program in ("node", "npm"):
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not installed")
+    needs.program("npm")
     folder = tmp_path_factory.mktemp("npm") / "third_party"
     shutil.copytree(SCRIPTS, folder, ignore=shutil.ignore_patterns("node_modules"))
     done = subprocess.run(

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import docker
-import pytest
 import requests
 from docker.models.containers import Container
+
+from support import needs
 
 APP = "/var/azureml-app"
 PORT = "5001/tcp"
@@ -32,10 +33,10 @@ def run(data):
 
 
 ENGINES = {
-    "PLINTH_TEST_DOCKER_HOST": "start Debian's: .ci/engine start DIR",
-    "PLINTH_TEST_DOCKER_CURRENT": "start a current Docker Engine with containerd's image store",
+    "PLINTH_TEST_DOCKER_HOST": needs.ENGINE,
+    "PLINTH_TEST_DOCKER_CURRENT": needs.CURRENT_ENGINE,
 }
-"""The variables that name engines for tests, each with how to get one."""
+"""The variables that name engines for tests, each with what lacks where it names none."""
 
 
 @contextlib.contextmanager
@@ -43,7 +44,7 @@ def connected(variable: str = "PLINTH_TEST_DOCKER_HOST") -> Iterator[docker.Dock
     """The engine the variable names; without one the test is skipped."""
     host = os.environ.get(variable)
     if not host:
-        pytest.skip(f"{variable} names no engine; {ENGINES[variable]}")
+        needs.skip(ENGINES[variable])
     client = docker.DockerClient(base_url=host, timeout=300)
     try:
         yield client

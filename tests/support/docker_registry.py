@@ -8,7 +8,6 @@ import datetime
 import ipaddress
 import json
 import os
-import shutil
 import socket
 import socketserver
 import ssl
@@ -19,12 +18,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytest
 import requests
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from support import needs
 
 USER, PASSWORD = "plinth", "plinth-test"
 # What `htpasswd -B` writes for them.
@@ -132,9 +132,7 @@ def make_files(folder: Path) -> Files:
 def docker_registry(folder: Path, *, cert: str = "", key: str = "") -> Iterator[Running]:
     """Debian's registry on a free port of 127.0.0.1; with a certificate it speaks TLS and wants
     the password. Without the program the test is skipped."""
-    program = shutil.which("docker-registry")
-    if program is None:
-        pytest.skip("docker-registry is not installed")
+    program = needs.program("docker-registry")
     folder.mkdir(parents=True, exist_ok=True)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -11,9 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytest
-
 from plinth.formats.elf.scan import LayerScan
+from support import needs
 
 _FLAGS = ("-O0", "-nostdlib", "-fno-asynchronous-unwind-tables", "-Wl,--build-id=none")
 # The processor's own way to end a process: such a program needs no library.
@@ -67,8 +66,7 @@ def _linked(
     mark: str,
     kind: str,
 ) -> bytes:
-    if shutil.which("gcc") is None:
-        pytest.skip("gcc, which makes the objects of this test, is not installed")
+    needs.program("gcc")
     wanted = dict(wants)
     with tempfile.TemporaryDirectory(prefix="plinth-elves-") as name:
         folder = Path(name)
@@ -134,8 +132,9 @@ class Root:
     def traced(self, path: str) -> tuple[dict[str, str], str]:
         """What this machine's own dynamic linker loads for the program at `path`, with this
         folder as its root: paths by name, empty where there is none; and its complaints."""
-        if shutil.which("bwrap") is None or not debian():
-            pytest.skip("needs bubblewrap and the dynamic linker of Debian")
+        needs.program("bwrap", needs.BUBBLEWRAP)
+        if not debian():
+            needs.skip("the dynamic linker of Debian")
         loader = self.folder / LOADER.relative_to("/")
         loader.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(LOADER, loader)

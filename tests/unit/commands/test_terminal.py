@@ -16,6 +16,7 @@ from plinth.commands.completion import script
 from plinth.commands.handbook import handbook, write_handbook
 from plinth.commands.parser import command_line
 from plinth.core.table import Column, plain
+from support import needs
 
 ROOT = Path(__file__).resolve().parents[3]
 COLUMNS = [Column("NAME"), Column("SIZE", number=True), Column("STATE")]
@@ -145,7 +146,7 @@ def test_bash_completes_commands_options_and_ids(tmp_path: Path) -> None:
     assert completed("plinth completion z", down, tmp_path) == ["zsh"]
 
 
-@pytest.mark.skipif(shutil.which("zsh") is None, reason="no zsh here")
+@pytest.mark.skipif(shutil.which("zsh") is None, reason=needs.reason("zsh"))
 def test_zsh_takes_its_script(tmp_path: Path) -> None:
     (tmp_path / "_plinth").write_text(script(command_line(), "zsh"))
     subprocess.run(["zsh", "-n", str(tmp_path / "_plinth")], check=True)

@@ -20,6 +20,7 @@ from plinth.formats.gunzip import gunzipped_tar
 from plinth.formats.layer.writer import LayerWriter
 from plinth.graph.session import session
 from plinth.graph.workspace import Workspace
+from support import needs
 from support.debs import Package, make_deb
 
 NAME = "usr/share/Főtanúsítvány.crt"
@@ -118,7 +119,7 @@ def test_a_session_of_a_build_checks_the_encoding(
 
 def test_output_keeps_the_encoding_of_the_terminal(tmp_path: Path) -> None:
     if shutil.which("localedef") is None or not Path("/usr/share/i18n/charmaps").is_dir():
-        pytest.skip("localedef and its charmaps are not installed (package locales)")
+        needs.skip(needs.LOCALES)
     name = "de_DE.ISO-8859-1"
     made = ["localedef", "-c", "-i", "de_DE", "-f", "ISO-8859-1", str(tmp_path / name)]
     subprocess.run(made, check=False, capture_output=True)

@@ -10,6 +10,7 @@ import pytest
 from plinth.core.errors import InterpreterError
 from plinth.core.settings import Config
 from plinth.fetch.interpreter import find_python
+from support import needs
 
 NO_PYTHON = "it does not answer as Python does"
 
@@ -103,7 +104,7 @@ def test_what_uv_installed_is_found(
     assert find_python("3.7", Config()) == path
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+@pytest.mark.skipif(os.geteuid() != 0, reason=needs.reason(needs.ROOT))
 def test_another_users_pyenv_is_passed_over(machine: Path) -> None:
     fake(machine / "pyenv" / "versions" / "3.7.9" / "bin" / "python3.7")
     machine.chmod(0o700)

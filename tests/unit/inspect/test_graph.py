@@ -24,10 +24,11 @@ from plinth.inspect.graph import Graph, Node, graph, to_dot, to_json, to_svg
 from plinth.recipe.accelerator import load_accelerator
 from plinth.recipe.locks.accelerator import AcceleratorLock
 from plinth.recipe.recipe import Recipe
+from support import needs
 from support.layer_files import locked_deb, locked_wheel
 
 ROOT = Path(__file__).resolve().parents[3]
-needs_dot = pytest.mark.skipif(shutil.which("dot") is None, reason="no Graphviz here")
+needs_dot = pytest.mark.skipif(shutil.which("dot") is None, reason=needs.reason("graphviz"))
 
 
 @pytest.fixture

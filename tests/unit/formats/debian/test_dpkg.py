@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -14,6 +13,7 @@ import pytest
 from plinth.formats.debian.deb import Deb, File, read_deb
 from plinth.formats.debian.dpkg import database
 from plinth.formats.layer.header import ROOT
+from support import needs
 from support.debs import Package, make_deb, symlink
 
 FOLDER = "var/lib/dpkg"
@@ -202,8 +202,7 @@ def test_triggers_are_known_by_who_is_interested(tmp_path: Path) -> None:
 @pytest.fixture
 def system(tmp_path: Path) -> Path:
     """A system of four packages, files and database, as dpkg finds it."""
-    if not (shutil.which("dpkg") and shutil.which("dpkg-query")):
-        pytest.skip("no dpkg on this machine")
+    needs.program("dpkg-query", "dpkg")
     foreign = {"Multi-Arch": "foreign"}
     native = subprocess.run(
         ["dpkg", "--print-architecture"], check=True, capture_output=True, text=True

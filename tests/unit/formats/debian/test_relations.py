@@ -10,6 +10,7 @@ import pytest
 
 from plinth.core.errors import PackageError
 from plinth.formats.debian.relations import Relation, relations
+from support import needs
 
 
 def test_a_relation_field_is_groups_of_alternatives() -> None:
@@ -78,7 +79,7 @@ def test_versions_that_are_written_differently_may_be_equal(one: str, other: str
     assert not Relation("x", ">>", one).admits(other)
 
 
-@pytest.mark.skipif(shutil.which("dpkg") is None, reason="the oracle is dpkg")
+@pytest.mark.skipif(shutil.which("dpkg") is None, reason=needs.reason("dpkg"))
 def test_version_order_is_dpkgs() -> None:
     for one, other in itertools.pairwise(ORDERED):
         subprocess.run(["dpkg", "--compare-versions", one, "lt", other], check=True)

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from plinth.formats.elf.closure import Tree
 from plinth.formats.elf.ldcache import _compare, cache_bytes
+from support import needs
 from support.elves import Root, debian, program, shared
 
 LIB = "usr/lib/x86_64-linux-gnu"
@@ -28,7 +29,7 @@ def ldconfig(*arguments: str) -> str:
     """What the machine's own ldconfig prints."""
     found = shutil.which("ldconfig", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     if found is None:
-        pytest.skip("the oracle is ldconfig, which is not installed")
+        needs.skip("ldconfig")
     done = subprocess.run([found, *arguments], check=False, text=True, capture_output=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -73,7 +74,7 @@ def test_ldconfig_lists_exactly_what_was_given(libraries: dict[str, str]) -> Non
 def made_by_ldconfig(root: Root) -> Pairs:
     """What the machine's own ldconfig finds in `root`, in its order."""
     if not debian():
-        pytest.skip("this machine's ldconfig searches other folders than Debian's")
+        needs.skip("ldconfig of Debian")
     (root.folder / "etc").mkdir(exist_ok=True)
     ldconfig("-r", str(root.folder), "-X", "-C", "/etc/theirs")
     return listed(root.folder / "etc" / "theirs")

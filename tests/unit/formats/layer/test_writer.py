@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip as reader
 import io
 import random
-import shutil
 import struct
 import subprocess
 import tarfile
@@ -29,6 +28,7 @@ from plinth.formats.layer.header import BLOCK, DOCKERUSER, FILE, ROOT, header, p
 from plinth.formats.layer.model import Layer
 from plinth.formats.layer.stream import Buffer, Hasher
 from plinth.formats.layer.writer import LayerWriter
+from support import needs
 
 NOISE = random.Random(7).randbytes(3 << 20)  # noqa: S311
 
@@ -146,8 +146,7 @@ def test_a_spliced_stream_is_taken_over_unchanged(store: BlobStore) -> None:
 
 
 def test_gnu_gzip_accepts_a_layer(store: BlobStore) -> None:
-    if shutil.which("gzip") is None:
-        pytest.skip("no gzip on this machine")
+    needs.program("gzip")
     layer = write(store, {"app/a": NOISE[:100_000], "app/b": b"x" * 100_000, "app/c": b""})
     path = store.path(layer.digest)
     with path.open("rb") as stream:

@@ -16,6 +16,7 @@ from plinth.fetch.interpreter import find_python
 from plinth.formats.layer.model import Layer
 from plinth.formats.python.bytecode import Compiler
 from plinth.formats.wheel.splice import WheelSource, splice
+from support import needs
 from support.helpers import make_wheel, wheel_files
 
 SITE = "opt/python/lib/python3.7/site-packages"
@@ -130,7 +131,7 @@ def python37() -> Path:
     try:
         return find_python("3.7", Config())
     except InterpreterError:
-        pytest.skip("no CPython 3.7 on this machine")
+        needs.skip(needs.python("3.7"))
 
 
 SOURCES = {

@@ -27,7 +27,7 @@ from plinth.graph.reapi import messages
 from plinth.graph.remote import patience
 from plinth.graph.run import run
 from plinth.graph.session import session
-from support import reapi_servers, small_checkout
+from support import needs, reapi_servers, small_checkout
 from support.faulty_reapi import FaultyServer
 from support.small_checkout import IMAGE, SmallCheckout
 
@@ -452,7 +452,7 @@ def test_a_server_whose_disk_is_full(machine: NewMachine, tmp_path: Path, expect
         capture_output=True,
     )
     if mounted.returncode:
-        pytest.skip("nothing can be mounted here")
+        needs.skip("the right to mount a file system")
     try:
         with reapi_servers.casd(folder) as server:
             one = machine(server.address, timeout=5.0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import tarfile
 import time
@@ -21,6 +20,7 @@ from plinth.formats.oci.referrers import attach_to_layout
 from plinth.formats.python.tree import tree_digest
 from plinth.publish.airgap.collect import Cargo
 from plinth.publish.airgap.export import write_archive
+from support import needs
 from support.oci_images import as_before
 from unit.publish.airgap.conftest import (
     DEB,
@@ -164,9 +164,7 @@ def test_only_images_have_names_and_engines_find_them_by_these(
 
 
 def test_skopeo_reads_images(checkout: Checkout, tmp_path: Path) -> None:
-    program = shutil.which("skopeo")
-    if program is None:
-        pytest.skip("skopeo is not installed")
+    program = needs.program("skopeo")
     write_archive(checkout.collect(), tmp_path / "a.tar")
     done = subprocess.run(
         [program, "inspect", "--raw", f"oci-archive:{tmp_path / 'a.tar'}:{IMAGE}"],

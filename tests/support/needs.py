@@ -1,0 +1,61 @@
+"""What tests need and a machine may lack: one wording, and the line that a run ends with."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterable
+from typing import NoReturn
+
+import pytest
+
+ENGINE = "a Docker Engine (PLINTH_TEST_DOCKER_HOST)"
+CURRENT_ENGINE = "an engine with containerd's image store (PLINTH_TEST_DOCKER_CURRENT)"
+REGISTRY = "a registry (PLINTH_TEST_REGISTRY)"
+COSIGN = "cosign 3 (PLINTH_TEST_COSIGN)"
+BUBBLEWRAP = "bubblewrap"
+LOCALES = "the package locales"
+ROOT = "root"
+
+_REASON = re.compile(r"(?:Skipped: )?needs (.+)", re.DOTALL)
+
+
+def reason(what: str) -> str:
+    """The reason of a test that is skipped because the machine lacks `what`."""
+    return f"needs {what}"
+
+
+def skip(what: str) -> NoReturn:
+    """Skip the test: the machine lacks `what`."""
+    pytest.skip(reason(what))
+
+
+def program(name: str, package: str = "") -> str:
+    """The path of a program; a test of a machine without it is skipped, which names `package`
+    (default: the program's name)."""
+    found = shutil.which(name)
+    if found is None:
+        skip(package or name)
+    return found
+
+
+def python(version: str) -> str:
+    """What is lacking where no CPython `version` is found."""
+    return f"CPython {version} (pyenv install {version})"
+
+
+def summary(reasons: Iterable[str]) -> str:
+    """One line about the tests skipped for these reasons: what they need, how many need it, and
+    how to get it. Empty where nothing is lacking; reasons of another kind are left out."""
+    found = Counter(match[1] for text in reasons if (match := _REASON.fullmatch(text)))
+    if not found:
+        return ""
+    total = found.total()
+    needs = ", ".join(
+        f"{count} {'need' if count > 1 else 'needs'} {what}" for what, count in found.most_common()
+    )
+    return (
+        f"{total} {'tests' if total > 1 else 'test'} skipped: {needs}; "
+        "`.ci/run` installs and starts all but interpreters"
+    )
