@@ -20,7 +20,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     keywords = vars(command_line().parse_args(argv))
     verb: Verb = keywords.pop("verb")
     try:
-        return verb.run(keywords)
+        code = verb.run(keywords)
+        # What is buffered meets a reader that has ended here, and not when Python exits.
+        sys.stdout.flush()
+        return code
     except BrokenPipeError:
         discard_output()
         # As shells report SIGPIPE.
