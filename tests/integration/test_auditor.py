@@ -25,6 +25,7 @@ from plinth.core.settings import load as load_config
 from plinth.fetch.interpreter import find_python
 from support import needs
 from support.forge import IDENTITY, Copy, link_tree
+from support.helpers import pip_for
 from support.published import IMAGE, OTHER, Published
 
 CHECKS = (
@@ -91,15 +92,16 @@ class Auditor:
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A virtual environment into which plinth was installed from the checkout's files."""
+    needs.program("bwrap", needs.BUBBLEWRAP)
     folder = tmp_path_factory.mktemp("installed")
     # setuptools works in the folder it builds from, so it gets one of its own.
     ignored = shutil.ignore_patterns("*.egg-info", "__pycache__")
     shutil.copytree(ROOT / "tools", folder / "source" / "tools", ignore=ignored)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder / "source" / name)
-    venv.create(folder / "venv", with_pip=True)
+    venv.create(folder / "venv")
     done = subprocess.run(
-        [str(folder / "venv/bin/python"), "-m", "pip", "install", "-q", str(folder / "source")],
+        [*pip_for(folder / "venv/bin/python"), "--no-compile", str(folder / "source")],
         check=False,
         text=True,
         capture_output=True,

