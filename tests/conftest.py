@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 TESTS = Path(__file__).parent
 sys.path.insert(0, str(TESTS))
+pytest_plugins = ["support.judges"]
 
 # Whatever settings a test writes. Many tests give a process an environment of their own making, so
 # each process gets this, too, unless the test says otherwise.

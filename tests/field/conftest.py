@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from integration.conftest import built  # noqa: F401 - a fixture
 from plinth.authority.domain import Domain, init_domain
 from plinth.build.image import build_image
 from plinth.core.report import quiet
@@ -21,42 +20,20 @@ from plinth.core.settings import Config
 from plinth.evidence.sign import sign_images
 from plinth.fetch.registry.referrers import attach_to_registry
 from plinth.fetch.registry.registry import Registry
+from plinth.formats.oci.documents import SUBJECT
 from plinth.formats.oci.model import MANIFEST, Descriptor
+from plinth.formats.oci.referrers import PREDICATE
 from plinth.graph.workspace import Workspace
-from support import needs, small_checkout
+from support import judges, needs, small_checkout
 from support.docker_registry import docker_registry
 from support.fake_registry import fake_registry
-from support.forge import IDENTITY
+from support.forge import IDENTITY, Json
 from support.published import Published, export
 from support.small_checkout import wheel
 
 IMAGE, OTHER = "small", "other"
-RELEASE = "3.1.3"
+RELEASE = judges.pinned("cosign")
 """The cosign that the documentation names."""
-_GET = (
-    f"build one (go install github.com/sigstore/cosign/v3/cmd/cosign@v{RELEASE}) and name it with "
-    "PLINTH_TEST_COSIGN, or have it on PATH"
-)
-
-
-def version(program: str) -> tuple[int, ...]:
-    """The version of the cosign at `program`; empty where it states none."""
-    done = subprocess.run([program, "version"], check=True, text=True, capture_output=True)
-    found = re.search(r"^GitVersion:\s*v(\d+)\.(\d+)\.(\d+)", done.stdout, re.M)
-    return tuple(map(int, found.groups())) if found else ()
-
-
-@pytest.fixture(scope="session")
-def cosign() -> Path:
-    """cosign 3 or later: `PLINTH_TEST_COSIGN`, else the one on PATH."""
-    named = os.environ.get("PLINTH_TEST_COSIGN")
-    program = named or shutil.which("cosign")
-    if program is None:
-        needs.skip(needs.COSIGN)
-    if version(program) < (3,):
-        assert not named, f"{named} is not cosign 3 or later"
-        needs.skip(needs.COSIGN)
-    return Path(program).absolute()
 
 
 def sign(ws: Workspace, domain: Domain) -> None:
@@ -131,10 +108,28 @@ def misplaced(registry: Callable[[], str], signed: Published) -> str:
 
 
 @pytest.fixture
-def environment(cosign: Path, tmp_path: Path) -> dict[str, str]:
-    """A PATH with this cosign and plinth on it, and a home without anything."""
+def environment(tmp_path: Path) -> dict[str, str]:
+    """A PATH with the pinned cosign and plinth on it, and a home without anything."""
     programs = tmp_path / "bin"
     programs.mkdir()
-    (programs / "cosign").symlink_to(cosign)
+    (programs / "cosign").symlink_to(judges.program("cosign"))
     (programs / "plinth").symlink_to(Path(sys.executable).with_name("plinth"))
     return {"PATH": f"{programs}:/usr/bin:/bin", "HOME": str(tmp_path)}
+
+
+def attached(signed: Published) -> list[tuple[str, str, str]]:
+    """Artifact type, digest and predicate type of each bundle of the image, by the layout."""
+    image = signed.image(IMAGE)
+    entries = [
+        entry
+        for entry in image.index()["manifests"]
+        if entry["annotations"].get(SUBJECT) == image.digest.oci
+    ]
+    return listed(entries)
+
+
+def listed(entries: list[Json]) -> list[tuple[str, str, str]]:
+    """The same of descriptors of any tool."""
+    return sorted(
+        (one["artifactType"], one["digest"], one["annotations"][PREDICATE]) for one in entries
+    )

@@ -22,6 +22,7 @@ from support.forge import IDENTITY, link_tree
 from support.published import Published, export
 from unit.authority.conftest import OLD_POLICY
 
+pytestmark = pytest.mark.judge("cosign")
 COMMANDS = commands("verify.md", f"**cosign {RELEASE}**")
 OF_IMAGES = [line for line in COMMANDS if "HOST/" in line]
 OF_FILES = [line for line in COMMANDS if "MANIFEST" in line]

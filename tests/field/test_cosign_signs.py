@@ -17,6 +17,7 @@ from plinth.evidence.statement import COSIGN, PROVENANCE
 from support.forge import IDENTITY, payload
 from support.published import Published
 
+pytestmark = pytest.mark.judge("cosign")
 EXPORT, SIGN, ATTEST, SIGN_BLOB = commands("trust.md", "## With cosign")
 (VERIFY,) = [
     line

@@ -21,8 +21,8 @@ from plinth.core.settings import load as load_config
 from plinth.formats.oci.layout import references
 from plinth.graph.workspace import Workspace
 from plinth.publish.engine.load import load
-from support import needs
-from support.containers import ENGINES, connected
+from support import judges, needs
+from support.containers import connected
 from support.forge import link_tree
 from support.helpers import checkout_files
 
@@ -163,7 +163,13 @@ def engine() -> Iterator[docker.DockerClient]:
         yield client
 
 
-@pytest.fixture(scope="session", params=ENGINES)
+@pytest.fixture(
+    scope="session",
+    params=[
+        pytest.param(variable, marks=pytest.mark.judge(name))
+        for name, variable in judges.ENGINES.items()
+    ],
+)
 def store_engine(request: pytest.FixtureRequest) -> Iterator[docker.DockerClient]:
     """Each engine: the older image stores know images by their configs, containerd's by their
     manifests."""
