@@ -1,4 +1,5 @@
-"""Debian's docker-registry as a process of a test, certificates, a proxy that counts and cuts."""
+"""The distribution project's registry as a process of a test, certificates, a proxy that counts and
+cuts."""
 
 from __future__ import annotations
 
@@ -129,10 +130,12 @@ def make_files(folder: Path) -> Files:
 
 
 @contextlib.contextmanager
-def docker_registry(folder: Path, *, cert: str = "", key: str = "") -> Iterator[Running]:
-    """Debian's registry on a free port of 127.0.0.1; with a certificate it speaks TLS and wants
-    the password. Without the program the test is skipped."""
-    program = needs.program("docker-registry")
+def docker_registry(
+    folder: Path, *, cert: str = "", key: str = "", program: str = "docker-registry"
+) -> Iterator[Running]:
+    """Debian's registry, or another `program` of that project, on a free port of 127.0.0.1; with a
+    certificate it speaks TLS and wants the password. Without the program the test is skipped."""
+    command = [needs.program(program), "serve", str(folder / "registry.yml")]
     folder.mkdir(parents=True, exist_ok=True)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -151,9 +154,7 @@ def docker_registry(folder: Path, *, cert: str = "", key: str = "") -> Iterator[
     # JSON is YAML.
     (folder / "registry.yml").write_text(json.dumps(settings))
     with (folder / "log").open("w") as log:
-        process = subprocess.Popen(
-            [program, "serve", str(folder / "registry.yml")], stdout=log, stderr=log
-        )
+        process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
         deadline = time.monotonic() + _DEADLINE
         while True:

@@ -1,0 +1,62 @@
+"""containerd of today as a process of a test, without an engine, and its own client `ctr`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from support import judges
+
+_DEADLINE = 60
+
+
+@dataclass(frozen=True)
+class Containerd:
+    """A running containerd, by its socket."""
+
+    socket: Path
+
+    def ctr(self, *arguments: str | Path) -> str:
+        """What `ctr` prints; it must succeed."""
+        asked = ["--address", str(self.socket), *arguments]
+        return judges.run("containerd", *asked, name="ctr").decode()
+
+    def images(self) -> dict[str, str]:
+        """The digest of each image by its name."""
+        rows = [line.split() for line in self.ctr("images", "list").splitlines()[1:]]
+        return {row[0]: row[2] for row in rows}
+
+
+@contextlib.contextmanager
+def containerd(folder: Path) -> Iterator[Containerd]:
+    """containerd with its data in `folder`."""
+    # Paths of sockets are short.
+    with tempfile.TemporaryDirectory(prefix="plinth-containerd-") as state:
+        running = Containerd(Path(state) / "containerd.sock")
+        # TOML takes JSON's strings.
+        settings = folder / "config.toml"
+        settings.write_text(
+            'version = 3\ndisabled_plugins = ["io.containerd.cri.v1.images",'
+            ' "io.containerd.cri.v1.runtime", "io.containerd.grpc.v1.cri"]\n'
+            f"root = {json.dumps(str(folder / 'root'))}\nstate = {json.dumps(f'{state}/state')}\n"
+            f"[grpc]\naddress = {json.dumps(str(running.socket))}\n"
+        )
+        command = [judges.program("containerd"), "--config", str(settings)]
+        with (folder / "log").open("w") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            deadline = time.monotonic() + _DEADLINE
+            while not running.socket.exists():
+                assert process.poll() is None, (folder / "log").read_text()
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            yield running
+        finally:
+            process.terminate()
+            process.wait()
