@@ -1,14 +1,16 @@
 """The same lock and base built by BuildKit and by us, in one run; ratios are what counts.
 
-    PLINTH_TEST_DOCKER_HOST=unix://… python tests/bench/buildkit.py
+    python tests/bench/buildkit.py
 
-Wants the image built once in this checkout (for its inputs), an engine with BuildKit, and the
-`docker` client that came with it. BuildKit runs what a careful user would write: wheels and
-requirements bind-mounted, `pip install --no-index --require-hashes`.
+Wants root, the image built once in this checkout (for its inputs), and BuildKit of today
+(`tests/field/build buildkit runc`). BuildKit runs what a careful user would write: wheels and
+requirements bind-mounted, `pip install --no-index --require-hashes`. What it builds stays in its
+cache, uncompressed and without a name, unless it is written as an image, as ours is.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -16,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,20 +30,18 @@ from plinth.build.sdists import cached_wheel  # noqa: E402
 from plinth.build.wheels import WheelFile, cached_layer  # noqa: E402
 from plinth.core.digest import Digest  # noqa: E402
 from plinth.formats.oci.image import assemble  # noqa: E402
-from plinth.formats.oci.layout import tag  # noqa: E402
 from plinth.formats.python.place import Base  # noqa: E402
 from plinth.graph.workspace import Workspace  # noqa: E402
-from plinth.publish.engine.load import load  # noqa: E402
 from plinth.recipe.base import load_base  # noqa: E402
 from plinth.recipe.locks.stale import check  # noqa: E402
+from support import buildkit, judges  # noqa: E402
 from support.bases import known_base  # noqa: E402
 from support.helpers import make_wheel  # noqa: E402
 from support.sessions import session_of  # noqa: E402
 
 IMAGE, BASE = "sklearn-0.24.1", "debian12-py37"
 ROUNDS = 3
-DOCKER = os.environ.get("PLINTH_BENCH_DOCKER", "/usr/bin/docker")
-DOCKERFILE = """FROM plinth-bench-base:latest
+DOCKERFILE = """FROM base
 ARG BUST
 USER root
 RUN --mount=type=bind,source=wheels,target=/wheels \\
@@ -71,7 +72,8 @@ def wheels_of(ws: Workspace, base: Base) -> list[WheelFile]:
     return found
 
 
-def load_bench_base(ws: Workspace, base: Base) -> None:
+def base_image(ws: Workspace, base: Base) -> str:
+    """The digest of an image in the layout that holds the base and the contract."""
     image = assemble(
         ws.layout,
         [*base.layers, contract.contract_layer(session_of(ws))],
@@ -80,24 +82,22 @@ def load_bench_base(ws: Workspace, base: Base) -> None:
         runtime=contract.RUNTIME,
         annotations={},
     )
-    tag(
-        ws.layout,
-        "bench-base",
-        image.manifest,
-        image_name="plinth-bench-base:latest",
-        architecture="amd64",
-    )
-    load(ws, "bench-base")
+    return image.manifest.digest.oci
 
 
-class BuildKit:
-    """Builds the lock with BuildKit in a folder of wheels."""
+class Peer:
+    """Builds the lock by BuildKit, in a folder of wheels."""
 
-    def __init__(self, ws: Workspace, wheels: list[WheelFile], folder: Path) -> None:
-        self.folder = folder
-        self.count = 0
-        # BuildKit remembers the builds of earlier runs.
-        self.run = time.time_ns()
+    def __init__(
+        self,
+        running: buildkit.BuildKit,
+        ws: Workspace,
+        base: Base,
+        wheels: list[WheelFile],
+        folder: Path,
+    ) -> None:
+        self.running, self.folder, self.count = running, folder, 0
+        self.base = buildkit.from_layout("base", ws.layout.root, base_image(ws, base))
         (folder / "wheels").mkdir(parents=True)
         lines = []
         for wheel in wheels:
@@ -107,27 +107,14 @@ class BuildKit:
         (pip,) = (wheel.filename for wheel in wheels if wheel.name == "pip")
         (folder / "Dockerfile").write_text(DOCKERFILE.format(pip=pip))
 
-    def build(self, *, again: bool) -> None:
-        """Build; with `again`, the same as last time, which BuildKit knows."""
+    def build(self, output: Path | None = None, *, again: bool = False) -> None:
+        """Build, and write an image into the new folder `output`; with `again`, the same as last
+        time, which BuildKit knows."""
         self.count += not again
-        done = subprocess.run(
-            [
-                DOCKER,
-                *(
-                    "build",
-                    "--quiet",
-                    "--network=none",
-                    f"--build-arg=BUST={self.run}-{self.count}",
-                ),
-                *("--tag=plinth-bench:latest", str(self.folder)),
-            ],
-            check=False,
-            env={**os.environ, "DOCKER_BUILDKIT": "1"},
-            capture_output=True,
-            text=True,
-        )
-        if done.returncode:
-            sys.exit(done.stderr)
+        options = [f"--opt=build-arg:BUST={self.count}", "--opt=force-network-mode=none"]
+        if output is not None:
+            options.append(f"--output=type=oci,tar=false,dest={output}")
+        self.running.build(self.folder, *options, *self.base)
 
 
 class Plinth:
@@ -226,25 +213,33 @@ def no_op(ours: Plinth, folder: Path) -> tuple[float, float]:
 
 
 def main() -> None:
-    os.environ["DOCKER_HOST"] = os.environ["PLINTH_TEST_DOCKER_HOST"]
+    for judge in ("buildkit", "runc"):
+        if judges.find(judge).missing:
+            sys.exit(f"{judge} is missing; get it: {judges.find(judge).missing}")
     source = Workspace(ROOT, ROOT / "build")
     base = known_base(source, BASE)
     if base is None:
         sys.exit(f"build the image first: doit build:{IMAGE}")
     wheels = wheels_of(source, base)
-    load_bench_base(source, base)
     rows = []
-    with tempfile.TemporaryDirectory(dir=ROOT / "build") as name:
-        folder = Path(name)
-        theirs, ours = BuildKit(source, wheels, folder / "buildkit"), Plinth(folder / "plinth")
-        theirs.build(again=False)  # the context is known from here on
-        cold: tuple[list[float], list[float]] = ([], [])
-        for _ in range(ROUNDS):
-            cold[0].append(seconds(lambda: theirs.build(again=False)))
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=ROOT / "build")))
+        running = stack.enter_context(buildkit.buildkit(folder))
+        theirs = Peer(running, source, base, wheels, folder / "peer")
+        ours = Plinth(folder / "plinth")
+        theirs.build()  # the context is known from here on
+        cold: list[float] = []
+        written: list[float] = []
+        mine: list[float] = []
+        for number in range(ROUNDS):
+            out = folder / f"out-{number}"
+            cold.append(seconds(theirs.build))
             ours.prepare(source, base)
-            cold[1].append(seconds(ours.build))
-        slow = min(cold[0])
-        rows.append(("cold: base and wheels local", slow, min(cold[1])))
+            mine.append(seconds(ours.build))
+            written.append(seconds(partial(theirs.build, out)))
+        slow = min(cold)
+        rows.append(("cold: base and wheels local", slow, min(mine)))
+        rows.append(("cold, and BuildKit writes the image, too", min(written), min(mine)))
         twin = ours.second_image()
         ours.build(twin)
         rows.append(
