@@ -14,6 +14,16 @@ from pathlib import Path
 from support import judges
 
 _DEADLINE = 60
+_REMOTE = """
+[proxy_plugins.remote]
+type = "snapshot"
+address = {}
+[proxy_plugins.remote.exports]
+enable_remote_snapshot_annotations = "true"
+[[plugins."io.containerd.transfer.v1.local".unpack_config]]
+platform = "linux/amd64"
+snapshotter = "remote"
+"""
 
 
 @dataclass(frozen=True)
@@ -34,8 +44,9 @@ class Containerd:
 
 
 @contextlib.contextmanager
-def containerd(folder: Path) -> Iterator[Containerd]:
-    """containerd with its data in `folder`."""
+def containerd(folder: Path, snapshotter: Path | None = None) -> Iterator[Containerd]:
+    """containerd with its data in `folder`, which mounts layers by the snapshotter that listens at
+    the socket `snapshotter`."""
     # Paths of sockets are short.
     with tempfile.TemporaryDirectory(prefix="plinth-containerd-") as state:
         running = Containerd(Path(state) / "containerd.sock")
@@ -46,6 +57,7 @@ def containerd(folder: Path) -> Iterator[Containerd]:
             ' "io.containerd.cri.v1.runtime", "io.containerd.grpc.v1.cri"]\n'
             f"root = {json.dumps(str(folder / 'root'))}\nstate = {json.dumps(f'{state}/state')}\n"
             f"[grpc]\naddress = {json.dumps(str(running.socket))}\n"
+            + (_REMOTE.format(json.dumps(str(snapshotter))) if snapshotter else "")
         )
         command = [judges.program("containerd"), "--config", str(settings)]
         with (folder / "log").open("w") as log:

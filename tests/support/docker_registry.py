@@ -144,7 +144,11 @@ def docker_registry(
     settings: dict[str, object] = {
         "version": "0.1",
         "log": {"level": "error", "accesslog": {"disabled": True}},
-        "storage": {"filesystem": {"rootdirectory": str(folder / "data")}},
+        "storage": {
+            "filesystem": {"rootdirectory": str(folder / "data")},
+            # Clients that write a list of referrers anew remove the one before.
+            "delete": {"enabled": True},
+        },
         "http": http,
     }
     if cert:

@@ -3,7 +3,7 @@ it judged.
 
 A test names its judges by the mark `judge`. One that is missing skips the test, or fails it where
 the variable `PLINTH_JUDGES` requires it: names, or `all`. A run with such tests ends with a table
-of all judges.
+of their judges, of all where some are required.
 """
 
 from __future__ import annotations
@@ -132,9 +132,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def table(counts: dict[str, Counter[str]]) -> Sequence[str]:
-    """Lines for every judge: its version, and how many tests it judged, by outcome."""
+    """Lines for the judges of a run, for all where some are required: the version of each, and how
+    many tests it judged, by outcome."""
     lines = [f"{'judge':<20}{'version':<24}{'passed':>8}{'failed':>8}{'skipped':>8}"]
-    for name in sorted((*BUILT, *INSTALLED)):
+    known = (*BUILT, *INSTALLED) if os.environ.get(REQUIRED) else counts
+    for name in sorted(known):
         judge, count = find(name), counts[name]
         line = f"{name:<20}{judge.version:<24}{count['passed']:>8}"
         line += f"{count['failed'] + count['error']:>8}{count['skipped']:>8}"
