@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
+import datetime
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -12,22 +12,23 @@ from pathlib import Path
 
 import pytest
 
-from integration.conftest import built  # noqa: F401 - a fixture
 from plinth.authority.domain import Domain, init_domain
 from plinth.build.image import build_image
 from plinth.core.report import quiet
 from plinth.core.settings import Config
 from plinth.evidence.sign import sign_images
+from plinth.evidence.verify.gate import Gate
 from plinth.fetch.registry.referrers import attach_to_registry
 from plinth.fetch.registry.registry import Registry
 from plinth.formats.oci.documents import SUBJECT
 from plinth.formats.oci.model import MANIFEST, Descriptor
 from plinth.formats.oci.referrers import PREDICATE
 from plinth.graph.workspace import Workspace
+from plinth.publish.registry.push import push_image
 from support import judges, needs, small_checkout
 from support.docker_registry import docker_registry
 from support.fake_registry import fake_registry
-from support.forge import IDENTITY, Json
+from support.forge import IDENTITY, Json, link_tree
 from support.published import Published, export
 from support.small_checkout import wheel
 
@@ -133,3 +134,21 @@ def listed(entries: list[Json]) -> list[tuple[str, str, str]]:
     return sorted(
         (one["artifactType"], one["digest"], one["annotations"][PREDICATE]) for one in entries
     )
+
+
+@contextlib.contextmanager
+def pushed(ws: Workspace, image: str, folder: Path) -> Iterator[str]:
+    """An image that is not signed, pushed to today's registry; its place by digest."""
+
+    def never() -> Gate:
+        raise AssertionError("nothing is signed")
+
+    # A push remembers in its build folder what it did.
+    link_tree(ws.layout.root, folder / "build" / "oci")
+    mine = Workspace(ws.root, folder / "build")
+    today = datetime.date(2026, 3, 4)
+    with docker_registry(folder, program=judges.program("registry")) as running:
+        done = push_image(
+            mine, image, running.host, config=Config(), gate=never, today=today, progress=quiet
+        )
+        yield f"{done.place}@{done.digest.oci}"

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from integration.conftest import Checkout
-from plinth.core.report import quiet
-from plinth.core.settings import Config
+from field.conftest import pushed
+from integration.conftest import Checkout, build
 from plinth.core.store import BlobStore
-from plinth.evidence.verify.gate import Gate
 from plinth.formats.oci.documents import descriptor, entries
 from plinth.formats.oci.layout import read_index, references
 from plinth.formats.oci.manifest import read_manifest
-from plinth.graph.workspace import Workspace
-from plinth.publish.registry.push import push_image
-from support import judges
 from support.buildkit import buildkit, from_layout
-from support.docker_registry import docker_registry
-from support.forge import link_tree
 
 IMAGE = "minimal"
 PYTHON = "import flask, os; print(os.getuid(), flask.__name__)"
@@ -41,23 +33,8 @@ def layout(built: Checkout, folder: Path) -> Iterator[tuple[str, list[str]]]:
 def registry(built: Checkout, folder: Path) -> Iterator[tuple[str, list[str]]]:
     """The same, with the image in a registry."""
 
-    def never() -> Gate:
-        raise AssertionError("nothing is signed")
-
-    # A push remembers in its build folder what it did.
-    link_tree(built.ws.layout.root, folder / "build" / "oci")
-    ws = Workspace(built.root, folder / "build")
-    with docker_registry(folder, program=judges.program("registry")) as running:
-        pushed = push_image(
-            ws,
-            IMAGE,
-            running.host,
-            config=Config(),
-            gate=never,
-            today=datetime.date(2026, 3, 4),
-            progress=quiet,
-        )
-        yield f"{pushed.place}@{pushed.digest.oci}", []
+    with pushed(built.ws, IMAGE, folder) as place:
+        yield place, []
 
 
 Place = Callable[[Checkout, Path], contextlib.AbstractContextManager[tuple[str, list[str]]]]
@@ -68,9 +45,8 @@ Place = Callable[[Checkout, Path], contextlib.AbstractContextManager[tuple[str, 
 @pytest.mark.parametrize(
     "place", [layout, pytest.param(registry, marks=pytest.mark.judge("registry"))]
 )
-def test_buildkit_builds_on_the_layers_that_were_built(
-    built: Checkout, place: Place, tmp_path: Path
-) -> None:
+def test_buildkit_builds_on_the_layers_that_were_built(place: Place, tmp_path: Path) -> None:
+    built = build(IMAGE)
     store, made = built.ws.layout, BlobStore(tmp_path / "made")
     below = read_manifest(store, references(store)[IMAGE].manifest)
     with place(built, tmp_path / "registry") as (base, options), buildkit(tmp_path) as running:

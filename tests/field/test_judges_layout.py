@@ -11,7 +11,7 @@ import pytest
 
 from field import trees
 from field.conftest import IMAGE, OTHER, attached, listed
-from integration.conftest import ALL, Checkout
+from integration.conftest import ALL, build
 from plinth.core.settings import Config
 from plinth.formats.oci.layout import references
 from plinth.formats.oci.manifest import read_manifest
@@ -31,11 +31,10 @@ Image = tuple[Workspace, str]
 
 
 @pytest.fixture(params=[IMAGE, *(pytest.param(name, marks=pytest.mark.nightly) for name in ALL)])
-def image(request: pytest.FixtureRequest) -> Image:
+def image(request: pytest.FixtureRequest, signed: Published) -> Image:
     """A small image; by night each one of the catalogue."""
     name: str = request.param
-    fixture = "signed" if name == IMAGE else "built"
-    return request.getfixturevalue(fixture).ws, name
+    return (signed if name == IMAGE else build(name)).ws, name
 
 
 def layout(ws: Workspace, name: str, path: Path) -> Path:
@@ -124,7 +123,8 @@ def test_containerd_imports_the_images_and_no_others(
 
 @pytest.mark.nightly
 @pytest.mark.judge("containerd")
-def test_containerd_imports_and_unpacks_the_catalogue(built: Checkout, tmp_path: Path) -> None:
+def test_containerd_imports_and_unpacks_the_catalogue(tmp_path: Path) -> None:
+    built = build(*ALL)
     with containerd(tmp_path) as running:
         for name in ALL:
             path = loaded(built.ws, name, tmp_path / "image.tar")

@@ -7,11 +7,13 @@ import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from field import trees
-from field.conftest import IMAGE, attached, listed
+from field.conftest import IMAGE, attached, listed, pushed
+from integration.conftest import ALL, build
 from plinth.core.report import quiet
 from plinth.core.settings import Config
 from plinth.evidence.statement import PREDICATES
@@ -86,6 +88,20 @@ def test_crane_exports_the_files_of_all_layers(place: Place, signed: Published) 
     )
     assert exported == trees.of_layers(signed.ws.layout, IMAGE)
     assert len(exported) > 10
+
+
+@pytest.mark.nightly
+@pytest.mark.network
+@pytest.mark.judge("crane", "registry")
+@pytest.mark.parametrize("image", ALL)
+def test_crane_finds_an_image_of_the_catalogue_valid(image: str, tmp_path: Path) -> None:
+    ws = build(image).ws
+    with pushed(ws, image, tmp_path) as place:
+        said = judges.run("crane", "validate", "--insecure", "--remote", place)
+        assert said.decode().startswith("PASS: ")
+        judges.run("crane", "export", "--insecure", place, tmp_path / "exported.tar")
+        with (tmp_path / "exported.tar").open("rb") as stream:
+            assert trees.of_tar(stream) == trees.of_layers(ws.layout, image)
 
 
 def test_the_layout_lists_each_statement(signed: Published) -> None:

@@ -11,7 +11,7 @@ import pytest
 from packaging.utils import canonicalize_name
 
 from field.test_judges_layout import loaded
-from integration.conftest import ALL, Checkout
+from integration.conftest import ALL, build
 from plinth.evidence.sbom.make import sbom_of
 from plinth.inspect.contents.read import ContentsCache
 from support import judges
@@ -78,12 +78,13 @@ def names(packages: Iterable[Package], *kinds: str) -> set[str]:
     "image", [i if i == BY_DAY else pytest.param(i, marks=pytest.mark.nightly) for i in ALL]
 )
 def test_syft_finds_the_packages_of_our_sbom(
-    built: Checkout, image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SYFT_CHECK_FOR_APP_UPDATE", "false")
-    path = loaded(built.ws, image, tmp_path / "image.tar")
+    ws = build(image).ws
+    path = loaded(ws, image, tmp_path / "image.tar")
     scan = json.loads(judges.run("syft", "scan", "--quiet", f"oci-archive:{path}", "-o", "json"))
-    sbom = json.loads(sbom_of(built.ws, image, ContentsCache(tmp_path / "contents")))
+    sbom = json.loads(sbom_of(ws, image, ContentsCache(tmp_path / "contents")))
     theirs, ours = by_syft(scan), by_us(sbom)
     (system,) = (one for one in sbom["components"] if one["type"] == "operating-system")
     assert scan["distro"]["id"] == system["name"]

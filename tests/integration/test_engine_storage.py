@@ -250,6 +250,7 @@ def test_a_loaded_image_runs(built: Checkout, store_engine: docker.DockerClient)
     assert lines[-1] == f"{ID}: ended on SIGTERM"
 
 
+@pytest.mark.judge("podman")
 def test_podman_loads_the_same_archive(tmp_path: Path) -> None:
     program = needs.program("podman")
     store = BlobStore(tmp_path / "build" / "oci")

@@ -73,6 +73,7 @@ def test_what_the_layers_hold_is_what_it_was(lazy: Checkout, built: Checkout) ->
         assert plain.unaccounted == other.unaccounted
 
 
+@pytest.mark.judge("podman")
 def test_podman_pulls_it_file_by_file(lazy: Checkout, tmp_path: Path) -> None:
     podman, skopeo, umoci = map(needs.program, ("podman", "skopeo", "umoci"))
     # It refuses paths above 50 characters.

@@ -87,9 +87,9 @@ def test_umoci_unpacks(built: Checkout, tmp_path: Path) -> None:
     assert (rootfs / "etc/passwd").read_text().count("dockeruser") == 2
 
 
+@pytest.mark.judge("skopeo")
 @pytest.mark.network
 def test_skopeo_inspects_and_copies_to_a_registry(built: Checkout, registry: str) -> None:
-    needs.program("skopeo")
     source = f"oci:{built.ws.layout.root}:sklearn-0.24.1"
     seen = json.loads(run("skopeo", "inspect", source))
     expected = f"sha256:{built.digests()['sklearn-0.24.1']}"
@@ -101,11 +101,11 @@ def test_skopeo_inspects_and_copies_to_a_registry(built: Checkout, registry: str
 
 
 @pytest.mark.engine
+@pytest.mark.judge("skopeo")
 @pytest.mark.network
 def test_skopeo_copies_to_an_engine_that_runs_it(
     built: Checkout, engine: docker.DockerClient
 ) -> None:
-    needs.program("skopeo")
     host = os.environ["PLINTH_TEST_DOCKER_HOST"]
     source = f"oci:{built.ws.layout.root}:minimal"
     run("skopeo", "copy", f"--dest-daemon-host={host}", source, "docker-daemon:plinth-test:skopeo")

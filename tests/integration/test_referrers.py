@@ -24,6 +24,7 @@ from support import needs
 from support.fake_registry import fake_registry
 from support.oci_images import as_before, make_image
 
+pytestmark = pytest.mark.judge("skopeo")
 BUNDLES = [
     ("https://sigstore.dev/cosign/sign/v1", b'{"a":1}'),
     ("https://slsa.dev/provenance/v1", b'{"b":2}'),

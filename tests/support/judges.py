@@ -20,6 +20,8 @@ from pathlib import Path
 
 import pytest
 
+from support import needs
+
 FIELD = Path(__file__).resolve().parents[1] / "field"
 BUILT = sorted(path.parent.name for path in FIELD.glob("*/go.sum"))
 """The tools that `tests/field/build` builds, pinned by their folders there."""
@@ -103,11 +105,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     names += ["docker.io"] * ("engine" in getattr(item, "fixturenames", ()))
     item.user_properties += [("judge", name) for name in names]
     for name in names:
-        reason = f"needs {name} ({find(name).missing})"
+        lacking = f"{name} ({find(name).missing})"
         if find(name).missing and _is_required(name):
-            pytest.fail(reason, pytrace=False)
+            pytest.fail(needs.reason(lacking), pytrace=False)
         elif find(name).missing:
-            pytest.skip(reason)
+            needs.skip(lacking)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -13,7 +13,6 @@ import pytest
 ENGINE = "a Docker Engine (PLINTH_TEST_DOCKER_HOST)"
 CURRENT_ENGINE = "an engine with containerd's image store (PLINTH_TEST_DOCKER_CURRENT)"
 REGISTRY = "a registry (PLINTH_TEST_REGISTRY)"
-COSIGN = "cosign 3 (PLINTH_TEST_COSIGN)"
 BUBBLEWRAP = "bubblewrap"
 LOCALES = "the package locales"
 ROOT = "root"
