@@ -98,11 +98,19 @@ def _is_required(name: str) -> bool:
     return "all" in asked or name in asked
 
 
+def pytest_configure() -> None:
+    """Refuse to require what is no judge."""
+    unknown = {*os.environ.get(REQUIRED, "").split()} - {"all", *BUILT, *INSTALLED}
+    if unknown:
+        raise pytest.UsageError(f"{REQUIRED} names no judge: {', '.join(sorted(unknown))}")
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Note the judges of a test, and skip or fail it where one is missing."""
     names = [name for mark in item.iter_markers("judge") for name in mark.args]
     # The fixture `engine` is Debian's.
     names += ["docker.io"] * ("engine" in getattr(item, "fixturenames", ()))
+    names = list(dict.fromkeys(names))
     item.user_properties += [("judge", name) for name in names]
     for name in names:
         lacking = f"{name} ({find(name).missing})"

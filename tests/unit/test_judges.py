@@ -70,6 +70,12 @@ def test_a_run_without_a_required_judge_fails_though_no_test_asks_for_it(
     assert ("MISSING" in done.stdout) == bool(required)
 
 
+def test_requiring_what_is_no_judge_is_an_error(tmp_path: Path) -> None:
+    done = run(tmp_path, "craen oras")
+    assert done.returncode == 4
+    assert done.stderr == "ERROR: PLINTH_JUDGES names no judge: craen\n\n"
+
+
 def test_a_test_that_fails_with_its_judge_counts_as_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
