@@ -142,7 +142,7 @@ FIELDS: list[tuple[str, Callable[[Json, Json, Json], None], str]] = [
     ("a time before all", at(*ENTRY, "integratedTime", to="-" + "9" * 18), "log"),
     ("log id", at(*ENTRY, "logId", "keyId", to=flip), "a log that the root does not know"),
     ("kind of entry", at(*ENTRY, "kindVersion", "kind", to="intoto"), "dsse"),
-    ("version of entry", at(*ENTRY, "kindVersion", "version", to="0.0.2"), "0.0.1"),
+    ("version of entry", at(*ENTRY, "kindVersion", "version", to="0.0.2"), "of another log"),
     ("no promise", gone(*ENTRY, "inclusionPromise"), "the log's promise is missing"),
     (
         "promise",

@@ -8,6 +8,7 @@ import json
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -211,31 +212,65 @@ def kind_of(bundle: Path) -> str:
     return str(payload(bundle.read_bytes())["predicateType"])
 
 
-@pytest.mark.parametrize(
-    ("key", "certificates"),
-    [
-        ("tlogs", None),
-        ("ctlogs", None),
-        ("certificateAuthorities", None),
-        ("certificateAuthorities", []),
-        ("certificateAuthorities", [{"rawBytes": "eA=="}]),
-        ("timestampAuthorities", []),
-        ("timestampAuthorities", [{"rawBytes": "eA=="}]),
-    ],
-)
+Root = dict[str, Any]
+LISTS = ("tlogs", "ctlogs", "certificateAuthorities", "timestampAuthorities")
+
+
+def at(*path: str | int, to: object) -> Callable[[Root], None]:
+    """Set a value in a root."""
+
+    def change(root: Any) -> None:
+        for key in path[:-1]:
+            root = root[key]
+        root[path[-1]] = to
+
+    return change
+
+
+UNUSABLE: dict[str, Callable[[Root], None]] = {
+    "another media type": at("mediaType", to="application/json"),
+    **{f"{name} is no list": at(name, to=7) for name in LISTS},
+    **{f"{name} is null": at(name, to=None) for name in LISTS[:3]},
+    **{f"{name} is empty": at(name, to=[]) for name in LISTS[:3]},
+    **{f"{name} holds a number": at(name, to=[7]) for name in LISTS},
+    **{f"{name} holds an empty object": at(name, to=[{}]) for name in LISTS},
+}
+for name in LISTS[:2]:
+    UNUSABLE |= {
+        f"{name}: no key": at(name, 0, "publicKey", to={}),
+        f"{name}: a key of one byte": at(name, 0, "publicKey", "rawBytes", to="eA=="),
+        f"{name}: a key in no base64": at(name, 0, "publicKey", "rawBytes", to="?"),
+        f"{name}: a key of another kind": at(name, 0, "publicKey", "keyDetails", to="PKIX_ED25519"),
+        f"{name}: a key of an unknown kind": at(name, 0, "publicKey", "keyDetails", to="ROT13"),
+        f"{name}: an id that is none": at(name, 0, "logId", "keyId", to="?"),
+        f"{name}: no id": at(name, 0, "logId", to={}),
+        f"{name}: times that are none": at(name, 0, "publicKey", "validFor", "start", to="soon"),
+        f"{name}: an address that is none": at(name, 0, "baseUrl", to="http://["),
+    }
+for name in LISTS[2:]:
+    UNUSABLE |= {
+        f"{name}: no certificate": at(name, 0, "certChain", "certificates", to=[]),
+        f"{name}: no chain": at(name, 0, "certChain", to={}),
+        f"{name}: garbage": at(name, 0, "certChain", "certificates", 0, "rawBytes", to="eA=="),
+        f"{name}: garbage behind": at(
+            name, 0, "certChain", "certificates", -1, "rawBytes", to="eA=="
+        ),
+        f"{name}: times that are none": at(name, 0, "validFor", "start", to="soon"),
+    }
+
+
+@pytest.mark.parametrize("change", UNUSABLE.values(), ids=UNUSABLE)
 def test_a_root_that_verifies_nothing_is_an_error(
-    verify: Verify, copy: Copy, root: Path, key: str, certificates: object, capsys: Output
+    verify: Verify, copy: Copy, root: Path, change: Callable[[Root], None], capsys: Output
 ) -> None:
-    """An empty list, or an authority of these certificates."""
     document = json.loads(root.read_text())
-    if certificates is None:
-        document[key] = []
-    else:
-        document[key][0]["certChain"]["certificates"] = certificates
+    change(document)
     root.write_text(json.dumps(document))
-    assert verify(reference(copy)) == UNREADABLE
-    err = capsys.readouterr().err
-    assert f"the trusted root {root}" in err and "cannot be used" in err and "Traceback" not in err
+    code = verify(reference(copy))
+    out, err = capsys.readouterr()
+    assert code == UNREADABLE, out + err
+    assert str(root) in err and "Traceback" not in err and "Failed to load" not in err
+    assert "cannot be used" in err or "can be used" in err, err
 
 
 def test_what_two_readers_differ_about_is_rejected(

@@ -9,8 +9,6 @@ and that proof and checkpoint speak of the same tree.
 from __future__ import annotations
 
 import datetime
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -21,16 +19,14 @@ from cryptography.x509 import (
     ObjectIdentifier,
     SubjectAlternativeName,
     UnsupportedGeneralNameType,
-    load_der_x509_certificate,
 )
-from pydantic import ValidationError
 from rfc3161_client import (
     TimeStampResponse,
     VerificationError,
     VerifierBuilder,
     decode_timestamp_response,
 )
-from sigstore.models import Bundle
+from sigstore.models import Bundle, TrustedRoot
 from sigstore.verify import Verifier
 from sigstore.verify.policy import AllOf, AnyOf, Identity, OIDCIssuerV2, VerificationPolicy
 from sigstore_models.bundle.v1 import Bundle as Model
@@ -40,11 +36,12 @@ from sigstore_models.trustroot.v1 import CertificateAuthority
 
 from plinth.core.errors import AttestationError
 from plinth.evidence.choice import Believed
+from plinth.evidence.verify.logs import certificate_log_of, log_of, timeless
+from plinth.evidence.verify.root import certificates, check_root, told
 from plinth.formats.oci.referrers import BUNDLE
 from plinth.formats.oci.strict import loads
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
-_ADVICE = re.compile(r"\s*For further information visit \S+| \[type=\w+, input_value=.*?\]$", re.M)
 _ISSUER = ObjectIdentifier("1.3.6.1.4.1.57264.1.8")
 _UNREADABLE = (
     ExtensionNotFound,
@@ -108,22 +105,15 @@ class BundleVerifier:
     def __init__(self, believed: Believed, signers: Signers) -> None:
         self._believed = believed
         self._signers = signers
-        model = believed.model
         try:
-            self._verifier = Verifier(trusted_root=believed.root)
-            for authority in (*model.certificate_authorities, *model.timestamp_authorities):
-                if not [*_certificates(authority)]:
-                    raise ValueError("an authority without a certificate")
-            if not model.tlogs or not model.ctlogs:
-                raise ValueError(f"no {'certificate' if model.tlogs else 'transparency'} log in it")
-        # As in `verify`: the library's parsers have no error in common.
-        except Exception as error:
+            check_root(believed.model)
+        except ValueError as error:
             raise AttestationError(
                 "the trusted root cannot be used to verify",
                 where=believed.shown,
                 expected="certificate authorities, transparency logs and certificate logs that "
                 "can be read",
-                found=_told(error)[:500] or type(error).__name__,
+                found=str(error)[:500],
                 remedy="get the root again from whoever runs the instance",
             ) from None
 
@@ -141,20 +131,39 @@ class BundleVerifier:
         # have nothing but Exception in common.
         except Exception as error:
             what = "not a Sigstore bundle that can be read"
-            raise self._wrong(where, what, _told(error)) from None
+            raise self._wrong(where, what, told(error)) from None
         if model.media_type != BUNDLE:
             raise self._wrong(where, "another kind of bundle", model.media_type, BUNDLE)
-        self._check_log(model, where)
+        certificate = bundle.signing_certificate
+        entry = model.verification_material.tlog_entries[0]
         try:
-            kind, payload = self._verifier.verify_dsse(bundle, self._signers.policy)
+            log = log_of(self._believed.model, self._believed.shown, entry)
+            ct, certified = certificate_log_of(self._believed.model, certificate)
+        except AttestationError as error:
+            error.where = where
+            raise
+        if entry.kind_version.version == "0.0.1" and not entry.inclusion_promise:
+            raise self._wrong(
+                where, "the log's promise is missing", "none", "a signed entry timestamp"
+            )
+        if entry.inclusion_promise:
+            promised = self._integrated(entry, where)
+            self._check_office(log.public_key.valid_for, promised, "the log's key", where)
+        # No other log's key may have signed; when it was valid is checked here, at signing time.
+        logs = {"tlogs": [timeless(log)], "ctlogs": [timeless(ct)]}
+        only = self._believed.model.model_copy(update=logs)
+        try:
+            verifier = Verifier(trusted_root=TrustedRoot(only))
+            kind, payload = verifier.verify_dsse(bundle, self._signers.policy)
         except Exception as error:
-            raise self._refused(where, error, bundle.signing_certificate) from None
+            raise self._refused(where, error, certificate) from None
         if kind != PAYLOAD_TYPE:
             raise self._wrong(where, "the payload is no in-toto statement", kind, PAYLOAD_TYPE)
         time = self._check_times(bundle, model, where)
-        certificate = bundle.signing_certificate
+        self._check_office(log.public_key.valid_for, time, "the log's key", where)
+        for moment in (certified, time):
+            self._check_office(ct.public_key.valid_for, moment, "the certificate log's key", where)
         self._check_authority(certificate, time, where)
-        entry = model.verification_material.tlog_entries[0]
         return Authentic(payload, *_signer(certificate), time, entry.log_index)
 
     def _wrong(self, where: str, what: str, found: object, expected: str = "") -> AttestationError:
@@ -182,33 +191,6 @@ class BundleVerifier:
             return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
         except (ValueError, OverflowError, OSError):
             raise self._wrong(where, "the log entry has an invalid time", seconds) from None
-
-    def _check_log(self, model: Model, where: str) -> None:
-        """The log: one we know, in office when it took the entry, with its promise, and with a
-        checkpoint of the very tree that the inclusion proof is of."""
-        entry = model.verification_material.tlog_entries[0]
-        key_id = entry.log_id.key_id
-        log = next((log for log in self._believed.model.tlogs if log.log_id.key_id == key_id), None)
-        if log is None:
-            known = ", ".join(log.log_id.key_id.hex()[:16] for log in self._believed.model.tlogs)
-            what = f"signed elsewhere: in a log that the root does not know, {self._believed.shown}"
-            raise self._wrong(where, what, f"log {key_id.hex()[:16]}", f"log {known}")
-        if entry.kind_version.version == "0.0.1" and not entry.inclusion_promise:
-            raise self._wrong(
-                where, "the log's promise is missing", "none", "a signed entry timestamp"
-            )
-        if entry.inclusion_promise:
-            moment = self._integrated(entry, where)
-            self._check_office(log.public_key.valid_for, moment, "the log's key", where)
-        proof = entry.inclusion_proof
-        size = _checkpoint_size(proof.checkpoint.envelope) if proof and proof.checkpoint else None
-        if proof is None or size != proof.tree_size:
-            raise self._wrong(
-                where,
-                "checkpoint and inclusion proof are of different trees",
-                f"a checkpoint of {size} entries",
-                f"{proof.tree_size if proof else 'some'} entries, as the proof says",
-            )
 
     def _check_times(self, bundle: Bundle, model: Model, where: str) -> datetime.datetime:
         """When it was signed. Every timestamp must be true, and there must be one wherever the
@@ -245,7 +227,7 @@ class BundleVerifier:
         self, response: TimeStampResponse, message: bytes
     ) -> CertificateAuthority | None:
         for authority in self._believed.model.timestamp_authorities:
-            leaf, *rest = _certificates(authority)
+            leaf, *rest = certificates(authority)
             builder = VerifierBuilder().tsa_certificate(leaf)
             if rest:
                 builder = builder.add_root_certificate(rest[-1])
@@ -263,7 +245,7 @@ class BundleVerifier:
     ) -> None:
         """The certificate authority was in office: the library takes those of all times."""
         for authority in self._believed.model.certificate_authorities:
-            for issuer in _certificates(authority):
+            for issuer in certificates(authority):
                 try:
                     certificate.verify_directly_issued_by(issuer)
                 except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
@@ -285,15 +267,6 @@ class BundleVerifier:
         )
 
 
-def _told(error: Exception) -> str:
-    """What a parser's error says, without addresses and advice for programmers."""
-    if isinstance(error, ValidationError):
-        found = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
-        return "; ".join(found[:3])
-    # Errors that the library wrapped in its own.
-    return _ADVICE.sub("", str(error))
-
-
 def _signer(certificate: Certificate) -> tuple[str, str]:
     """Who a signing certificate is for, and who vouched for them (Fulcio, oid-info.md)."""
     try:
@@ -308,14 +281,3 @@ def _signer(certificate: Certificate) -> tuple[str, str]:
         return identity, text.decode()
     except _UNREADABLE:
         return identity, "nobody"
-
-
-def _certificates(authority: CertificateAuthority) -> Iterator[Certificate]:
-    for certificate in authority.cert_chain.certificates:
-        yield load_der_x509_certificate(certificate.raw_bytes)
-
-
-def _checkpoint_size(envelope: str) -> int | None:
-    """The tree size a checkpoint states (C2SP tlog-checkpoint: its second line)."""
-    lines = envelope.split("\n")
-    return int(lines[1]) if len(lines) > 2 and lines[1].isascii() and lines[1].isdigit() else None
