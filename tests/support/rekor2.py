@@ -63,13 +63,12 @@ class Log2:
             "keyDetails": "PKIX_ECDSA_P256_SHA_256",
             "x509Certificate": {"rawBytes": certificate},
         }
-        record = {
+        record: Json = {
             "data": {"algorithm": "SHA2_256", "digest": _b64(digest)},
             "signature": {"content": _b64(bundle.signature), "verifier": verifier},
         }
-        body = canonical_json(
-            {"apiVersion": "0.0.2", "kind": "hashedrekord", "spec": {"hashedRekordV002": record}}
-        )
+        whole = {"apiVersion": "0.0.2", "kind": "hashedrekord"}
+        body = canonical_json({**whole, "spec": {"hashedRekordV002": record}})
         root = leaf_hash(body)
         return {
             "logIndex": "0",

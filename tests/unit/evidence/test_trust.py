@@ -165,15 +165,49 @@ def test_no_identity_anywhere(where: SigningTrust, monkeypatch: pytest.MonkeyPat
     assert "--identity-token" in caught.value.remedy
 
 
+def without(claim: str) -> str:
+    claims = jwt.decode(raw_token(), options={"verify_signature": False})
+    del claims[claim]
+    return jwt.encode(claims, "k" * 32, algorithm="HS256")
+
+
 @pytest.mark.parametrize(
-    "raw", ["x", "a.b.c", raw_token(aud="other"), raw_token(exp=1), json.dumps({})]
+    ("raw", "found"),
+    [
+        ("x", "not a JSON Web Token"),
+        ("a.b.c", "not a JSON Web Token"),
+        (json.dumps({}), "not a JSON Web Token"),
+        (raw_token()[:-50].rpartition(".")[0], "not a JSON Web Token"),
+        (raw_token(aud="other"), "for the audience 'other'"),
+        (raw_token(aud=["one", "two"]), "for the audience ['one', 'two']"),
+        (raw_token(exp=1), "expired at 1970-01-01 00:00:01 UTC"),
+        (raw_token(exp="soon"), "integer"),
+        (raw_token(nbf=int(time.time()) + 1000), "not valid before"),
+        *((without(claim), f"no claim '{claim}'") for claim in ("exp", "iss", "sub", "iat", "aud")),
+    ],
 )
-def test_a_token_that_cannot_be_used(where: SigningTrust, raw: str) -> None:
+def test_a_token_that_cannot_be_used(where: SigningTrust, raw: str, found: str) -> None:
     with pytest.raises(AttestationError, match="identity token cannot be used") as caught:
         identity_token(where, "", progress=quiet, environment={VARIABLE: raw})
     assert caught.value.where == f"${VARIABLE}"
+    assert found in caught.value.found
     # Tokens are secrets, also those that are none.
     assert raw not in str(caught.value) or len(raw) < 3
+
+
+def test_a_provider_that_is_down_is_an_error(
+    where: SigningTrust, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library's errors of the network have no words of their own."""
+    services = where.config._inner.signing_config
+    services.oidc_urls.append(services.ca_urls[0].model_copy(update={"url": "http://127.0.0.1:1"}))
+    provided = SigningTrust("a test", ClientTrustConfig(where.config._inner))
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    with pytest.raises(AttestationError, match="identity token cannot be used") as caught:
+        identity_token(provided, "", progress=quiet, environment={})
+    assert caught.value.where == "the browser"
+    assert "Connection refused" in caught.value.found
+    assert caught.value.found == "Connection refused"
 
 
 def test_a_token_file_that_is_not_there(where: SigningTrust, tmp_path: Path) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from sigstore._internal.rekor.client_v2 import RekorV2Client
 from sigstore.errors import Error as SigstoreError
 from sigstore.models import ClientTrustConfig, TrustedRoot
+from sigstore.sign import SigningContext
 from sigstore_models.trustroot.v1 import ClientTrustConfig as ClientModel
 from sigstore_models.trustroot.v1 import TrustedRoot as Model
 
@@ -21,6 +24,8 @@ _CHOICES = (
     "embedded: a trust domain on this machine; plinth trust init makes one\n"
     "FILE: the client trust config of a private instance"
 )
+
+_WEB = re.compile(r"https?://([\w.-]+|\[[0-9a-f:.]+\])(:\d+)?(/|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,36 @@ def signing_trust(choice: str) -> Iterator[SigningTrust]:
         yield SigningTrust(f"the instance of {path}", ClientTrustConfig(_client_model(path)))
 
 
+def signing_context(trust: SigningTrust) -> SigningContext:
+    """What the library needs to sign with `trust`.
+
+    Raises:
+        AttestationError: its signing config lacks a service, or names one that cannot be used.
+    """
+    services = trust.config._inner.signing_config
+    try:
+        for service in (*services.ca_urls, *services.rekor_tlog_urls, *services.tsa_urls):
+            if not _WEB.match(service.url):
+                raise ValueError(f"not a URL of http or https: {service.url!r}")
+        context = SigningContext.from_trust_config(trust.config)
+    except (SigstoreError, ValueError) as error:
+        raise AttestationError(
+            "the signing config cannot be used to sign",
+            where=trust.shown,
+            expected="a Fulcio (API version 1), a Rekor (1 or 2) and time stamp authorities (1) "
+            "that are valid now",
+            found=_told(error),
+        ) from None
+    if isinstance(context._rekor, RekorV2Client) and not context._tsa_clients:
+        raise AttestationError(
+            "the signing config cannot be used to sign",
+            where=trust.shown,
+            expected="a time stamp authority: Rekor v2 does not state when it took an entry",
+            found="no tsaUrls that are valid now",
+        )
+    return context
+
+
 def believed(choice: str, *, trusted_root: str = "", offline: bool = False) -> Believed:
     """What `choice` says to believe; `trusted_root`, a file, comes before it. `offline` takes the
     public root as it was last seen, without asking.
@@ -141,7 +176,7 @@ def _file(choice: str, verb: str) -> Path:
 
 def _client_model(path: Path) -> ClientModel:
     try:
-        return ClientModel.from_json(path.read_bytes())
+        model = ClientModel.from_json(path.read_bytes())
     except (SigstoreError, OSError, ValueError) as error:
         raise AttestationError(
             "not a client trust config that can be used",
@@ -149,6 +184,11 @@ def _client_model(path: Path) -> ClientModel:
             expected="JSON of media type application/vnd.dev.sigstore.clienttrustconfig.v0.1+json",
             found=_told(error),
         ) from None
+    services = model.signing_config
+    for service in (*services.ca_urls, *services.rekor_tlog_urls, *services.oidc_urls):
+        # The library puts "/api/…" behind.
+        service.url = service.url.rstrip("/")
+    return model
 
 
 def _passphrase() -> str | None:

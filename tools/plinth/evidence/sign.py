@@ -7,22 +7,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sigstore.dsse import Statement
-from sigstore.errors import Error as SigstoreError
-from sigstore.models import Bundle
-from sigstore.sign import Signer, SigningContext
+from sigstore.sign import Signer
 
 from plinth import __version__
 from plinth.core.digest import Digest, Json
-from plinth.core.errors import AttestationError
+from plinth.core.errors import AttestationError, PlinthError
 from plinth.core.report import Progress
 from plinth.core.result import ActionResult
 from plinth.core.settings import Config
 from plinth.core.store import atomic_write
-from plinth.evidence.choice import SigningTrust, signing_trust
+from plinth.evidence.choice import SigningTrust, signing_context, signing_trust
 from plinth.evidence.git import git_state
 from plinth.evidence.identity import identity_token
 from plinth.evidence.provenance import LOCAL_BUILDER, Provenance
 from plinth.evidence.sbom.make import gather, make_sbom
+from plinth.evidence.services import unusable, watch
 from plinth.evidence.statement import COSIGN, PREDICATES, PROVENANCE, SBOM, statement
 from plinth.evidence.verify.bundle import BundleVerifier, Signers, log_index, signer_of
 from plinth.formats.oci.layout import ImageReference
@@ -156,18 +155,18 @@ def sign_images(
         progress(f"signing with {where.shown}")
         # So is the root that they are verified against.
         BundleVerifier(where.believed, Signers(()))
+        context = signing_context(where)
         identity = identity_token(where, token, progress=progress)
+        asked = watch(context)
         try:
-            context = SigningContext.from_trust_config(where.config)
             with context.signer(identity) as signer:
-                signed = [_signed(one, signer, where) for one in prepared]
-        # The library lets what its transport raises through.
-        except (SigstoreError, OSError, ValueError, RuntimeError) as error:
-            raise AttestationError(
-                "signing failed; nothing was attached",
-                where=where.shown,
-                found=f"{type(error).__name__}: {error}".strip(": "),
-            ) from None
+                signed = [_signed(one, signer) for one in prepared]
+        # The library's errors, and those of its parsers, have nothing else in common.
+        except Exception as error:
+            found = error if isinstance(error, PlinthError) else unusable(asked[-1], error)
+            found.what += "; nothing was attached or replaced"
+            found.where = where.shown
+            raise found from None
         for one in signed:
             _verify(one, where)
     for one in signed:
@@ -175,11 +174,10 @@ def sign_images(
     return signed
 
 
-def _signed(prepared: Prepared, signer: Signer, where: SigningTrust) -> Signed:
+def _signed(prepared: Prepared, signer: Signer) -> Signed:
     bundles, indexes = [], []
     for kind, data in prepared.statements:
         bundle = signer.sign_dsse(Statement(data))
-        _check_timestamp(bundle, where)
         bundles.append((kind, bundle.to_json().encode()))
         indexes.append(log_index(bundle))
     return Signed(prepared.id, prepared.image, tuple(bundles), tuple(indexes))
@@ -205,18 +203,6 @@ def _verify(signed: Signed, where: SigningTrust) -> None:
                 remedy="mend the trust: its trusted root must be that of the services it signs "
                 "with, and valid now",
             ) from None
-
-
-def _check_timestamp(bundle: Bundle, where: SigningTrust) -> None:
-    """A timestamp authority that fails is only a warning to the library; here it is an error."""
-    asked = where.config.signing_config.get_tsas()
-    if asked and bundle.verification_material.timestamp_verification_data is None:
-        raise AttestationError(
-            "no timestamp came back, and nothing was attached",
-            where=where.shown,
-            expected=f"a timestamp of {asked[0].url}",
-            remedy="try again; the timestamp authority may be down",
-        )
 
 
 def _keep(ws: Workspace, signed: Signed) -> None:
