@@ -128,6 +128,15 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
     "garbage": (_plan(answers(200, b"\xff\xfe{")), "cannot be used"),
     "another shape": (_plan(answers(200, b"[]")), "cannot be used"),
     "null": (_plan(answers(200, b"null")), "cannot be used"),
+    "an entry without anything": (_plan(answers(200, b'{"a": {}}')), "cannot be used"),
+    "certificates of no form": (
+        _plan(
+            answers(
+                200, b'{"signedCertificateEmbeddedSct": {"chain": {"certificates": ["a", "b"]}}}'
+            )
+        ),
+        "cannot be used",
+    ),
     "an empty object": (_plan(answers(200, b"{}")), "cannot be used"),
     "numbers": (_plan(answers(200, b'{"signedCertificateEmbeddedSct": 7}')), "cannot be used"),
 }
@@ -156,7 +165,15 @@ def test_a_bad_service_is_named_with_its_reason(
     said = str(raised.value)
     assert SERVICES[role] in said and url in said and message in said, said
     assert "nothing was attached or replaced" in said
-    for raw in ("object at 0x", "HTTPConnectionPool", "Error(", "Traceback"):
+    for raw in (
+        "object at",
+        "HTTPConnectionPool",
+        "Error(",
+        "Error:",
+        "EncodingError",
+        "Traceback",
+        "further information",
+    ):
         assert raw not in said, said
     assert signing.files() == before
     # Nothing of the libraries' own.

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from plinth.authority.server import serving
-from plinth.core.errors import AttestationError
+from plinth.core.errors import AttestationError, IntegrityError
 from plinth.core.report import quiet
 from plinth.core.settings import Config
 from plinth.evidence.sign import sign_images
@@ -157,3 +157,24 @@ def test_bundles_that_do_not_verify_replace_nothing(
     assert str(signing.folder) in raised.value.where
     assert signing.files() == before
     assert judge.problems(signing.copy) == []
+
+
+def flip(data: bytes) -> bytes:
+    return data[:-1] + bytes([data[-1] ^ 1])
+
+
+@pytest.mark.parametrize("change", [flip, lambda data: data[:-1]], ids=["flipped", "cut"])
+@pytest.mark.parametrize("which", ["config", "first layer", "last layer"])
+def test_an_image_with_a_damaged_blob_is_not_signed(
+    signing: Signing, which: str, change: Callable[[bytes], bytes]
+) -> None:
+    manifest = signing.copy.manifest()
+    layer = manifest["layers"][0 if which == "first layer" else -1]
+    digest = manifest["config"]["digest"] if which == "config" else layer["digest"]
+    before = signing.files()
+    signing.copy.write(signing.copy.path(digest), change(signing.copy.blob(digest)))
+    with pytest.raises(IntegrityError, match="missing or damaged") as raised:
+        # Another process than the one that built it.
+        replace(signing, ws=Workspace(signing.ws.root, signing.ws.build)).sign()
+    assert digest in raised.value.where
+    assert signing.files() == before

@@ -192,6 +192,26 @@ def test_a_subject_without_a_name_is_the_image_of_its_digest(
     rejected(judge, copy, "signature: ", "it is about sha256:0000")
 
 
+@pytest.mark.parametrize(
+    "name", ["127.0.0.1:5000/team/x", "localhost/x", "registry.example.org/x/y"]
+)
+def test_a_subject_with_the_name_of_a_place_is_the_image_of_its_digest(
+    judge: Judge, copy: Copy, forger: Forger, name: str
+) -> None:
+    """As cosign attests, in the form of in-toto v0.1: where the image was then."""
+    bundles = copy.bundles()
+
+    def attested(kind: str, digest: Digest) -> bytes:
+        document = json.loads(_stated(copy, kind, name, digest))
+        document["_type"] = "https://in-toto.io/Statement/v0.1"
+        return forger.sign(canonical_json(document))
+
+    copy.attach({kind: attested(kind, copy.digest) for kind in bundles})
+    assert judge.problems(copy) == []
+    copy.attach({**bundles, COSIGN: attested(COSIGN, Digest("0" * 64, 1))})
+    rejected(judge, copy, "signature: ", "it is about sha256:0000")
+
+
 def test_an_image_that_was_not_asked_for_is_refused_though_no_subject_names_it(
     judge: Judge, copy: Copy, forger: Forger
 ) -> None:

@@ -28,18 +28,37 @@ def test_what_is_stated_is_read() -> None:
     assert parse(json.dumps(bare).encode(), "x").subjects == {"0" * 64: ""}
 
 
+def test_the_form_of_before_is_read_alike() -> None:
+    """As `cosign attest` writes it."""
+    before = {**GOOD, "_type": "https://in-toto.io/Statement/v0.1"}
+    assert parse(json.dumps(before).encode(), "x") == parse(json.dumps(GOOD).encode(), "x")
+
+
+@pytest.mark.parametrize("key", ["_type", "subject", "predicateType"])
+def test_what_a_statement_lacks_is_named(key: str) -> None:
+    bare = {name: value for name, value in GOOD.items() if name != key}
+    with pytest.raises(AttestationError) as raised:
+        parse(json.dumps(bare).encode(), "a bundle")
+    assert raised.value.found == f"{key}: missing"
+
+
 @pytest.mark.parametrize(
     ("change", "found"),
     [
-        ({"_type": "https://in-toto.io/Statement/v0.1"}, "its type is 'https://in-toto.io/State"),
-        ({"predicate": []}, "its predicate is not an object"),
+        ({"_type": "https://in-toto.io/Statement/v2"}, "its type is 'https://in-toto.io/State"),
+        ({"_type": 7}, "_type: expected a text, found 7"),
+        ({"predicate": []}, "predicate: expected an object, found []"),
         ({"predicateType": 7}, "expected a text, found 7"),
-        ({"subject": [{"name": 1, "digest": {"sha256": "0" * 64}}]}, "expected a text, found 1"),
-        ({"subject": [{"name": "a", "digest": {"sha256": ["0"]}}]}, "expected a text, found"),
-        ({"subject": [{"name": "a", "digest": {"sha512": "0"}}]}, "sha256"),
+        (
+            {"subject": [{"name": 1, "digest": {"sha256": "0" * 64}}]},
+            "name: expected a text, found 1",
+        ),
+        ({"subject": [{"name": "a", "digest": {"sha256": ["0"]}}]}, "sha256: expected a text"),
+        ({"subject": [{"name": "a", "digest": {"sha512": "0"}}]}, "sha256: missing"),
+        ({"subject": [{"name": "a", "digest": "0"}]}, "digest: expected an object, found '0'"),
         ({"subject": GOOD["subject"] * 2}, "two subjects with the digest sha256:0000"),
-        ({"subject": 7}, "TypeError"),
-        ({"subject": ["x"]}, "Error"),
+        ({"subject": 7}, "subject: expected an array, found 7"),
+        ({"subject": ["x"]}, "a subject: expected an object, found 'x'"),
     ],
 )
 def test_what_is_no_statement(change: dict[str, Any], found: str) -> None:

@@ -23,6 +23,7 @@ from sigstore.sign import SigningContext
 
 from plinth.core.errors import AttestationError
 from plinth.core.http import first_bytes, shown
+from plinth.evidence.verify.root import told
 
 LONGEST = 30.0
 """Seconds in which a service must have answered whole. Rekor v2 answers when an entry is in the
@@ -32,17 +33,18 @@ T = TypeVar("T")
 _MOST = 4 * 1024 * 1024
 _REMEDY = "try again later, or ask whoever runs the instance; its URL is in the signing config"
 
+_NOT_THERE = "the URL or the majorApiVersion in the signing config may be another service's"
+
 
 def watch(context: SigningContext) -> list[str]:
     """Let all that `context` asks go through here. The list returned grows with what is asked:
     the last one is the service that was asked last, with its URL."""
     asked: list[str] = []
     # The library has no other way to the sessions of its clients.
-    fulcio, rekor, stamps = context._fulcio, context._rekor, context._tsa_clients
     sessions = [
-        (fulcio.session, _Service("the certificate authority (Fulcio)", asked)),
-        (rekor._session, _Service("the transparency log (Rekor)", asked)),  # type: ignore[attr-defined]
-        *((one._session, _Stamps("the time stamp authority", asked)) for one in stamps),
+        (context._fulcio.session, _Fulcio(asked)),
+        (context._rekor._session, _Rekor(asked)),  # type: ignore[attr-defined]
+        *((client._session, _Stamps(asked)) for client in context._tsa_clients),
     ]
     for session, service in sessions:
         for scheme in ("http://", "https://"):
@@ -53,12 +55,16 @@ def watch(context: SigningContext) -> list[str]:
 class _Service(HTTPAdapter):
     """Sends requests to one service, and adds it to `asked`."""
 
-    def __init__(self, name: str, asked: list[str]) -> None:
+    name: str
+    slow = refused = ""
+    """What to do where it does not answer in time, and where it takes a request for a bad one."""
+
+    def __init__(self, asked: list[str]) -> None:
         super().__init__()
-        self._name, self._asked = name, asked
+        self._asked = asked
 
     def check(self, body: bytes) -> None:
-        """Raise ValueError where an answer cannot be used and the library would not say so."""
+        """Raise ValueError where an answer cannot be used, in better words than the library's."""
 
     def send(
         self, request: requests.PreparedRequest, *_: object, **options: Any
@@ -68,7 +74,7 @@ class _Service(HTTPAdapter):
         Raises:
             AttestationError: there is none in time, or it is a refusal or cannot be used.
         """
-        who = f"{self._name} at {shown(request.url or '')}"
+        who = f"{self.name} at {shown(request.url or '')}"
         self._asked.append(who)
         options |= {"stream": True, "timeout": LONGEST}
         try:
@@ -77,19 +83,19 @@ class _Service(HTTPAdapter):
             raise AttestationError(
                 f"{who} did not answer in time",
                 expected=f"an answer within {LONGEST:g} seconds",
-                remedy=_REMEDY,
+                remedy=self.slow + _REMEDY,
             ) from None
         except requests.RequestException as error:
             raise AttestationError(
                 f"{who} cannot be reached",
-                found=system_reason(error) or type(error).__name__,
+                found=system_reason(error) or "the connection broke off",
                 remedy=_REMEDY,
             ) from None
         if response.status_code >= 300:
             raise AttestationError(
                 f"{who} refused: {response.status_code} {response.reason}",
                 found=_reason(response, body),
-                remedy=_NOT_THERE if response.status_code == 404 else "",
+                remedy=self._after(response.status_code),
             )
         try:
             self.check(body)
@@ -97,6 +103,11 @@ class _Service(HTTPAdapter):
             raise unusable(who, error) from None
         response.raw = io.BytesIO(body)
         return response
+
+    def _after(self, status: int) -> str:
+        if status == 404:
+            return _NOT_THERE
+        return self.refused if status < 500 else _REMEDY
 
     def _ask(
         self, request: requests.PreparedRequest, options: Any
@@ -111,24 +122,58 @@ class _Service(HTTPAdapter):
         return made, body
 
 
+class _Fulcio(_Service):
+    name = "the certificate authority (Fulcio)"
+    slow = "it may be waiting for its certificate log or for the token's issuer; "
+    refused = (
+        "see that the identity token is of an issuer whose name and keys it knows, and has the "
+        "claim that it wants of that issuer (an e-mail address: with `email_verified`)"
+    )
+
+    def check(self, body: bytes) -> None:
+        """A certificate log is where the embedded SCT comes from."""
+        if "signedCertificateEmbeddedSct" not in _object(body):
+            raise ValueError("no certificate with an SCT in it: has it a certificate log?")
+
+
+class _Rekor(_Service):
+    name = "the transparency log (Rekor)"
+
+    def check(self, body: bytes) -> None:
+        _object(body)
+
+
 class _Stamps(_Service):
     """A time stamp authority: of one that fails, the library only warns."""
 
+    name = "the time stamp authority"
+
     def check(self, body: bytes) -> None:
-        """The answer has a time stamp in it."""
-        answer = decode_timestamp_response(body)
+        try:
+            answer = decode_timestamp_response(body)
+        except ValueError:
+            raise ValueError("not a time stamp response (RFC 3161)") from None
         if answer.status > 1:
             raise ValueError(f"it refused: {', '.join(answer.status_string) or 'no reason given'}")
 
 
-_NOT_THERE = "the URL or the majorApiVersion in the signing config may be another service's"
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(body)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError("it is not JSON with fields")
+    return found
 
 
 def unusable(who: str, error: Exception) -> AttestationError:
     """The error of an answer that came from `who` and cannot be used."""
+    missing = isinstance(error, KeyError | IndexError | TypeError | AttributeError)
+    found = "a field is missing or has another type" if missing else told(error).strip()[:500]
     return AttestationError(
         f"{who} returned an answer that cannot be used",
-        found=str(error).strip()[:500] or type(error).__name__,
+        found=found or type(error).__name__,
         remedy=_REMEDY,
     )
 

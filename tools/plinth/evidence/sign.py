@@ -11,7 +11,7 @@ from sigstore.sign import Signer
 
 from plinth import __version__
 from plinth.core.digest import Digest, Json
-from plinth.core.errors import AttestationError, PlinthError
+from plinth.core.errors import AttestationError, IntegrityError, PlinthError
 from plinth.core.report import Progress
 from plinth.core.result import ActionResult
 from plinth.core.settings import Config
@@ -25,6 +25,7 @@ from plinth.evidence.services import unusable, watch
 from plinth.evidence.statement import COSIGN, PREDICATES, PROVENANCE, SBOM, statement
 from plinth.evidence.verify.bundle import BundleVerifier, Signers, log_index, signer_of
 from plinth.formats.oci.layout import ImageReference
+from plinth.formats.oci.manifest import read_manifest
 from plinth.formats.oci.model import MANIFEST, Descriptor
 from plinth.formats.oci.referrers import attach_to_layout
 from plinth.graph.actions import Action
@@ -63,10 +64,12 @@ def prepare(ws: Session, image_id: str, config: Config) -> Prepared:
 
     Raises:
         LayoutError: it is not built.
+        IntegrityError: its config or a layer is missing or damaged.
         AttestationError: it was built from other inputs than those now in the tree.
         PlinthError: a lock or a layer is not usable.
     """
     image = find_reference(ws, image_id)
+    _check_blobs(ws, image)
     recipe = _recipe(ws, image)
     provenance = Provenance(
         image_id,
@@ -93,6 +96,18 @@ def prepare(ws: Session, image_id: str, config: Config) -> Prepared:
             for kind, predicate in predicates.items()
         ),
     )
+
+
+def _check_blobs(ws: Session, image: ImageReference) -> None:
+    """What the signed manifest names is there: no signature for bytes that nobody can run."""
+    manifest = read_manifest(ws.layout, image.manifest)
+    for blob in (manifest.config, *manifest.layers):
+        if not ws.layout.sound(blob.digest):
+            raise IntegrityError(
+                "a blob of the image is missing or damaged",
+                where=f"{image.name}: {blob.digest.oci}",
+                remedy=f"build it again: doit build:{image.name}",
+            )
 
 
 def _sbom(ws: Session, image: ImageReference, recipe: Recipe) -> bytes:
@@ -163,7 +178,11 @@ def sign_images(
                 signed = [_signed(one, signer) for one in prepared]
         # The library's errors, and those of its parsers, have nothing else in common.
         except Exception as error:
-            found = error if isinstance(error, PlinthError) else unusable(asked[-1], error)
+            found = (
+                error
+                if isinstance(error, PlinthError)
+                else unusable([where.shown, *asked][-1], error)
+            )
             found.what += "; nothing was attached or replaced"
             found.where = where.shown
             raise found from None

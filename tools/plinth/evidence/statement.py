@@ -5,16 +5,19 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from plinth.core.digest import Digest, Json, canonical_json
 from plinth.core.errors import AttestationError
 from plinth.formats.oci.strict import loads
 
 STATEMENT = "https://in-toto.io/Statement/v1"
+BEFORE = "https://in-toto.io/Statement/v0.1"
+"""The form before, which `cosign attest` writes: the same fields, and each subject has a name."""
 COSIGN = "https://sigstore.dev/cosign/sign/v1"
 PROVENANCE = "https://slsa.dev/provenance/v1"
 SBOM = "https://cyclonedx.org/bom"
+T = TypeVar("T")
 PREDICATES = {COSIGN: "signature", PROVENANCE: "provenance", SBOM: "sbom"}
 """Predicate types every image has a statement of, and what people call them."""
 
@@ -49,31 +52,41 @@ def parse(payload: bytes, where: str) -> Statement:
         AttestationError: it is not one, or a subject has no SHA-256, or the same as another.
     """
     try:
-        document = loads(payload)
-        if document["_type"] != STATEMENT:
-            raise ValueError(f"its type is {document['_type']!r}")
+        document = _of(dict, loads(payload), "a statement")
+        form = _field(document, "_type", str)
+        if form not in (STATEMENT, BEFORE):
+            raise ValueError(f"its type is {form!r}")
         subjects: dict[str, str] = {}
-        for subject in document["subject"]:
-            digest = _text(subject["digest"]["sha256"])
+        for subject in _field(document, "subject", list):
+            digests = _field(_of(dict, subject, "a subject"), "digest", dict)
+            digest = _field(digests, "sha256", str)
             if digest in subjects:
                 raise ValueError(f"two subjects with the digest sha256:{digest}")
-            subjects[digest] = _text(subject.get("name", ""))
-        kind, predicate = _text(document["predicateType"]), document.get("predicate", {})
-        if not isinstance(predicate, dict):
-            raise ValueError("its predicate is not an object")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+            subjects[digest] = _of(str, subject.get("name", ""), "name")
+        kind = _field(document, "predicateType", str)
+        predicate = _of(dict, document.get("predicate", {}), "predicate")
+    except ValueError as error:
         raise AttestationError(
             "not an in-toto statement",
             where=where,
             expected=f"a JSON object of type {STATEMENT} with subjects by sha256",
-            found=f"{type(error).__name__}: {error}",
+            found=str(error),
         ) from None
     return Statement(subjects, kind, predicate)
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"expected a text, found {value!r}")
+_CALLED: dict[type, str] = {dict: "an object", list: "an array", str: "a text"}
+
+
+def _field(holder: dict[str, Any], key: str, kind: type[T]) -> T:
+    if key not in holder:
+        raise ValueError(f"{key}: missing")
+    return _of(kind, holder[key], key)
+
+
+def _of(kind: type[T], value: object, name: str) -> T:
+    if not isinstance(value, kind):
+        raise ValueError(f"{name}: expected {_CALLED[kind]}, found {value!r:.80}")
     return value
 
 

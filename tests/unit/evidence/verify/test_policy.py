@@ -36,6 +36,21 @@ require-clean = true
     )
 
 
+@pytest.mark.parametrize(
+    ("trust", "found"),
+    [
+        ("public", "public"),
+        ("embedded", "embedded"),
+        ("trust/config.json", "{}/trust/config.json"),
+        ("/etc/config.json", "/etc/config.json"),
+    ],
+)
+def test_a_trust_that_is_a_file_is_beside_the_policy(
+    tmp_path: Path, trust: str, found: str
+) -> None:
+    assert load_policy(written(tmp_path, f'trust = "{trust}"\n')).trust == found.format(tmp_path)
+
+
 def test_one_identity_may_be_a_text(tmp_path: Path) -> None:
     found = load_policy(written(tmp_path, 'identity = "a@example.org"\n'))
     assert found.identities == ("a@example.org",)

@@ -10,6 +10,7 @@ import tomli
 
 from plinth.core.errors import Problem, ProblemsError
 from plinth.core.settings import Config
+from plinth.evidence.choice import EMBEDDED, PUBLIC
 
 _TEXTS = ("trusted-root", "trust", "issuer", "builder", "source")
 
@@ -59,7 +60,8 @@ def in_force(config: Config, options: Policy, path: str = "") -> Policy:
 
 
 def load_policy(path: Path) -> Policy:
-    """The policy in the TOML file `path`; a relative trusted-root is beside that file.
+    """The policy in the TOML file `path`; a relative trusted-root is beside that file, and so is
+    a trust that is a file.
 
     Raises:
         ProblemsError: it cannot be read, or has unknown or mistyped keys.
@@ -85,12 +87,12 @@ def load_policy(path: Path) -> Policy:
             problems.append(Problem(key, f"expected a text, found {value!r}"))
     if problems:
         raise ProblemsError(str(path), problems)
-    root = document.get("trusted-root", "")
+    root, trust = document.get("trusted-root", ""), document.get("trust", "")
     return Policy(
         tuple(identities),
         document.get("issuer", ""),
         str(path.parent / root) if root else "",
-        document.get("trust", ""),
+        trust if trust in ("", PUBLIC, EMBEDDED) else str(path.parent / trust),
         document.get("builder", ""),
         document.get("source", ""),
         clean,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -11,6 +12,10 @@ from plinth.evidence.statement import PREDICATES, Statement, parse
 from plinth.evidence.verify.bundle import Authentic, BundleVerifier
 from plinth.evidence.verify.verdict import Check
 from plinth.formats.oci.referrers import payload
+
+_PLACE = re.compile(r"(localhost|[^/]*[.:][^/]*)/.")
+"""A repository with its registry's host: Docker tells a host from a name by dot, port or
+`localhost`."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ def authenticate(bundles: Iterable[RawBundle], verifier: BundleVerifier) -> Stat
 
 def about(statements: Statements, digest: str, name: str) -> Statements:
     """Of `statements`, those whose one subject is the manifest `digest` (hexadecimal) and has the
-    image's `name` or no name; the others are refused."""
+    image's `name`, no name, or the name of a repository in a registry; the others are refused."""
     kept = Statements(refused={kind: list(reasons) for kind, reasons in statements.refused.items()})
     for kind, entries in statements.proven.items():
         for proven in entries:
@@ -84,8 +89,9 @@ def about(statements: Statements, digest: str, name: str) -> Statements:
             if set(subjects) != {digest}:
                 listed = ", ".join(f"sha256:{one} ({called})" for one, called in subjects.items())
                 kept.refuse(kind, f"{proven.where}: it is about {listed}, not this image")
-            # cosign's subjects have no name. The digest is of a manifest that has it.
-            elif subjects[digest] not in ("", name):
+            # cosign's signatures have no name, and what it attests has the place where the image
+            # was. The digest is of a manifest that has the name.
+            elif subjects[digest] not in ("", name) and not _PLACE.match(subjects[digest]):
                 kept.refuse(
                     kind, f"{proven.where}: it calls the image {subjects[digest]!r}, not {name!r}"
                 )
