@@ -118,3 +118,14 @@ def test_a_bundle_of_rekor_2_needs_a_time_stamp(logged: Logged) -> None:
     bundle = json.loads(logged.bundle)
     bundle["verificationMaterial"]["timestampVerificationData"] = {}
     assert "signed timestamp" in logged.verify(json.dumps(bundle).encode())
+
+
+def test_a_time_that_nobody_signed_is_refused(logged: Logged) -> None:
+    """Only a promise signs the log's time, and this log makes none."""
+    bundle = json.loads(logged.bundle)
+    (entry,) = bundle["verificationMaterial"]["tlogEntries"]
+    for time in ("86400", "4000000000"):
+        entry["integratedTime"] = time
+        assert "a time, and no promise" in logged.verify(json.dumps(bundle).encode())
+    entry["integratedTime"] = "0"
+    assert logged.verify(json.dumps(bundle).encode()) == ""

@@ -142,10 +142,14 @@ class BundleVerifier:
         except AttestationError as error:
             error.where = where
             raise
-        if entry.kind_version.version == "0.0.1" and not entry.inclusion_promise:
-            raise self._wrong(
-                where, "the log's promise is missing", "none", "a signed entry timestamp"
-            )
+        if not entry.inclusion_promise:
+            if entry.kind_version.version == "0.0.1":
+                raise self._wrong(
+                    where, "the log's promise is missing", "none", "a signed entry timestamp"
+                )
+            if entry.integrated_time:
+                what = "the log entry has a time, and no promise that signs it"
+                raise self._wrong(where, what, entry.integrated_time, "none, as of Rekor v2")
         if entry.inclusion_promise:
             promised = self._integrated(entry, where)
             self._check_office(log.public_key.valid_for, promised, "the log's key", where)
