@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -271,6 +273,48 @@ def test_a_root_that_verifies_nothing_is_an_error(
     assert code == UNREADABLE, out + err
     assert str(root) in err and "Traceback" not in err and "Failed to load" not in err
     assert "cannot be used" in err or "can be used" in err, err
+
+
+def test_nothing_of_a_library_is_printed(
+    verify: Verify, copy: Copy, root: Path, forger: Forger, tmp_path: Path
+) -> None:
+    """In a process of its own: pytest takes what libraries log. The older form of bundles carries a
+    chain, and the library warns of a root in it."""
+    bundle = json.loads(copy.bundles()[COSIGN])
+    leaf = bundle["verificationMaterial"].pop("certificate")
+    authority = json.loads(root.read_text())["certificateAuthorities"][0]["certChain"]
+    bundle["verificationMaterial"]["x509CertificateChain"] = {
+        "certificates": [leaf, *authority["certificates"]]
+    }
+    bundle["mediaType"] = "application/vnd.dev.sigstore.bundle+json;version=0.2"
+    file = tmp_path / "older.sigstore.json"
+    file.write_text(json.dumps(bundle))
+    options = [
+        "--identity",
+        IDENTITY,
+        "--issuer",
+        forger.domain.issuer,
+        "--trusted-root",
+        str(root),
+    ]
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "plinth",
+            "verify",
+            *options,
+            "--bundle",
+            str(file),
+            reference(copy),
+        ],
+        check=False,
+        text=True,
+        capture_output=True,
+    )
+    assert done.returncode == VERIFIED, done.stdout
+    assert "another kind of bundle" in done.stdout
+    assert done.stderr.startswith("trusting signatures by") and done.stderr.count("\n") == 1
 
 
 def test_what_two_readers_differ_about_is_rejected(

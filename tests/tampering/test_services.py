@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from plinth.core.errors import AttestationError
 from plinth.evidence import services
@@ -35,10 +36,11 @@ class _Bad(Handler):
     """A server whose every answer is the one of its plan."""
 
     plan: Answer
+    body: bytes
 
     def do_POST(self) -> None:  # noqa: N802 - its name there
         """Answer by the plan; a client that hung up ends it."""
-        self.rfile.read(int(self.headers["Content-Length"]))
+        self.body = self.rfile.read(int(self.headers["Content-Length"]))
         with contextlib.suppress(OSError):
             type(self).plan(self)
 
@@ -104,6 +106,21 @@ def running(
 def signing(running: Signing) -> Signing:
     """With a config of its own, to spoil."""
     return replace(running, config=copy.deepcopy(running.config))
+
+
+def _replaying(real: str) -> Callable[[], Any]:
+    """A server that answers as the one at `real` did the first time."""
+    first: list[requests.Response] = []
+
+    def answer(server: _Bad) -> None:
+        if not first:
+            headers = {"Content-Type": server.headers["Content-Type"]}
+            if server.headers["Authorization"]:
+                headers["Authorization"] = server.headers["Authorization"]
+            first.append(requests.post(real + server.path, server.body, headers=headers, timeout=9))
+        server.reply(first[0].status_code, first[0].content)
+
+    return _plan(answer)
 
 
 REASON = json.dumps({"code": 3, "message": "the issuer is not one of ours"}).encode()
@@ -249,3 +266,20 @@ def test_the_wrong_version_of_a_log_is_said(signing: Signing) -> None:
     with pytest.raises(AttestationError, match="refused: 404") as raised:
         signing.sign()
     assert "majorApiVersion" in raised.value.remedy
+
+
+@pytest.mark.parametrize("role", SERVICES)
+def test_a_service_that_gives_an_old_answer_again_replaces_nothing(
+    signing: Signing, role: str
+) -> None:
+    """Another key's certificate, another statement's entry or time stamp: each was good once."""
+    service = signing.config["signingConfig"][role][0]
+    real = service["url"].split("/api")[0]
+    with _replaying(real)() as url:
+        service["url"] = service["url"].replace(real, url)
+        with contextlib.suppress(AttestationError):
+            signing.sign()
+        before = signing.files()
+        with pytest.raises(AttestationError, match="nothing was attached or replaced"):
+            signing.sign()
+    assert signing.files() == before

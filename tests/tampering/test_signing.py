@@ -131,6 +131,7 @@ CHANGES: list[tuple[str, Callable[[Json, Json], None], str]] = [
     ("another timestamp authority", another_timestamp_authority, VERIFIED),
     ("an ended log", ended("tlogs"), VERIFIED),
     ("an ended authority", ended("certificateAuthorities"), VERIFIED),
+    ("an ended certificate log", ended("ctlogs"), "cannot be used to sign"),
     ("an ended timestamp authority", ended("timestampAuthorities"), VERIFIED),
     ("no log", empty("tlogs"), USED),
     ("no authority", empty("certificateAuthorities"), USED),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from sigstore._internal.rekor.client_v2 import RekorV2Client
+from sigstore._utils import is_timerange_valid
 from sigstore.errors import Error as SigstoreError
 from sigstore.models import ClientTrustConfig, TrustedRoot
 from sigstore.sign import SigningContext
@@ -16,6 +18,10 @@ from sigstore_models.trustroot.v1 import ClientTrustConfig as ClientModel
 from sigstore_models.trustroot.v1 import TrustedRoot as Model
 
 from plinth.core.errors import AttestationError
+
+# Libraries warn on standard error where nobody listens; what matters of it is an error here.
+for _name in ("sigstore", "tuf", "securesystemslib"):
+    logging.getLogger(_name).addHandler(logging.NullHandler())
 
 PUBLIC, EMBEDDED = "public", "embedded"
 _CHOICES = (
@@ -101,6 +107,11 @@ def signing_context(trust: SigningTrust) -> SigningContext:
             if not _WEB.match(service.url):
                 raise ValueError(f"not a URL of http or https: {service.url!r}")
         context = SigningContext.from_trust_config(trust.config)
+        if not any(
+            is_timerange_valid(log.public_key.valid_for, allow_expired=False)
+            for log in trust.believed.model.ctlogs
+        ):
+            raise ValueError("no certificate log of the trusted root is valid now")
     except (SigstoreError, ValueError) as error:
         raise AttestationError(
             "the signing config cannot be used to sign",
