@@ -25,6 +25,7 @@ from plinth.evidence.statement import BEFORE, COSIGN, PROVENANCE, SBOM, statemen
 from plinth.evidence.verify.bundle import BundleVerifier, Signers
 from plinth.evidence.verify.statements import RawBundle, about, authenticate
 from support.forge import IDENTITY, Copy, Forger, Json, Judge, link_tree, payload
+from support.private_sigstore import built
 from support.rekor2 import Log2
 from support.small_checkout import SmallCheckout
 from tampering.conftest import IMAGE, checkout, forger, judge, stranger
@@ -253,18 +254,23 @@ class Bench:
         return self.theirs(case), self.plinth(case)
 
 
+pytestmark = pytest.mark.judge("cosign")
+
+
 @pytest.fixture
 def bench(
     checkout: SmallCheckout,
     forger: Forger,
     stranger: Forger,
     judge: Judge,
-    cosign: Path,
     tmp_path: Path,
 ) -> Bench:
     link_tree(checkout.ws.layout.root, tmp_path / "oci")
     world = World(Copy(tmp_path / "oci", IMAGE), forger, stranger)
-    return Bench(world, judge, cosign, tmp_path)
+    tools = built("cosign")
+    if tools is None:
+        pytest.skip("not built: tests/field/build cosign")
+    return Bench(world, judge, tools["cosign"] / "cosign", tmp_path)
 
 
 WORDS = {True: "verified", False: "refused"}

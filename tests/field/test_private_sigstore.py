@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 import time
@@ -25,6 +26,7 @@ from support.private_sigstore import Sigstore, private_sigstore, url
 from support.published import Published
 from support.sigstore_keys import private_key
 
+pytestmark = pytest.mark.judge(*private.TOOLS)
 Json = dict[str, Any]
 PRIVATE = commands("trust.md", "## A private instance")
 TRUST, SIGN, VERIFY = PRIVATE[:3], PRIVATE[3], PRIVATE[4]
@@ -148,6 +150,17 @@ def place(signer: Signer) -> str:
     succeeded(answer)
     title = signer.image.manifest()["annotations"]["org.opencontainers.image.title"]
     return f"{REGISTRY}/team/{title}@{signer.image.digest.oci}"
+
+
+def test_the_documentation_names_the_servers_that_are_run() -> None:
+    page = re.sub(r"\s+", " ", (private.TESTS.parent / "docs" / "trust.md").read_text())
+    for tool in private.TOOLS:
+        module = (private.TESTS / "field" / tool / "go.mod").read_text()
+        # The version of the module that the first program is of.
+        program = re.findall(r"^tool (\S+)", module, re.M)[0]
+        requires = re.findall(r"^(?:require)?\s(\S+) v(\S+)", module, re.M)
+        _, version = max(one for one in requires if program.startswith(one[0]))
+        assert re.search(rf"{tool} {re.escape(version)}\b", page, re.I), (tool, version)
 
 
 def test_plinth_and_cosign_verify_what_plinth_signed_and_pushed(signer: Signer, place: str) -> None:

@@ -36,12 +36,13 @@ def url(service: str) -> str:
     return f"http://127.0.0.1:{PORTS[service]}"
 
 
-def built() -> dict[str, Path] | None:
-    """The folders of the servers' programs, or None where one is not built."""
-    command = [str(TESTS / "field" / "build"), "--cached", *TOOLS]
+def built(*names: str) -> dict[str, Path] | None:
+    """The folders of tools' programs (all that are needed), or None where one is not built."""
+    names = names or TOOLS
+    command = [str(TESTS / "field" / "build"), "--cached", *names]
     done = subprocess.run(command, check=False, text=True, capture_output=True)
     folders = done.stdout.strip().split(":")
-    return dict(zip(TOOLS, map(Path, folders), strict=True)) if done.returncode == 0 else None
+    return dict(zip(names, map(Path, folders), strict=True)) if done.returncode == 0 else None
 
 
 @dataclass
