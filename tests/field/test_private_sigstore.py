@@ -250,6 +250,12 @@ def test_a_server_that_does_not_answer_is_named(
     assert signer.files() == before
 
 
+@pytest.mark.nightly
+def test_fulcio_knows_the_issuers_keys_while_it_is_down(signer: Signer) -> None:
+    with signer.instance.without("oidc"):
+        succeeded(signer.sign())
+
+
 def clean(answer: Answer) -> None:
     """Nothing of a library's own is in what plinth says."""
     for raw in ("Traceback", "object at 0x", "HTTPConnectionPool", "Unable to use", "Error:"):
