@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from plinth.authority.server import serving
+from plinth.build.image import build_image
 from plinth.core.errors import AttestationError, IntegrityError
 from plinth.core.report import quiet
 from plinth.core.settings import Config
@@ -167,7 +168,7 @@ def flip(data: bytes) -> bytes:
 @pytest.mark.parametrize("change", [flip, lambda data: data[:-1]], ids=["flipped", "cut"])
 @pytest.mark.parametrize("which", ["config", "first layer", "last layer"])
 def test_an_image_with_a_damaged_blob_is_not_signed(
-    signing: Signing, which: str, change: Callable[[bytes], bytes]
+    signing: Signing, checkout: SmallCheckout, which: str, change: Callable[[bytes], bytes]
 ) -> None:
     manifest = signing.copy.manifest()
     layer = manifest["layers"][0 if which == "first layer" else -1]
@@ -179,3 +180,8 @@ def test_an_image_with_a_damaged_blob_is_not_signed(
         replace(signing, ws=Workspace(signing.ws.root, signing.ws.build)).sign()
     assert digest in raised.value.where
     assert signing.files() == before
+    # What the message says to do helps.
+    again = replace(signing, ws=Workspace(signing.ws.root, signing.ws.build))
+    config = replace(Config(), files={"wheels": str(checkout.wheels)})
+    build_image(again.ws, IMAGE, config=config, jobs=1, progress=quiet)
+    again.sign()
