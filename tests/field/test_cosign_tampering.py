@@ -318,3 +318,4 @@ def test_every_disagreement_with_cosign_is_explained(bench: Bench) -> None:
     for name, verdicts in differing.items():
         print(f"| `{name}` | {' | '.join(verdicts)} |")
     assert differing == explained()
+    assert f"the same {len(made)} bundles" in (_DOCS / "security.md").read_text()

@@ -28,6 +28,11 @@ SERVICES = {
     "rekorTlogUrls": "the transparency log (Rekor)",
     "tsaUrls": "the time stamp authority",
 }
+CLIENTS = {
+    "caUrls": services._Fulcio,
+    "rekorTlogUrls": services._Rekor,
+    "tsaUrls": services._Stamps,
+}
 Answer = Callable[["_Bad"], None]
 TIME = 0.5
 
@@ -170,7 +175,7 @@ def test_a_bad_service_is_named_with_its_reason(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     if "in time" in message:
-        monkeypatch.setattr(services, "LONGEST", TIME)
+        monkeypatch.setattr(CLIENTS[role], "longest", TIME)
     before = signing.files()
     with start() as url:
         service = signing.config["signingConfig"][role][0]
@@ -178,7 +183,7 @@ def test_a_bad_service_is_named_with_its_reason(
         began = time.monotonic()
         with pytest.raises(AttestationError) as raised:
             signing.sign()
-        assert time.monotonic() - began < 10 * TIME
+        assert time.monotonic() - began < 20
     said = str(raised.value)
     assert SERVICES[role] in said and url in said and message in said, said
     assert "nothing was attached or replaced" in said

@@ -56,6 +56,7 @@ class _Service(HTTPAdapter):
     """Sends requests to one service, and adds it to `asked`."""
 
     name: str
+    longest = LONGEST
     slow = refused = ""
     """What to do where it does not answer in time, and where it takes a request for a bad one."""
 
@@ -76,13 +77,13 @@ class _Service(HTTPAdapter):
         """
         who = f"{self.name} at {shown(request.url or '')}"
         self._asked.append(who)
-        options |= {"stream": True, "timeout": LONGEST}
+        options |= {"stream": True, "timeout": self.longest}
         try:
-            response, body = _in_time(lambda: self._ask(request, options))
+            response, body = _in_time(lambda: self._ask(request, options), self.longest)
         except (TooLateError, requests.Timeout):
             raise AttestationError(
                 f"{who} did not answer in time",
-                expected=f"an answer within {LONGEST:g} seconds",
+                expected=f"an answer within {self.longest:g} seconds",
                 remedy=self.slow + _REMEDY,
             ) from None
         except requests.RequestException as error:
@@ -178,7 +179,7 @@ def unusable(who: str, error: Exception) -> AttestationError:
     )
 
 
-def _in_time(ask: Callable[[], T]) -> T:
+def _in_time(ask: Callable[[], T], longest: float) -> T:
     """What `ask` returns. A time-out of sockets is for each read, so that a server which sends a
     byte now and then is waited for; a thread is left behind at the end of the whole time."""
     answer: Future[T] = Future()
@@ -190,7 +191,7 @@ def _in_time(ask: Callable[[], T]) -> T:
             answer.set_exception(error)
 
     threading.Thread(target=work, daemon=True).start()
-    return answer.result(LONGEST)
+    return answer.result(longest)
 
 
 def system_reason(error: BaseException) -> str:
