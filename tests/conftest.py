@@ -61,7 +61,7 @@ def _place(file: str) -> str:
 def _rank(item: pytest.Item) -> tuple[bool, int]:
     file, _, _ = item.nodeid.partition("::")
     folder = Path(file).relative_to(TESTS.name).parts[0]
-    return _place(file) != "engine", FOLDERS.index(folder)
+    return _place(file) != "engine", FOLDERS.index(folder) if folder in FOLDERS else 0
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -17,9 +17,13 @@ import pytest
 
 from plinth.build.choice import chosen_recipe
 from plinth.core.errors import InterpreterError
+from plinth.core.report import quiet
 from plinth.core.settings import load as load_config
+from plinth.core.store import BlobStore
+from plinth.fetch.pypi.index import Index
 from plinth.formats.oci.layout import references
 from plinth.graph.workspace import Workspace
+from plinth.lock.resolver import Resolver
 from plinth.publish.engine.load import load
 from support import judges, needs
 from support.containers import connected
@@ -116,18 +120,39 @@ def built() -> Checkout:
 @pytest.fixture(scope="session")
 def clone(built: Checkout) -> Callable[..., Checkout]:
     """A function that clones the checkout, with its inputs fetched and nothing built; with
-    `results`, what steps made of them is there, too."""
+    `results`, what steps made of them is there, too, and with `tools`, the resolver."""
 
-    def make(path: Path, python: Path = Path(sys.executable), *, results: bool = False) -> Checkout:
+    def make(
+        path: Path,
+        python: Path = Path(sys.executable),
+        *,
+        results: bool = False,
+        tools: bool = False,
+    ) -> Checkout:
         for name in checkout_files(ROOT):
             (path / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, path / name)
         share_inputs(built, path)
         if results:
             share_results(built, path)
+        if tools:
+            (path / "build" / "cache" / "tools").symlink_to(resolver_tools("3.7"))
         return Checkout(path, python)
 
     return make
+
+
+def resolver_tools(*versions: str) -> Path:
+    """The folder of this very checkout's environments of pip-tools, with those for the Python
+    `versions` made; where one is not installed, the test is skipped."""
+    folder = ROOT / "build" / "cache" / "tools"
+    index = Index(load_config(), folder.parent / "index", BlobStore(folder.parent))
+    for version in versions:
+        try:
+            Resolver(folder, version, load_config(), index)._environment(quiet)
+        except InterpreterError:
+            needs.skip(needs.python(version))
+    return folder
 
 
 def share_inputs(built: Checkout, path: Path) -> None:

@@ -107,17 +107,11 @@ _MADE: list[Extended] = []
 def extended(clone: Callable[..., Checkout], tmp_path_factory: pytest.TempPathFactory) -> Extended:
     """Made once for all tests that only look."""
     if not _MADE:
-        checkout = clone(tmp_path_factory.mktemp("extend") / "checkout", results=True)
+        checkout = clone(tmp_path_factory.mktemp("extend") / "checkout", results=True, tools=True)
         before = sources(checkout)
         _MADE.append(Extended(checkout, before, extend(checkout)))
     assert _MADE[0].done.returncode == 0, _MADE[0].done.stderr
     return _MADE[0]
-
-
-def borrow_tools(checkout: Checkout, extended: Extended) -> None:
-    """Give `checkout` the resolver of the other: it is a tool, and takes a while to install."""
-    folder = Path("build", "cache", "tools")
-    (checkout.root / folder).symlink_to(extended.checkout.root / folder)
 
 
 def test_specification_and_locks_are_made_and_no_other_touched(extended: Extended) -> None:
@@ -193,8 +187,7 @@ def test_the_same_once_more_changes_and_builds_nothing(extended: Extended) -> No
 def test_the_same_elsewhere_gives_the_same_digest(
     tmp_path: Path, clone: Callable[..., Checkout], extended: Extended
 ) -> None:
-    checkout = clone(tmp_path / "at another" / "place", results=True)
-    borrow_tools(checkout, extended)
+    checkout = clone(tmp_path / "at another" / "place", results=True, tools=True)
     done = extend(checkout)
     assert done.returncode == 0, done.stderr
     assert sources(checkout) == sources(extended.checkout)
@@ -279,10 +272,9 @@ def test_an_image_that_extends_another_cannot_be_extended(fresh: Checkout) -> No
 
 
 def test_what_contradicts_the_other_images_pins_is_one_error(
-    tmp_path: Path, clone: Callable[..., Checkout], extended: Extended
+    tmp_path: Path, clone: Callable[..., Checkout]
 ) -> None:
-    checkout = clone(tmp_path / "checkout")
-    borrow_tools(checkout, extended)
+    checkout = clone(tmp_path / "checkout", tools=True)
     (checkout.root / "requirements.txt").write_text("numpy==1.19.5\n")
     error = refused(checkout, PARENT, "-r", "requirements.txt", "--name", NAME)
     assert f"images/{NAME}.toml: the requirements cannot be met" in error
@@ -297,10 +289,9 @@ def test_what_contradicts_the_other_images_pins_is_one_error(
 
 
 def test_a_package_no_archive_has_is_one_error(
-    tmp_path: Path, clone: Callable[..., Checkout], extended: Extended
+    tmp_path: Path, clone: Callable[..., Checkout]
 ) -> None:
-    checkout = clone(tmp_path / "checkout")
-    borrow_tools(checkout, extended)
+    checkout = clone(tmp_path / "checkout", tools=True)
     error = refused(checkout, PARENT, "--apt", "there-is-no-such-package", "--name", NAME)
     assert f"images/{NAME}.toml: os.packages: " in error
     assert "there-is-no-such-package" in error

@@ -18,13 +18,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from integration.conftest import ROOT
+from integration.conftest import resolver_tools
 from plinth.build.image import _admit
 from plinth.core.digest import Digest
 from plinth.core.errors import (
     FetchError,
     IntegrityError,
-    InterpreterError,
     LockError,
     StaleLockError,
     WheelError,
@@ -35,12 +34,11 @@ from plinth.fetch.pypi.index import Index
 from plinth.fetch.wheels import fetch_files
 from plinth.graph.workspace import Workspace
 from plinth.lock.image import lock_images
-from plinth.lock.resolver import Resolver
 from plinth.lock.server import LoopbackIndex
 from plinth.recipe.image import Target
 from plinth.recipe.locks import pylock, stale
 from plinth.recipe.locks.pylock import LockedFile, LockedPackage
-from support import helpers, needs
+from support import helpers
 from support.helpers import make_wheel
 from support.index_server import AS_OF, UPLOADED, Answer, IndexServer
 
@@ -135,14 +133,7 @@ def packages(ws: Workspace) -> tuple[LockedPackage, ...]:
 
 @pytest.fixture(scope="module")
 def tools() -> Path:
-    """The repository's own environment of pip-tools, made from the configured index if missing."""
-    folder = ROOT / "build" / "cache" / "tools"
-    index = Index(load(), folder.parent / "index", BlobStore(folder.parent))
-    try:
-        Resolver(folder, "3.7", load(), index)._environment(silent)
-    except InterpreterError:
-        needs.skip(needs.python("3.7"))
-    return folder
+    return resolver_tools("3.7")
 
 
 def checkout(root: Path, tools: Path) -> Workspace:

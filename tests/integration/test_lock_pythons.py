@@ -13,11 +13,10 @@ from typing import cast
 import pytest
 from packaging.utils import canonicalize_name
 
-from integration.conftest import ROOT
-from plinth.core.errors import InterpreterError, LockError
+from integration.conftest import resolver_tools
+from plinth.core.errors import LockError
 from plinth.core.report import Progress, quiet
 from plinth.core.settings import Config, load
-from plinth.core.store import BlobStore
 from plinth.fetch.pypi.index import Index
 from plinth.graph.workspace import Workspace
 from plinth.lock.image import lock_images
@@ -25,7 +24,7 @@ from plinth.lock.request import Work, compile_requests
 from plinth.lock.resolver import Resolver
 from plinth.recipe.locks import pylock
 from plinth.recipe.requires import unmet
-from support import helpers, needs
+from support import helpers
 from support.helpers import make_wheel
 from support.index_server import IndexServer
 
@@ -48,15 +47,7 @@ WANTED = {
 
 @pytest.fixture(scope="module")
 def tools() -> Path:
-    """The repository's own environments of pip-tools, made from the configured index if missing."""
-    folder = ROOT / "build" / "cache" / "tools"
-    index = Index(load(), folder.parent / "index", BlobStore(folder.parent))
-    for version in IMAGES.values():
-        try:
-            Resolver(folder, version, load(), index)._environment(quiet)
-        except InterpreterError:
-            needs.skip(needs.python(version))
-    return folder
+    return resolver_tools(*IMAGES.values())
 
 
 @pytest.fixture

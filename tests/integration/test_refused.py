@@ -34,7 +34,7 @@ def refused(checkout: Checkout, *arguments: str) -> str:
 def test_a_system_library_taken_out_of_the_base(
     tmp_path: Path, clone: Callable[..., Checkout]
 ) -> None:
-    checkout = clone(tmp_path / "checkout")
+    checkout = clone(tmp_path / "checkout", results=True)
     spec = checkout.root / "base" / "debian12-py37.toml"
     edit(spec, '"libstdc++6", ', "")
     edit(spec, "[rootfs.omit]", '[rootfs.omit]\n"libstdc++6" = "taken out by the test"')
@@ -62,7 +62,7 @@ def test_a_wheel_for_another_python(tmp_path: Path, clone: Callable[..., Checkou
 
 @pytest.mark.network
 def test_requirements_that_cannot_agree(tmp_path: Path, clone: Callable[..., Checkout]) -> None:
-    checkout = clone(tmp_path / "checkout")
+    checkout = clone(tmp_path / "checkout", tools=True)
     edit(
         checkout.root / "images" / f"{IMAGE}.toml",
         '"numpy>=1.16.0"',

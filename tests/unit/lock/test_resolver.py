@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import cast
 
@@ -85,7 +86,7 @@ def test_it_is_prepared_once_and_answers_each_job_in_its_place(
         jobs = [Job(Path(f"/j{number}"), (), "", "doit lock") for number in range(count)]
         made = resolver(tmp_path, VENV.format(log=log))
         assert made.compile(jobs, told.append) == [None, "/j1", "/j2", "/j3", "/j4"][:count]
-    (only,) = (tmp_path / "tools").iterdir()
+    (only,) = (path for path in (tmp_path / "tools").iterdir() if path.is_dir())
     assert (only / "ready").exists()
     lines = log.read_text().splitlines()
     assert lines[0] == "venv"
@@ -108,6 +109,16 @@ def test_it_is_prepared_once_and_answers_each_job_in_its_place(
     (only / "left-over").touch()
     resolver(tmp_path, VENV.format(log=log)).compile(jobs, quiet)
     assert sorted(path.name for path in only.iterdir()) == ["bin", "ready"]
+
+
+def test_two_at_once_prepare_it_once(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    made = [resolver(tmp_path, f"sleep 0.3\n{VENV.format(log=log)}") for _ in range(2)]
+    jobs = [Job(Path("/j1"), (), "", "doit lock")]
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(lambda one: one.compile(jobs, quiet), made))
+    assert answers == [["/j1"], ["/j1"]]
+    assert log.read_text().splitlines().count("venv") == 1
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -95,24 +96,32 @@ class Resolver:
         return find_python(self._version, self._config)
 
     def _environment(self, progress: Progress) -> Path:
-        python = self.python
-        key = Digest.of(_PINS.read_bytes() + os.fsencode(python)).hex[:16]
+        key = Digest.of(_PINS.read_bytes() + os.fsencode(self.python)).hex[:16]
         folder = self._tools / f"pip-tools-{PIP_TOOLS}-{key}"
-        ready = folder / "ready"
-        if not ready.exists():
-            progress(f"preparing pip-tools {PIP_TOOLS} for Python {self._version} (once)")
-            shutil.rmtree(folder, ignore_errors=True)
-            self._run([str(python), "-s", "-m", "venv", str(folder)])
-            self._run(
-                [
-                    str(folder / "bin" / "python"),
-                    *("-s", "-m", "pip", "install", "-q", "--no-cache-dir", "--require-hashes"),
-                    *("--disable-pip-version-check", *self._index.pip_options()),
-                    *("-r", str(_PINS)),
-                ]
-            )
-            ready.touch()
+        if not (folder / "ready").exists():
+            self._tools.mkdir(parents=True, exist_ok=True)
+            with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+                # Of several who lock at once one prepares it.
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                self._prepare(folder, progress)
         return folder / "bin" / "python"
+
+    def _prepare(self, folder: Path, progress: Progress) -> None:
+        ready = folder / "ready"
+        if ready.exists():
+            return
+        progress(f"preparing pip-tools {PIP_TOOLS} for Python {self._version} (once)")
+        shutil.rmtree(folder, ignore_errors=True)
+        self._run([str(self.python), "-s", "-m", "venv", str(folder)])
+        self._run(
+            [
+                str(folder / "bin" / "python"),
+                *("-s", "-m", "pip", "install", "-q", "--no-cache-dir", "--require-hashes"),
+                *("--disable-pip-version-check", *self._index.pip_options()),
+                *("-r", str(_PINS)),
+            ]
+        )
+        ready.touch()
 
     def _run(self, command: list[str]) -> None:
         done = subprocess.run(
