@@ -12,11 +12,11 @@ from hostile.harness import Case
 from plinth.core.digest import Digest
 from plinth.core.store import BlobStore
 from plinth.fetch.apt.archive import Index, Keyring, listed, unpacked, verified
+from plinth.fetch.apt.resolve import Universe, resolve
 from plinth.fetch.apt.sources import Source
 from plinth.formats.debian.deb import read_deb
 from plinth.formats.debian.merge import Tree
 from plinth.formats.layer.writer import LayerWriter
-from plinth.lock.debian import Universe, resolve
 from support.debs import Entry, Key, Package, ar, packed, paragraph, symlink, tarred, with_folders
 
 Make = Callable[[], bytes]

@@ -20,6 +20,7 @@ from plinth.core.errors import InterpreterError
 from plinth.core.report import quiet
 from plinth.core.settings import load as load_config
 from plinth.core.store import BlobStore
+from plinth.fetch.interpreter import find_python
 from plinth.fetch.pypi.index import Index
 from plinth.formats.oci.layout import references
 from plinth.graph.workspace import Workspace
@@ -143,13 +144,13 @@ def clone(built: Checkout) -> Callable[..., Checkout]:
 
 
 def resolver_tools(*versions: str) -> Path:
-    """The folder of this very checkout's environments of pip-tools, with those for the Python
-    `versions` made; where one is not installed, the test is skipped."""
+    """The folder of this very checkout's pip-tools, fetched once; where a Python of `versions` is
+    not installed, the test is skipped."""
     folder = ROOT / "build" / "cache" / "tools"
     index = Index(load_config(), folder.parent / "index", BlobStore(folder.parent))
     for version in versions:
         try:
-            Resolver(folder, version, load_config(), index)._environment(quiet)
+            Resolver(folder, find_python(version, load_config()), index).packages(quiet)
         except InterpreterError:
             needs.skip(needs.python(version))
     return folder

@@ -15,8 +15,8 @@ from plinth.core.digest import Digest
 from plinth.core.settings import load
 from plinth.fetch.apt import archive
 from plinth.fetch.apt.archive import Index, keyring_of, read_index
+from plinth.fetch.apt.resolve import resolve
 from plinth.fetch.apt.sources import Source, find_sources
-from plinth.lock.debian import resolve
 from plinth.recipe.base import DebianRootfs, load_base
 from support import needs
 

@@ -136,10 +136,11 @@ def test_unmet_finds_what_pip_check_finds(tmp_path: Path, tools: Path, python: s
         lines = ["Metadata-Version: 2.1", f"Name: {name}", "Version: 1.0"]
         lines += [f"Requires-Dist: {text}" for text in requires]
         (folder / "METADATA").write_text("\n".join(lines) + "\n")
-    executable = Resolver(tools, python, load(), cast(Index, None))._environment(quiet)
+    executable = find_python(python, load())
+    packages = Resolver(tools, executable, cast(Index, None)).packages(quiet)
     done = subprocess.run(
-        [str(executable), "-m", "pip", "check", "--disable-pip-version-check"],
-        env={"PYTHONPATH": str(tmp_path), "LC_ALL": "C.UTF-8"},
+        [str(executable), "-S", "-m", "pip", "check", "--disable-pip-version-check"],
+        env={"PYTHONPATH": f"{tmp_path}:{packages}", "LC_ALL": "C.UTF-8"},
         capture_output=True,
         encoding="utf-8",
         check=False,

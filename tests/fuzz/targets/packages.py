@@ -6,8 +6,8 @@ from pathlib import Path
 
 from plinth.core.digest import Digest
 from plinth.fetch.apt.archive import Index
+from plinth.fetch.apt.resolve import Universe, resolve
 from plinth.fetch.apt.sources import Source
-from plinth.lock.debian import Universe, resolve
 
 EMPTY = Digest.of(b"")
 

@@ -14,6 +14,7 @@ import pytest
 from plinth.build.debs import lacking, package_layers
 from plinth.core.errors import FetchError, PackageError
 from plinth.fetch.apt.sources import Source
+from plinth.fetch.debs import Places
 from plinth.formats.layer.model import Layer
 from plinth.graph.workspace import Workspace
 from plinth.recipe.locks.base import LockedDeb
@@ -219,7 +220,7 @@ def test_a_package_that_rotted_is_fetched_again(ws: Workspace, tmp_path: Path) -
     again = Workspace(ws.root, ws.build)
     again.cache.path(package.digest).write_bytes(b"!<arch>\n".ljust(len(sound)))
     with serving(tmp_path / "archive") as server:
-        sources = [Source(server.url, "stable")]
+        sources = Places.of([Source(server.url, "stable")])
         (layer,) = package_layers(
             session_of(again), [package], lambda: sources, lambda _: None, again=AGAIN
         )
@@ -236,7 +237,7 @@ def test_packages_are_fetched_by_their_place_in_the_pool(ws: Workspace, tmp_path
     ws.cache.path(missing.digest).rename(place)
     said: list[str] = []
     with serving(tmp_path / "archive") as server:
-        sources = [Source(server.url, "other"), Source(server.url, "stable")]
+        sources = Places.of([Source(server.url, "other"), Source(server.url, "stable")])
         (layer,) = package_layers(
             session_of(ws), packages, lambda: sources, said.append, again=AGAIN
         )
@@ -252,7 +253,7 @@ def test_a_package_the_archive_dropped_is_one_error(ws: Workspace, tmp_path: Pat
         package_layers(
             session_of(ws),
             [package],
-            lambda: [Source(server.url, "stable")],
+            lambda: Places.of([Source(server.url, "stable")]),
             lambda _: None,
             again=AGAIN,
         )

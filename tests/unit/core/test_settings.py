@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 
 from plinth.core.errors import ProblemsError
-from plinth.core.settings import PUBLIC_FILES, PUBLIC_REGISTRIES, Config, load
+from plinth.core.settings import (
+    PUBLIC_FILES,
+    PUBLIC_REGISTRIES,
+    PUBLIC_SNAPSHOTS,
+    Config,
+    load,
+)
 
 WHOLE = """
 index-url = "https://index.example/simple"
@@ -18,6 +24,7 @@ apt = { debian = "https://debian.example" }
 registries = { default = "https://registry.example" }
 files = { python-build-standalone = "/srv/mirror" }
 keyrings = { vendor = "/srv/vendor.gpg" }
+snapshots = { debian = "https://past.example/{date}" }
 """
 
 
@@ -44,10 +51,11 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         registries={"default": "https://registry.example"},
         files={"python-build-standalone": "/srv/mirror"},
         keyrings={"vendor": "/srv/vendor.gpg"},
+        snapshots={**PUBLIC_SNAPSHOTS, "debian": "https://past.example/{date}"},
     )
 
 
-DEFAULTS = Config(registries=PUBLIC_REGISTRIES, files=PUBLIC_FILES)
+DEFAULTS = Config(registries=PUBLIC_REGISTRIES, files=PUBLIC_FILES, snapshots=PUBLIC_SNAPSHOTS)
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "[apt]\n", "public = true\n"])
@@ -90,10 +98,10 @@ def test_another_value_of_the_variable_is_refused(tmp_path: Path) -> None:
 
 def test_no_test_asks_a_public_place(tmp_path: Path) -> None:
     """Neither this process nor one whose environment a test made from nothing."""
-    assert (load().registries, load().files) == ({}, {})
+    assert (load().registries, load().files, load().snapshots) == ({}, {}, {})
     program = (
         "from plinth.core.settings import load; c = load(); "
-        "print(dict(c.registries), dict(c.files))"
+        "print(dict(c.registries), dict(c.files), dict(c.snapshots))"
     )
     for environment in ({}, put(tmp_path, "public = true")):
         done = subprocess.run(
@@ -103,7 +111,15 @@ def test_no_test_asks_a_public_place(tmp_path: Path) -> None:
             capture_output=True,
             text=True,
         )
-        assert done.stdout == "{} {}\n"
+        assert done.stdout == "{} {} {}\n"
+
+
+@pytest.mark.parametrize("home", [None, "/nowhere/at/all"])
+def test_a_user_without_a_home_has_the_defaults(
+    home: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.path.expanduser", lambda text: home or text)
+    assert load({"PLINTH_PUBLIC": "false"}) == Config()
 
 
 def test_the_file_is_looked_for_in_three_places(
@@ -130,8 +146,8 @@ def test_every_problem_is_reported_at_once_with_its_field(tmp_path: Path) -> Non
     assert found == [
         "index-url: expected str, found 3",
         "apt: expected dict, found 'https://debian.example'",
-        "index: unknown setting; known are index-url, python, apt, registries, files, keyrings, "
-        "indexes, trust, builder, policy, publish, tls, remote, public",
+        "index: unknown setting; known are index-url, python, apt, snapshots, registries, files, "
+        "keyrings, indexes, trust, builder, policy, publish, tls, remote, public",
         "python.3.7: expected a string, found 7",
         "files.c: expected a string, found ['d']",
     ]

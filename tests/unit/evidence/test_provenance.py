@@ -20,7 +20,7 @@ from plinth.evidence.verify.provenance import check_checkout, check_inputs, clai
 from plinth.formats.oci.model import CONFIG, Descriptor
 from plinth.graph.workspace import Workspace
 from plinth.recipe.files import MAX_BYTES, write_sources
-from plinth.recipe.locks.base import local_folder, write_local
+from plinth.recipe.locks.base import Local, local_folder, write_local
 from plinth.recipe.locks.pylock import every_file
 from plinth.recipe.locks.stale import check
 from plinth.recipe.materials import materials
@@ -186,7 +186,7 @@ def test_a_local_base_carries_what_names_its_interpreter_and_differs_in_that_alo
 ) -> None:
     ws = Workspace(ROOT, tmp_path)
     tree = Digest.of(b"another build")
-    write_local(ws, LOCAL, tree)
+    write_local(ws, LOCAL, Local(tree))
     locked, local = (Recipe.load(ws, IMAGE, base=base) for base in (BASE, LOCAL))
     noted = f"locks/base/{LOCAL}.toml"
     assert local.files.keys() - locked.files.keys() == {noted}
@@ -198,7 +198,7 @@ def test_a_local_base_carries_what_names_its_interpreter_and_differs_in_that_alo
 
 def test_a_local_base_is_not_passed_off_as_the_locked_one(tmp_path: Path) -> None:
     ws = Workspace(ROOT, tmp_path)
-    write_local(ws, LOCAL, Digest.of(b"another build"))
+    write_local(ws, LOCAL, Local(Digest.of(b"another build")))
     locked, local = (Recipe.load(ws, IMAGE, base=base) for base in (BASE, LOCAL))
     manifest: dict[str, Json] = {
         "schemaVersion": 2,

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from plinth.core.digest import Digest
 from plinth.core.errors import InterpreterError
 from plinth.core.settings import Config
-from plinth.fetch.interpreter import find_python
+from plinth.fetch import interpreter_places as places
+from plinth.fetch.interpreter import find_python, find_tree
 from support import needs
+from support.elves import program
 
 NO_PYTHON = "it does not answer as Python does"
 
@@ -30,9 +33,21 @@ def script(path: Path, text: str) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def lost() -> bytes:
+    """A program that finds its library only where the machine's linker is told of it. Made before
+    there is an empty PATH."""
+    return program(["libpython3.7m.so.1.0"])
+
+
 @pytest.fixture(autouse=True)
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine with an empty PATH, without pyenv and uv."""
+    """A machine with an empty PATH, without pyenv, uv, conda and a distribution's own."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name in ("CONDA_PREFIX", "MAMBA_ROOT_PREFIX"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(places, "SYSTEM", (str(tmp_path / "usr" / "bin"),))
+    monkeypatch.setattr(places, "SYSTEM_CONDAS", (str(tmp_path / "opt" / "conda"),))
     monkeypatch.setenv("PATH", str(tmp_path / "path"))
     monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "pyenv"))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
@@ -44,7 +59,9 @@ def refused(config: Config) -> InterpreterError:
     with pytest.raises(InterpreterError) as raised:
         find_python("3.7", config)
     assert raised.value.what == "there is no CPython 3.7 on this machine"
-    assert raised.value.expected == "python3.7 on PATH, of pyenv or uv, or named in the settings"
+    assert raised.value.expected == (
+        "python3.7 on PATH, of the distribution, pyenv, uv or conda, or named in the settings"
+    )
     return raised.value
 
 
@@ -102,6 +119,66 @@ def test_what_uv_installed_is_found(
     assert find_python("3.7", Config()) == newest
     path = fake(machine / "pyenv" / "versions" / "3.7.1" / "bin" / "python3.7")
     assert find_python("3.7", Config()) == path
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [
+        "home/miniconda3",
+        "home/miniforge3/envs/models",
+        "home/anaconda3/envs/py37",
+        "opt/conda",
+        "opt/conda/envs/models",
+        "listed/env",
+        "active",
+        "mamba/envs/one",
+    ],
+)
+def test_what_conda_installed_is_found(
+    machine: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    monkeypatch.setenv("CONDA_PREFIX", str(machine / "active"))
+    monkeypatch.setenv("MAMBA_ROOT_PREFIX", str(machine / "mamba"))
+    listed = machine / "home" / ".conda" / "environments.txt"
+    listed.parent.mkdir(parents=True)
+    listed.write_text(f"{machine}/gone\n\n{machine}/listed/env\n")
+    # A newer one in the same conda is no hindrance.
+    fake(machine / folder / "bin" / "python3.8", "3.8")
+    python = fake(machine / folder / "bin" / "python3.7")
+    assert find_python("3.7", Config()) == python
+
+
+def test_what_a_distribution_installed_is_found_also_where_path_lacks_it(machine: Path) -> None:
+    python = fake(machine / "usr" / "bin" / "python3.7")
+    assert find_python("3.7", Config()) == python
+
+
+def test_of_several_the_locked_one_is_taken_and_else_the_first(machine: Path) -> None:
+    trees = {}
+    for name in ("3.7.16", "3.7.9", "3.7.3"):
+        python = fake(machine / "pyenv" / "versions" / name / "bin" / "python3.7")
+        library = python.parents[1] / "lib" / "python3.7"
+        library.mkdir(parents=True)
+        (library / "os.py").write_text(f"# {name}\n")
+        trees[name] = find_tree("3.7", Config(python={"3.7": str(python)})).tree
+    assert len(set(trees.values())) == 3
+    for name, tree in trees.items():
+        found = find_tree("3.7", Config(), tree)
+        assert (found.python.parents[1].name, found.tree) == (name, tree)
+    assert find_tree("3.7", Config(), Digest.of(b"another")).tree == trees["3.7.16"]
+    assert find_tree("3.7", Config()).tree == trees["3.7.16"]
+
+
+def test_one_that_cannot_be_taken_into_an_image_is_passed_over(lost: bytes, machine: Path) -> None:
+    fake(machine / "path" / "python3.7", prefix=machine / "own")
+    for path, data in (("bin/python3.7", lost), ("lib/libpython3.7m.so.1.0", b"\x7fELF")):
+        (machine / "own" / path).parent.mkdir(parents=True)
+        (machine / "own" / path).write_bytes(data)
+    with pytest.raises(InterpreterError) as raised:
+        find_tree("3.7", Config())
+    assert "would not find its own libraries in an image" in raised.value.found
+    good = fake(machine / "home" / "miniconda3" / "bin" / "python3.7")
+    assert find_tree("3.7", Config()).python == good
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason=needs.reason(needs.ROOT))
@@ -171,7 +248,9 @@ def test_what_does_not_answer_is_not_waited_for(
 def test_without_any_the_ways_to_get_one_are_said() -> None:
     error = refused(Config())
     assert error.found == "nothing called python3.7"
-    assert "pyenv install 3.7, or uv python install 3.7" in error.remedy
+    ways = ("uv python install 3.7", "conda create -n py3.7 python=3.7", "pyenv install 3.7")
+    places = [error.remedy.index(way) for way in ways]
+    assert places == sorted(places)
     assert 'set python."3.7" = "/path/to/python3.7" in the settings' in error.remedy
 
 

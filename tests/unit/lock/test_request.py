@@ -100,7 +100,7 @@ def test_a_resolver_that_answers_nonsense_is_quoted(tmp_path: Path) -> None:
     python.write_text("#!/bin/sh\ncat >/dev/null\necho no memory >&2\necho nonsense\n")
     python.chmod(0o755)
     with pytest.raises(LockError, match="the resolver failed") as raised:
-        _run(python, [])
+        _run(python, tmp_path, [])
     assert raised.value.found == "no memory\n"
     python.write_text("#!/bin/sh\ncat >/dev/null\necho '[null, 7]'\n")
-    assert _run(python, []) == [None, "7"]
+    assert _run(python, tmp_path, []) == [None, "7"]

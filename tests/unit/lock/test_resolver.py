@@ -6,32 +6,30 @@ import json
 import os
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
 import pytest
 
-from plinth.core.errors import LockError
+from plinth.core.digest import Digest
+from plinth.core.errors import FetchError
 from plinth.core.report import quiet
 from plinth.core.settings import Config
+from plinth.core.store import BlobStore
 from plinth.fetch.pypi.index import Index
 from plinth.lock.resolver import _DRIVER, Job, Resolver
+from support.helpers import make_wheel
+from support.index_server import IndexServer
 
 
-class _Index:
-    def pip_options(self) -> list[str]:
-        return ["--index-url=http://127.0.0.1:9/simple"]
-
-
-def resolver(tmp_path: Path, script: str) -> Resolver:
+def resolver(tmp_path: Path, script: str, index: Index | None = None) -> Resolver:
     """One whose target Python is a shell script."""
-    python = tmp_path / "python3.7"
+    python = tmp_path / "prefix" / "bin" / "python3.7"
+    python.parent.mkdir(parents=True, exist_ok=True)
     python.write_text(f"#!/bin/sh\n{script}\n")
     python.chmod(0o755)
-    made = Resolver(tmp_path / "tools", "3.7", Config(), cast(Index, _Index()))
-    vars(made)["python"] = python
-    return made
+    return Resolver(tmp_path / "tools", python, cast(Index, index))
 
 
 def test_what_pip_compile_is_asked(tmp_path: Path) -> None:
@@ -54,88 +52,84 @@ def test_what_pip_compile_is_asked(tmp_path: Path) -> None:
     ]
 
 
-# Stands for `python -m venv FOLDER`, which leaves an interpreter there that notes what it is run
-# with; that one answers each job with the name of its folder.
-VENV = """\
-echo venv >>"{log}"
-mkdir -p "$4/bin"
-cat >"$4/bin/python" <<'SCRIPT'
-#!/bin/sh
-if [ "$3" = pip ]; then echo "pip $*" >>"{log}"; exit 0; fi
+# Notes what it is run with, and answers each job with the name of its folder.
+SCRIPT = """\
+echo "$@" >>"{log}"
 env >>"{log}.env"
 exec python3 -c '
 import json, sys
 folders = [job["folder"] for job in json.load(sys.stdin)]
 print(json.dumps([folder if folder != "/j0" else None for folder in folders]))
 '
-SCRIPT
-chmod +x "$4/bin/python"
 """
 
 
-def test_it_is_prepared_once_and_answers_each_job_in_its_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[IndexServer, Index]]:
+    """An index with the two packages that locks are made with here, and another file of one."""
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    with IndexServer() as server:
+        pinned = [make_wheel(folder, {f"{name}.py": b""}, name=name) for name in ("one", "two")]
+        for wheel in [*pinned, make_wheel(folder, name="one", version="2.0")]:
+            server.add(wheel)
+        lines = [f"{wheel.stem.partition('-')[0]}==1.0 \\" for wheel in pinned]
+        hashes = [f"    --hash={Digest.of_file(wheel).oci}" for wheel in pinned]
+        text = "".join(f"{line}\n{found}\n" for line, found in zip(lines, hashes, strict=True))
+        (tmp_path / "pins.txt").write_text(text)
+        monkeypatch.setattr("plinth.lock.resolver._PINS", tmp_path / "pins.txt")
+        store = BlobStore(tmp_path / "store")
+        yield server, Index(Config(index_url=server.url), tmp_path / "pages", store)
+
+
+def test_it_is_fetched_once_and_answers_each_job_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, served: tuple[IndexServer, Index]
 ) -> None:
+    server, index = served
     monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "http://127.0.0.1:9/more")
     monkeypatch.setenv("PYTHONPATH", "/nowhere")
     monkeypatch.setenv("LC_ALL", "tr_TR.UTF-8")
     monkeypatch.setenv("OTHER", "kept")
     log = tmp_path / "log"
     told: list[str] = []
+    asked = []
     for count in (5, 1):
         jobs = [Job(Path(f"/j{number}"), (), "", "doit lock") for number in range(count)]
-        made = resolver(tmp_path, VENV.format(log=log))
+        made = resolver(tmp_path, SCRIPT.format(log=log), index)
         assert made.compile(jobs, told.append) == [None, "/j1", "/j2", "/j3", "/j4"][:count]
-    (only,) = (path for path in (tmp_path / "tools").iterdir() if path.is_dir())
-    assert (only / "ready").exists()
-    lines = log.read_text().splitlines()
-    assert lines[0] == "venv"
-    (pip,) = lines[1:]
-    assert "--index-url=http://127.0.0.1:9/simple" in pip
-    assert "--require-hashes" in pip
+        asked.append(len(server.asked))
     assert len(told) == 1
+    assert asked[0] == asked[1]
+    (only,) = (tmp_path / "tools").iterdir()
+    assert sorted(path.name for path in only.iterdir()) == [
+        "one-1.0.dist-info",
+        "one.py",
+        "two-1.0.dist-info",
+        "two.py",
+    ]
+    assert set(log.read_text().splitlines()) == {f"-I -S {_DRIVER} {only}"}
     seen = (tmp_path / "log.env").read_text().splitlines()
     wanted = {
         f"PIP_CONFIG_FILE={os.devnull}",
         "PIP_NO_CACHE_DIR=1",
         "PIP_DEFAULT_TIMEOUT=900",
         "LC_ALL=C.UTF-8",
+        f"LD_LIBRARY_PATH={tmp_path}/prefix/lib",
         "OTHER=kept",
     }
     assert wanted <= set(seen)
     assert not any(line.startswith(("PIP_EXTRA", "PYTHONPATH", "LC_ALL=tr")) for line in seen)
-    # An interrupted preparation is begun anew.
-    (only / "ready").unlink()
-    (only / "left-over").touch()
-    resolver(tmp_path, VENV.format(log=log)).compile(jobs, quiet)
-    assert sorted(path.name for path in only.iterdir()) == ["bin", "ready"]
 
 
-def test_two_at_once_prepare_it_once(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    made = [resolver(tmp_path, f"sleep 0.3\n{VENV.format(log=log)}") for _ in range(2)]
-    jobs = [Job(Path("/j1"), (), "", "doit lock")]
-    with ThreadPoolExecutor(2) as pool:
-        answers = list(pool.map(lambda one: one.compile(jobs, quiet), made))
-    assert answers == [["/j1"], ["/j1"]]
-    assert log.read_text().splitlines().count("venv") == 1
-
-
-@pytest.mark.parametrize(
-    ("script", "found"),
-    [
-        ("echo what went wrong >&2; echo more; exit 3", "what went wrong\n"),
-        ("echo only this; exit 1", "only this\n"),
-        ("printf 'x%.0s' $(seq 3000) >&2; exit 1", "x" * 2000),
-    ],
-)
-def test_an_environment_that_cannot_be_made(tmp_path: Path, script: str, found: str) -> None:
-    made = resolver(tmp_path, script)
-    with pytest.raises(LockError, match="the resolver's environment cannot be made") as raised:
-        made.compile([], quiet)
-    assert raised.value.found == found
-    assert raised.value.where == f"{tmp_path / 'python3.7'} -s -m venv"
-    assert not [*(tmp_path / "tools").rglob("ready")]
+def test_an_index_without_it_is_one_error_and_nothing_is_kept(
+    tmp_path: Path, served: tuple[IndexServer, Index]
+) -> None:
+    pins = tmp_path / "pins.txt"
+    pins.write_text(pins.read_text().replace("two==1.0", "three==1.0"))
+    with pytest.raises(FetchError, match="no wheel of a package that locks are made") as raised:
+        resolver(tmp_path, "exit 1", served[1]).packages(quiet)
+    assert raised.value.where == "three 1.0"
+    assert not [*(tmp_path / "tools").iterdir()]
 
 
 def test_what_pip_compile_ends_with_is_told(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from plinth.recipe.accelerator import load_accelerator
 from plinth.recipe.files import write_sources
 from plinth.recipe.ids import files_of
 from plinth.recipe.locks.accelerator import AcceleratorLock, inputs_of, write_lock
-from plinth.recipe.locks.base import write_local
+from plinth.recipe.locks.base import Local, write_local
 from plinth.recipe.locks.pylock import LockedFile, LockedPackage
 from plinth.recipe.locks.stale import read_image
 from plinth.recipe.materials import materials
@@ -116,12 +116,12 @@ def test_the_interpreter_of_a_local_base_is_a_file(ws: Workspace) -> None:
     with pytest.raises(LockError, match=f"no build on the base {local} is known here"):
         Recipe.load(ws, IMAGE, base=local)
     noted, other = Digest.of(b"noted"), Digest.of(b"other")
-    write_local(ws, local, noted)
+    write_local(ws, local, Local(noted))
     recipe = Recipe.load(ws, IMAGE, base=local)
     assert files(recipe) == sorted([*OF_ALL, *OWN, f"locks/base/{local}.toml"])
     assert recipe.base_lock.tree == noted
     # Of the interpreter that the next build would take, before it is noted.
-    planned = Recipe.of(ws, read_image(ws, IMAGE), base=local, tree=other)
+    planned = Recipe.of(ws, read_image(ws, IMAGE), base=local, local=Local(other))
     assert planned.base_lock.tree == other
     assert other.hex.encode() in planned.files[f"locks/base/{local}.toml"]
 

@@ -40,6 +40,7 @@ from plinth.authority.rekor import Rekor, Shard
 from plinth.authority.state import ROLES, KeyRecord, Role, State
 from plinth.authority.tsa import Tsa
 from plinth.core.errors import TrustError
+from plinth.core.home import user_folder
 
 
 def now() -> datetime.datetime:
@@ -48,11 +49,20 @@ def now() -> datetime.datetime:
 
 
 def default_folder(environment: Mapping[str, str] = os.environ) -> Path:
-    """Where the domain lies: `$PLINTH_TRUST`, else `plinth/trust` in the user's data folder."""
+    """Where the domain lies: `$PLINTH_TRUST`, else `plinth/trust` in the user's data folder.
+
+    Raises:
+        TrustError: there is neither.
+    """
     if named := environment.get("PLINTH_TRUST"):
         return Path(named)
-    data = environment.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
-    return Path(data) / "plinth" / "trust"
+    data = user_folder("XDG_DATA_HOME", ".local/share", environment)
+    if data is None:
+        raise TrustError(
+            "there is no folder for a trust domain: this user has no home folder",
+            remedy="set PLINTH_TRUST to a folder, or HOME",
+        )
+    return data / "plinth" / "trust"
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from plinth.build.debs import package_layers
 from plinth.core.report import Progress
 from plinth.core.settings import Config
 from plinth.fetch.apt.sources import source_of
+from plinth.fetch.debs import Places
 from plinth.formats import gzip
 from plinth.formats.layer.model import Layer
 from plinth.graph.actions import Action
@@ -37,7 +38,7 @@ def accelerator_layers(
     return package_layers(
         ws,
         packages,
-        lambda: [source_of(archive, config) for archive in spec.archives],
+        lambda: Places.of([source_of(archive, config) for archive in spec.archives]),
         progress,
         again=how_to_obtain(spec),
     )

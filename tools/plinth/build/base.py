@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from plinth.build.interpreter import archive_action, pack
+from plinth.build.interpreter import pack
 from plinth.core.digest import Digest
 from plinth.core.errors import InterpreterError
 from plinth.core.report import Progress, human_size
 from plinth.core.result import ActionResult
 from plinth.core.settings import Config
+from plinth.fetch.own_python import archive_action
 from plinth.formats import gzip
 from plinth.formats.layer.model import Layer
 from plinth.formats.python.place import Base, Interpreter
@@ -49,6 +50,11 @@ def planned_base(ws: Workspace, spec: BaseSpec, lock: BaseLock) -> Base | None:
         return None
     layers = (system, Layer.of(f"{spec.name} python", python, hit=True))
     return Base(spec.name, layers, Interpreter(spec.python.version, tree))
+
+
+def system_is_made(ws: Workspace, lock: BaseLock, rootfs: DebianRootfs) -> bool:
+    """Whether the operating system layer of `lock` is in the store."""
+    return ws.actions.lookup(_system_action(lock, rootfs), ws.stores) is not None
 
 
 def _system_action(lock: BaseLock, rootfs: DebianRootfs) -> Action:
@@ -109,13 +115,12 @@ def _system(
     rootfs = spec.rootfs
 
     def prepare() -> None:
-        from plinth.fetch.apt.sources import find_sources
-        from plinth.fetch.debs import fetch_debs
+        from plinth.fetch.debs import fetch_debs, places_of
 
         fetch_debs(
             ws,
             lock.packages,
-            lambda: find_sources(rootfs.distribution, rootfs.suites, config),
+            lambda: places_of(rootfs, lock.date, config),
             progress,
             again=f"delete locks/base/{origin(spec.name)}.toml and run doit lock:base",
         )

@@ -1,23 +1,33 @@
-"""Which base an image is built on: the one it asks for, its fallback, or that with the
-interpreter of this machine; found out before anything is downloaded."""
+"""Which base an image is built on: the one it asks for, its fallback, or that with what this
+machine has instead; found out before anything is downloaded."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from plinth.build.interpreter import archive_action
+from plinth.build.base import system_is_made
 from plinth.core.digest import Digest
-from plinth.core.errors import InterpreterError
+from plinth.core.errors import FetchError, InterpreterError, LockError
+from plinth.core.report import quiet
 from plinth.core.settings import Config
 from plinth.fetch.interpreter import find_tree, how_to_install
+from plinth.fetch.own_python import archive_action
 from plinth.fetch.probe import has_places, settings_of, unavailable
 from plinth.formats.python.stored import tree_blobs
 from plinth.graph.run import known
 from plinth.graph.session import Session
 from plinth.graph.workspace import Workspace
-from plinth.recipe.base import LOCAL, BaseSpec, FoundPython, check_serves, load_base, origin
-from plinth.recipe.locks.base import read_local, read_lock
+from plinth.recipe.base import (
+    LOCAL,
+    BaseSpec,
+    DebianRootfs,
+    FoundPython,
+    check_serves,
+    load_base,
+    origin,
+)
+from plinth.recipe.locks.base import BaseLock, Local, LockedDeb, read_local, read_lock
 from plinth.recipe.locks.stale import read_image
 from plinth.recipe.recipe import Recipe
 
@@ -25,11 +35,11 @@ from plinth.recipe.recipe import Recipe
 @dataclass(frozen=True)
 class Choice:
     """The base `name` to build on; `passed_over` are those that come before it, and why each is
-    not built on. `tree` is the interpreter of a local base, None for others."""
+    not built on. `local` is what a local base has instead, None for others."""
 
     name: str
     passed_over: Mapping[str, str] = field(default_factory=dict)
-    tree: Digest | None = None
+    local: Local | None = None
 
     @property
     def note(self) -> str:
@@ -49,23 +59,24 @@ class Choice:
 def choose_base(ws: Workspace, wanted: str, *, config: Config, insist: str = "") -> Choice:
     """The base to build on where an image asks for `wanted`.
 
-    `insist` names a base that is taken, or refused where this machine has another interpreter.
+    `insist` names a base that is taken, or refused where this machine has something else.
 
     Raises:
         SpecError: a base is invalid, or cannot stand for the wanted one.
-        LockError: a base that needs an interpreter of this machine is not locked.
+        LockError: a base that needs something of this machine is not locked.
         InterpreterError: no base can be built here; says what can be done about it.
+        FetchError: packages of the base that is insisted on are nowhere to be had.
     """
     spec = load_base(ws.bases, wanted)
     if insist:
         return _insisted(ws, spec, config, insist)
     if not spec.fallback:
-        return with_interpreter(ws, spec, config)
+        return as_here(ws, spec, config)
     why = unavailable(ws, spec, config)
     if not why:
-        return with_interpreter(ws, spec, config)
+        return as_here(ws, spec, config)
     try:
-        found = with_interpreter(ws, load_base(ws.bases, spec.fallback), config)
+        found = as_here(ws, load_base(ws.bases, spec.fallback), config)
     except InterpreterError as error:
         raise _impossible(spec, config, why, error) from None
     reason = f"the base {wanted} is not available here: {why}"
@@ -83,31 +94,89 @@ def chosen_recipe(
     """
     image = read_image(ws, image_id)
     chosen = choose_base(ws, image.spec.base, config=config, insist=base)
-    recipe = Recipe.of(ws, image, base=chosen.name, tree=chosen.tree, accelerator=accelerator)
+    if chosen.local is not None and chosen.local.packages and image.spec.os_packages:
+        name = origin(chosen.name)
+        raise LockError(
+            f"{image_id} adds OS packages to those that the base {name} is locked to, and the "
+            "archive no longer has these",
+            where=f"locks/{image_id}/os.toml",
+            remedy=f"delete locks/base/{name}.toml, then doit lock:base and doit lock:{image_id}",
+        )
+    recipe = Recipe.of(ws, image, base=chosen.name, local=chosen.local, accelerator=accelerator)
     return recipe, chosen
 
 
-def with_interpreter(ws: Workspace, spec: BaseSpec, config: Config) -> Choice:
-    """`spec` with the interpreter it is locked to; where this machine has another one, the local
-    base made of both. Whether packages or images can be fetched is not looked at.
+def as_here(ws: Workspace, spec: BaseSpec, config: Config) -> Choice:
+    """`spec` as its lock has it; where this machine has another interpreter, or the archive no
+    longer has its packages, the local base with what there is instead.
 
     Raises:
         LockError: `spec` is not locked.
         InterpreterError: there is no interpreter at all.
+        FetchError, PackageError: packages cannot be resolved afresh.
     """
-    if not isinstance(spec.python, FoundPython):
+    tree, reasons = None, []
+    if isinstance(spec.python, FoundPython):
+        tree, reason = _other_interpreter(ws, spec, config)
+        reasons += [reason] if tree else []
+    local = Local(tree)
+    if isinstance(spec.rootfs, DebianRootfs):
+        lost, local = _other_packages(ws, spec, spec.rootfs, local, config)
+        if lost:
+            some = ", ".join(f"{package.name} {package.version}" for package in lost[:3])
+            more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
+            reasons.append(
+                f"packages that the base {spec.name} is locked to have left the archive ({some}"
+                f"{more}): all are resolved afresh from its signed index"
+            )
+    if not reasons:
         return Choice(spec.name)
+    return Choice(f"{spec.name}{LOCAL}", {spec.name: "; ".join(reasons)}, local)
+
+
+def _other_interpreter(ws: Workspace, spec: BaseSpec, config: Config) -> tuple[Digest | None, str]:
+    """The tree of this machine's interpreter and how it differs, where it is not the locked one."""
     locked = read_lock(ws, spec).tree
     if locked is None or _at_hand(ws, locked, config):
-        return Choice(spec.name)
-    python, tree = find_tree(spec.python.version, config)
-    if tree == locked:
-        return Choice(spec.name)
-    reason = (
-        f"the CPython {spec.python.version} of this machine ({python}) is another build than the "
-        f"one the base {spec.name} is locked to"
+        return None, ""
+    found = find_tree(spec.python.version, config, locked)
+    if found.tree == locked:
+        return None, ""
+    return found.tree, (
+        f"the CPython {spec.python.version} of this machine ({found.python}) is another build than "
+        f"the one the base {spec.name} is locked to"
     )
-    return Choice(f"{spec.name}{LOCAL}", {spec.name: reason}, tree)
+
+
+def _other_packages(
+    ws: Workspace, spec: BaseSpec, rootfs: DebianRootfs, local: Local, config: Config
+) -> tuple[list[LockedDeb], Local]:
+    """The locked packages that are gone, and `local` with others instead. Whatever only looks asks
+    nobody."""
+    from plinth.fetch.apt.suites import resolved
+    from plinth.fetch.debs import gone, places_of
+
+    lock = read_lock(ws, spec)
+    missing = ws.cache.missing([package.digest for package in lock.packages])
+    if not missing or system_is_made(ws, lock, rootfs) or not isinstance(ws, Session) or ws.remote:
+        return [], local
+    wanted = [package for package in lock.packages if package.digest in missing]
+    lost = gone(wanted, places_of(rootfs, lock.date, config))
+    if not lost:
+        return [], local
+    noted = read_local(ws, f"{spec.name}{LOCAL}")
+    if noted is not None and noted.packages and _is_here(ws, noted, lock, rootfs):
+        return lost, replace(noted, tree=local.tree)
+    found = resolved(rootfs, spec.architecture, config, quiet)
+    return lost, Local(local.tree, found.packages, found.indexes, found.date)
+
+
+def _is_here(ws: Workspace, noted: Local, lock: BaseLock, rootfs: DebianRootfs) -> bool:
+    """Whether the system that an earlier build resolved afresh is made, or can be made from the
+    store."""
+    return system_is_made(ws, replace(lock, packages=noted.packages), rootfs) or not (
+        ws.cache.missing([package.digest for package in noted.packages])
+    )
 
 
 def _at_hand(ws: Workspace, tree: Digest, config: Config) -> bool:
@@ -124,46 +193,57 @@ def _insisted(ws: Workspace, spec: BaseSpec, config: Config, insist: str) -> Cho
     meant = load_base(ws.bases, insist)
     if insist.endswith(LOCAL):
         return _insisted_local(ws, meant, config)
-    found = with_interpreter(ws, meant, config)
-    if found.tree is not None:
+    found = as_here(ws, meant, config)
+    local, why = found.local, found.passed_over.get(insist, "")
+    if local is not None and local.tree is not None:
         locked = read_lock(ws, meant).tree
         raise InterpreterError(
-            found.passed_over[insist],
+            why,
             where=f"base={insist}",
             expected=locked.oci if locked else "",
-            found=found.tree.oci,
+            found=local.tree.oci,
             remedy=f"leave out base=, which builds on {found.name}; or name the locked one in "
             f'the settings as python."{meant.python.version}"',
+        )
+    if local is not None:
+        raise FetchError(
+            why,
+            where=f"base={insist}",
+            remedy=f"leave out base=, which builds on {found.name}; or name an archive that has "
+            "them in the settings, as apt or snapshots (docs/base.md)",
         )
     return found
 
 
 def _insisted_local(ws: Workspace, spec: BaseSpec, config: Config) -> Choice:
-    """The local base `spec`: with the interpreter a provenance names, where the workspace is made
-    from one, else with that of this machine."""
+    """The local base `spec`: as a provenance has it, where the workspace is made from one, else as
+    this machine has it."""
+    meant = load_base(ws.bases, origin(spec.name))
     carried = read_local(ws, spec.name, carried=True)
-    if carried is not None and _at_hand(ws, carried, config):
-        return Choice(spec.name, tree=carried)
-    python, tree = find_tree(spec.python.version, config)
-    if carried is not None and tree != carried:
+    if carried is None:
+        found = as_here(ws, meant, config)
+        if found.local is None:
+            raise InterpreterError(
+                f"this machine has all that {meant.name} is locked to",
+                where=f"base={spec.name}",
+                remedy=f"build on that base: base={meant.name}",
+            )
+        return Choice(spec.name, local=found.local)
+    wanted = carried.tree or read_lock(ws, meant).tree
+    if wanted is None or _at_hand(ws, wanted, config):
+        return Choice(spec.name, local=carried)
+    other = find_tree(spec.python.version, config, wanted)
+    if other.tree != wanted:
         raise InterpreterError(
             f"the image was built with another CPython {spec.python.version} than the one of "
             "this machine",
-            where=str(python),
-            expected=carried.oci,
-            found=tree.oci,
+            where=str(other.python),
+            expected=wanted.oci,
+            found=other.tree.oci,
             remedy="take the interpreter from an export of the image: plinth import, then "
             "--inputs; or build on the machine that has it",
         )
-    locked_to = load_base(ws.bases, origin(spec.name))
-    if tree == read_lock(ws, locked_to).tree:
-        raise InterpreterError(
-            f"the CPython {spec.python.version} of this machine is the one that "
-            f"{locked_to.name} is locked to",
-            where=f"base={spec.name}",
-            remedy=f"build on that base: base={locked_to.name}",
-        )
-    return Choice(spec.name, tree=tree)
+    return Choice(spec.name, local=carried)
 
 
 def _impossible(

@@ -15,7 +15,7 @@ from plinth.graph.workspace import Workspace
 from plinth.recipe.locks.base import LockedDeb
 
 if TYPE_CHECKING:
-    from plinth.fetch.apt.sources import Source
+    from plinth.fetch.debs import Places
 
 _LARGE = 8_000_000
 
@@ -23,14 +23,14 @@ _LARGE = 8_000_000
 def package_layers(
     ws: Session,
     packages: Sequence[LockedDeb],
-    sources: Callable[[], Sequence[Source]],
+    places: Callable[[], Places],
     progress: Progress,
     *,
     again: str,
 ) -> list[Layer]:
     """The layers of `packages`: large ones alone, by name, and one for all others.
 
-    No maintainer script runs. `sources` and `again` are as in `fetch_debs`.
+    No maintainer script runs. `places` and `again` are as in `fetch_debs`.
 
     Raises:
         FetchError, IntegrityError: a package cannot be had, or is another one.
@@ -44,7 +44,7 @@ def package_layers(
             # A build that finds all in its cache pays for none of this.
             from plinth.fetch.debs import fetch_debs
 
-            fetch_debs(ws, packages, sources, progress, again=again)
+            fetch_debs(ws, packages, places, progress, again=again)
             progress(f"building the layer of {name}")
 
         result, hit = run(ws, _action(group), prepare=prepare)

@@ -85,8 +85,8 @@ def _built(
     spec, extra, base_name = recipe.spec, recipe.accelerator, recipe.base.name
     for note in filter(None, (chosen.note, recipe.note)):
         progress(note)
-    if chosen.tree is not None:
-        write_local(ws, base_name, chosen.tree)
+    if chosen.local is not None:
+        write_local(ws, base_name, chosen.local)
     for store in (ws.layout, ws.cache):
         store.prepare()
         store.sweep()
@@ -192,13 +192,13 @@ def _os_layers(ws: Session, recipe: Recipe, config: Config, progress: Progress) 
     if not recipe.os_packages or not isinstance(rootfs, DebianRootfs):
         return []
     from plinth.build.debs import package_layers
-    from plinth.fetch.apt.sources import find_sources
+    from plinth.fetch.debs import places_of
 
     image_id = recipe.spec.id
     return package_layers(
         ws,
         recipe.os_packages,
-        lambda: find_sources(rootfs.distribution, rootfs.suites, config),
+        lambda: places_of(rootfs, "", config),
         progress,
         again=f"delete locks/{image_id}/os.toml and run doit lock:{image_id}",
     )

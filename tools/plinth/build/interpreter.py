@@ -5,19 +5,12 @@ from __future__ import annotations
 from plinth.core.digest import Digest
 from plinth.core.errors import InterpreterError
 from plinth.core.settings import Config
-from plinth.fetch.interpreter import find_python
-from plinth.formats import gzip
+from plinth.fetch.interpreter import find_tree
 from plinth.formats.python.archive import write_archive
 from plinth.formats.python.stored import read_stored
-from plinth.formats.python.tree import TreeFile, read_tree, tree_digest
-from plinth.graph.actions import Action
+from plinth.formats.python.tree import TreeFile
 from plinth.graph.workspace import Workspace
 from plinth.recipe.base import FoundPython
-
-
-def archive_action(tree: Digest) -> Action:
-    """The action that packs the files of the interpreter `tree` (`python_tree.tree_digest`)."""
-    return Action("interpreter", {"tree": tree}, {"compressor": gzip.COMPRESSOR}, ("archive",))
 
 
 def pack(ws: Workspace, python: FoundPython, wanted: Digest, config: Config) -> Digest:
@@ -42,15 +35,13 @@ def pack(ws: Workspace, python: FoundPython, wanted: Digest, config: Config) -> 
 
 def _found(python: FoundPython, wanted: Digest, config: Config) -> list[TreeFile]:
     """The files of this machine's interpreter, if it is the one `wanted`."""
-    executable = find_python(python.version, config)
-    files = read_tree(executable, python.version)
-    found = tree_digest(files)
-    if found != wanted:
+    found = find_tree(python.version, config, wanted)
+    if found.tree != wanted:
         raise InterpreterError(
             f"this machine's CPython {python.version} is not the one the base is locked to",
-            where=str(executable),
+            where=str(found.python),
             expected=wanted.oci,
-            found=found.oci,
+            found=found.tree.oci,
             remedy=f'name the locked one in the settings as python."{python.version}"',
         )
-    return files
+    return found.files

@@ -149,7 +149,7 @@ def _layout(ws: Workspace) -> Iterator[Finding]:
 
 def _interpreters(ws: Workspace, config: Config) -> Iterator[Finding]:
     """Whether each base can be built: its pinned inputs are available, or its interpreter is."""
-    from plinth.build.choice import with_interpreter
+    from plinth.build.choice import as_here
     from plinth.core.errors import InterpreterError
     from plinth.fetch.probe import settings_of, unavailable
     from plinth.recipe.base import load_base
@@ -167,12 +167,12 @@ def _interpreters(ws: Workspace, config: Config) -> Iterator[Finding]:
             yield Finding(subject, WARN, f"not available here: {why}", remedy)
             continue
         try:
-            chosen = with_interpreter(ws, spec, config)
+            chosen = as_here(ws, spec, config)
         except InterpreterError as error:
             state = WARN if spec.name in spared else FAIL
             yield Finding(subject, state, error.what, error.remedy)
             continue
-        if chosen.tree is None:
+        if chosen.local is None:
             yield Finding(subject, OK, "can be built")
         else:
             version = spec.python.version

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from plinth.commands.reference import bring
-from plinth.commands.verbs import ALL_BASES
+from plinth.commands.verbs import ALL_BASES, INTERPRETER
 from plinth.core import settings as config
 from plinth.core.report import human_size, on_terminal, to_stderr, working
 from plinth.formats.layer.model import Layer
@@ -20,18 +20,19 @@ from plinth.recipe.ids import all_accelerators, all_bases, all_images
 
 
 def lock(ws: Workspace, names: Sequence[str], *, upgrade_package: Sequence[str] = ()) -> None:
-    """Lock what is named: images (see `plinth.lock.image.lock_images`), bases, accelerator sets.
+    """Lock what is named: images (see `plinth.lock.image.lock_images`), bases or their
+    interpreters, accelerator sets.
 
     Without names all images and all bases: an accelerator set needs its vendor's archive.
     """
     from plinth.lock.accelerator import lock_accelerator
-    from plinth.lock.base import lock_base
+    from plinth.lock.base import lock_base, lock_interpreter
     from plinth.lock.image import lock_images
 
     settings = config.load()
     images, bases, sets = all_images(ws), all_bases(ws), all_accelerators(ws)
     chosen = names or [*images, ALL_BASES]
-    others = {*bases, *sets, ALL_BASES}.difference(images)
+    others = {*bases, *sets, ALL_BASES, INTERPRETER}.difference(images)
     # One that is unknown is taken for an image: its error names those that are known.
     ids = [name for name in chosen if name not in others]
     if ids:
@@ -40,8 +41,9 @@ def lock(ws: Workspace, names: Sequence[str], *, upgrade_package: Sequence[str] 
         if name in sets and name in others:
             lock_accelerator(ws, name, config=settings, progress=to_stderr)
         elif name in others:
-            for base in bases if name == ALL_BASES else [name]:
-                lock_base(ws, base, config=settings, progress=to_stderr)
+            lock_one = lock_interpreter if name == INTERPRETER else lock_base
+            for base in bases if name in (ALL_BASES, INTERPRETER) else [name]:
+                lock_one(ws, base, config=settings, progress=to_stderr)
 
 
 def build(

@@ -15,7 +15,7 @@ from doit.tools import config_changed
 
 from plinth.commands.memory import common_files, is_built, shared_inputs
 from plinth.commands.verb import Option, Verb
-from plinth.commands.verbs import ALL_BASES, VERBS
+from plinth.commands.verbs import ALL_BASES, INTERPRETER, VERBS
 from plinth.core.errors import PlinthError
 from plinth.core.report import discard_output
 from plinth.graph.workspace import Workspace
@@ -104,7 +104,8 @@ def _image_tasks(ws: Workspace, verb: Verb, given: Mapping[str, str]) -> Iterato
     beside: list[str] = []
     if verb.name == "lock":
         # Not of all: `doit lock` must not fail where no archive of accelerators is configured.
-        beside = [n for n in (*all_bases(ws), *all_accelerators(ws)) if n not in names]
+        beside = [INTERPRETER, *all_bases(ws), *all_accelerators(ws)]
+        beside = [name for name in beside if name not in names]
         names = [*names, *([] if ALL_BASES in names else [ALL_BASES])]
     params = _params(verb)
     together = Task(

@@ -46,11 +46,19 @@ def _open(named: str) -> Domain:
     return open_domain(folder, passphrase_from_environment(folder))
 
 
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        # No passwd entry, and no variable has a name.
+        return f"uid-{os.getuid()}"
+
+
 def init(*, folder: str, identity: str, encrypt: bool) -> None:
     """Make a trust domain."""
     from plinth.authority.domain import init_domain
 
-    who = identity or f"{getpass.getuser()}@{socket.gethostname()}"
+    who = identity or f"{_user()}@{socket.gethostname()}"
     passphrase = _new_passphrase() if encrypt else None
     domain = init_domain(_folder(folder), who, passphrase)
     print(f"trust domain of {domain.identity} made in {domain.folder}")

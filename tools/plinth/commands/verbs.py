@@ -66,6 +66,9 @@ ROLES = ("ca", "log", "ct", "tsa", "oidc")
 ALL_BASES = "base"
 """What names all bases where one thing to lock is named."""
 
+INTERPRETER = "interpreter"
+"""What names, likewise, the interpreters of all bases, whose packages stay as they are locked."""
+
 GROUPS = {"trust": "the embedded trust domain: keys, logs and a clock"}
 """Help of the words that begin several verbs."""
 
@@ -77,8 +80,8 @@ VERBS = (
         Operand(
             "names",
             "ID",
-            "an image, a base, an accelerator set, or `base` for all bases (default: all images "
-            "and bases)",
+            "an image, a base, an accelerator set, `base` for all bases, or `interpreter` for "
+            "their interpreters alone (default: all images and bases)",
             "*",
         ),
         _many("upgrade-package", "NAME", "let this package of images move to its newest version"),

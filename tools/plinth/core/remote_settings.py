@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal, cast
 from urllib.parse import urlsplit
 
@@ -163,4 +163,4 @@ def _is_address(text: str) -> bool:
 
 
 def _path(text: str) -> str:
-    return str(Path(text).expanduser()) if text else ""
+    return os.path.expanduser(text)  # noqa: PTH111 - pathlib raises where there is no home

@@ -2,8 +2,9 @@
 
 Nothing here may change a byte of an output: settings say where verified bytes are looked for.
 Read from `$PLINTH_CONFIG`, else `~/.config/plinth/config.toml`; absent means all defaults. Public
-places (`PUBLIC_REGISTRIES`, `PUBLIC_FILES`) are defaults, too: a user's own key replaces one, and
-`public = false`, or `PLINTH_PUBLIC=false` in the environment, switches all of them off.
+places (`PUBLIC_REGISTRIES`, `PUBLIC_FILES`, `PUBLIC_SNAPSHOTS`) are defaults, too: a user's own key
+replaces one, and `public = false`, or `PLINTH_PUBLIC=false` in the environment, switches all of
+them off.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ import tomli
 
 from plinth.core import remote_settings
 from plinth.core.errors import Problem, ProblemsError
+from plinth.core.home import user_folder
 from plinth.core.remote_settings import RemoteSettings
 
 _KEYS: Mapping[str, type[Any]] = {
     "index-url": str,
     "python": dict,
     "apt": dict,
+    "snapshots": dict,
     "registries": dict,
     "files": dict,
     "keyrings": dict,
@@ -37,7 +40,7 @@ _KEYS: Mapping[str, type[Any]] = {
     "remote": dict,
     "public": bool,
 }
-_URLS = ("index-url", "apt", "registries", "indexes")
+_URLS = ("index-url", "apt", "snapshots", "registries", "indexes")
 _TLS_KEYS = {"ca", "cert", "key"}
 
 PUBLIC_REGISTRIES: Mapping[str, str] = {"default": "https://registry-1.docker.io"}
@@ -50,6 +53,15 @@ PUBLIC_FILES: Mapping[str, str] = {
 }
 """Places of releases known to everybody, likewise."""
 
+_DEBIAN = "https://snapshot.debian.org/archive"
+PUBLIC_SNAPSHOTS: Mapping[str, str] = {
+    "debian": f"{_DEBIAN}/debian/{{date}}",
+    "bookworm-security": f"{_DEBIAN}/debian-security/{{date}}",
+    "trixie-security": f"{_DEBIAN}/debian-security/{{date}}",
+    "ubuntu": "https://snapshot.ubuntu.com/ubuntu/{date}",
+}
+"""Snapshot services of distributions, likewise."""
+
 
 @dataclass(frozen=True)
 class Config:
@@ -59,6 +71,9 @@ class Config:
     python: target interpreters by version, `{"3.7": "/path/to/python3.7"}`.
     apt: archive base URLs by distribution, `{"debian": "https://…"}`; empty means the
         machine's own apt sources.
+    snapshots: base URLs of what archives once were, by distribution or suite, with `{date}` where
+        the moment goes: `{"debian": "https://…/debian/{date}"}`; asked for what an archive no
+        longer has.
     registries: registry base URLs to pull base images from, by the name of the registry a
         base names: one, or several in order of preference (mirrors first),
         `{"default": ["https://mirror…", "https://…"]}`.
@@ -81,6 +96,7 @@ class Config:
     index_url: str = ""
     python: Mapping[str, str] = field(default_factory=dict)
     apt: Mapping[str, str] = field(default_factory=dict)
+    snapshots: Mapping[str, str] = field(default_factory=dict)
     registries: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     keyrings: Mapping[str, str] = field(default_factory=dict)
@@ -110,12 +126,13 @@ def load(environment: Mapping[str, str] = os.environ) -> Config:
         problem = Problem("PLINTH_PUBLIC", f"expected true or false, found {public!r}")
         raise ProblemsError("environment", [problem])
     named = environment.get("PLINTH_CONFIG")
-    home = environment.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
-    path = Path(named) if named else Path(home) / "plinth" / "config.toml"
+    folder = user_folder("XDG_CONFIG_HOME", ".config", environment)
+    # Who has no home has no settings file, unless one is named.
+    path = Path(named) if named else (folder or Path(os.devnull)) / "plinth" / "config.toml"
     document: dict[str, Any] = {}
     try:
         document = tomli.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         pass
     except (tomli.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise ProblemsError(str(path), [Problem("", str(error))]) from None
@@ -152,6 +169,7 @@ def load(environment: Mapping[str, str] = os.environ) -> Config:
         index_url=document.get("index-url", ""),
         python=document.get("python", {}),
         apt=document.get("apt", {}),
+        snapshots=(dict(PUBLIC_SNAPSHOTS) if with_public else {}) | document.get("snapshots", {}),
         registries=(dict(PUBLIC_REGISTRIES) if with_public else {})
         | document.get("registries", {}),
         files=(dict(PUBLIC_FILES) if with_public else {}) | document.get("files", {}),

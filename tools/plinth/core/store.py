@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -274,6 +275,25 @@ class Stores:
     def path(self, digest: Digest) -> Path:
         """Where the blob is; in the cache, where neither holds it."""
         return (self.layout if self.layout.has(digest) else self.cache).path(digest)
+
+
+@contextlib.contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `folder`, which it becomes when the block ends well. Where
+    another was first, that one stays."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix="part-", dir=folder.parent))
+    try:
+        # The umask would decide otherwise who may enter.
+        temporary.chmod(0o755)
+        yield temporary
+        try:
+            os.rename(temporary, folder)  # noqa: PTH104 - unlike replace, fails on a full folder
+        except OSError:
+            if not folder.is_dir():
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextlib.contextmanager

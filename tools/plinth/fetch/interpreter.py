@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from plinth.core.digest import Digest
 from plinth.core.errors import InterpreterError
 from plinth.core.settings import Config
-from plinth.formats.python.tree import read_tree, tree_digest
+from plinth.fetch.interpreter_places import candidates
+from plinth.formats.python.tree import TreeFile, read_tree, tree_digest
 
 _TIMEOUT = 20
 """Seconds that an interpreter may take to start."""
@@ -22,71 +21,90 @@ class _OtherError(Exception):
     """Why a candidate is no such interpreter."""
 
 
+@dataclass(frozen=True)
+class Found:
+    """A CPython of this machine: its executable, its files as they go into images, their digest."""
+
+    python: Path
+    files: list[TreeFile]
+    tree: Digest
+
+
 def find_python(version: str, config: Config) -> Path:
     """The real path of a CPython `version` ("3.7") of this machine.
 
-    Looked for in the settings (`python."3.7"`), then on PATH, then among pyenv's versions, then
-    among uv's.
+    It is the one the settings name (`python."3.7"`), else the first that
+    `plinth.fetch.interpreter_places` knows.
 
     Raises:
         InterpreterError: there is none, with what to do about it.
     """
-    tried = []
-    for candidate in _candidates(version, config):
+    tried: list[str] = []
+    for python in _usable(version, config, tried):
+        return python
+    raise _none(version, tried)
+
+
+def find_tree(version: str, config: Config, wanted: Digest | None = None) -> Found:
+    """The CPython `version` of this machine whose tree is `wanted`; where none has that tree, the
+    first that can be taken into an image, in the order of `find_python`.
+
+    Raises:
+        InterpreterError: there is none, or none that can be taken.
+    """
+    tried: list[str] = []
+    first: Found | None = None
+    for python in _usable(version, config, tried):
         try:
-            return _real(candidate, version)
-        except _OtherError as error:
-            tried.append(f"{candidate} ({error})")
-    raise InterpreterError(
+            files = read_tree(python, version)
+        except InterpreterError as error:
+            tried.append(f"{python} ({error.brief})")
+            continue
+        except OSError as error:
+            tried.append(f"{python} ({error.filename}: {error.strerror})")
+            continue
+        found = Found(python, files, tree_digest(files))
+        if wanted in (None, found.tree):
+            return found
+        first = first or found
+    if first is None:
+        raise _none(version, tried)
+    return first
+
+
+def _none(version: str, tried: list[str]) -> InterpreterError:
+    return InterpreterError(
         f"there is no CPython {version} on this machine",
-        expected=f"python{version} on PATH, of pyenv or uv, or named in the settings",
+        expected=f"python{version} on PATH, of the distribution, pyenv, uv or conda, or named in "
+        "the settings",
         found=f"tried {', '.join(tried)}" if tried else f"nothing called python{version}",
         remedy=how_to_install(version),
     )
 
 
 def how_to_install(version: str) -> str:
-    """What to do where there is no CPython `version`."""
+    """What to do where there is no CPython `version`, the easiest first."""
     return (
-        f"install a CPython {version} (pyenv install {version}, or uv python install {version}), "
-        f'or set python."{version}" = "/path/to/python{version}" in the settings file '
+        f"install a CPython {version} (uv python install {version}, conda create -n py{version} "
+        f"python={version}, or pyenv install {version}), or set python."
+        f'"{version}" = "/path/to/python{version}" in the settings file '
         "~/.config/plinth/config.toml"
     )
 
 
-def find_tree(version: str, config: Config) -> tuple[Path, Digest]:
-    """The CPython `version` of this machine, as `find_python` has it, and the digest of its tree.
-
-    Raises:
-        InterpreterError: there is none, or it cannot be taken into an image.
-    """
-    python = find_python(version, config)
-    return python, tree_digest(read_tree(python, version))
-
-
-def _candidates(version: str, config: Config) -> Iterator[Path]:
-    if version in config.python:
-        yield Path(config.python[version])
-        return
-    found = shutil.which(f"python{version}")
-    if found:
-        yield Path(found)
-    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
-    yield from _newest_first(pyenv, f"versions/{version}.*/bin/python{version}")
-    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    uv = Path(os.environ.get("UV_PYTHON_INSTALL_DIR") or Path(data) / "uv" / "python")
-    yield from _newest_first(uv, f"cpython-{version}.*/bin/python{version}")
-
-
-def _newest_first(root: Path, pattern: str) -> Iterable[Path]:
-    if not os.access(root, os.R_OK | os.X_OK):
-        return ()  # another user's, say
-    return sorted(
-        root.glob(pattern),
-        # Numbers, not text: 3.7.16 is newer than 3.7.9.
-        key=lambda path: [int(number) for number in re.findall(r"\d+", path.parts[-3])],
-        reverse=True,
-    )
+def _usable(version: str, config: Config, tried: list[str]) -> Iterator[Path]:
+    """Interpreters of that version, each once; why others are not is added to `tried`."""
+    own = config.python.get(version)
+    seen = set()
+    for candidate in [Path(own)] if own else candidates(version):
+        try:
+            found = _real(candidate, version)
+        except _OtherError as error:
+            tried.append(f"{candidate} ({error})")
+            continue
+        if found not in seen:
+            seen.add(found)
+            yield found
 
 
 def _real(candidate: Path, version: str) -> Path:

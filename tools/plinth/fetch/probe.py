@@ -40,10 +40,12 @@ class Question:
         return Digest.of(f"{self.place} {self.wanted}".encode()).hex
 
 
-def unavailable(ws: Workspace, spec: BaseSpec, config: Config) -> str:
+def unavailable(
+    ws: Workspace, spec: BaseSpec, config: Config, *, python_alone: bool = False
+) -> str:
     """Why pinned inputs of `spec` are neither in the store nor at any place of the settings, in
     one line; empty where they are available. Debian packages and interpreters found on the machine
-    are not looked at.
+    are not looked at, nor, with `python_alone`, images.
 
     A yes is remembered in the build folder (see `forget`), a no never.
     """
@@ -54,7 +56,7 @@ def unavailable(ws: Workspace, spec: BaseSpec, config: Config) -> str:
         if not place:
             return f'no place is configured for {python.asset} (settings: files."{python.release}")'
         questions.append(_archive(python, place))
-    if isinstance(rootfs, ImageRootfs) and not ws.layout.has(rootfs.layer):
+    if isinstance(rootfs, ImageRootfs) and not python_alone and not ws.layout.has(rootfs.layer):
         urls = config.registry_urls(rootfs.registry)
         if not urls:
             return (

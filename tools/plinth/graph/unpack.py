@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from plinth.core.digest import Digest
+from plinth.core.store import atomic_folder
 from plinth.formats.layer.extract import extract
 from plinth.graph.workspace import Workspace
 
@@ -21,20 +19,9 @@ def unpacked(ws: Workspace, layers: Sequence[Digest]) -> Path:
     folder = ws.build / "cache" / "roots" / root_name(layers)
     if folder.is_dir():
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    # The umask would decide otherwise who may enter.
-    temporary = Path(tempfile.mkdtemp(prefix="part-", dir=folder.parent))
-    try:
-        temporary.chmod(0o755)
+    with atomic_folder(folder) as temporary:
         for layer in layers:
             extract(ws.stores.path(layer), temporary)
-        os.rename(temporary, folder)  # noqa: PTH104 - unlike replace, fails on a full folder
-    except OSError:
-        # Another builder was first; its folder has the same files.
-        if not folder.is_dir():
-            raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return folder
 
 

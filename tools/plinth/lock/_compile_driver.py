@@ -1,5 +1,6 @@
 """Runs in the resolver's own Python 3.7: pip-compile for several jobs in one process.
 
+The argument is the folder with pip-tools and what it needs; without one, they are installed.
 Standard input is a JSON list of jobs, `{"arguments": [...], "folder": ..., "command": ...}`;
 standard output gets a JSON list, `null` for success, else the error's text.
 
@@ -9,6 +10,7 @@ Nothing foreign runs or is unpacked here: the index has the metadata of every fi
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import json
 import os
@@ -16,8 +18,11 @@ import subprocess
 import sys
 from typing import Any, NoReturn
 
-from pip._internal.operations.prepare import RequirementPreparer
-from piptools.scripts.compile import cli
+sys.path[:0] = sys.argv[1:]
+# First: it has the distutils that some distributions leave out of their Python.
+importlib.import_module("setuptools")
+from pip._internal.operations.prepare import RequirementPreparer  # noqa: E402
+from piptools.scripts.compile import cli  # noqa: E402
 
 
 def no_program(*arguments: object, **options: object) -> NoReturn:

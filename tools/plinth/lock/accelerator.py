@@ -15,7 +15,6 @@ from plinth.core.settings import Config
 from plinth.fetch.apt.sources import source_of
 from plinth.fetch.pypi.candidates import Candidate, candidates
 from plinth.graph.workspace import Workspace
-from plinth.lock.base import locked
 from plinth.lock.request import locked_file
 from plinth.recipe.accelerator import Accelerator, Archive, load_accelerator
 from plinth.recipe.ids import all_bases, all_images
@@ -63,7 +62,8 @@ def _resolved(
     spec: Accelerator, archive: Archive, config: Config, progress: Progress
 ) -> tuple[tuple[LockedDeb, ...], str]:
     from plinth.fetch.apt.archive import keyring_of, read_index
-    from plinth.lock.debian import resolve
+    from plinth.fetch.apt.resolve import resolve
+    from plinth.fetch.apt.suites import locked
 
     try:
         source = source_of(archive, config)

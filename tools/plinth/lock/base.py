@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 from plinth.core.report import Progress
 from plinth.core.settings import Config
 from plinth.graph.workspace import Workspace
 from plinth.recipe.base import DebianRootfs, FoundPython, load_base
+from plinth.recipe.locks.base import BaseLock, inputs_of, read_lock, write_lock
 from plinth.recipe.locks.document import is_fresh
-
-if TYPE_CHECKING:
-    from plinth.fetch.apt.archive import Index
-    from plinth.lock.debian import Package
-from plinth.recipe.locks.base import BaseLock, LockedDeb, inputs_of, read_lock, write_lock
 
 
 def lock_base(ws: Workspace, name: str, *, config: Config, progress: Progress) -> bool:
@@ -35,49 +30,37 @@ def lock_base(ws: Workspace, name: str, *, config: Config, progress: Progress) -
     if isinstance(spec.python, FoundPython):
         from plinth.fetch.interpreter import find_tree
 
-        _, tree = find_tree(spec.python.version, config)
-    packages: tuple[LockedDeb, ...] = ()
-    indexes: dict[str, str] = {}
+        tree = find_tree(spec.python.version, config).tree
+    lock = BaseLock((), {}, tree, inputs_of(spec))
     if isinstance(spec.rootfs, DebianRootfs):
-        packages, indexes = _debian(spec.rootfs, spec.architecture, config, progress)
-    lock = BaseLock(packages, indexes, tree, inputs_of(spec))
+        from plinth.fetch.apt.suites import resolved
+
+        found = resolved(spec.rootfs, spec.architecture, config, progress)
+        lock = replace(lock, packages=found.packages, indexes=found.indexes, date=found.date)
     write_lock(ws, name, lock)
-    progress(f"locks/base/{name}.toml: {len(packages)} packages")
+    progress(f"locks/base/{name}.toml: {len(lock.packages)} packages")
     return True
 
 
-def _debian(
-    rootfs: DebianRootfs, architecture: str, config: Config, progress: Progress
-) -> tuple[tuple[LockedDeb, ...], dict[str, str]]:
-    from plinth.lock.debian import resolve
-
-    indexes = signed_indexes(rootfs, architecture, config, progress)
-    found = resolve(indexes, rootfs.packages, rootfs.omit)
-    return locked(found), {index.source.suite: index.in_release.hex for index in indexes}
-
-
-def signed_indexes(
-    rootfs: DebianRootfs, architecture: str, config: Config, progress: Progress
-) -> list[Index]:
-    """The indexes of the suites of `rootfs`, fetched and verified.
+def lock_interpreter(ws: Workspace, name: str, *, config: Config, progress: Progress) -> bool:
+    """Lock the base `name` to the interpreter of this machine, with the packages it is locked to,
+    and say whether its lock was written. One that is locked to it already, or that pins its
+    interpreter, is left alone.
 
     Raises:
-        FetchError: an archive is not configured or cannot be reached.
-        PackageError: a signature or an index is not right.
+        LockError: the base has no lock yet, or a stale one.
+        InterpreterError: there is no interpreter.
     """
-    from plinth.fetch.apt.archive import keyring_of, read_index
-    from plinth.fetch.apt.sources import find_sources
+    spec = load_base(ws.bases, name)
+    if not isinstance(spec.python, FoundPython):
+        return False
+    from plinth.fetch.interpreter import find_tree
 
-    keyring = keyring_of(rootfs.keyring, config)
-    indexes = []
-    for source in find_sources(rootfs.distribution, rootfs.suites, config):
-        progress(f"reading the signed index of {source.suite}")
-        indexes.append(read_index(source, rootfs.components, architecture, keyring))
-    return indexes
-
-
-def locked(packages: Iterable[Package]) -> tuple[LockedDeb, ...]:
-    """Resolved packages as a lock has them."""
-    return tuple(
-        LockedDeb(p.name, p.version, p.architecture, p.suite, p.path, p.digest) for p in packages
-    )
+    lock = read_lock(ws, spec)
+    found = find_tree(spec.python.version, config)
+    progress(f"locks/base/{name}.toml: {found.python}, {found.tree.oci}")
+    if found.tree == lock.tree:
+        progress(f"locks/base/{name}.toml is locked to it: nothing to do")
+        return False
+    write_lock(ws, name, replace(lock, tree=found.tree))
+    return True

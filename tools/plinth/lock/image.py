@@ -17,7 +17,7 @@ from plinth.core.errors import LockError, PlinthError
 from plinth.core.report import Progress
 from plinth.core.settings import Config
 from plinth.core.store import atomic_write
-from plinth.fetch.interpreter import find_python
+from plinth.fetch.own_python import python_for
 from plinth.fetch.pypi.candidates import Candidate
 from plinth.fetch.pypi.index import Index
 from plinth.formats.wheel.metadata import parse
@@ -27,6 +27,7 @@ from plinth.lock.request import Request, Work, chosen, compile_requests, locked_
 from plinth.lock.resolver import Resolver
 from plinth.lock.sdists import Sdists
 from plinth.lock.server import LoopbackIndex
+from plinth.recipe.base import BaseSpec
 from plinth.recipe.image import load_image, load_target
 from plinth.recipe.locks import stale
 from plinth.recipe.locks.inputs import checksum, inputs_of
@@ -74,9 +75,7 @@ def _lock_all(
     if not wanted:
         return []
     # Before anything is downloaded: this is what a machine may lack.
-    bases = {load_image(ws.images, image_id).base for image_id in wanted}
-    for version in sorted({load_target(ws.bases, base).python for base in bases}):
-        find_python(version, config)
+    pythons = _pythons(ws, wanted, config)
     index = Index(config, ws.build / "cache" / "index", ws.cache)
     with contextlib.ExitStack() as stack:
         requests = [_prepare(ws, image_id, index, config, stack) for image_id in wanted]
@@ -86,7 +85,7 @@ def _lock_all(
             groups.setdefault(request.target.python, []).append(request)
         made: list[tuple[str, str, ImageLock]] = []
         for python, group in groups.items():
-            resolver = Resolver(ws.build / "cache" / "tools", python, config, index)
+            resolver = Resolver(ws.build / "cache" / "tools", pythons[python], index)
             made += _resolved(group, resolver, upgrade, progress)
     written = []
     for image_id, text, lock in made:
@@ -96,6 +95,18 @@ def _lock_all(
         else:
             progress(f"locks/{image_id}: unchanged")
     return written
+
+
+def _pythons(ws: Workspace, ids: Sequence[str], config: Config) -> dict[str, Path]:
+    """An interpreter of each version that the images `ids` are for."""
+    bases: dict[str, dict[str, BaseSpec]] = {}
+    for name in sorted({load_image(ws.images, image_id).base for image_id in ids}):
+        target = load_target(ws.bases, name)
+        bases.setdefault(target.python, {}).update((base.name, base) for base in target.bases)
+    return {
+        version: python_for(ws, version, [*specs.values()], config)
+        for version, specs in bases.items()
+    }
 
 
 def _resolved(

@@ -6,7 +6,6 @@ from plinth.core.errors import LockError, PackageError
 from plinth.core.report import Progress
 from plinth.core.settings import Config
 from plinth.graph.workspace import Workspace
-from plinth.lock.base import locked, signed_indexes
 from plinth.recipe.base import BaseSpec, DebianRootfs
 from plinth.recipe.image import ImageSpec, load_target
 from plinth.recipe.locks.base import BaseLock, LockedDeb, read_lock
@@ -48,7 +47,8 @@ def lock_packages(ws: Workspace, spec: ImageSpec, *, config: Config, progress: P
 def _resolved(
     spec: ImageSpec, base: BaseSpec, base_lock: BaseLock, config: Config, progress: Progress
 ) -> tuple[LockedDeb, ...]:
-    from plinth.lock.debian import resolve
+    from plinth.fetch.apt.resolve import resolve
+    from plinth.fetch.apt.suites import locked, signed_indexes
 
     rootfs = base.rootfs
     assert isinstance(rootfs, DebianRootfs)  # noqa: S101 - the caller chose it for that

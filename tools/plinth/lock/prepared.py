@@ -18,6 +18,7 @@ from pathlib import Path
 from packaging.utils import parse_sdist_filename
 
 from plinth.core.errors import WheelError
+from plinth.fetch.own_python import environment_of
 from plinth.formats.wheel.metadata import MAX, parse
 from plinth.formats.wheel.sdist import build_backend, unpack
 from plinth.graph import sandbox
@@ -60,6 +61,7 @@ def prepared_metadata(sdist: Path, filename: str, wheels: Sequence[Path], python
             writable=folder,
             what=f"reading the metadata of {filename}",
             binds=_binds(python),
+            env=environment_of(python),
             limits=_LIMITS,
         )
         metadata = _read(folder / "METADATA", filename)

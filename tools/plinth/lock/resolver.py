@@ -1,28 +1,34 @@
-"""pip-tools under the target's Python, in an environment of its own: the one resolver."""
+"""pip-tools under the target's Python: the one resolver.
+
+It and what it needs are wheels, pinned by hash, unpacked into a folder: they need no `venv`, no pip
+and nothing installed in that Python.
+"""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import shutil
 import subprocess
+import zipfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 
 from plinth.core.digest import Digest
-from plinth.core.errors import LockError
+from plinth.core.errors import FetchError, LockError
 from plinth.core.report import Progress
-from plinth.core.settings import Config
-from plinth.fetch.interpreter import find_python
+from plinth.core.store import atomic_folder
+from plinth.fetch.own_python import environment_of
 from plinth.fetch.pypi.index import Index
+from plinth.formats.wheel.admit import admit
 from plinth.recipe.locks.inputs import PIP_TOOLS
+from plinth.recipe.locks.pins import Pin, pins
 
 _PINS = Path(__file__).parent / "data" / "pip-tools-cp37.txt"
 _DRIVER = Path(__file__).with_name("_compile_driver.py")
+_AT_ONCE = 8
 _OPTIONS = (
     "--quiet",
     "--generate-hashes",
@@ -61,12 +67,12 @@ class Job:
 
 
 class Resolver:
-    """pip-compile for a target Python; its environment is made on first use, under `tools`."""
+    """pip-compile under `python`, the target's; it is fetched from `index` on first use, into a
+    folder under `tools`."""
 
-    def __init__(self, tools: Path, version: str, config: Config, index: Index) -> None:
+    def __init__(self, tools: Path, python: Path, index: Index) -> None:
+        self.python = python
         self._tools = tools
-        self._version = version
-        self._config = config
         self._index = index
 
     def compile(self, jobs: Sequence[Job], progress: Progress) -> list[str | None]:
@@ -74,86 +80,63 @@ class Resolver:
 
         Raises:
             LockError: the resolver itself cannot be run.
-            InterpreterError: there is no target Python on this machine.
+            FetchError: it cannot be fetched.
         """
-        python = self._environment(progress)
+        packages = self.packages(progress)
         # Imports and pip's memory are paid for once a process, so each takes its share of jobs.
         count = min(len(jobs), len(os.sched_getaffinity(0)))
         shares = [jobs[number::count] for number in range(count)]
         answers: list[str | None] = [None] * len(jobs)
         with ThreadPoolExecutor(count, "resolve") as pool:
-            for number, found in enumerate(pool.map(partial(_run, python), shares)):
+            for number, found in enumerate(pool.map(partial(_run, self.python, packages), shares)):
                 answers[number::count] = found
         return answers
 
-    @cached_property
-    def python(self) -> Path:
-        """The target Python of this machine.
+    def packages(self, progress: Progress) -> Path:
+        """The folder of pip-tools and what it needs, the same for every Python.
 
         Raises:
-            InterpreterError: there is none.
+            FetchError: the index has not all of it, or cannot be reached.
+            WheelError: a wheel is malformed or hostile.
         """
-        return find_python(self._version, self._config)
+        text = _PINS.read_text(encoding="utf-8")
+        folder = self._tools / f"pip-tools-{PIP_TOOLS}-{Digest.of(text.encode()).hex[:16]}"
+        if not folder.is_dir():
+            progress(f"fetching pip-tools {PIP_TOOLS} (once)")
+            with (
+                atomic_folder(folder) as temporary,
+                ThreadPoolExecutor(_AT_ONCE, "fetch") as pool,
+            ):
+                for path in pool.map(self._wheel, pins(text)):
+                    with zipfile.ZipFile(path) as wheel:
+                        wheel.extractall(temporary)
+        return folder
 
-    def _environment(self, progress: Progress) -> Path:
-        key = Digest.of(_PINS.read_bytes() + os.fsencode(self.python)).hex[:16]
-        folder = self._tools / f"pip-tools-{PIP_TOOLS}-{key}"
-        if not (folder / "ready").exists():
-            self._tools.mkdir(parents=True, exist_ok=True)
-            with folder.with_name(f"{folder.name}.lock").open("w") as lock:
-                # Of several who lock at once one prepares it.
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                self._prepare(folder, progress)
-        return folder / "bin" / "python"
-
-    def _prepare(self, folder: Path, progress: Progress) -> None:
-        ready = folder / "ready"
-        if ready.exists():
-            return
-        progress(f"preparing pip-tools {PIP_TOOLS} for Python {self._version} (once)")
-        shutil.rmtree(folder, ignore_errors=True)
-        self._run([str(self.python), "-s", "-m", "venv", str(folder)])
-        self._run(
-            [
-                str(folder / "bin" / "python"),
-                *("-s", "-m", "pip", "install", "-q", "--no-cache-dir", "--require-hashes"),
-                *("--disable-pip-version-check", *self._index.pip_options()),
-                *("-r", str(_PINS)),
-            ]
+    def _wheel(self, pin: Pin) -> Path:
+        for file in self._index.files(pin.name, None):
+            if file.digest.hex in pin.hashes and file.name.endswith(".whl"):
+                check = partial(admit, filename=file.name, name=pin.name, version=pin.version)
+                return self._index.download(file, check)
+        raise FetchError(
+            "the package index has no wheel of a package that locks are made with",
+            where=f"{pin.name} {pin.version}",
+            remedy="set index-url in the settings to an index that has it",
         )
-        ready.touch()
-
-    def _run(self, command: list[str]) -> None:
-        done = subprocess.run(
-            command,
-            check=False,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            env=_clean_environment(),
-        )
-        if done.returncode:
-            raise LockError(
-                "the resolver's environment cannot be made",
-                where=" ".join(command[:4]),
-                found=(done.stderr or done.stdout)[-2000:],
-                remedy="check the network and the package index in the settings",
-            )
 
 
-def _run(python: Path, jobs: Sequence[Job]) -> list[str | None]:
+def _run(python: Path, packages: Path, jobs: Sequence[Job]) -> list[str | None]:
     requests = [
         {"arguments": job.arguments(), "folder": str(job.folder), "command": job.command}
         for job in jobs
     ]
     done = subprocess.run(
-        [str(python), "-I", str(_DRIVER)],
+        [str(python), "-I", "-S", str(_DRIVER), str(packages)],
         input=json.dumps(requests),
         check=False,
         capture_output=True,
         encoding="utf-8",
         errors="replace",
-        env=_clean_environment(),
+        env={**_clean_environment(), **environment_of(python)},
     )
     try:
         answers = json.loads(done.stdout)

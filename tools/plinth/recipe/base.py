@@ -14,8 +14,8 @@ from plinth.core.errors import IntegrityError, Problem, SpecError
 NAME = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
 
 LOCAL = "-local"
-"""Ends the name of a base that has the building machine's own interpreter instead of the locked
-one. No specification may have such a name."""
+"""Ends the name of a base that has something else than its lock names: the building machine's own
+interpreter, packages of an archive that moved on. No specification may have such a name."""
 
 
 def origin(name: str) -> str:
@@ -198,8 +198,9 @@ def load_base(folder: Path, name: str) -> BaseSpec:
     )
     if not NAME.fullmatch(name):
         table.problem("", f"{name!r} cannot be part of an image name")
-    if name.endswith(LOCAL) and not isinstance(spec.python, FoundPython):
-        table.problem("python.kind", f"it is pinned, so there is no base {name}")
+    pinned = isinstance(spec.python, StandalonePython) and isinstance(spec.rootfs, ImageRootfs)
+    if name.endswith(LOCAL) and pinned:
+        table.problem("python.kind", f"all of it is pinned, so there is no base {name}")
     table.finish()
     if table.problems:
         raise SpecError(shown, table.problems)

@@ -17,7 +17,14 @@ from plinth.recipe.base import LOCAL, BaseSpec, DebianRootfs, check_serves, load
 from plinth.recipe.ids import files_of
 from plinth.recipe.image import ImageSpec, Target
 from plinth.recipe.locks.accelerator import AcceleratorLock, choose
-from plinth.recipe.locks.base import BaseLock, LockedDeb, local_text, read_lock
+from plinth.recipe.locks.base import (
+    BaseLock,
+    Local,
+    LockedDeb,
+    local_text,
+    read_local,
+    read_lock,
+)
 from plinth.recipe.locks.packages import read_packages
 from plinth.recipe.locks.pylock import ImageLock, LockedPackage
 from plinth.recipe.locks.stale import LockedImage, read_image
@@ -70,15 +77,17 @@ class Recipe:
         image: LockedImage,
         *,
         base: str,
-        tree: Digest | None = None,
+        local: Local | None = None,
         accelerator: str = "",
     ) -> Recipe:
-        """As `load`, of an image that is read already, before its base was chosen; `tree` is the
-        interpreter of a local base (None: the one noted for it)."""
+        """As `load`, of an image that is read already, before its base was chosen; `local` is
+        what a local base is (None: what is noted for it)."""
         spec = image.spec
         check_serves(image.target.bases[0], base)
         base_spec = load_base(ws.bases, base)
-        base_lock = read_lock(ws, base_spec, tree)
+        if local is None and base.endswith(LOCAL):
+            local = read_local(ws, base)
+        base_lock = read_lock(ws, base_spec, local)
         packages = read_packages(ws, spec, base_spec, base_lock)
         extra, extra_lock, note = choose(ws, spec.accelerator, insist=accelerator)
         if extra is not None and extra_lock is not None:
@@ -87,8 +96,8 @@ class Recipe:
         files = {path.relative_to(ws.root).as_posix(): path.read_bytes() for path in paths}
         locked = ws.locks / "base" / f"{origin(base)}.toml"
         files[f"locks/base/{origin(base)}.toml"] = locked.read_bytes()
-        if base.endswith(LOCAL) and base_lock.tree is not None:
-            files[f"locks/base/{base}.toml"] = local_text(base_lock.tree)
+        if local is not None:
+            files[f"locks/base/{base}.toml"] = local_text(local)
         return cls(
             spec,
             image.target,

@@ -12,8 +12,8 @@ from plinth.core.errors import FetchError, IntegrityError, PlinthError
 from plinth.core.settings import Config
 from plinth.core.store import BlobStore
 from plinth.fetch.apt.archive import Index, Keyring, download, keyring_of, read_index
+from plinth.fetch.apt.resolve import resolve
 from plinth.fetch.apt.sources import Source
-from plinth.lock.debian import resolve
 from support.debs import (
     Archive,
     Change,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plinth.core.errors import InterpreterError
-from plinth.formats.python.tree import TreeFile, _rewritten, is_wanted, read_tree, tree_digest
+from plinth.formats.python.tree import (
+    TreeFile,
+    _rewritten,
+    is_wanted,
+    read_tree,
+    tree_digest,
+    write_tree,
+)
+from support.elves import program, shared
 
 LIB = "lib/python3.7"
 
@@ -33,6 +42,15 @@ def read(folder: Path) -> dict[str, TreeFile]:
     files = read_tree(folder / "bin" / "python3.7", "3.7")
     assert [file.path for file in files] == sorted(file.path for file in files)
     return {file.path: file for file in files}
+
+
+def short() -> Path:
+    """A path that is shorter than the prefix in images, and nothing yet."""
+    for number in range(1000):
+        path = Path(f"/tmp/p{number}")  # noqa: S108
+        if not os.path.lexists(path):
+            return path
+    raise AssertionError
 
 
 def test_a_tree_holds_the_interpreter_its_library_and_its_headers(tmp_path: Path) -> None:
@@ -165,12 +183,103 @@ def test_rewriting_keeps_every_offset_and_all_that_is_no_such_string(parts: list
         start = end + 1
 
 
-def test_a_prefix_that_is_too_short_is_refused() -> None:
-    with pytest.raises(InterpreterError) as raised:
-        read_tree(Path("/usr/local/bin/python3.7"), "3.7")
-    assert raised.value.where == "/usr/local"
-    assert raised.value.expected == "more than 15 characters"
-    assert raised.value.remedy == "install the interpreter under a longer path"
+def test_a_binary_of_a_short_prefix_stays_as_it_is_and_text_is_rewritten(tmp_path: Path) -> None:
+    folder = short()
+    folder.symlink_to(prefix(tmp_path))
+    try:
+        binary = b"\x7fELF\0" + os.fsencode(folder) + b"/lib\0"
+        put(folder, f"{LIB}/x.so", binary)
+        put(folder, f"{LIB}/config.py", f"A = '{folder}'\n".encode())
+        found = read(folder)
+    finally:
+        folder.unlink()
+    assert found[f"{LIB}/x.so"].data == binary
+    assert found[f"{LIB}/config.py"].data == b"A = '/opt/python'\n"
+
+
+def test_libraries_of_the_prefix_that_are_needed_come_along_as_condas_do(tmp_path: Path) -> None:
+    folder = prefix(tmp_path)
+    inner = shared("libinner.so.1")
+    outer = shared("libouter.so.2", needed=["libinner.so.1", "libc.so.6"], runpath="$ORIGIN")
+    put(folder, "lib/libinner.so.1", inner)
+    put(folder, "lib/libouter.so.2.5", outer)
+    (folder / "lib/libouter.so.2").symlink_to("libouter.so.2.5")
+    put(folder, "lib/libunused.so.1", shared("libunused.so.1"))
+    put(
+        folder,
+        f"{LIB}/lib-dynload/_ssl.so",
+        shared(needed=["libouter.so.2"], runpath="$ORIGIN/../.."),
+    )
+    found = read(folder)
+    assert [path for path in found if path.startswith("lib/lib")] == [
+        "lib/libinner.so.1",
+        "lib/libouter.so.2",
+    ]
+    assert found["lib/libouter.so.2"] == TreeFile("lib/libouter.so.2", 0o755, outer)
+
+
+@pytest.mark.parametrize("runpath", ["", "{prefix}/lib"])
+def test_an_interpreter_that_finds_its_library_on_its_own_machine_alone_is_refused(
+    tmp_path: Path, runpath: str
+) -> None:
+    # Too short to rewrite, as /usr/local is.
+    folder = short()
+    folder.symlink_to(prefix(tmp_path))
+    try:
+        put(folder, "lib/libpython3.7m.so.1.0", shared("libpython3.7m.so.1.0"))
+        needed = program(["libpython3.7m.so.1.0"], runpath=runpath.format(prefix=folder))
+        put(folder, "bin/python3.7", needed, 0o755)
+        with pytest.raises(InterpreterError, match="would not find its own libraries") as raised:
+            read(folder)
+        put(folder, "bin/python3.7", program(["libpython3.7m.so.1.0"], runpath="$ORIGIN/../lib"))
+        read(folder)
+    finally:
+        folder.unlink()
+    assert raised.value.where == f"{folder}/bin/python3.7"
+    assert raised.value.found == (runpath.format(prefix=folder) or "none")
+
+
+def test_a_link_that_leads_out_of_the_interpreter_is_left_out(tmp_path: Path) -> None:
+    folder = prefix(tmp_path)
+    put(folder, f"{LIB}/real.py")
+    for name, target in (("own", "real.py"), ("etc", "/etc/passwd"), ("up", "../../../secret")):
+        (folder / LIB / f"{name}.py").symlink_to(target)
+    assert [path for path in read(folder) if path.startswith(LIB)] == [
+        f"{LIB}/own.py",
+        f"{LIB}/real.py",
+    ]
+
+
+def distribution() -> Path:
+    found = sorted(Path("/usr/bin").glob("python3.[0-9]*[0-9]"))
+    if not found:
+        pytest.skip("the distribution has no Python")
+    return found[-1]
+
+
+def test_a_distributions_own_interpreter_runs_elsewhere_and_finds_packages(tmp_path: Path) -> None:
+    python = distribution()
+    version = python.name.removeprefix("python")
+    files = read_tree(python, version)
+    # Its prefix is that of the whole system, none of which comes along, and stays in no text.
+    allowed = (f"lib/python{version}/", f"include/python{version}", "bin/python")
+    assert all(file.path.startswith((*allowed, f"lib/libpython{version}")) for file in files)
+    write_tree(files, tmp_path)
+    package = tmp_path / "lib" / f"python{version}" / "site-packages" / "demo.py"
+    package.parent.mkdir(exist_ok=True)
+    package.write_text("x = 1\n")
+    done = subprocess.run(
+        [
+            str(tmp_path / "bin" / f"python{version}"),
+            "-c",
+            "import demo, json, ssl, sqlite3, sys; print(sys.prefix)",
+        ],
+        env={},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == f"{tmp_path}\n"
 
 
 def test_modes_are_those_of_images_whatever_the_machines(tmp_path: Path) -> None:

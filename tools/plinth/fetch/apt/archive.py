@@ -11,6 +11,8 @@ import lzma
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timezone
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
 
@@ -47,6 +49,9 @@ def keyring_of(name: str, config: Config, fingerprint: str = "") -> Keyring:
     return Keyring(name, Path(own) if own else None, fingerprint.lower())
 
 
+_SOON = 5
+"""Seconds that a question is waited for, where no file is fetched."""
+
 MAX_RELEASE = 16 << 20
 """The largest InRelease that is read (bytes); Debian's have 150 kB."""
 
@@ -63,19 +68,23 @@ _OPEN: dict[str, Callable[[BinaryIO], BinaryIO]] = {
 
 @dataclass(frozen=True)
 class Release:
-    """What an InRelease says: its files by name, and whether they are also found by digest."""
+    """What an InRelease says: its files by name, whether they are also found by digest, and when it
+    was made (RFC 3339, UTC; empty where it does not say)."""
 
     files: Mapping[str, Digest]
     by_hash: bool
+    date: str
 
 
 @dataclass(frozen=True)
 class Index:
-    """The verified contents of one suite: its InRelease's digest, and the text of Packages."""
+    """The verified contents of one suite: its InRelease's digest and date, and the text of
+    Packages."""
 
     source: Source
     in_release: Digest
     packages: str
+    date: str = ""
 
 
 def _retried(ask: Callable[[], T], what: str) -> T:
@@ -111,6 +120,16 @@ def download(url: str, digest: Digest, store: BlobStore, what: str) -> None:
         return opened(requests.get, url, headers, missing=missing, what=what)
 
     fetch_blob(open_, digest, store, what, place=_PLACE, remedy=_REMEDY)
+
+
+def has(session: requests.Session, url: str) -> bool:
+    """Whether the file at `url` is there, or may be: only an answer that it is not counts."""
+    headers = {"Range": "bytes=0-0", "Accept-Encoding": "identity"}
+    try:
+        with session.get(url, headers=headers, stream=True, timeout=_SOON) as answer:
+            return answer.status_code not in (404, 410)
+    except (requests.RequestException, OSError, ValueError):
+        return True
 
 
 def read_index(
@@ -157,7 +176,7 @@ def read_index(
                 found=Digest.of(data).oci,
             )
         packages.append(unpacked(data, name, f"{name} of {source.name}"))
-    return Index(source, Digest.of(text), "\n\n".join(packages))
+    return Index(source, Digest.of(text), "\n\n".join(packages), release.date)
 
 
 def unpacked(data: bytes, name: str, shown: str) -> str:
@@ -195,7 +214,16 @@ def listed(text: bytes, shown: str) -> Release:
             raise PackageError(f"malformed entry of {name}: {error}", where=shown) from None
         if found.setdefault(name, digest) != digest:
             raise PackageError(f"two entries of {name}", where=shown)
-    return Release(found, release.get("Acquire-By-Hash") == "yes")
+    return Release(found, release.get("Acquire-By-Hash") == "yes", _date(release.get("Date")))
+
+
+def _date(text: str) -> str:
+    """A Release's date, which is as in mail (RFC 5322)."""
+    try:
+        found = parsedate_to_datetime(text)
+    except ValueError:
+        return ""
+    return found.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ") if found.tzinfo else ""
 
 
 def verified(signed: bytes, keyring: Keyring, shown: str) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,23 @@ class Source:
         if self.is_flat:
             return f"{self.uri}/{self.suite.strip('/')}".rstrip("/")
         return f"{self.uri}/dists/{self.suite}"
+
+
+def snapshots(
+    distribution: str, suites: Iterable[str], date: str, config: Config
+) -> Mapping[str, str]:
+    """Base URLs of what the archive of each suite was at `date` (RFC 3339, UTC), by suite; none
+    where the settings name no snapshot service, or no date is known."""
+    stamp = date.replace("-", "").replace(":", "")
+    found = {
+        suite: config.snapshots.get(suite) or config.snapshots.get(distribution, "")
+        for suite in suites
+    }
+    return {
+        suite: url.replace("{date}", stamp).rstrip("/")
+        for suite, url in found.items()
+        if url and stamp
+    }
 
 
 def find_sources(

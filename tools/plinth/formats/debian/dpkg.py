@@ -68,7 +68,7 @@ def _without(line: str, omit: Collection[str]) -> str:
     field, _, value = line.partition(": ")
     if field not in ("Depends", "Pre-Depends"):
         return line
-    # As `plinth.lock.debian` has it: one alternative left out, and nothing is pulled in.
+    # As `plinth.fetch.apt.resolve` has it: one alternative left out, and nothing is pulled in.
     groups = [
         group
         for group in map(str.strip, value.split(","))

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import posixpath
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from plinth.core.digest import Digest, canonical_json
 from plinth.core.errors import InterpreterError
+from plinth.formats.elf.read import ElfError, ElfFile, Pieces, read_elf
 from plinth.formats.python.place import PREFIX
+
+_SYSTEM = Path("/usr")
+"""The prefix of a distribution's own interpreters."""
 
 _DROPPED_FOLDERS = {
     "__pycache__",
@@ -41,38 +47,49 @@ def read_tree(executable: Path, version: str) -> list[TreeFile]:
     """The files of the CPython at `executable` (its `bin/python<version>`), sorted by path.
 
     Left out: static libraries, test suites, Tk, ensurepip, build configuration, bytecode, and
-    all of site-packages with whatever the machine keeps there. The prefix it was installed to
-    is rewritten to the image's, in text and, in place, in binaries.
+    all of site-packages with whatever the machine keeps there. Libraries of its own prefix that it
+    needs come along, as conda's do. The prefix it was installed to is rewritten to the image's, in
+    text and, in place, in binaries where there is room; of a distribution's, which shares its
+    prefix with all else, nothing is.
 
     Raises:
-        InterpreterError: a file cannot be freed of the machine's prefix.
+        InterpreterError: it would not find its libraries elsewhere.
     """
     prefix = executable.parent.parent
-    old = os.fsencode(prefix)
-    new = f"/{PREFIX}".encode()
-    # The path of its library, which the executable must find in the image.
-    if len(new) + len("/lib") >= len(old):
-        raise InterpreterError(
-            "the interpreter's prefix is too short to rewrite",
-            where=str(prefix),
-            expected=f"more than {len(new) + len('/lib')} characters",
-            remedy="install the interpreter under a longer path",
-        )
-    found = []
-    for path in _paths(prefix, version):
-        relative = path.relative_to(prefix).as_posix()
-        if path.is_symlink():
-            found.append(TreeFile(relative, 0o777, b"", os.readlink(path)))  # noqa: PTH115
-            continue
-        mode = 0o755 if path.stat().st_mode & stat.S_IXUSR else 0o644
-        data = path.read_bytes()
-        if old in data:
-            binary = b"\0" in data
-            data = _rewritten(data, old, new) if binary else data.replace(old, new)
-        found.append(TreeFile(relative, mode, data))
-    found.append(TreeFile("bin/python", 0o777, b"", f"python{version}"))
-    found.append(TreeFile("bin/python3", 0o777, b"", f"python{version}"))
-    return sorted(found, key=lambda file: file.path)
+    read = (_read(prefix, path, version) for path in _paths(prefix, version))
+    found = {file.path: file for file in read if file is not None}
+    if prefix != _SYSTEM:
+        _add_libraries(prefix, found)
+    _check_libraries(prefix, version, found)
+    site = found.get(f"lib/python{version}/site.py")
+    if site is not None and b"dist-packages" in site.data:
+        # Debian's own looks for packages in a folder of another name.
+        path = f"lib/python{version}/dist-packages"
+        found[path] = TreeFile(path, 0o777, b"", "site-packages")
+    for path in ("bin/python", "bin/python3"):
+        found[path] = TreeFile(path, 0o777, b"", f"python{version}")
+    return [found[path] for path in sorted(found)]
+
+
+def _read(prefix: Path, relative: str, version: str) -> TreeFile | None:
+    """One file below `prefix`, freed of it; None for a link that leads elsewhere."""
+    path = prefix / relative
+    if path.is_symlink() and relative != f"bin/python{version}":
+        target = os.readlink(path)  # noqa: PTH115
+        inside = posixpath.normpath(posixpath.join(posixpath.dirname(relative), target))
+        return TreeFile(relative, 0o777, b"", target) if is_wanted(inside, version) else None
+    mode = 0o755 if path.stat().st_mode & stat.S_IXUSR else 0o644
+    return TreeFile(relative, mode, _freed(path.read_bytes(), prefix))
+
+
+def _freed(data: bytes, prefix: Path) -> bytes:
+    old, new = os.fsencode(prefix), f"/{PREFIX}".encode()
+    if prefix == _SYSTEM or old not in data:
+        return data
+    if b"\0" not in data:
+        return data.replace(old, new)
+    # The longest that matters: where its library is, which it must find in the image.
+    return _rewritten(data, old, new) if len(new) + len("/lib") < len(old) else data
 
 
 def tree_digest(files: list[TreeFile]) -> Digest:
@@ -106,7 +123,10 @@ def is_wanted(path: str, version: str) -> bool:
         return name == f"python{version}"
     if folders == ["lib"]:
         return name.startswith(f"libpython{version}") and ".so" in name
-    if folders[:2] != ["lib", f"python{version}"] and folders[:1] != ["include"]:
+    headers = (
+        folders[:1] == ["include"] and folders[1:] and folders[1].startswith(f"python{version}")
+    )
+    if folders[:2] != ["lib", f"python{version}"] and not headers:
         return False
     return not (
         _DROPPED_FOLDERS & set(folders)
@@ -116,13 +136,60 @@ def is_wanted(path: str, version: str) -> bool:
     )
 
 
-def _paths(prefix: Path, version: str) -> Iterator[Path]:
-    for folder, folders, names in os.walk(prefix):
-        folders[:] = sorted(name for name in folders if name not in _DROPPED_FOLDERS)
-        for name in sorted(names):
-            path = Path(folder) / name
-            if is_wanted(path.relative_to(prefix).as_posix(), version):
-                yield path
+def _paths(prefix: Path, version: str) -> Iterator[str]:
+    """The wanted files below `prefix`, relative to it. Others than these folders are not looked
+    into: a distribution's prefix has the whole system in it."""
+    headers = (path.name for path in prefix.glob(f"include/python{version}*"))
+    for top in ("bin", "lib", f"lib/python{version}", *(f"include/{name}" for name in headers)):
+        for folder, folders, names in os.walk(prefix / top):
+            deeper = top.count("/")
+            folders[:] = sorted(n for n in folders if deeper and n not in _DROPPED_FOLDERS)
+            for name in sorted(names):
+                path = Path(folder, name).relative_to(prefix).as_posix()
+                if is_wanted(path, version):
+                    yield path
+
+
+def _add_libraries(prefix: Path, found: dict[str, TreeFile]) -> None:
+    """Add the libraries of `prefix` that the files in `found` need, and those that these need."""
+    waiting = list(found.values())
+    while waiting:
+        for name in _object(waiting.pop()).needed:
+            path = f"lib/{name}"
+            if path not in found and "/" not in name and (prefix / path).is_file():
+                # A link is its file: what it is called is what it is found by.
+                found[path] = TreeFile(path, 0o755, _freed((prefix / path).read_bytes(), prefix))
+                waiting.append(found[path])
+
+
+def _check_libraries(prefix: Path, version: str, found: Mapping[str, TreeFile]) -> None:
+    """Refuse an interpreter whose libraries are found on its own machine alone."""
+    for file in found.values():
+        about = _object(file)
+        folders = [*filter(None, f"{about.rpath}:{about.runpath}".split(":"))]
+        # Its extensions need no folder for what the program has loaded.
+        lost = (
+            file.path == f"bin/python{version}"
+            and not folders
+            and any(name.startswith("libpython") or f"lib/{name}" in found for name in about.needed)
+        )
+        held = prefix != _SYSTEM and not any(folder.startswith("$ORIGIN") for folder in folders)
+        if lost or (held and any(Path(folder).is_relative_to(prefix) for folder in folders)):
+            raise InterpreterError(
+                "the interpreter would not find its own libraries in an image",
+                where=str(prefix / file.path),
+                expected=f"search folders relative to it ($ORIGIN), or a prefix of more than "
+                f"{len(PREFIX) + len('//lib')} characters",
+                found=":".join(folders) or "none",
+                remedy="take another build: uv's and conda's can be moved",
+            )
+
+
+def _object(file: TreeFile) -> ElfFile:
+    if file.data.startswith(b"\x7fELF"):
+        with contextlib.suppress(ElfError):
+            return read_elf(Pieces([file.data])) or ElfFile()
+    return ElfFile()
 
 
 def _rewritten(data: bytes, old: bytes, new: bytes) -> bytes:

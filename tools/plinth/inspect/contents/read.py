@@ -12,6 +12,7 @@ from typing import BinaryIO, Protocol
 
 from plinth.core.digest import Digest
 from plinth.core.errors import IntegrityError, LayoutError, PlinthError
+from plinth.core.home import can_write, user_folder
 from plinth.core.result import ActionResult
 from plinth.core.store import BlobStore
 from plinth.formats.python.place import PREFIX
@@ -223,10 +224,16 @@ def _system(files: Files, dpkg: Sequence[Entry]) -> FoundSystem | None:
     return None
 
 
-def contents_cache() -> ContentsCache:
-    """Where it is remembered what layers hold: in the user's own cache folder."""
-    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return ContentsCache(Path(home) / "plinth" / "contents")
+def contents_cache() -> ContentsCache | None:
+    """Where it is remembered what layers hold: in the user's own cache folder; where that cannot be
+    written, in the checkout's build folder; None where there is no checkout either."""
+    folder = user_folder("XDG_CACHE_HOME", ".cache")
+    if folder is not None and can_write(folder):
+        return ContentsCache(folder / "plinth" / "contents")
+    try:
+        return workspace_cache(Workspace.find())
+    except PlinthError:
+        return None
 
 
 def workspace_cache(ws: Workspace) -> ContentsCache:

@@ -4,7 +4,7 @@ staleness."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +40,27 @@ class LockedDeb:
 
 @dataclass(frozen=True)
 class BaseLock:
-    """A base's lock. `indexes` are digests of the signed indexes by suite; `tree` identifies
-    the interpreter found, None where the specification pins one; `inputs` is what it was made
-    from."""
+    """A base's lock. `indexes` are digests of the signed indexes by suite, `date` is the latest of
+    theirs (RFC 3339; empty where it is not known); `tree` identifies the interpreter found, None
+    where the specification pins one; `inputs` is what it was made from."""
 
     packages: tuple[LockedDeb, ...]
     indexes: Mapping[str, str]
     tree: Digest | None
     inputs: Mapping[str, Json]
+    date: str = ""
+
+
+@dataclass(frozen=True)
+class Local:
+    """What a local base has instead of what the lock of its origin names: the interpreter `tree`
+    (None: the locked one), `packages` with the `indexes` they were resolved from and the `date` of
+    these (none: the locked ones)."""
+
+    tree: Digest | None = None
+    packages: tuple[LockedDeb, ...] = ()
+    indexes: Mapping[str, str] = field(default_factory=dict)
+    date: str = ""
 
 
 def inputs_of(spec: BaseSpec) -> dict[str, Json]:
@@ -76,20 +89,20 @@ def _path(ws: Workspace, name: str) -> Path:
 
 
 def _local_path(ws: Workspace, name: str) -> Path:
-    """Where the interpreter of the local base `name` is noted: in a workspace made from a
-    provenance beside the locks, as it is one of its sources; else in the build folder."""
+    """Where it is noted what the local base `name` is: in a workspace made from a provenance
+    beside the locks, as it is one of its sources; else in the build folder."""
     carried = _path(ws, name)
     return carried if carried.exists() else local_folder(ws) / carried.name
 
 
 def local_folder(ws: Workspace) -> Path:
-    """Where builds note the interpreters of local bases."""
+    """Where builds note what local bases are."""
     return ws.build / "cache" / "local"
 
 
-def read_local(ws: Workspace, name: str, *, carried: bool = False) -> Digest | None:
-    """The tree of the interpreter noted for the local base `name`, or None where none is;
-    `carried`: only if it came with a provenance.
+def read_local(ws: Workspace, name: str, *, carried: bool = False) -> Local | None:
+    """What is noted of the local base `name`, or None where nothing is; `carried`: only if it came
+    with a provenance.
 
     Raises:
         ProblemsError: what is noted is malformed.
@@ -100,26 +113,30 @@ def read_local(ws: Workspace, name: str, *, carried: bool = False) -> Digest | N
     return read_document(
         path,
         path.name,
-        lambda document: _tree(document["interpreter"]),
-        missing=LockError("no interpreter is noted", where=path.name),
+        lambda document: Local(*_contents(document)),
+        missing=LockError("nothing is noted", where=path.name),
         remedy=f"delete {path}, and build again",
     )
 
 
-def write_local(ws: Workspace, name: str, tree: Digest) -> None:
-    """Note that the local base `name` has the interpreter `tree`."""
-    if read_local(ws, name, carried=True) == tree:
+def write_local(ws: Workspace, name: str, local: Local) -> None:
+    """Note that the local base `name` is `local`."""
+    if read_local(ws, name, carried=True) == local:
         return
     with atomic_write(local_folder(ws) / f"{name}.toml") as path:
-        path.write_bytes(local_text(tree))
+        path.write_bytes(local_text(local))
 
 
-def local_text(tree: Digest) -> bytes:
-    """What is noted of a local base that has the interpreter `tree`: a file, where it travels in a
-    provenance."""
-    document = {"interpreter": {"tree": tree.oci, "size": tree.size}}
-    text = f"# Made by doit build: the interpreter of this machine.\n{tomli_w.dumps(document)}"
-    return text.encode()
+def local_text(local: Local) -> bytes:
+    """What is noted of a local base: a file, where it travels in a provenance."""
+    document = {**({"date": local.date} if local.date else {}), **_document(local)}
+    what = " and ".join(
+        [
+            *(["the interpreter of this machine"] if local.tree else []),
+            *(["packages of an archive that moved on"] if local.packages else []),
+        ]
+    )
+    return f"# Made by doit build: {what}.\n{tomli_w.dumps(document)}".encode()
 
 
 def write_lock(ws: Workspace, name: str, lock: BaseLock) -> None:
@@ -131,15 +148,23 @@ def write_lock(ws: Workspace, name: str, lock: BaseLock) -> None:
 def _dump(lock: BaseLock) -> str:
     document: dict[str, Any] = {
         "inputs-sha256": checksum(lock.inputs),
+        **({"date": lock.date} if lock.date else {}),
         "inputs": dict(lock.inputs),
+        **_document(lock),
     }
-    if lock.tree is not None:
-        document["interpreter"] = {"tree": lock.tree.oci, "size": lock.tree.size}
-    if lock.indexes:
-        document["indexes"] = {suite: f"sha256:{d}" for suite, d in lock.indexes.items()}
-    if lock.packages:
-        document["packages"] = dump_debs(lock.packages)
     return "# Made by doit lock:base; do not edit.\n" + tomli_w.dumps(document)
+
+
+def _document(held: BaseLock | Local) -> dict[str, Any]:
+    """What both forms have, as tables."""
+    document: dict[str, Any] = {}
+    if held.tree is not None:
+        document["interpreter"] = {"tree": held.tree.oci, "size": held.tree.size}
+    if held.indexes:
+        document["indexes"] = {suite: f"sha256:{d}" for suite, d in held.indexes.items()}
+    if held.packages:
+        document["packages"] = dump_debs(held.packages)
+    return document
 
 
 def dump_debs(packages: Iterable[LockedDeb]) -> list[dict[str, Any]]:
@@ -154,12 +179,12 @@ def dump_debs(packages: Iterable[LockedDeb]) -> list[dict[str, Any]]:
     ]
 
 
-def read_lock(ws: Workspace, spec: BaseSpec, tree: Digest | None = None) -> BaseLock:
+def read_lock(ws: Workspace, spec: BaseSpec, local: Local | None = None) -> BaseLock:
     """The lock of the base `spec`, made from that very specification; that of a local base is its
-    origin's with the interpreter `tree` (None: the one noted for it).
+    origin's with what `local` has instead (None: what is noted for it).
 
     Raises:
-        LockError: there is none, it was edited by hand, or no interpreter is noted.
+        LockError: there is none, it was edited by hand, or nothing is noted.
         StaleLockError: the specification changed since; says how.
         ProblemsError: it is malformed.
     """
@@ -178,14 +203,16 @@ def read_lock(ws: Workspace, spec: BaseSpec, tree: Digest | None = None) -> Base
     check_fresh(lock.inputs, inputs_of(spec), what, shown, remedy=remedy)
     if spec.name == name:
         return lock
-    tree = tree or read_local(ws, spec.name)
-    if tree is None:
+    local = local or read_local(ws, spec.name)
+    if local is None:
         raise LockError(
             f"no build on the base {spec.name} is known here",
             where=str(local_folder(ws)),
             remedy="build the image again: doit forget build:<id>; doit build:<id>",
         )
-    return replace(lock, tree=tree)
+    if local.packages:
+        lock = replace(lock, packages=local.packages, indexes=local.indexes, date=local.date)
+    return replace(lock, tree=local.tree or lock.tree)
 
 
 def parse_debs(entries: Iterable[dict[str, Any]]) -> tuple[LockedDeb, ...]:
@@ -213,13 +240,24 @@ def parse_debs(entries: Iterable[dict[str, Any]]) -> tuple[LockedDeb, ...]:
 
 
 def _parsed(document: dict[str, Any]) -> BaseLock:
+    tree, packages, indexes, date = _contents(document)
+    inputs = document["inputs"]
+    if not isinstance(inputs, dict):
+        raise TypeError("inputs is a table")
+    return BaseLock(packages, indexes, tree, inputs, date)
+
+
+def _contents(
+    document: dict[str, Any],
+) -> tuple[Digest | None, tuple[LockedDeb, ...], Mapping[str, str], str]:
+    """The fields of `Local`, in their order."""
     packages = parse_debs(document.get("packages", []))
     interpreter = document.get("interpreter")
-    tree = _tree(interpreter) if interpreter else None
-    indexes, inputs = document.get("indexes", {}), document["inputs"]
-    if not isinstance(indexes, dict) or not isinstance(inputs, dict):
-        raise TypeError("indexes and inputs are tables")
-    return BaseLock(packages, indexes, tree, inputs)
+    indexes, date = document.get("indexes", {}), document.get("date", "")
+    if not isinstance(indexes, dict) or not isinstance(date, str):
+        raise TypeError("indexes is a table, date a text")
+    indexes = {suite: digest.removeprefix("sha256:") for suite, digest in indexes.items()}
+    return (_tree(interpreter) if interpreter else None), packages, indexes, date
 
 
 def _tree(interpreter: dict[str, Any]) -> Digest:

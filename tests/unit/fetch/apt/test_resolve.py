@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from plinth.core.digest import Digest
 from plinth.core.errors import PackageError
 from plinth.fetch.apt.archive import Index
+from plinth.fetch.apt.resolve import Universe, resolve
 from plinth.fetch.apt.sources import Source
-from plinth.lock.debian import Universe, resolve
 from support.debs import Package, packages_text, replaced
 
 DIGEST = Digest.of(b"")
