@@ -10,9 +10,8 @@ from plinth.build.base import planned_base
 from plinth.build.choice import chosen_recipe
 from plinth.build.debs import lacking
 from plinth.build.image import layer_order
-from plinth.build.sdists import cached_wheel
+from plinth.build.planned import planned_layers
 from plinth.build.toc import cached_with_toc
-from plinth.build.wheels import WheelFile, cached_layer
 from plinth.core.digest import Json
 from plinth.core.report import human_size
 from plinth.core.settings import Config
@@ -158,7 +157,7 @@ def explain_image(
     known_base = planned_base(ws, recipe.base, recipe.base_lock)
     if known_base is None:
         return replace(found, base_to_build=True)
-    held, missing = _layers(ws, recipe, known_base)
+    held, missing = planned_layers(ws, layer_order(recipe), recipe.base.sdists, known_base)
     if recipe.spec.layer_format == ESTARGZ:
         held = [cached_with_toc(ws, layer) or layer for layer in held]
         below = tuple(cached_with_toc(ws, layer) or layer for layer in known_base.layers)
@@ -177,26 +176,6 @@ def explain_image(
 def _changed(recipe: Recipe, record: Record) -> tuple[str, ...]:
     changed = recipe.changed_since(record)
     return tuple(sorted([*changed, *(["base"] if record.base != recipe.base.name else [])]))
-
-
-def _layers(ws: Workspace, recipe: Recipe, base: Base) -> tuple[list[Layer], list[LockedPackage]]:
-    """The layers of Python packages that are made already, and the packages of those that are
-    not."""
-    held, missing = [], []
-    sdists = recipe.base.sdists
-    for package in layer_order(recipe):
-        wheel: WheelFile | None
-        if package.is_sdist:
-            settings = sdists.get(package.name)
-            wheel = cached_wheel(ws, package, base, settings.environment if settings else {})
-        else:
-            wheel = WheelFile(package.name, package.version, package.file.name, package.file.digest)
-        layer = cached_layer(ws, wheel, base) if wheel else None
-        if layer is None:
-            missing.append(package)
-        else:
-            held.append(layer)
-    return held, missing
 
 
 def _inputs(to_build: Sequence[tuple[LockedPackage, bool]]) -> str:

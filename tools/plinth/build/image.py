@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from plinth.build import contract
+from plinth.build import contract, needs
 from plinth.build.accelerator import accelerator_layers, linker_layer
 from plinth.build.base import ensure_base
 from plinth.build.choice import chosen_recipe
@@ -15,7 +15,7 @@ from plinth.build.closure import ensure_closed, ensure_met
 from plinth.build.sdists import build_wheel
 from plinth.build.toc import with_tocs
 from plinth.build.wheels import WheelFile, grouped, layer_action, wheel_layer
-from plinth.core.errors import FetchError
+from plinth.core.errors import FetchError, InterpreterError
 from plinth.core.report import Progress
 from plinth.core.settings import Config
 from plinth.fetch.probe import forget
@@ -36,6 +36,7 @@ from plinth.recipe.built import BASE
 from plinth.recipe.image import ESTARGZ, ImageSpec
 from plinth.recipe.locks.base import write_local
 from plinth.recipe.locks.pylock import ImageLock, LockedPackage
+from plinth.recipe.locks.stale import read_image
 from plinth.recipe.recipe import Recipe
 from plinth.recipe.record import Record, write_record
 
@@ -81,7 +82,13 @@ def build_image(
 def _built(
     ws: Session, image_id: str, base: str, accelerator: str, config: Config, progress: Progress
 ) -> Built:
-    recipe, chosen = chosen_recipe(ws, image_id, config=config, base=base, accelerator=accelerator)
+    try:
+        recipe, chosen = chosen_recipe(
+            ws, image_id, config=config, base=base, accelerator=accelerator
+        )
+    except (FetchError, InterpreterError) as error:
+        raise needs.without_base(ws, read_image(ws, image_id), config, error) from None
+    needs.ensure(ws, recipe, config)
     spec, extra, base_name = recipe.spec, recipe.accelerator, recipe.base.name
     for note in filter(None, (chosen.note, recipe.note)):
         progress(note)

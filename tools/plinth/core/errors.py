@@ -134,6 +134,10 @@ class InterpreterError(PlinthError):
     """No usable target interpreter on this machine."""
 
 
+class LackingError(PlinthError):
+    """Things that a build needs and this machine lacks, found before the first download."""
+
+
 class SandboxError(PlinthError):
     """A sandboxed build step that could not run or that failed."""
 

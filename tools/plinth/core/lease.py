@@ -6,6 +6,9 @@ import contextlib
 import fcntl
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TextIO
+
+from plinth.core.errors import PlinthError
 
 
 @contextlib.contextmanager
@@ -33,9 +36,7 @@ def removing(build: Path, waiting: Callable[[], None]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _held(build: Path, kind: int, waiting: Callable[[], None] | None) -> Iterator[None]:
-    path = build / "cache" / "lease.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as stream:
+    with _opened(build / "cache" / "lease.lock") as stream:
         try:
             fcntl.flock(stream, kind | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -43,3 +44,16 @@ def _held(build: Path, kind: int, waiting: Callable[[], None] | None) -> Iterato
                 waiting()
             fcntl.flock(stream, kind)
         yield
+
+
+def _opened(path: Path) -> TextIO:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("w")
+    except OSError as error:
+        raise PlinthError(
+            "the build folder cannot be written",
+            where=str(path),
+            found=str(error.strerror),
+            remedy="set PLINTH_BUILD to a folder of your own, or change its owner",
+        ) from None

@@ -66,15 +66,27 @@ def shown(package: LockedDeb) -> str:
 
 
 def gone(packages: Sequence[LockedDeb], places: Places) -> list[LockedDeb]:
-    """Those of `packages` that no place has any more. A place that does not answer may have them.
+    """Those of `packages` that their archive no longer has, nor a snapshot of it. An archive that
+    does not answer may have them; a place that did not answer once is not asked again.
 
     Raises:
         FetchError: no archive is configured for a suite.
     """
+    silent: set[str] = set()
     with requests.Session() as session, ThreadPoolExecutor(_AT_ONCE, "look") as pool:
 
+        def has_one(url: str, package: LockedDeb) -> bool | None:
+            place = url.removesuffix(package.path)
+            answer = None if place in silent else has(session, url)
+            if answer is None:
+                silent.add(place)
+            return answer
+
         def is_gone(package: LockedDeb) -> bool:
-            return not any(has(session, url) for url in places.urls(package))
+            archive, *past = places.urls(package)
+            if has_one(archive, package) is not False:
+                return False
+            return not any(has_one(url, package) for url in past)
 
         answers = pool.map(is_gone, packages)
         return [package for package, lost in zip(packages, answers, strict=True) if lost]

@@ -7,8 +7,9 @@ import json
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import requests
@@ -156,6 +157,36 @@ def _waited(waiting: list[Question], found: set[str]) -> str:
             if all(one.wanted != question.wanted for one in waiting):
                 return "; ".join(refused[question.wanted])
     return ""
+
+
+def refusals(
+    asks: Mapping[str, Callable[[], object]], deadline: float = DEADLINE
+) -> dict[str, str]:
+    """Why places cannot be asked, by their names in `asks`: all are asked at once, and those that
+    are silent for `deadline` seconds may only be slow."""
+    answers: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
+
+    def ask(name: str, one: Callable[[], object]) -> str:
+        try:
+            one()
+        except requests.Timeout:
+            return ""
+        except PlinthError as error:
+            return error.what
+        except (requests.RequestException, OSError, ValueError) as error:
+            return _reason(error)
+        return ""
+
+    for pair in asks.items():
+        run = partial(lambda name, one: answers.put((name, ask(name, one))), *pair)
+        threading.Thread(target=run, daemon=True).start()
+    ends = time.monotonic() + deadline
+    found = {}
+    with contextlib.suppress(queue.Empty):
+        for _ in asks:
+            name, why = answers.get(timeout=max(0.0, ends - time.monotonic()))
+            found[name] = why
+    return {name: found[name] for name in asks if found.get(name)}
 
 
 def _answer(question: Question) -> str:

@@ -122,14 +122,14 @@ def download(url: str, digest: Digest, store: BlobStore, what: str) -> None:
     fetch_blob(open_, digest, store, what, place=_PLACE, remedy=_REMEDY)
 
 
-def has(session: requests.Session, url: str) -> bool:
-    """Whether the file at `url` is there, or may be: only an answer that it is not counts."""
+def has(session: requests.Session, url: str) -> bool | None:
+    """Whether the file at `url` is there; None where nothing answers."""
     headers = {"Range": "bytes=0-0", "Accept-Encoding": "identity"}
     try:
         with session.get(url, headers=headers, stream=True, timeout=_SOON) as answer:
             return answer.status_code not in (404, 410)
     except (requests.RequestException, OSError, ValueError):
-        return True
+        return None
 
 
 def read_index(

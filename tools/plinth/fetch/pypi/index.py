@@ -137,6 +137,16 @@ class Index:
         with self._guard:
             return self._guards.setdefault(key, threading.Lock())
 
+    def ask(self, project: str) -> None:
+        """Ask for the page of `project`, and read nothing of it.
+
+        Raises:
+            requests.RequestException: nothing answers.
+            FetchError: no index is configured.
+        """
+        url = f"{self._settings[0]}/{canonicalize_name(project)}/"
+        self._session.get(url, headers={"Accept": JSON}, stream=True, timeout=TIMEOUT).close()
+
     def files(self, project: str, as_of: datetime.datetime | None) -> list[IndexFile]:
         """All files of `project` uploaded by `as_of`; empty where the index knows none.
 
