@@ -13,7 +13,7 @@ from plinth.core.settings import Config
 from plinth.evidence.provenance import Provenance
 from plinth.evidence.provenance import parse as parse_provenance
 from plinth.evidence.statement import PROVENANCE
-from plinth.fetch.interpreter import find_python
+from plinth.fetch.interpreter import find_tree
 from plinth.formats.oci.documents import (
     IMAGE_NAME,
     annotations_of,
@@ -26,7 +26,6 @@ from plinth.formats.oci.model import INDEX, MANIFEST, Descriptor
 from plinth.formats.oci.reference import canonical
 from plinth.formats.oci.referrers import EMPTY_CONFIG, PREDICATE, attached, payload
 from plinth.formats.python.stored import keep_tree, tree_blobs
-from plinth.formats.python.tree import read_tree, tree_digest
 from plinth.graph.workspace import Workspace
 from plinth.publish.airgap.form import (
     INPUTS,
@@ -193,18 +192,18 @@ def _interpreter(ws: Workspace, cargo: Cargo, tree: Digest, version: str, config
     blobs = tree_blobs(ws.cache, tree)
     if blobs is None:
         try:
-            files = read_tree(find_python(version, config), version)
+            found = find_tree(version, config, tree)
         except InterpreterError as error:
-            files, why = [], error.what
+            found, why = None, error.what
         else:
             why = f"this machine's CPython {version} is another one"
-        if tree_digest(files) != tree:
+        if found is None or found.tree != tree:
             cargo.notes.append(
                 f"the interpreter does not travel: {why}. To rebuild, the other side needs "
                 f"the CPython {version} with the tree {tree.oci}"
             )
             return
-        keep_tree(ws.cache, files)
+        keep_tree(ws.cache, found.files)
         blobs = tree_blobs(ws.cache, tree) or []
     for blob in (tree, *blobs):
         cargo.blobs.setdefault(blob, ws.cache.path(blob))
