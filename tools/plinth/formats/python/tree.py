@@ -167,19 +167,19 @@ def _check_libraries(prefix: Path, version: str, found: Mapping[str, TreeFile]) 
     for file in found.values():
         about = _object(file)
         folders = [*filter(None, f"{about.rpath}:{about.runpath}".split(":"))]
+        if any(folder.startswith(("$ORIGIN", f"/{PREFIX}/")) for folder in folders):
+            continue
         # Its extensions need no folder for what the program has loaded.
-        lost = (
-            file.path == f"bin/python{version}"
-            and not folders
-            and any(name.startswith("libpython") or f"lib/{name}" in found for name in about.needed)
+        lost = file.path == f"bin/python{version}" and any(
+            name.startswith("libpython") or f"lib/{name}" in found for name in about.needed
         )
-        held = prefix != _SYSTEM and not any(folder.startswith("$ORIGIN") for folder in folders)
-        if lost or (held and any(Path(folder).is_relative_to(prefix) for folder in folders)):
+        held = prefix != _SYSTEM and any(Path(f).is_relative_to(prefix) for f in folders)
+        if lost or held:
             raise InterpreterError(
                 "the interpreter would not find its own libraries in an image",
                 where=str(prefix / file.path),
-                expected=f"search folders relative to it ($ORIGIN), or a prefix of more than "
-                f"{len(PREFIX) + len('//lib')} characters",
+                expected=f"search folders relative to it ($ORIGIN), or below its prefix, of more "
+                f"than {len(PREFIX) + len('//lib')} characters",
                 found=":".join(folders) or "none",
                 remedy="take another build: uv's and conda's can be moved",
             )
