@@ -16,6 +16,7 @@ import pytest
 from plinth.core.store import BlobStore
 from plinth.formats.oci.layout import references
 from support import small_checkout
+from support.helpers import checkout_files
 from support.small_checkout import IMAGE, SmallCheckout
 
 EVERYTHING = (shutil.which("bwrap") or "bwrap", "--dev-bind", "/", "/")
@@ -188,3 +189,18 @@ def test_a_tarball_that_lacks_a_lock_is_told_so_in_words(tmp_path: Path, lost: s
         assert done.returncode == 1
         assert done.stderr.count("plinth: ") == 1
         assert "doit lock:" in done.stderr
+
+
+def test_the_files_of_a_checkout_are_found_without_git(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = checkout_files(small_checkout.ROOT)
+    for name in listed:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(small_checkout.ROOT / name, tmp_path / name)
+    for ignored in ("build/oci/index.json", ".venv/pyvenv.cfg", "tests/__pycache__/x.pyc"):
+        (tmp_path / ignored).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / ignored).touch()
+    assert checkout_files(tmp_path) == sorted(listed)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert checkout_files(tmp_path) == sorted(listed)

@@ -190,7 +190,7 @@ def test_a_stock_machine_offline_is_told_all_in_three_seconds(tmp_path: Path) ->
         "PLINTH_PUBLIC": "true",
     }
     command = [sys.executable, "-m", "doit", "build:sklearn-0.24.1"]
-    took = []
+    took: list[float] = []
     # How busy the machine is that runs this is no property of the command.
     while not took or (min(took) >= 3 and len(took) < 4):
         began = time.monotonic()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 import zipfile
 from collections.abc import Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 
 from plinth.formats.wheel.record import Row, row_of, write
@@ -85,7 +87,28 @@ def make_wheel(
 
 
 def checkout_files(root: Path) -> list[str]:
-    """The files of the checkout at `root`, but what git ignores, relative to it."""
+    """The files of the checkout at `root`, but what git ignores, relative to it; of one from a
+    tarball, or without git, but what its .gitignore names."""
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.run(listed, cwd=root, check=True, capture_output=True).stdout
+    try:
+        names = subprocess.run(listed, cwd=root, check=True, capture_output=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return _files_of(root)
     return [name for name in names.decode().split("\0") if name and (root / name).is_file()]
+
+
+def _files_of(root: Path) -> list[str]:
+    ignored = [line.rstrip("/") for line in (root / ".gitignore").read_text().splitlines()]
+    ignored.append("/.git")
+
+    def is_ignored(path: str) -> bool:
+        name = path.rpartition("/")[2]
+        return any(f"/{path}" == one or fnmatch(name, one) for one in ignored)
+
+    found = []
+    for folder, folders, names in os.walk(root):
+        below = Path(folder).relative_to(root)
+        folders[:] = [name for name in folders if not is_ignored((below / name).as_posix())]
+        paths = ((below / name).as_posix() for name in names)
+        found += [path for path in paths if not is_ignored(path) and (root / path).is_file()]
+    return sorted(found)
