@@ -159,3 +159,15 @@ def test_an_archive_that_cannot_be_reached_is_no_archive_that_moved_on(place: Pl
     assert "the archive http://127.0.0.1:9/dists/bookworm cannot be reached" in done.stderr
     assert LOCAL not in done.stderr
     assert "apt.debian" in done.stderr
+
+
+def test_an_index_that_cannot_be_verified_says_which_packages_are_gone(place: Place) -> None:
+    (place.root / "keyring.pgp").unlink()
+    with serving(place.root / "served") as server:
+        done = place.run("plinth", "build", IMAGE, url=server.url)
+    assert done.returncode == 1
+    assert (
+        "packages that the base small is locked to have left the archive (base-passwd 1.0, "
+        "base-files 1.0), and they cannot be resolved afresh"
+    ) in done.stderr
+    assert "keyrings.none" in done.stderr

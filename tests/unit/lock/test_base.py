@@ -6,6 +6,7 @@ import copy
 import datetime
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,20 @@ from hypothesis import strategies as st
 
 from plinth.core.digest import Digest
 from plinth.core.errors import LockError, PlinthError, ProblemsError, StaleLockError
+from plinth.core.report import quiet
 from plinth.core.settings import Config
+from plinth.fetch.interpreter import find_tree
 from plinth.graph.workspace import Workspace
-from plinth.lock.base import lock_base
+from plinth.lock.base import lock_base, lock_interpreter
 from plinth.recipe.base import BaseSpec, load_base
-from plinth.recipe.locks.base import BaseLock, LockedDeb, _parsed, inputs_of, read_lock
+from plinth.recipe.locks.base import (
+    BaseLock,
+    LockedDeb,
+    _parsed,
+    inputs_of,
+    read_lock,
+    write_lock,
+)
 from support.debs import Archive, Package
 from support.http_server import serving
 
@@ -259,3 +269,46 @@ def test_a_base_is_locked_from_a_signed_archive_and_then_left_alone(
     )
     assert server.url not in (ws.root / SHOWN).read_text()
     assert str(tmp_path) not in (ws.root / SHOWN).read_text()
+
+
+def installed(folder: Path, text: str) -> Config:
+    """Settings of a machine with a CPython 3.7, as far as can be seen from outside."""
+    python = folder / "bin" / "python3.7"
+    for path, content in ((python, ""), (folder / "lib" / "python3.7" / "os.py", text)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    python.write_text(f"#!/bin/sh\nprintf '%s\\n' {python} 3.7 CPython {folder}\n")
+    python.chmod(0o755)
+    return Config(python={"3.7": str(python)})
+
+
+def test_the_interpreter_alone_is_locked_and_the_rest_stays(ws: Workspace, tmp_path: Path) -> None:
+    before = read_lock(ws, spec(ws))
+    told: list[str] = []
+    config = installed(tmp_path / "an-interpreter-of-this-machine", "# one\n")
+    tree = find_tree("3.7", config).tree
+    assert lock_interpreter(ws, NAME, config=config, progress=told.append)
+    assert read_lock(ws, spec(ws)) == replace(before, tree=tree)
+    assert told == [f"{SHOWN}: {config.python['3.7']}, {tree.oci}"]
+    assert not lock_interpreter(ws, NAME, config=config, progress=told.append)
+    assert told[-1] == f"{SHOWN} is locked to it: nothing to do"
+    # With the committed interpreter again it is the committed lock.
+    write_lock(ws, NAME, before)
+    assert (ws.root / SHOWN).read_bytes() == (ROOT / SHOWN).read_bytes()
+
+
+def test_a_base_without_a_lock_has_no_interpreter_to_lock_alone(
+    ws: Workspace, tmp_path: Path
+) -> None:
+    (ws.root / SHOWN).unlink()
+    config = installed(tmp_path / "an-interpreter-of-this-machine", "")
+    with pytest.raises(LockError, match=f"there is no lock for the base {NAME}"):
+        lock_interpreter(ws, NAME, config=config, progress=quiet)
+    shutil.copyfile(ROOT / "base/ubuntu18.04-py37.toml", ws.bases / "ubuntu18.04-py37.toml")
+    assert not lock_interpreter(ws, "ubuntu18.04-py37", config=config, progress=quiet)
+
+
+@pytest.mark.parametrize("date", [3, ["2026"], {"a": 1}, datetime.date(2026, 1, 1)])
+def test_a_date_that_is_no_text_is_refused(ws: Workspace, date: object) -> None:
+    edit(ws.root / SHOWN, lambda d: d.update(date=date))
+    assert "date a text" in refused(ws, ProblemsError).what

@@ -3,12 +3,12 @@ machine has instead; found out before anything is downloaded."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from plinth.build.base import system_is_made
 from plinth.core.digest import Digest
-from plinth.core.errors import FetchError, InterpreterError, LockError
+from plinth.core.errors import FetchError, InterpreterError, LockError, PackageError
 from plinth.core.report import quiet
 from plinth.core.settings import Config
 from plinth.fetch.interpreter import find_tree, how_to_install
@@ -113,7 +113,7 @@ def as_here(ws: Workspace, spec: BaseSpec, config: Config) -> Choice:
     Raises:
         LockError: `spec` is not locked.
         InterpreterError: there is no interpreter at all.
-        FetchError, PackageError: packages cannot be resolved afresh.
+        FetchError: packages left the archive, and cannot be resolved afresh.
     """
     tree, reasons = None, []
     if isinstance(spec.python, FoundPython):
@@ -123,15 +123,16 @@ def as_here(ws: Workspace, spec: BaseSpec, config: Config) -> Choice:
     if isinstance(spec.rootfs, DebianRootfs):
         lost, local = _other_packages(ws, spec, spec.rootfs, local, config)
         if lost:
-            some = ", ".join(f"{package.name} {package.version}" for package in lost[:3])
-            more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
-            reasons.append(
-                f"packages that the base {spec.name} is locked to have left the archive ({some}"
-                f"{more}): all are resolved afresh from its signed index"
-            )
+            reasons.append(f"{_left(spec, lost)}: all are resolved afresh from its signed index")
     if not reasons:
         return Choice(spec.name)
     return Choice(f"{spec.name}{LOCAL}", {spec.name: "; ".join(reasons)}, local)
+
+
+def _left(spec: BaseSpec, lost: Sequence[LockedDeb]) -> str:
+    some = ", ".join(f"{package.name} {package.version}" for package in lost[:3])
+    more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
+    return f"packages that the base {spec.name} is locked to have left the archive ({some}{more})"
 
 
 def _other_interpreter(ws: Workspace, spec: BaseSpec, config: Config) -> tuple[Digest | None, str]:
@@ -167,7 +168,15 @@ def _other_packages(
     noted = read_local(ws, f"{spec.name}{LOCAL}")
     if noted is not None and noted.packages and _is_here(ws, noted, lock, rootfs):
         return lost, replace(noted, tree=local.tree)
-    found = resolved(rootfs, spec.architecture, config, quiet)
+    try:
+        found = resolved(rootfs, spec.architecture, config, quiet)
+    except (FetchError, PackageError) as error:
+        raise FetchError(
+            f"{_left(spec, lost)}, and they cannot be resolved afresh",
+            where=f"locks/base/{spec.name}.toml",
+            found="; ".join(filter(None, (error.brief, error.found))),
+            remedy=error.remedy,
+        ) from None
     return lost, Local(local.tree, found.packages, found.indexes, found.date)
 
 

@@ -11,7 +11,7 @@ from plinth.core.digest import Digest
 from plinth.core.errors import FetchError, IntegrityError, PlinthError
 from plinth.core.settings import Config
 from plinth.core.store import BlobStore
-from plinth.fetch.apt.archive import Index, Keyring, download, keyring_of, read_index
+from plinth.fetch.apt.archive import Index, Keyring, download, keyring_of, listed, read_index
 from plinth.fetch.apt.resolve import resolve
 from plinth.fetch.apt.sources import Source
 from support.debs import (
@@ -413,3 +413,18 @@ def test_an_archive_that_cannot_be_reached_is_named_with_what_to_do(
     assert raised.value.found == "ConnectionError"
     assert "set apt.<suite> in the settings" in raised.value.remedy
     assert pauses == [0.5, 1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("text", "date"),
+    [
+        ("Date: Sat, 11 Jul 2026 10:16:37 UTC", "2026-07-11T10:16:37Z"),
+        ("Date: Sat, 11 Jul 2026 12:16:37 +0200", "2026-07-11T10:16:37Z"),
+        ("Date: Sat, 11 Jul 2026 10:16:37 -0000", ""),
+        ("Date: yesterday", ""),
+        ("Date:", ""),
+        ("Origin: nobody", ""),
+    ],
+)
+def test_a_releases_date_is_read_or_not_known(text: str, date: str) -> None:
+    assert listed(f"{text}\nSHA256:\n".encode(), "InRelease").date == date

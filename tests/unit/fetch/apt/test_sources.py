@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from plinth.core.errors import FetchError
-from plinth.core.settings import Config
-from plinth.fetch.apt.sources import Source, find_sources
+from plinth.core.settings import PUBLIC_SNAPSHOTS, Config
+from plinth.fetch.apt.sources import Source, find_sources, snapshots
 
 DEB822 = """\
 # The machine's own.
@@ -162,3 +162,31 @@ def test_suites_that_are_nowhere_are_all_named_with_what_to_set(tmp_path: Path) 
 
 def test_a_machine_without_apt_has_no_sources(tmp_path: Path) -> None:
     assert "stable" in refused(tmp_path / "nowhere", "stable").what
+
+
+def test_a_snapshot_is_of_the_distribution_or_the_suite_at_the_locks_date() -> None:
+    config = Config(
+        snapshots={
+            "debian": "http://past.example/debian/{date}/",
+            "stable-security": "http://past.example/security/{date}",
+        }
+    )
+    suites = ("stable", "stable-security")
+    assert snapshots("debian", suites, "2026-11-24T21:25:33Z", config) == {
+        "stable": "http://past.example/debian/20261124T212533Z",
+        "stable-security": "http://past.example/security/20261124T212533Z",
+    }
+    assert snapshots("ubuntu", ("jammy",), "2026-11-24T21:25:33Z", config) == {}
+    assert snapshots("debian", suites, "", config) == {}
+
+
+def test_debians_and_ubuntus_own_snapshot_services_are_public_places() -> None:
+    suites = ("bookworm", "bookworm-updates", "bookworm-security")
+    config = Config(snapshots=PUBLIC_SNAPSHOTS)
+    places = snapshots("debian", suites, "2026-11-24T21:25:33Z", config)
+    assert [places[suite].split("/")[-2:] for suite in suites] == [
+        ["debian", "20261124T212533Z"],
+        ["debian", "20261124T212533Z"],
+        ["debian-security", "20261124T212533Z"],
+    ]
+    assert "jammy" in snapshots("ubuntu", ("jammy",), "2026-11-24T21:25:33Z", config)
