@@ -26,6 +26,7 @@ from plinth.recipe.base import ImageRootfs
 from plinth.recipe.record import read_record
 from support import small_checkout
 from support.bases import known_base
+from support.elves import shared
 from support.http_server import Handler, serving
 from support.index_server import IndexServer
 from support.outside_hosts import world
@@ -193,6 +194,21 @@ def test_the_locked_base_can_be_insisted_on_and_is_refused(tmp_path: Path) -> No
             done.stdout + done.stderr
         )
         assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_an_interpreter_of_another_system_is_refused_before_any_wheel_is_fetched(
+    tmp_path: Path,
+) -> None:
+    here = machine(tmp_path)
+    extension = here.python.parents[1] / "lib" / "python3.7" / "lib-dynload" / "_ssl.so"
+    extension.parent.mkdir()
+    extension.write_bytes(shared(needed=["libssl.so.1.1"]))
+    done = here.plinth("build", small_checkout.IMAGE)
+    assert done.returncode == 1
+    assert "was built for another system than that of the base" in done.stderr
+    assert "needs libssl.so.1.1, which is not in the image" in done.stderr
+    assert "install a CPython 3.7" in done.stderr
+    assert "fetching" not in done.stderr
 
 
 def test_one_machine_makes_one_digest_and_another_interpreter_another(tmp_path: Path) -> None:

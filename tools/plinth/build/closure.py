@@ -6,12 +6,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from plinth.core.digest import Digest
-from plinth.core.errors import ClosureError, IntegrityError, LockError
+from plinth.core.errors import ClosureError, IntegrityError, InterpreterError, LockError
 from plinth.core.result import ActionResult
+from plinth.fetch.interpreter import how_to_install
 from plinth.formats.elf.closure import Finding, Rules, check
 from plinth.formats.elf.scan import LayerScan
 from plinth.formats.layer.model import Layer
 from plinth.formats.layer.scan import read_scan
+from plinth.formats.python.place import Base
 from plinth.graph.actions import Action
 from plinth.graph.run import run
 from plinth.graph.session import Session
@@ -83,6 +85,26 @@ def ensure_closed(
     result, _ = run(ws, action, work=work, sound=lambda found: "notes" in found.info)
     notes = result.info["notes"]
     return [str(note) for note in notes] if isinstance(notes, list) else []
+
+
+def ensure_runs(ws: Session, base: Base) -> None:
+    """Check that the interpreter of this machine finds all it needs in the system of `base`,
+    before anything is fetched to put on it.
+
+    Raises:
+        InterpreterError: it does not; names what is missing.
+    """
+    version = base.interpreter.version
+    try:
+        ensure_closed(ws, base.name, base.layers, Rules(), frozenset())
+    except ClosureError as error:
+        raise InterpreterError(
+            f"the CPython {version} of this machine was built for another system than that of "
+            "the base",
+            where=base.name,
+            found=error.found,
+            remedy=how_to_install(version),
+        ) from None
 
 
 def _shown(problems: Sequence[Finding]) -> list[str]:

@@ -11,7 +11,7 @@ from plinth.build import contract, needs
 from plinth.build.accelerator import accelerator_layers, linker_layer
 from plinth.build.base import ensure_base
 from plinth.build.choice import chosen_recipe
-from plinth.build.closure import ensure_closed, ensure_met
+from plinth.build.closure import ensure_closed, ensure_met, ensure_runs
 from plinth.build.sdists import build_wheel
 from plinth.build.toc import with_tocs
 from plinth.build.wheels import WheelFile, grouped, layer_action, wheel_layer
@@ -112,6 +112,8 @@ def _built(
             other = f"build on the other base: base={recipe.base.fallback}"
             error.remedy = "; or ".join(filter(None, (error.remedy, other)))
         raise
+    if chosen.local is not None and chosen.local.tree is not None:
+        ensure_runs(ws, built_base)
     packages = layer_order(recipe)
     sdists = recipe.base.sdists
     wheels = {

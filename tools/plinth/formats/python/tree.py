@@ -60,7 +60,7 @@ def read_tree(executable: Path, version: str) -> list[TreeFile]:
     found = {file.path: file for file in read if file is not None}
     if prefix != _SYSTEM:
         _add_libraries(prefix, found)
-    _check_libraries(prefix, version, found)
+    _check_libraries(prefix, found)
     site = found.get(f"lib/python{version}/site.py")
     if site is not None and b"dist-packages" in site.data:
         # Debian's own looks for packages in a folder of another name.
@@ -162,17 +162,14 @@ def _add_libraries(prefix: Path, found: dict[str, TreeFile]) -> None:
                 waiting.append(found[path])
 
 
-def _check_libraries(prefix: Path, version: str, found: Mapping[str, TreeFile]) -> None:
+def _check_libraries(prefix: Path, found: Mapping[str, TreeFile]) -> None:
     """Refuse an interpreter whose libraries are found on its own machine alone."""
     for file in found.values():
         about = _object(file)
         folders = [*filter(None, f"{about.rpath}:{about.runpath}".split(":"))]
         if any(folder.startswith(("$ORIGIN", f"/{PREFIX}/")) for folder in folders):
             continue
-        # Its extensions need no folder for what the program has loaded.
-        lost = file.path == f"bin/python{version}" and any(
-            name.startswith("libpython") or f"lib/{name}" in found for name in about.needed
-        )
+        lost = any(name.startswith("libpython") or f"lib/{name}" in found for name in about.needed)
         held = prefix != _SYSTEM and any(Path(f).is_relative_to(prefix) for f in folders)
         if lost or held:
             raise InterpreterError(
