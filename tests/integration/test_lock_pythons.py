@@ -17,6 +17,7 @@ from integration.conftest import resolver_tools
 from plinth.core.errors import LockError
 from plinth.core.report import Progress, quiet
 from plinth.core.settings import Config, load
+from plinth.fetch.interpreter import find_python
 from plinth.fetch.pypi.index import Index
 from plinth.graph.workspace import Workspace
 from plinth.lock.image import lock_images
