@@ -17,9 +17,10 @@ import pytest
 from integration.conftest import SETS, Checkout, build
 from plinth.build.sdists import cached_wheel
 from plinth.build.wheels import WheelFile, cached_layer
+from plinth.core.report import quiet
 from plinth.formats.python.place import Base
 from plinth.graph import sandbox
-from plinth.graph.unpack import unpacked
+from plinth.graph.unpack import sandbox_root
 from plinth.recipe.base import load_base
 from plinth.recipe.locks.pylock import LockedPackage
 from plinth.recipe.locks.stale import check
@@ -123,7 +124,7 @@ def test_every_layer_is_what_pip_installs(images: Sequence[str], tmp_path: Path)
     (tmp_path / "driver.py").write_text(DRIVER)
     (pip,) = {wheel.filename for wheel in wheels if wheel.name == "pip"}
     sandbox.run(
-        unpacked(built.ws, [layer.digest for layer in base.layers]),
+        sandbox_root(built.ws, base.layers),
         [
             "/opt/python/bin/python3.7",
             "/work/driver.py",
@@ -131,7 +132,11 @@ def test_every_layer_is_what_pip_installs(images: Sequence[str], tmp_path: Path)
             *(f"/work/out/{wheel.digest.hex}|{wheel.name}=={wheel.version}" for wheel in wheels),
         ],
         writable=tmp_path,
+        results=("out",),
         what="pip, the oracle",
+        progress=quiet,
+        # All wheels of the catalogue, unpacked.
+        limits=sandbox.Limits(disk=64 << 30),
     )
     assert len(wheels) > 40
     for wheel in wheels:

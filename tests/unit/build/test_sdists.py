@@ -16,6 +16,7 @@ import pytest
 from plinth.build import sdists as sdist
 from plinth.core.digest import Digest, Json
 from plinth.core.errors import SandboxError, WheelError
+from plinth.core.report import quiet
 from plinth.core.result import ActionResult
 from plinth.formats.python.place import Base, Interpreter
 from plinth.formats.wheel.admit import admit
@@ -254,7 +255,7 @@ def test_a_link_a_build_left_is_not_written_through(
         return built(folder / "out" / WHEEL, 2020, 6)
 
     monkeypatch.setattr(sdist, "_run", run)
-    wheel = sdist.build_wheel(session_of(ws), package, BASE, environment={})
+    wheel = sdist.build_wheel(session_of(ws), package, BASE, environment={}, progress=quiet)
     assert (tmp_path / "precious").read_bytes() == b"the host's own"
     assert wheel.filename == WHEEL
     expected = sdist._canonical(built(tmp_path / "again", 1990, 1))
@@ -286,7 +287,7 @@ def test_a_bad_wheel_a_build_made_stays_out(
 
     monkeypatch.setattr(sdist, "_run", run)
     with pytest.raises(WheelError) as raised:
-        sdist.build_wheel(session_of(ws), package, BASE, environment={})
+        sdist.build_wheel(session_of(ws), package, BASE, environment={}, progress=quiet)
     assert message in str(raised.value)
     assert name in raised.value.where
     assert [path.name for path in ws.cache.blobs.iterdir()] == [package.file.digest.hex]

@@ -72,7 +72,7 @@ def test_a_machine_that_has_nothing_is_told_what_to_do_about_each(
     out, err = capsys.readouterr()
     assert err == ""
     assert "secret" not in out
-    assert "  sandbox: apt-get install bubblewrap" in out
+    assert "apt-get install -y bubblewrap" in out
     assert main(["doctor", "--json"]) == 1
     document = json.loads(capsys.readouterr().out)
     assert {one["subject"]: one["state"] for one in document} == states
@@ -171,7 +171,8 @@ def script(path: Path, text: str) -> None:
 def test_a_sandbox_that_does_not_start(machine: Path) -> None:
     script(machine / "bin" / "bwrap", "echo no namespaces >&2; exit 1")
     found = by_subject(examine(Workspace.find()))["sandbox"]
-    assert (found.state, found.found) == (WARN, "bubblewrap does not work: no namespaces")
+    said = "no sandbox to build sdists in: bubblewrap does not work (no namespaces)"
+    assert (found.state, found.found) == (WARN, said)
     script(machine / "bin" / "bwrap", "exit 7")
     assert "exit code 7" in by_subject(examine(Workspace.find()))["sandbox"].found
     script(machine / "bin" / "bwrap", "exit 0")

@@ -117,7 +117,7 @@ def _built(
     packages = layer_order(recipe)
     sdists = recipe.base.sdists
     wheels = {
-        _wheel(ws, package, built_base, sdists.get(package.name), fetch): package
+        _wheel(ws, package, built_base, sdists.get(package.name), fetch, progress): package
         for package in packages
     }
     layers = [*built_base.layers, contract.contract_layer(ws)]
@@ -253,12 +253,21 @@ Fetch = Callable[[Sequence[LockedPackage]], None]
 
 
 def _wheel(
-    ws: Session, package: LockedPackage, base: Base, settings: SdistBuild | None, fetch: Fetch
+    ws: Session,
+    package: LockedPackage,
+    base: Base,
+    settings: SdistBuild | None,
+    fetch: Fetch,
+    progress: Progress,
 ) -> WheelFile:
     if package.is_sdist:
-        environment = settings.environment if settings else {}
         return build_wheel(
-            ws, package, base, environment=environment, fetch=lambda: fetch([package])
+            ws,
+            package,
+            base,
+            environment=settings.environment if settings else {},
+            progress=progress,
+            fetch=lambda: fetch([package]),
         )
     return WheelFile(package.name, package.version, package.file.name, package.file.digest)
 

@@ -14,6 +14,7 @@ from packaging.version import Version
 
 from plinth.build.wheels import WheelFile
 from plinth.core.errors import SandboxError, WheelError
+from plinth.core.report import Progress
 from plinth.core.result import ActionResult
 from plinth.formats import gzip
 from plinth.formats.python.place import PREFIX, Base
@@ -24,7 +25,7 @@ from plinth.graph import sandbox
 from plinth.graph.actions import Action
 from plinth.graph.run import run
 from plinth.graph.session import Session
-from plinth.graph.unpack import unpacked
+from plinth.graph.unpack import sandbox_root
 from plinth.graph.workspace import Workspace
 from plinth.recipe.locks.pylock import LockedPackage
 
@@ -71,6 +72,7 @@ def build_wheel(
     base: Base,
     *,
     environment: Mapping[str, str],
+    progress: Progress,
     fetch: Callable[[], None] | None = None,
 ) -> WheelFile:
     """The wheel of the sdist `package`; `fetch` brings its files into `ws.cache` where they are
@@ -81,7 +83,7 @@ def build_wheel(
 
     Raises:
         WheelError: the sdist is malformed or hostile, or what it built is.
-        SandboxError: the sandbox cannot be had, or the build failed.
+        SandboxError: no sandbox can be had, or the build failed or went over a limit.
     """
 
     def work() -> ActionResult:
@@ -95,7 +97,7 @@ def build_wheel(
                 ws.cache.path(package.file.digest), package.file.name, folder, taken=_OURS
             )
             _requirements(ws, package, folder / "requirements")
-            built = _run(ws, package, base, environment, folder, source)
+            built = _run(ws, package, base, environment, folder, source, progress)
             # Not where the build could write: it may have left a link of this name.
             wheel = Path(own) / built.name
             try:
@@ -136,6 +138,7 @@ def _run(
     environment: Mapping[str, str],
     folder: Path,
     source: str,
+    progress: Progress,
 ) -> Path:
     (folder / "out").mkdir()
     shutil.copyfile(_DRIVER, folder / "driver.py")
@@ -145,10 +148,12 @@ def _run(
     command = [f"/{PREFIX}/bin/python{base.interpreter.version}", "-s", "-S", f"{work}/driver.py"]
     command += [f"{work}/requirements", f"{work}/{source}", f"{work}/out", backend, *paths]
     output = sandbox.run(
-        unpacked(ws, [layer.digest for layer in base.layers]),
+        sandbox_root(ws, base.layers),
         command,
         writable=folder,
+        results=("out",),
         what=f"building {package.file.name}",
+        progress=progress,
         env=environment,
     )
     return _made(folder / "out", package.file.name, output)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from packaging.requirements import Requirement
 from plinth.commands.check import FAIL, OK, WARN, Check, Finding, run
 from plinth.commands.places import apt, index, registries
 from plinth.core import settings as settings_module
-from plinth.core.errors import PlinthError
+from plinth.core.errors import PlinthError, SandboxError
 from plinth.core.report import human_size, working
 from plinth.core.settings import Config
 from plinth.core.table import Column, show
@@ -186,26 +185,16 @@ def _interpreters(ws: Workspace, config: Config) -> Iterator[Finding]:
 
 
 def _sandbox() -> Iterator[Finding]:
-    remedy = "apt-get install bubblewrap, and allow unprivileged user namespaces"
-    bwrap = shutil.which("bwrap")
-    if bwrap is None:
-        yield Finding("sandbox", WARN, "no bubblewrap: sdists cannot be built", remedy)
+    from plinth.graph.sandbox import ready
+
+    try:
+        walls, reason = ready()
+    except SandboxError as error:
+        said = f" ({error.found[:200]})" if error.found else ""
+        yield Finding("sandbox", WARN, f"{error.what}{said}", error.remedy)
         return
-    # Mounts what every sandbox of ours mounts.
-    command = [bwrap, "--unshare-all", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev"]
-    done = subprocess.run(
-        [*command, "true"],
-        check=False,
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        timeout=30,
-    )
-    if done.returncode:
-        said = done.stderr.strip() or f"exit code {done.returncode}"
-        yield Finding("sandbox", WARN, f"bubblewrap does not work: {said[:200]}", remedy)
-    else:
-        yield Finding("sandbox", OK, "bubblewrap works")
+    instead = f": sdists are built in its containers, as {reason}" if reason else " works"
+    yield Finding("sandbox", OK, f"{walls}{instead}")
 
 
 def _engine() -> Iterator[Finding]:

@@ -8,6 +8,8 @@ from pathlib import Path
 from plinth.core.digest import Digest
 from plinth.core.store import atomic_folder
 from plinth.formats.layer.extract import extract
+from plinth.formats.layer.model import Layer
+from plinth.graph.sandbox import Root
 from plinth.graph.workspace import Workspace
 
 
@@ -23,6 +25,13 @@ def unpacked(ws: Workspace, layers: Sequence[Digest]) -> Path:
         for layer in layers:
             extract(ws.stores.path(layer), temporary)
     return folder
+
+
+def sandbox_root(ws: Workspace, layers: Sequence[Layer]) -> Root:
+    """The root file system that `layers` make in a sandbox."""
+    digests = [layer.digest for layer in layers]
+    found = [(ws.stores.path(layer.digest), layer) for layer in layers]
+    return Root(lambda: unpacked(ws, digests), found)
 
 
 def root_name(layers: Sequence[Digest]) -> str:

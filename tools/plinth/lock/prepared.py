@@ -18,18 +18,21 @@ from pathlib import Path
 from packaging.utils import parse_sdist_filename
 
 from plinth.core.errors import WheelError
+from plinth.core.report import Progress
 from plinth.fetch.own_python import environment_of
 from plinth.formats.wheel.metadata import MAX, parse
 from plinth.formats.wheel.sdist import build_backend, unpack
 from plinth.graph import sandbox
 
 _DRIVER = Path(__file__).with_name("_metadata_driver.py")
-_LIMITS = sandbox.Limits(seconds=300.0, file=1 << 30)
+_LIMITS = sandbox.Limits(seconds=300.0, disk=1 << 30)
 # What programs of the machine need to run; nothing of people's.
 _SYSTEM = ("usr", "bin", "sbin", "lib", "lib64", "etc/alternatives")
 
 
-def prepared_metadata(sdist: Path, filename: str, wheels: Sequence[Path], python: Path) -> bytes:
+def prepared_metadata(
+    sdist: Path, filename: str, wheels: Sequence[Path], python: Path, progress: Progress
+) -> bytes:
     """The core metadata of the sdist at `sdist`, called `filename`, built with `wheels`, which
     were admitted, under the interpreter `python`.
 
@@ -52,14 +55,16 @@ def prepared_metadata(sdist: Path, filename: str, wheels: Sequence[Path], python
         backend, paths = build_backend(sdist, filename)
         inside = {path: f"{sandbox.WORK}/{path}" for path in ("requirements", "out", "METADATA")}
         sandbox.run(
-            Path(root),
+            sandbox.Root(lambda: Path(root)),
             [
                 *(str(python), "-s", "-S", f"{sandbox.WORK}/driver.py", inside["requirements"]),
                 *(f"{sandbox.WORK}/source/{top}", inside["out"], inside["METADATA"]),
                 *(backend, *paths),
             ],
             writable=folder,
+            results=("METADATA",),
             what=f"reading the metadata of {filename}",
+            progress=progress,
             binds=_binds(python),
             env=environment_of(python),
             limits=_LIMITS,

@@ -92,9 +92,8 @@ class Sdists:
             wheel = next(c.file for c in found if c.file.digest == package.file.digest)
             wheels.append(request.index.download(wheel))
         self._progress(f"asking {file.name} for its metadata")
-        return prepared_metadata(
-            request.index.download(file), file.name, wheels, self._resolver.python
-        )
+        sdist = request.index.download(file)
+        return prepared_metadata(sdist, file.name, wheels, self._resolver.python, self._progress)
 
 
 def _key(request: Request, sdist: Digest) -> tuple[object, ...]:
