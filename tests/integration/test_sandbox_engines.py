@@ -139,11 +139,17 @@ def test_a_command_sees_in_a_container_what_it_sees_in_bubblewrap(
 
 
 @pytest.mark.parametrize("name", ["fork bomb", "memory", "disk"])
-def test_what_takes_too_much_is_stopped(program: str, root: Path, work: Path, name: str) -> None:
+def test_what_takes_too_much_is_stopped(
+    program: str, root: Path, work: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hostile, stopped = HOSTILE[name]
+    here = root.parent / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
     with pytest.raises(SandboxError, match=f"was stopped: it {stopped}"):
         run_python(root, work, hostile, limits=SMALL)
     assert left(program) == []
+    assert list(here.iterdir()) == []
 
 
 def test_a_command_that_hangs_is_stopped(program: str, root: Path, work: Path) -> None:

@@ -68,17 +68,24 @@ def exchange(job: Job, walls: Walls) -> tuple[bytes, Report]:
         SandboxError: the walls could not be made, the report is malformed, or of other files than
             the results.
     """
-    with walls.entered(job) as arguments:
-        return _exchange(job, walls, arguments)
+    with (
+        walls.entered(job) as arguments,
+        tempfile.TemporaryDirectory(prefix="plinth-pipes-") as own,
+    ):
+        # Engines leave files where they are started (conmon's `oom`).
+        return _exchange(job, walls, arguments, Path(own) if walls.carries else None)
 
 
-def _exchange(job: Job, walls: Walls, arguments: Sequence[str]) -> tuple[bytes, Report]:
+def _exchange(
+    job: Job, walls: Walls, arguments: Sequence[str], folder: Path | None
+) -> tuple[bytes, Report]:
     process = subprocess.Popen(
         arguments,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=walls.environment,
+        cwd=folder,
     )
     assert process.stdin and process.stdout and process.stderr  # noqa: S101 - Popen was asked
     with process, tempfile.TemporaryFile() as received:
