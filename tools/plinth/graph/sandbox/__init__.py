@@ -25,8 +25,8 @@ __all__ = ["ENVIRONMENT", "WORK", "Limits", "Root", "missing", "ready", "run", "
 
 def missing() -> SandboxError | None:
     """Why no sandbox can be had on this machine, with what to do; None where one can. Takes some
-    hundredths of a second, and up to five seconds where bubblewrap cannot run and an engine that
-    is named does not answer."""
+    hundredths of a second; up to three seconds where bubblewrap cannot run and an engine does not
+    answer. Found once a process."""
     found = _chosen()
     return found if isinstance(found, SandboxError) else None
 
@@ -78,7 +78,7 @@ def run(
         error.where = what
         raise
     if note:
-        progress(f"note: sdists are built in a container of {walls.name}: {note}")
+        progress(f"note: sdists are built in containers of {walls.name}, as {note}")
     environment = {**ENVIRONMENT, **(env or {})}
     job = Job(root, command, writable, results, binds or {}, environment, limits or Limits())
     output, report = exchange(job, walls)

@@ -20,6 +20,7 @@ import subprocess
 import tarfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from resource import RLIM_INFINITY, RLIMIT_NOFILE, RLIMIT_NPROC, getrlimit
@@ -36,7 +37,7 @@ _ASKED = {
     # Unlike `version`, it makes what a container needs.
     "podman": ("podman", ("info", "--format", "{{.Version.Version}}")),
 }
-_ANSWER = 2.0
+_ANSWER = 2.5
 """How long an engine may take to answer (seconds)."""
 
 # Above the limit, so that passing it is seen by the supervisor, which says so.
@@ -177,16 +178,19 @@ def _add(tar: tarfile.TarFile, name: str, content: IO[bytes], size: int) -> None
 
 def engine() -> Engine | None:
     """The first engine that answers; None where there is none."""
-    for program, (name, question) in _ASKED.items():
-        path = shutil.which(program)
-        if path is None:
-            continue
-        try:
-            done = subprocess.run(
-                [path, *question], check=False, capture_output=True, text=True, timeout=_ANSWER
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            continue
-        if done.returncode == 0 and done.stdout.strip():
-            return Engine(path, f"{name} {done.stdout.strip()}")
-    return None
+    with ThreadPoolExecutor(len(_ASKED), "engine") as pool:
+        return next(filter(None, pool.map(_answering, _ASKED)), None)
+
+
+def _answering(program: str) -> Engine | None:
+    path, (name, question) = shutil.which(program), _ASKED[program]
+    if path is None:
+        return None
+    try:
+        done = subprocess.run(
+            [path, *question], check=False, capture_output=True, text=True, timeout=_ANSWER
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    version = done.stdout.strip()
+    return Engine(path, f"{name} {version}") if done.returncode == 0 and version else None

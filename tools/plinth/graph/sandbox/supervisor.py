@@ -31,7 +31,7 @@ PAUSE = 0.02
 SLACK = 64
 """Processes that the kernel allows above the limit, so that passing it is seen here."""
 
-FREE = 256 << 20
+FREE = 64 << 20
 """What stays free on the disk of the writable folder (bytes)."""
 
 
