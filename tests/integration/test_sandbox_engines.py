@@ -152,6 +152,24 @@ def test_what_takes_too_much_is_stopped(
     assert list(here.iterdir()) == []
 
 
+def test_an_engine_stands_in_where_bubblewrap_is_refused(
+    program: str, root: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By AppArmor, with what bubblewrap writes there."""
+    bubblewrap = root.parent / "bin" / "bwrap"
+    bubblewrap.parent.mkdir()
+    bubblewrap.write_text(
+        "#!/bin/sh\necho 'bwrap: setting up uid map: Permission denied' >&2; exit 1"
+    )
+    bubblewrap.chmod(0o755)
+    monkeypatch.setenv("PATH", str(bubblewrap.parent), prepend=os.pathsep)
+    assert sandbox.missing() is None
+    lines: list[str] = []
+    run_python(root, work, "open('made', 'w')", progress=lines.append)
+    assert (work / "made").exists()
+    assert lines[0].endswith(", as AppArmor restricts user namespaces on this machine")
+
+
 def test_a_command_that_hangs_is_stopped(program: str, root: Path, work: Path) -> None:
     limits = sandbox.Limits(seconds=4)
     with pytest.raises(SandboxError, match="did not end within 4 seconds") as caught:

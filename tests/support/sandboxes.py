@@ -99,13 +99,14 @@ def run_python(
     )
 
 
-def path_without(folder: Path, *programs: str) -> str:
-    """A PATH with all programs of this one but `programs`."""
+def path_of(folder: Path, *programs: str) -> str:
+    """A PATH that has `programs` of this machine, and no other."""
     folder.mkdir()
-    for place in os.get_exec_path():
-        for path in Path(place).iterdir() if Path(place).is_dir() else ():
-            if path.name not in programs and not (folder / path.name).is_symlink():
-                (folder / path.name).symlink_to(path)
+    for name in programs:
+        found = shutil.which(name)
+        if found is None:
+            pytest.skip(f"{name} is not installed")
+        (folder / name).symlink_to(found)
     return str(folder)
 
 
@@ -113,12 +114,7 @@ def path_without(folder: Path, *programs: str) -> str:
 def only_engine(name: str, folder: Path, patch: pytest.MonkeyPatch) -> Iterator[str]:
     """A machine without bubblewrap, that has the engine `name` of `ENGINES`; its command line."""
     program = "podman" if name == "podman" else "docker"
-    found = shutil.which(program)
-    if found is None:
-        pytest.skip(f"{program} is not installed")
-    (folder / "programs").mkdir()
-    (folder / "programs" / program).symlink_to(found)
-    patch.setenv("PATH", str(folder / "programs"))
+    patch.setenv("PATH", path_of(folder / "programs", program))
     if program == "docker":
         host = os.environ.get(name)
         if not host:

@@ -11,10 +11,10 @@ _NAMESPACES = 15_000
 """What `user.max_user_namespaces` is set to where it is 0: ample for builds."""
 
 _INSTALLERS = {
-    "apt-get": "apt-get install -y bubblewrap",
-    "dnf": "dnf install -y bubblewrap",
-    "zypper": "zypper install -y bubblewrap",
-    "pacman": "pacman -S --noconfirm bubblewrap",
+    "apt-get": "apt-get install bubblewrap",
+    "dnf": "dnf install bubblewrap",
+    "zypper": "zypper install bubblewrap",
+    "pacman": "pacman -S bubblewrap",
     "apk": "apk add bubblewrap",
 }
 ENGINE = "or start a Docker Engine, or install podman: sdists are then built in a container"
