@@ -109,8 +109,11 @@ class Engine:
             # Instead of the resolver of the machine: one that is nowhere (RFC 5737).
             yield from ("--dns", "192.0.2.1", "--dns-search", ".")
             return
-        # The machine's names and a user; /run and /var/tmp, which could be written without a limit.
-        yield from ("--no-hosts", "--passwd=false", "--read-only-tmpfs=false")
+        # The machine's names; /run and /var/tmp, which could be written without a limit; a user of
+        # its own making, which podman leaves out on request since release 4.
+        yield from ("--no-hosts", "--read-only-tmpfs=false")
+        if "--passwd" in self._ask("run", "--help"):
+            yield "--passwd=false"
         # It would raise these, which not everybody may.
         for limit, kind in (("nofile", RLIMIT_NOFILE), ("nproc", RLIMIT_NPROC)):
             hard = getrlimit(kind)[1]

@@ -98,7 +98,6 @@ def _start(request: dict[str, Any]) -> int:
         os.setsid()
         # Not before: a module of the command's could be found here in place of ours.
         os.chdir(request["work"])
-        os.nice(10)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(2, 1)
         for number in (signal.SIGPIPE, signal.SIGXFSZ):
