@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 from plinth.build.base import planned_base, system_is_made
 from plinth.build.debs import lacking as lacking_debs
 from plinth.build.planned import planned_layers, planned_wheel
-from plinth.core.errors import FetchError, LackingError, PlinthError, SandboxError
+from plinth.core.errors import FetchError, LackingError, PlinthError
 from plinth.core.http import shown
 from plinth.core.report import human_size
 from plinth.core.settings import Config
@@ -196,13 +195,9 @@ def _absent(ws: Session, packages: Iterable[LockedDeb]) -> list[LockedDeb]:
 
 
 def _sandbox() -> Iterator[Need]:
-    """Whether a sandbox can be set up: one is."""
-    with tempfile.TemporaryDirectory(prefix="plinth-look-") as folder:
-        try:
-            what = "building a package from its source"
-            sandbox.run(Path("/"), ["/bin/true"], writable=Path(folder), what=what)
-        except SandboxError as error:
-            yield Need(": ".join(filter(None, (error.what, error.found))), error.remedy, 0)
+    error = sandbox.missing()
+    if error is not None:
+        yield Need(": ".join(filter(None, (error.what, error.found))), error.remedy, 0)
 
 
 def _room(ws: Session, packages: Sequence[LockedPackage], more: int) -> Iterator[Need]:
