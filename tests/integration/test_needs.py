@@ -23,10 +23,17 @@ from plinth.formats.oci.layout import references
 from plinth.recipe.locks.pylock import LockedFile, dump, load
 from support import small_checkout
 from support.http_server import Handler, serving
+from support.patience import at_most
 from support.small_checkout import IMAGE, SmallCheckout
 
 NOWHERE = "http://127.0.0.1:9"
 Usage = namedtuple("Usage", "total used free")
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who refuses is heard on a busy machine, too."""
+    monkeypatch.setattr("plinth.build.needs._DEADLINE", at_most(2))
 
 
 @pytest.fixture
@@ -58,7 +65,7 @@ def refused(checkout: SmallCheckout, settings: Config) -> PlinthError:
     began = time.monotonic()
     with pytest.raises(PlinthError) as raised:
         build(checkout, settings)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < at_most(3)
     assert {path.name for path in checkout.ws.cache.blobs.iterdir()} == held
     assert not (checkout.ws.layout.root / "index.json").exists()
     return raised.value
@@ -130,7 +137,7 @@ class Silent(Handler):
 
     def answer(self) -> None:
         """Wait longer than anybody waits for a look."""
-        time.sleep(4)
+        time.sleep(at_most(2) + 2)
         self.reply(404)
 
 
@@ -190,19 +197,16 @@ def test_a_stock_machine_offline_is_told_all_in_three_seconds(tmp_path: Path) ->
         "PLINTH_PUBLIC": "true",
     }
     command = [sys.executable, "-m", "doit", "build:sklearn-0.24.1"]
-    took: list[float] = []
-    # How busy the machine is that runs this is no property of the command.
-    while not took or (min(took) >= 3 and len(took) < 4):
-        began = time.monotonic()
-        done = subprocess.run(
-            ["bwrap", "--dev-bind", "/", "/", "--unshare-net", *command],
-            cwd=small_checkout.ROOT,
-            env=environment,
-            check=False,
-            capture_output=True,
-            text=True,
-        )
-        took.append(time.monotonic() - began)
+    began = time.monotonic()
+    done = subprocess.run(
+        ["bwrap", "--dev-bind", "/", "/", "--unshare-net", *command],
+        cwd=small_checkout.ROOT,
+        env=environment,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    took = time.monotonic() - began
     said = done.stdout + done.stderr
     assert done.returncode == 1
     assert "this machine lacks 2 things that the build needs; nothing was fetched" in said
@@ -211,4 +215,4 @@ def test_a_stock_machine_offline_is_told_all_in_three_seconds(tmp_path: Path) ->
     assert "Traceback" not in said
     left = [path for path in (tmp_path / "build").rglob("*") if path.is_file()]
     assert {path.name for path in left} <= {"doit.db", "lease.lock"}
-    assert min(took) < 3
+    assert took < at_most(3)
