@@ -6,6 +6,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections import namedtuple
 from collections.abc import Mapping
@@ -135,18 +136,23 @@ def test_one_thing_is_said_as_it_is(checkout: SmallCheckout) -> None:
 class Silent(Handler):
     """Accepts, and does not answer."""
 
+    ended = threading.Event()
+
     def answer(self) -> None:
-        """Wait longer than anybody waits for a look."""
-        time.sleep(at_most(2) + 2)
-        self.reply(404)
+        """Wait until nobody waits any more."""
+        self.ended.wait(60)
+        self.close_connection = True
 
 
-def test_a_place_that_is_silent_may_be_slow(checkout: SmallCheckout, tmp_path: Path) -> None:
+def test_a_place_that_is_silent_may_be_slow(
+    checkout: SmallCheckout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("plinth.build.needs._DEADLINE", 2)
     with serving(tmp_path, Silent) as server:
-        error = refused(
-            checkout,
-            config(checkout, index_url=server.url, apt={"debian": NOWHERE}),
-        )
+        try:
+            error = refused(checkout, config(checkout, index_url=server.url))
+        finally:
+            Silent.ended.set()
     # The other one refuses.
     assert error.what.startswith(f"the archive {NOWHERE}")
 
