@@ -124,12 +124,19 @@ def _of_packages(
     remedies = {}
     if files := _to_fetch(ws, packages, config):
         index = Index(config, ws.build / "cache" / "index", ws.cache)
-        name = f"the package index, for {len(files)} files ({human_size(_size(files))}),"
-        asks[name] = lambda: index.ask(files[0].name)
-        remedies[name] = (
+        remedy = (
             "check the network, or name an index in the settings: index-url; or a folder that has "
             "the files: files.wheels"
         )
+        try:
+            # Which one it is takes a program's start, and is no fault of any place.
+            index.pip_options()
+        except FetchError as error:
+            needs.append(Need(error.what, remedy))
+        else:
+            name = f"the package index, for {len(files)} files ({human_size(_size(files))}),"
+            asks[name] = lambda: index.ask(files[0].name)
+            remedies[name] = remedy
     for key, source in archives:
         if isinstance(source, Need):
             needs.append(source)
