@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import http.server
 import json
+import os
 import shutil
 import subprocess
 import threading
@@ -15,8 +16,9 @@ from typing import Any
 
 import pytest
 
+from integration.conftest import build
 from plinth.core.report import quiet
-from plinth.formats.oci.layout import editing, entry_name
+from plinth.formats.oci.layout import editing, entry_name, read_index
 from plinth.graph.workspace import Workspace
 from plinth.publish.site.text import LANGUAGES, TAGS, words
 from plinth.publish.site.write import make_site
@@ -33,14 +35,17 @@ SHOWN = ("minimal", "onnxruntime-1.6", "sklearn-0.24.1", "xgboost-0.9")
 @pytest.fixture(scope="module")
 def ws(published: Published, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A layout with the images shown, and what is attached to them."""
-    build = tmp_path_factory.mktemp("site") / "build"
-    link_tree(published.ws.build / "oci", build / "oci")
-    link_tree(published.ws.build / "cache" / "actions", build / "cache" / "actions")
-    link_tree(published.ws.build / "cache" / "blobs", build / "cache" / "blobs")
-    found = Workspace(published.ws.root, build)
+    ready = build(*SHOWN).ws
+    found = Workspace(ready.root, tmp_path_factory.mktemp("site") / "build")
+    for name in ("oci", "cache/actions", "cache/blobs"):
+        link_tree(ready.build / name, found.build / name)
+    # What is attached has no name.
+    signed = [e for e in read_index(published.ws.layout)["manifests"] if entry_name(e) is None]
+    for blob in published.ws.layout.blobs.iterdir():
+        if not (found.layout.blobs / blob.name).exists():
+            os.link(blob, found.layout.blobs / blob.name)
     with editing(found.layout) as entries:
-        # What is attached has no name.
-        entries[:] = [e for e in entries if (entry_name(e) or SHOWN[0]) in SHOWN]
+        entries[:] = [*(e for e in entries if entry_name(e) in SHOWN), *signed]
     return found
 
 
