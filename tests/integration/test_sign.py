@@ -207,6 +207,7 @@ def test_the_sbom_alone(run: Run, signed: str) -> None:
     assert json.loads(path.read_bytes())["bomFormat"] == "CycloneDX"
 
 
+@pytest.mark.nightly
 def test_built_again_and_the_same(run: Run, signed: str) -> None:
     done = run("doit", f"verify:{signed}", "trust=embedded", "rebuild=1")
     assert done.returncode == 0, done.stdout + done.stderr
