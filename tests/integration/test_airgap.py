@@ -12,14 +12,13 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import docker
 import pytest
 
 from integration.conftest import ROOT, Checkout
-from integration.test_canonical_base import BASE, REPOSITORY, rewrite, standalone
 from plinth.authority.domain import init_domain
 from plinth.core.digest import Digest
 from plinth.core.report import quiet
@@ -27,12 +26,9 @@ from plinth.core.settings import Config
 from plinth.core.settings import load as load_config
 from plinth.core.store import BlobStore
 from plinth.evidence.sign import sign_images
-from plinth.fetch.base_image import manifest_bytes
 from plinth.fetch.interpreter import find_python
 from plinth.formats.oci.layout import references
-from plinth.formats.python.tree import read_tree
-from plinth.recipe.base import ImageRootfs
-from support.bases import known_base
+from support.canonical import BASE, make
 from support.containers import SCORE, application, serving
 from support.forge import IDENTITY
 from support.published import IMAGE, OTHER, Published
@@ -207,19 +203,10 @@ def test_the_canonical_base_needs_neither_registry_nor_interpreter(
 ) -> None:
     """Its one layer and its pinned interpreter travel like any input."""
     checkout = clone(tmp_path / "checkout")
-    base = known_base(built.ws, "debian12-py37")
-    assert base is not None
-    layer = base.layers[0]
-    empty = Digest.of(b"")
-    rootfs = ImageRootfs(
-        "default", REPOSITORY, empty.hex, empty, empty, layer.digest, layer.diff_id
-    )
-    rootfs = replace(rootfs, manifest=Digest.of(manifest_bytes(rootfs)))
-    asset = "cpython-3.7-x86_64-unknown-linux-gnu-pgo.tar.zst"
-    pinned = standalone(read_tree(find_python("3.7", load_config()), "3.7"), tmp_path / asset)
-    rewrite(checkout, rootfs, asset, pinned)
-    checkout.ws.layout.put_file(built.ws.layout.path(layer.digest), layer.digest)
-    checkout.ws.cache.put_file(tmp_path / asset, pinned)
+    base = make(built.ws, tmp_path)
+    base.pin(checkout.ws)
+    checkout.ws.layout.put_file(base.layer, base.rootfs.layer)
+    checkout.ws.cache.put_file(base.archive, Digest.of_file(base.archive))
     for task in ("lock:base", f"build:{IMAGE}"):
         done = checkout.doit(task, env={"PLINTH_CONFIG": str(tmp_path / "none.toml")})
         assert done.returncode == 0, done.stdout + done.stderr

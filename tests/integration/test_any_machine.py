@@ -6,30 +6,22 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import tomli_w
 
-from integration.conftest import ROOT, Checkout
-from integration.test_canonical_base import BASE, REPOSITORY, rewrite, standalone
-from plinth.core.digest import Digest
-from plinth.core.settings import Config
-from plinth.fetch.base_image import manifest_bytes
-from plinth.fetch.interpreter import find_python
+from integration.conftest import ROOT
 from plinth.formats.oci.layout import references
 from plinth.formats.oci.manifest import read_manifest
-from plinth.formats.python.tree import read_tree
-from plinth.recipe.base import ImageRootfs
 from plinth.recipe.record import read_record
 from support import small_checkout
-from support.bases import known_base
+from support.canonical import BASE
 from support.elves import shared
 from support.http_server import Handler, serving
 from support.index_server import IndexServer
-from support.outside_hosts import world
 from support.patience import at_most
 from support.small_checkout import SmallCheckout
 
@@ -52,58 +44,6 @@ def without_python(folder: Path, **more: str) -> dict[str, str]:
 def settings(path: Path, document: Mapping[str, object]) -> Path:
     path.write_text(tomli_w.dumps(document))
     return path
-
-
-@pytest.mark.network
-def test_a_connected_machine_without_the_interpreter_builds_on_the_canonical_base(
-    tmp_path: Path, built: Checkout, clone: Callable[..., Checkout]
-) -> None:
-    embedded = known_base(built.ws, "debian12-py37")
-    assert embedded is not None
-    layer = embedded.layers[0]
-    empty = Digest.of(b"")
-    rootfs = ImageRootfs(
-        "default", REPOSITORY, empty.hex, empty, empty, layer.digest, layer.diff_id
-    )
-    manifest = manifest_bytes(rootfs)
-    rootfs = replace(rootfs, manifest=Digest.of(manifest))
-    asset = "cpython-3.7.9+20200822-x86_64.tar.zst"
-    archive = standalone(read_tree(find_python("3.7", Config()), "3.7"), tmp_path / asset)
-    checkout = clone(tmp_path / "clone")
-    rewrite(checkout, rootfs, asset, archive)
-    environment = without_python(tmp_path)
-    with world(
-        tmp_path,
-        repository=REPOSITORY,
-        manifest=manifest,
-        blobs={layer.digest.hex: built.ws.layout.get(layer.digest)},
-        assets={f"20200822/{asset.replace('+', '%2B')}": (tmp_path / asset).read_bytes()},
-    ) as places:
-        # Instead of the defaults, which are the originals.
-        document = {
-            "registries": {"default": places.hub.url},
-            "files": {"python-build-standalone": places.releases.url},
-        }
-        named = {"PLINTH_CONFIG": str(settings(tmp_path / "settings.toml", document))}
-        done = checkout.doit("lock:base", env=named)
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert places.asked() == []
-        done = subprocess.run(
-            checkout.command(f"build:{IMAGE}"),
-            cwd=checkout.root,
-            env={**environment, **named},
-            check=False,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-    assert f"name      azureml/minimal-{BASE}-cpu-inference:latest" in done.stdout
-    assert "note: the base" not in done.stdout + done.stderr
-    # To look, a token and the manifest; to fetch, a token and the blob, which is elsewhere.
-    steps = [step for line in places.hub.asked for step in STEPS if f"/{step}" in line]
-    assert steps == ["manifests", "token", "manifests", "blobs", "token", "blobs"]
-    assert len(places.releases.asked) == 2
-    assert all(line.startswith("GET ") for line in places.releases.asked)
 
 
 @dataclass(frozen=True)

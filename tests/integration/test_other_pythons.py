@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from support.outside_hosts import world
 
 from integration.conftest import Checkout
 from integration.test_any_machine import IMAGE, settings, without_python
@@ -24,7 +25,6 @@ from plinth.formats.python.tree import read_tree
 from plinth.recipe.base import ImageRootfs
 from plinth.recipe.locks.pins import pins
 from support.bases import known_base
-from support.outside_hosts import world
 
 pytestmark = [pytest.mark.nightly, pytest.mark.network]
 

@@ -32,13 +32,13 @@ from plinth.formats.oci.model import CONFIG, MANIFEST, Descriptor
 from plinth.formats.oci.referrers import attach_to_layout, referrers_name
 from plinth.graph.workspace import Workspace
 from plinth.publish.registry.push import push_image
+from support.certificates import make_files
 from support.docker_registry import (
     PASSWORD,
     USER,
     Running,
     docker_registry,
     logged_in,
-    make_files,
     proxy,
 )
 from support.fake_registry import fake_registry

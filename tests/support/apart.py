@@ -71,14 +71,14 @@ def _serve(
     with contextlib.suppress(OSError):
         while True:
             near, _ = listener.accept()
-            threads.append(threading.Thread(target=_join, args=(near, connect(), counted)))
+            threads.append(threading.Thread(target=join, args=(near, connect(), counted)))
             threads[-1].start()
     for thread in threads:
         thread.join()
 
 
-def _join(near: socket.socket, far: socket.socket, counted: Wire | None) -> None:
-    """Pass on what comes from either, until one ends."""
+def join(near: socket.socket, far: socket.socket, counted: Wire | None) -> None:
+    """Pass on what comes from either, until one ends; `counted` counts it."""
 
     def pass_on(source: socket.socket, target: socket.socket, name: str) -> None:
         with contextlib.suppress(OSError):

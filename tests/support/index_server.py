@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+import ssl
 import sys
 import threading
 import zipfile
@@ -33,9 +34,12 @@ class Answer:
 
 
 class IndexServer:
-    """Serves files under `url` while its `with` block runs, and remembers what was asked."""
+    """Serves files under `url` while its `with` block runs, and remembers what was asked.
 
-    def __init__(self) -> None:
+    It speaks TLS as `tls` has it; `origin` is the beginning of its URLs where a proxy has another.
+    """
+
+    def __init__(self, *, tls: ssl.SSLContext | None = None, origin: str = "") -> None:
         self._pages: dict[str, dict[str, dict[str, Any]]] = {}
         self._contents: dict[str, tuple[bytes, str]] = {}
         self._instead: dict[str, tuple[Answer, int]] = {}
@@ -46,7 +50,11 @@ class IndexServer:
         """Those of them answered with 304."""
         self._server = _Server(("127.0.0.1", 0), _handler(self))
         self.port = int(self._server.server_address[1])
-        self.origin = f"http://127.0.0.1:{self.port}"
+        if tls:
+            self._server.socket = tls.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
+        self.origin = origin or f"http{'s' if tls else ''}://127.0.0.1:{self.port}"
         self.url = f"{self.origin}/simple"
 
     def __enter__(self) -> IndexServer:
@@ -145,7 +153,7 @@ class _Server(ThreadingHTTPServer):
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Say nothing of clients that hang up, as those of a wrong answer should."""
-        if not isinstance(sys.exc_info()[1], ConnectionError):
+        if not isinstance(sys.exc_info()[1], ConnectionError | ssl.SSLError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 

@@ -15,6 +15,7 @@ import requests
 from plinth.core.digest import CHUNK, Digest
 from plinth.core.errors import FetchError, IntegrityError, WheelError
 from plinth.core.http import fetch_blob, opened, resolved, retried
+from plinth.core.session import new_session
 from plinth.core.store import BlobStore
 from support.http_server import Handler, Server, serving
 
@@ -137,11 +138,13 @@ def store(tmp_path: Path) -> BlobStore:
 
 
 def fetch(url: str, store: BlobStore, digest: Digest | None = None) -> None:
-    def open_(headers: Mapping[str, str]) -> requests.Response:
-        return opened(requests.get, f"{url}/file", headers, missing="no such file", what=WHAT)
+    with new_session() as session:
 
-    digest = digest or Digest.of(BODY)
-    fetch_blob(open_, digest, store, WHAT, place="the mirror", remedy="configure another")
+        def open_(headers: Mapping[str, str]) -> requests.Response:
+            return opened(session.get, f"{url}/file", headers, missing="no such file", what=WHAT)
+
+        digest = digest or Digest.of(BODY)
+        fetch_blob(open_, digest, store, WHAT, place="the mirror", remedy="configure another")
 
 
 def files(store: BlobStore) -> list[str]:
@@ -385,11 +388,11 @@ def test_a_server_that_stays_in_trouble_is_one_error(
         pytest.raises(FetchError) as raised,
     ):
         fetch(server.url, store)
-    assert raised.value.what == "the mirror cannot be reached"
+    assert raised.value.what == "the mirror answered 503"
     assert raised.value.where == WHAT
-    assert raised.value.found == "HTTPError"
+    host = server.url.removeprefix("http://")
+    assert raised.value.found == f"{host} answered 503 Service Unavailable"
     assert raised.value.remedy == "configure another"
-    assert "127.0.0.1" not in str(raised.value)
     assert len(seen.ranges) == 4
     assert pauses == [0.5, 1.0, 2.0]
     assert files(store) == []
@@ -401,7 +404,7 @@ def test_nobody_listens(store: BlobStore, pauses: list[float]) -> None:
         # Bound and not listening: connections are refused, and nobody else gets the port.
         with pytest.raises(FetchError, match="the mirror cannot be reached") as raised:
             fetch(f"http://127.0.0.1:{free.getsockname()[1]}", store)
-    assert raised.value.found == "ConnectionError"
+        assert raised.value.found == f"127.0.0.1:{free.getsockname()[1]}: Connection refused"
     assert len(pauses) == 3
 
 

@@ -129,12 +129,13 @@ def test_the_file_is_looked_for_in_three_places(
     places = [tmp_path / ".config/plinth/config.toml", tmp_path / "xdg/plinth/config.toml"]
     for place in places:
         place.parent.mkdir(parents=True)
-        place.write_text(f'index-url = "{place.name} of {place.parents[1].name}"')
+        place.write_text(f'index-url = "http://{place.parents[1].name}/{place.name}"')
     xdg = {"XDG_CONFIG_HOME": str(tmp_path / "xdg")}
-    assert load({}).index_url == "config.toml of .config"
-    assert load({"XDG_CONFIG_HOME": "", "PLINTH_CONFIG": ""}).index_url == "config.toml of .config"
-    assert load(xdg).index_url == "config.toml of xdg"
-    assert load({**xdg, **put(tmp_path, 'index-url = "named"')}).index_url == "named"
+    assert load({}).index_url == "http://.config/config.toml"
+    none = {"XDG_CONFIG_HOME": "", "PLINTH_CONFIG": ""}
+    assert load(none).index_url == "http://.config/config.toml"
+    assert load(xdg).index_url == "http://xdg/config.toml"
+    assert load({**xdg, **put(tmp_path, 'index-url = "http://named"')}).index_url == "http://named"
 
 
 def test_every_problem_is_reported_at_once_with_its_field(tmp_path: Path) -> None:
@@ -164,6 +165,26 @@ def test_an_address_that_is_no_url_is_reported(tmp_path: Path) -> None:
         "apt.ubuntu: not a URL: http://x:port/",
         "registries.a: not a URL: https://x]",
     ]
+
+
+@pytest.mark.parametrize(
+    ("written", "right"),
+    [
+        ("mirror.example", "https://mirror.example"),
+        ("mirror.example:5000/team", "https://mirror.example:5000/team"),
+        ("docker://mirror.example", "https://mirror.example"),
+        ("//mirror.example/", "https://mirror.example/"),
+        ("https:///mirror", "https://mirror"),
+        ("u:secret@mirror.example", "https://mirror.example"),
+        ("ftp://u:secret@mirror.example", "https://mirror.example"),
+    ],
+)
+def test_an_address_without_a_scheme_is_refused_with_the_right_form(
+    tmp_path: Path, written: str, right: str
+) -> None:
+    (found,) = problems(tmp_path, f'[registries]\ndefault = ["https://ok.example", "{written}"]\n')
+    assert found.startswith(f'registries.default: expected a URL such as "{right}", found ')
+    assert "secret" not in found
 
 
 def test_what_is_no_toml_is_refused_with_its_line(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from plinth.core.store import BlobStore
 from plinth.fetch.base_image import manifest_bytes, pull
 from plinth.fetch.registry.registry import Registry
 from plinth.recipe.base import ImageRootfs, load_base
+from support.certificates import make_files
 from support.debs import flipped
-from support.docker_registry import make_files
 from support.http_server import Handler, Server, serving
 
 ROOT = Path(__file__).resolve().parents[3]

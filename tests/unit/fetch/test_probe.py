@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
@@ -19,7 +20,7 @@ from plinth.fetch import probe
 from plinth.fetch.probe import forget, unavailable
 from plinth.graph.workspace import Workspace
 from plinth.recipe.base import BaseSpec, ImageRootfs, StandalonePython
-from support.docker_registry import make_files
+from support.certificates import make_files
 from support.http_server import Handler, Server, serving
 
 ASSET = "cpython-3.7.9+20200822.tar.zst"
@@ -93,7 +94,9 @@ def test_the_registry_is_asked_by_the_tls_files_of_the_settings(
     files = make_files(tmp_path)
     with serving(tmp_path, World, files.context()) as secure:
         untrusted = Config(registries={"default": secure.url}, files={"builds": server.url})
-        assert "no secure connection" in unavailable(ws, SPEC, untrusted)
+        assert unavailable(ws, SPEC, untrusted) == (
+            f"{secure.url}: there is no secure connection (self-signed certificate)"
+        )
         host = secure.url.removeprefix("https://")
         assert unavailable(ws, SPEC, replace(untrusted, tls={host: {"ca": str(files.ca)}})) == ""
     assert secure.asked == [f"HEAD {PATHS[0]}"]
@@ -240,6 +243,56 @@ def test_one_deadline_is_over_all_places(ws: Workspace, monkeypatch: pytest.Monk
         took = time.monotonic() - began
     assert 0.5 <= took < 1
     assert why.endswith(": no answer within 0.5 seconds")
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_place_that_answers_a_byte_a_second_is_under_the_deadline_too(
+    ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    class Dripping(Handler):
+        def answer(self) -> None:
+            with contextlib.suppress(OSError):
+                for byte in b"HTTP/1.0 200 OK\r\n\r\n":
+                    time.sleep(0.2)
+                    self.wfile.write(bytes([byte]))
+
+    monkeypatch.setattr(probe, "DEADLINE", 1)
+    files = make_files(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(files.ca))
+    with serving(tmp_path, Dripping, files.context() if scheme == "https" else None) as server:
+        began = time.monotonic()
+        why = unavailable(ws, SPEC, at(server.url))
+        took = time.monotonic() - began
+    assert 1 <= took < 1.5
+    assert why == f"{server.url}: no answer within 1 seconds"
+
+
+def test_a_place_that_ends_no_handshake_is_under_the_deadline_too(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "DEADLINE", 0.5)
+    with silent() as url:
+        began = time.monotonic()
+        why = unavailable(ws, SPEC, at(url.replace("http:", "https:")))
+        assert time.monotonic() - began < 1
+    assert why.endswith(": no answer within 0.5 seconds")
+
+
+def test_the_status_of_a_token_service_is_said_with_its_host(
+    ws: Workspace, tmp_path: Path, server: Server
+) -> None:
+    with serving(tmp_path, answering(503, 206)) as tokens:
+
+        class Guarded(Handler):
+            def answer(self) -> None:
+                challenge = f'Bearer realm="{tokens.url}{PATHS[0]}",service="s"'
+                self.reply(401, headers={"WWW-Authenticate": challenge})
+
+        with serving(tmp_path, Guarded) as registry:
+            config = Config(registries={"default": registry.url}, files={"builds": server.url})
+            why = unavailable(ws, SPEC, config)
+    host = tokens.url.removeprefix("http://")
+    assert why == f"{registry.url}: {host} answered 404 Not Found"
 
 
 def test_a_definite_no_does_not_wait_for_the_rest(ws: Workspace, server: Server) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from plinth.commands.parser import command_line
 from plinth.commands.verb import Verb
-from plinth.core import utf8
+from plinth.core import loopback, utf8
 from plinth.core.errors import PlinthError
 from plinth.core.report import discard_output
 
@@ -17,6 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     or what the command itself documents."""
     if argv is None:
         utf8.start()
+        loopback.ask_directly()
     keywords = vars(command_line().parse_args(argv))
     verb: Verb = keywords.pop("verb")
     try:

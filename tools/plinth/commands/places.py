@@ -7,7 +7,9 @@ from collections.abc import Iterator
 import requests
 
 from plinth.commands.check import OK, WARN, Finding
-from plinth.core.http import shown
+from plinth.core.errors import FetchError
+from plinth.core.http import shown, system_words
+from plinth.core.session import new_session
 from plinth.core.settings import Config
 from plinth.graph.workspace import Workspace
 from plinth.recipe.base import DebianRootfs, load_base
@@ -16,16 +18,16 @@ TIMEOUT = 10.0
 """How long an answer is waited for (seconds)."""
 
 
-def answers(url: str, verify: str | bool = True) -> str:
+def answers(url: str) -> str:
     """Why `url` cannot be asked; empty where something answers, whatever it says to strangers."""
     try:
-        answer = requests.get(url, timeout=TIMEOUT, stream=True, verify=verify)
+        with new_session() as session:
+            answer = session.get(url, timeout=TIMEOUT, stream=True)
+            answer.close()
+    except FetchError as error:
+        return f"{error.what} ({error.found})"
     except (requests.RequestException, OSError, ValueError) as error:
-        # The message of requests repeats the address, with its password.
-        cause = error.args[0] if error.args else error
-        reason = getattr(cause, "reason", None)
-        return f"{type(error).__name__}{f': {reason}' if reason else ''}"[:200]
-    answer.close()
+        return system_words(error)
     if answer.status_code == 404:
         return "it answers, but has no such page"
     return f"it answers {answer.status_code}" if answer.status_code >= 500 else ""
@@ -35,11 +37,9 @@ def index(ws: Workspace, config: Config) -> Iterator[Finding]:
     """The index that locks are compiled with and wheels come from."""
     from plinth.fetch.pypi.index import Index
 
-    options = Index(config, ws.build / "cache" / "index", ws.cache).pip_options()
-    named = dict(option.removeprefix("--").split("=", 1) for option in options)
-    url = named["index-url"]
+    url = Index(config, ws.build / "cache" / "index", ws.cache).address
     # A project's own page: the list of all projects is a large one.
-    problem = answers(f"{url}/pip/", named.get("cert", True))
+    problem = answers(f"{url}/pip/")
     if problem:
         yield Finding(
             "package index",

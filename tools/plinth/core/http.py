@@ -22,15 +22,14 @@ from plinth.core.digest import CHUNK, Digest
 from plinth.core.errors import FetchError, IntegrityError
 from plinth.core.store import BlobStore, BlobWriter
 
-TIMEOUT = 60
-"""Seconds to wait for a server's next byte."""
-
 LONGEST_PAUSE = 60.0
 """Seconds that are waited between two tries at most, whatever a server asks for."""
 
 _TRIES, _PAUSE, _ENDLESS = 4, 0.5, 1e9
 # Too slow, too many at once: the 4xx answers after which asking again helps (RFC 9110, 6585).
 _PATIENCE = (408, 425, 429)
+# What hosts answer of a signed address that has expired: GCS, S3 and Azure, others.
+_EXPIRED = (400, 403, 410)
 T = TypeVar("T")
 
 Open = Callable[[Mapping[str, str]], requests.Response]
@@ -60,6 +59,52 @@ def too_long(pause: float, what: str, *, place: str, remedy: str) -> FetchError:
     )
 
 
+def is_final(answer: requests.Response) -> bool:
+    """Whether asking again cannot help: an error of the client's own. Where the server sent us on
+    to another address, that one may have expired, and the first one names a new one."""
+    status = answer.status_code
+    expired = bool(answer.history) and status in _EXPIRED
+    return 400 <= status < 500 and status not in _PATIENCE and not expired
+
+
+def reason(error: BaseException) -> str:
+    """Why a request failed, with the host, in the system's own words where there are some."""
+    answer, request = (getattr(error, name, None) for name in ("response", "request"))
+    if answer is not None:
+        return f"{_host(answer.url)} answered {answer.status_code} {answer.reason or ''}".rstrip()
+    host = _host(request.url) if request is not None and request.url else ""
+    text = system_words(error)
+    if isinstance(error, requests.exceptions.ProxyError):
+        host = f"the proxy on the way to {host}"
+    return f"{host}: {text}" if host else text
+
+
+def system_words(error: BaseException) -> str:
+    """The system's own words for a failed connection, which libraries wrap several times."""
+    if isinstance(error, requests.ConnectTimeout):
+        return "no connection in time"
+    if isinstance(error, requests.Timeout):
+        return "no answer in time"
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, OSError) and found.strerror:
+            return found.strerror
+        # Of a proxy that refuses, urllib3 has but the text.
+        if type(found) is OSError:
+            return str(found)
+        found = found.__cause__ or found.__context__
+    # Others' texts repeat addresses, with their passwords.
+    ours = type(error) is requests.ConnectionError and isinstance(error.args[0], str)
+    return str(error) if ours else type(error).__name__
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).netloc.rpartition("@")[2]
+    except ValueError:
+        return ""
+
+
 def retried(ask: Callable[[], T], what: str, *, place: str, remedy: str) -> T:
     """What `ask` returns, asked again after failures of the network, with pauses as `pause_after`
     has them.
@@ -73,18 +118,15 @@ def retried(ask: Callable[[], T], what: str, *, place: str, remedy: str) -> T:
         try:
             return ask()
         except (requests.RequestException, ConnectionError, TimeoutError) as error:
-            answer = getattr(error, "response", None)
-            status = answer.status_code if answer is not None else 0
-            if 400 <= status < 500 and status not in _PATIENCE:
-                raise FetchError(f"{place} answered {status}", where=what, remedy=remedy) from None
+            answer = error.response if isinstance(error, requests.HTTPError) else None
             # Some of them are ValueErrors: an invalid URL stays invalid.
             lasting = isinstance(error, ValueError | requests.TooManyRedirects)
-            if failures == _TRIES or lasting:
+            if failures == _TRIES or lasting or (answer is not None and is_final(answer)):
+                outcome = (
+                    "cannot be reached" if answer is None else f"answered {answer.status_code}"
+                )
                 raise FetchError(
-                    f"{place} cannot be reached",
-                    where=what,
-                    found=type(error).__name__,
-                    remedy=remedy,
+                    f"{place} {outcome}", where=what, found=reason(error), remedy=remedy
                 ) from None
             pause = pause_after(error, failures)
             if pause > LONGEST_PAUSE:
@@ -131,13 +173,13 @@ def opened(
     what: str,
     missing: str = "",
 ) -> requests.Response:
-    """The streaming answer for `url`, asked with `get` (of a session, or of requests).
+    """The streaming answer for `url`, asked with `get` of a session.
 
     Raises:
         FetchError: there is no such file, and `missing` says so, of `what`.
         requests.HTTPError: the server answered with another error.
     """
-    answer = get(url, headers=headers, stream=True, timeout=TIMEOUT)
+    answer = get(url, headers=headers, stream=True)
     if answer.status_code >= 400:
         answer.close()
     if missing and answer.status_code == 404:

@@ -10,6 +10,7 @@ them off.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -161,7 +162,7 @@ def load(environment: Mapping[str, str] = os.environ) -> Config:
                 if not isinstance(item, str) and not (key == "registries" and _is_texts(item))
             ]
         if key in _URLS:
-            problems += [Problem(at, f"not a URL: {text}") for at, text in _no_urls(key, value)]
+            problems += [Problem(*found) for found in _no_urls(key, value)]
     if problems:
         raise ProblemsError(str(path), problems)
     with_public = public == "true" and document.get("public", True)
@@ -197,7 +198,7 @@ def _is_texts(value: object) -> bool:
 
 
 def _no_urls(key: str, value: object) -> Iterator[tuple[str, str]]:
-    """Where under `key` there is text that no URL is, and the text."""
+    """Where under `key` there is text that is no URL of a server, and why."""
     if isinstance(value, dict):
         for name, item in value.items():
             yield from _no_urls(f"{key}.{name}", item)
@@ -206,6 +207,11 @@ def _no_urls(key: str, value: object) -> Iterator[tuple[str, str]]:
             yield from _no_urls(key, item)
     elif isinstance(value, str):
         try:
-            _ = urlsplit(value).port
+            parts = urlsplit(value)
+            _ = parts.port
         except ValueError:
-            yield key, value
+            yield key, f"not a URL: {value}"
+            return
+        if value and not (parts.scheme in ("http", "https") and parts.hostname):
+            host = re.sub(r"^([a-z+]*:)?/*([^/]*@)?", "", value)
+            yield key, f'expected a URL such as "https://{host}", found {host!r} without http(s)://'

@@ -16,7 +16,8 @@ import requests
 
 from plinth.core.digest import Digest
 from plinth.core.errors import PlinthError
-from plinth.core.http import shown
+from plinth.core.http import reason, shown, system_words
+from plinth.core.session import new_session
 from plinth.core.settings import Config
 from plinth.core.store import atomic_write
 from plinth.fetch.registry.registry import Registry
@@ -101,9 +102,10 @@ def _archive(python: StandalonePython, place: str) -> Question:
             return "" if asset_file(python, place) else f"has no {python.asset}"
         # As a build asks, but for one byte: not every place answers HEAD.
         headers = {"Range": "bytes=0-0", "Accept-Encoding": "identity"}
-        with requests.get(
-            asset_url(python, place), headers=headers, stream=True, timeout=DEADLINE
-        ) as answer:
+        with (
+            new_session() as session,
+            session.get(asset_url(python, place), headers=headers, stream=True) as answer,
+        ):
             return "" if answer.status_code in (200, 206) else f"answered {answer.status_code}"
 
     return Question(f"{python.tag}/{python.asset} {python.digest.oci}", place, ask)
@@ -193,21 +195,14 @@ def _answer(question: Question) -> str:
     try:
         return question.ask()
     except PlinthError as error:
-        return error.what
-    except (requests.RequestException, OSError, ValueError) as error:
-        return _reason(error)
-
-
-def _reason(error: BaseException) -> str:
-    """The system's own words for a failed connection, which libraries wrap several times."""
-    found: BaseException | None = error
-    while found is not None:
-        if isinstance(found, OSError) and found.strerror:
-            return f"cannot be reached ({found.strerror})"
-        found = found.__cause__ or found.__context__
-    if isinstance(error, requests.Timeout):
+        return f"{error.what} ({error.found})" if error.found else error.what
+    except requests.HTTPError as error:
+        # Of a token service, whose host may be another.
+        return reason(error)
+    except requests.Timeout:
         return f"no answer within {DEADLINE:g} seconds"
-    return f"cannot be reached ({type(error).__name__})"
+    except (requests.RequestException, OSError, ValueError) as error:
+        return f"cannot be reached ({system_words(error)})"
 
 
 def _remembered(memory: Path) -> set[str]:

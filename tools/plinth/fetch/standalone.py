@@ -10,6 +10,7 @@ import requests
 
 from plinth.core.errors import FetchError
 from plinth.core.http import fetch_blob, opened
+from plinth.core.session import new_session
 from plinth.core.settings import Config
 from plinth.core.store import BlobStore
 from plinth.recipe.base import StandalonePython
@@ -49,11 +50,11 @@ def fetch(python: StandalonePython, config: Config, store: BlobStore) -> None:
         store.put_file(path, python.digest)
         return
 
-    def open_(headers: Mapping[str, str]) -> requests.Response:
-        url = asset_url(python, place)
-        return opened(
-            requests.get, url, headers, missing="there is no such file", what=python.asset
-        )
-
     remedy = f'check the network, or files."{python.release}" in the settings'
-    fetch_blob(open_, python.digest, store, python.asset, place=python.release, remedy=remedy)
+    with new_session() as session:
+
+        def open_(headers: Mapping[str, str]) -> requests.Response:
+            url, missing = asset_url(python, place), "there is no such file"
+            return opened(session.get, url, headers, missing=missing, what=python.asset)
+
+        fetch_blob(open_, python.digest, store, python.asset, place=python.release, remedy=remedy)

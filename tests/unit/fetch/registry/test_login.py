@@ -195,4 +195,4 @@ def test_credentials_that_cannot_be_read(
         authorization(session, SECURE, "team/image", "Basic")
     assert raised.value.where == "registry.test"
     assert found in raised.value.found
-    assert "log in again with docker login" in raised.value.remedy
+    assert "log in again (docker login registry.test)" in raised.value.remedy

@@ -13,6 +13,7 @@ import pytest
 from plinth.core.digest import Digest
 from plinth.core.errors import FetchError
 from plinth.core.store import BlobStore
+from plinth.fetch.registry.credentials import credentials, login_command
 from plinth.fetch.registry.registry import Registry
 from support.http_server import Handler, Server, serving
 
@@ -100,16 +101,24 @@ def test_credentials_are_given_where_asked_for(
     assert store.get(Digest.of(LAYER)) == LAYER
 
 
+def put_helper(folder: Path, patch: pytest.MonkeyPatch, host: str, user: str, secret: str) -> None:
+    """Install `docker-credential-test`, which has a password for `host` (`*`: for all)."""
+    helper = folder / "docker-credential-test"
+    answer = json.dumps({"Username": user, "Secret": secret})
+    helper.write_text(
+        f"#!/bin/sh\nread -r host\ncase $host in\n{host}) echo '{answer}' ;;\n"
+        "*) echo credentials not found in native keychain; exit 1 ;;\nesac\n"
+    )
+    helper.chmod(helper.stat().st_mode | stat.S_IXUSR)
+    patch.setenv("PATH", str(folder), prepend=":")
+
+
 def test_a_helper_is_asked(
     tmp_path: Path, store: BlobStore, docker_config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    helper = tmp_path / "docker-credential-test"
-    answer = json.dumps({"Username": "me", "Secret": "secret"})
-    helper.write_text(f"#!/bin/sh\nread -r host\necho '{answer}'\n")
-    helper.chmod(helper.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     with serving(tmp_path, Basic) as server:
         host = urlsplit(server.url).netloc
+        put_helper(tmp_path, monkeypatch, host, "me", "secret")
         docker_config.write_text(json.dumps({"credHelpers": {host: "test"}}))
         Registry(server.url, REPOSITORY).pull_blob(Digest.of(LAYER), store)
     assert store.has(Digest.of(LAYER))
@@ -151,15 +160,90 @@ def test_credentials_that_cannot_be_read_are_one_error(
     assert "docker-credential-that-is-not-there not installed" in raised.value.found
 
 
-def test_a_login_that_is_not_spoken_is_said_so(
-    tmp_path: Path, store: BlobStore, docker_config: Path
+class Identity(Handler):
+    """A registry whose tokens are given for an identity token (distribution, OAuth2)."""
+
+    def do_POST(self) -> None:  # noqa: N802
+        """Hand out a token."""
+        form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+        wanted = {
+            "grant_type": ["refresh_token"],
+            "client_id": ["plinth"],
+            "refresh_token": ["long"],
+            "service": ["s"],
+            "scope": ["x:pull"],
+        }
+        right = form == wanted and self.headers["Authorization"] is None
+        self.reply(200 if right else 401, json.dumps({"access_token": "good"}).encode())
+
+    def answer(self) -> None:
+        """Ask for a token, or answer."""
+        if self.headers["Authorization"] == "Bearer good":
+            self.reply(200, LAYER)
+        else:
+            realm = f'Bearer realm="http://{self.headers["Host"]}/token",service="s",scope="x:pull"'
+            self.reply(401, headers={"WWW-Authenticate": realm})
+
+
+@pytest.mark.parametrize("how", ["settings", "helper", "store"])
+def test_a_token_is_given_for_an_identity_token(
+    tmp_path: Path,
+    store: BlobStore,
+    docker_config: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    how: str,
 ) -> None:
-    with serving(tmp_path, Basic) as server:
+    put_helper(tmp_path, monkeypatch, "*", "<token>", "long")
+    with serving(tmp_path, Identity) as server:
         host = urlsplit(server.url).netloc
-        docker_config.write_text(
-            json.dumps({"auths": {host: {"auth": LOGIN, "identitytoken": "long"}}})
-        )
+        settings: dict[str, object] = {
+            "settings": {"auths": {host: {"auth": LOGIN, "identitytoken": "long"}}},
+            "helper": {"credHelpers": {host: "test"}},
+            "store": {"credsStore": "test"},
+        }
+        docker_config.write_text(json.dumps(settings[how]))
+        Registry(server.url, REPOSITORY).pull_blob(Digest.of(LAYER), store)
+    assert store.has(Digest.of(LAYER))
+
+
+@pytest.mark.parametrize("kind", [Identity, Token])
+def test_a_login_that_is_refused_is_said_so_with_how_to_log_in(
+    tmp_path: Path, store: BlobStore, docker_config: Path, kind: type[Handler]
+) -> None:
+    wrong = {"auth": base64.b64encode(b"me:wrong").decode()}
+    with serving(tmp_path, kind) as server:
+        host = urlsplit(server.url).netloc
+        entry = {"identitytoken": "other"} if kind is Identity else wrong
+        docker_config.write_text(json.dumps({"auths": {host: entry}}))
         with pytest.raises(FetchError) as raised:
             Registry(server.url, REPOSITORY).pull_blob(Digest.of(LAYER), store)
-    assert "identity token" in raised.value.what
-    assert raised.value.where == host
+    status = 401 if kind is Identity else 403
+    assert raised.value.what == f"the registry's token service answered {status}"
+    assert raised.value.found == host
+    assert raised.value.remedy.startswith(f"log in again: docker login {host}")
+
+
+HUB = ("docker.io", "index.docker.io", "registry-1.docker.io", "https://index.docker.io/v1/")
+
+
+@pytest.mark.parametrize("kept", HUB)
+@pytest.mark.parametrize("how", ["auths", "credHelpers", "credsStore"])
+def test_a_login_at_docker_hub_counts_under_all_its_names(
+    tmp_path: Path, docker_config: Path, monkeypatch: pytest.MonkeyPatch, kept: str, how: str
+) -> None:
+    settings = {
+        "auths": {"auths": {kept: {"auth": LOGIN}}},
+        "credHelpers": {"credHelpers": {kept: "test"}},
+        # As desktops write it: an empty entry beside the store that has it.
+        "credsStore": {"credsStore": "test", "auths": {kept: {}}},
+    }
+    put_helper(tmp_path, monkeypatch, kept, "me", "secret")
+    docker_config.write_text(json.dumps(settings[how]))
+    for host in ("registry-1.docker.io", "index.docker.io", "docker.io"):
+        assert credentials(f"https://{host}").basic == ("me", "secret")
+    assert credentials("https://registry.example").basic is None
+
+
+def test_docker_hub_is_logged_in_to_without_a_name() -> None:
+    assert login_command("registry-1.docker.io") == "docker login"
+    assert login_command("registry.example:5000") == "docker login registry.example:5000"

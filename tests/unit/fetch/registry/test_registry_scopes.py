@@ -14,7 +14,7 @@ import pytest
 from plinth.core.digest import Digest
 from plinth.core.errors import FetchError
 from plinth.fetch.registry.registry import Registry
-from support.docker_registry import Files, make_files
+from support.certificates import Files, make_files
 from support.http_server import Handler, serving
 
 BLOB = Digest.of(b"hello")
@@ -90,5 +90,5 @@ def test_who_is_vouched_for_by_nobody_is_refused_with_what_to_do(
     other = {"registry.example": {"ca": str(files.ca)}}
     with pytest.raises(FetchError) as raised:
         Registry(f"https://{host}", "team/a", tls=other).has_blob(BLOB)
-    assert raised.value.what == "there is no secure connection to the registry"
+    assert raised.value.what == "there is no secure connection"
     assert f'[tls."{host}"]' in raised.value.remedy

@@ -47,6 +47,15 @@ def test_forms(
     assert parse(text) == expected
 
 
+@pytest.mark.parametrize("host", ["docker.io", "index.docker.io", "registry-1.docker.io"])
+def test_docker_hub_is_asked_where_its_registry_is(host: str) -> None:
+    for text, repository in (("ubuntu:18.04", "library/ubuntu"), ("team/a:18.04", "team/a")):
+        found = parse(f"docker://{host}/{text}")
+        assert isinstance(found, RegistryReference)
+        assert found == RegistryReference(host, repository, "18.04")
+        assert found.url == "https://registry-1.docker.io"
+
+
 def test_a_path_that_exists_is_taken_for_one(tmp_path: Path) -> None:
     folder, file = tmp_path / "oci", tmp_path / "x.tar"
     folder.mkdir()

@@ -22,6 +22,7 @@ import requests
 from plinth.core.digest import Digest
 from plinth.core.errors import IntegrityError, PackageError
 from plinth.core.http import fetch_blob, first_bytes, opened, retried
+from plinth.core.session import new_session
 from plinth.core.settings import Config
 from plinth.core.store import BlobStore
 from plinth.fetch.apt.sources import Source
@@ -99,12 +100,14 @@ def get(url: str, what: str, limit: int) -> bytes:
     """
     headers = {"Accept-Encoding": "identity"}
 
-    def ask() -> bytes:
-        missing = "the archive has no such file"
-        with opened(requests.get, url, headers, what=what, missing=missing) as answer:
-            return first_bytes(answer, limit + 1)
+    with new_session() as session:
 
-    return _retried(ask, what)
+        def ask() -> bytes:
+            missing = "the archive has no such file"
+            with opened(session.get, url, headers, what=what, missing=missing) as answer:
+                return first_bytes(answer, limit + 1)
+
+        return _retried(ask, what)
 
 
 def download(url: str, digest: Digest, store: BlobStore, what: str) -> None:
@@ -115,11 +118,13 @@ def download(url: str, digest: Digest, store: BlobStore, what: str) -> None:
         IntegrityError: it is not the file `digest` names.
     """
 
-    def open_(headers: Mapping[str, str]) -> requests.Response:
-        missing = "the archive has no such file any more"
-        return opened(requests.get, url, headers, missing=missing, what=what)
+    with new_session() as session:
 
-    fetch_blob(open_, digest, store, what, place=_PLACE, remedy=_REMEDY)
+        def open_(headers: Mapping[str, str]) -> requests.Response:
+            missing = "the archive has no such file any more"
+            return opened(session.get, url, headers, missing=missing, what=what)
+
+        fetch_blob(open_, digest, store, what, place=_PLACE, remedy=_REMEDY)
 
 
 def has(session: requests.Session, url: str) -> bool | None:

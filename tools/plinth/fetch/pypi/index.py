@@ -5,8 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import re
-import subprocess
-import sys
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,7 +18,9 @@ from packaging.utils import canonicalize_name
 
 from plinth.core.digest import Digest
 from plinth.core.errors import FetchError, IntegrityError, LockError
-from plinth.core.http import TIMEOUT, fetch_blob, opened, resolved, retried, whole
+from plinth.core.http import fetch_blob, opened, resolved, retried, whole
+from plinth.core.pip_settings import pip_settings
+from plinth.core.session import new_session
 from plinth.core.settings import Config
 from plinth.core.store import BlobStore, atomic_write
 from plinth.fetch.pypi import links
@@ -34,25 +35,6 @@ _UPLOADED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 _FILENAME = re.compile(r"[\w.+!-]+")
 _PLACE = "the package index"
 _REMEDY = "check the network, or index-url in the settings; everything already in the store is kept"
-
-# Asked of pip itself, so that its files, its environment variables and its default all count.
-_ASK_PIP = """
-import json
-from pip._internal.configuration import Configuration
-from pip._internal.models.index import PyPI
-c = Configuration(isolated=False); c.load()
-items = {}
-for key, value in c.items():
-    if isinstance(value, dict):
-        items.update(value)
-    else:
-        items[key] = value
-def get(name):
-    for scope in (":env:", "install", "global"):
-        if items.get(scope + "." + name):
-            return items[scope + "." + name]
-print(json.dumps([get("index-url") or PyPI.simple_url, get("cert")]))
-"""
 
 
 @dataclass(frozen=True)
@@ -101,35 +83,35 @@ class Index:
         return cls(index._config, index._cache, index._blobs, url=url, fits=fits)
 
     @cached_property
-    def _settings(self) -> tuple[str, str | None]:
-        done = subprocess.run(
-            [sys.executable, "-X", "utf8", "-c", _ASK_PIP],
-            check=False,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-        )
-        url, cert = json.loads(done.stdout) if done.returncode == 0 else (None, None)
-        url = self._url or self._config.index_url or url
+    def address(self) -> str:
+        """The index's URL.
+
+        Raises:
+            FetchError: none is configured.
+        """
+        url = self._url or self._config.index_url or pip_settings().index_url
         if not url:
             raise FetchError(
                 "no package index is configured",
                 remedy="set index-url in the settings file, or in pip's own configuration",
             )
-        return str(url).rstrip("/"), cert
+        return url.rstrip("/")
 
     def pip_options(self) -> list[str]:
-        """Options that make pip use this index and no other."""
-        url, cert = self._settings
-        return [f"--index-url={url}", *([f"--cert={cert}"] if cert else [])]
+        """Options that make pip use this index and no other, whatever its version as this one
+        does: older ones do not know the operating system's store of certificates."""
+        pip = pip_settings()
+        cert = pip.cert or ssl.get_default_verify_paths().cafile
+        return [
+            f"--index-url={self.address}",
+            *([f"--cert={cert}"] if cert else []),
+            *([f"--proxy={pip.proxy}"] if pip.proxy else []),
+        ]
 
     @property
     def _session(self) -> requests.Session:
         if not hasattr(self._local, "session"):
-            session = requests.Session()
-            if self._settings[1]:
-                session.verify = self._settings[1]
-            self._local.session = session
+            self._local.session = new_session()
         found: requests.Session = self._local.session
         return found
 
@@ -172,7 +154,7 @@ class Index:
 
     def _page(self, name: str, as_of: datetime.datetime | None) -> dict[str, Any]:
         # Pages of one index say nothing of another's.
-        path = self._cache / Digest.of(self._settings[0].encode()).hex[:16] / f"{name}.json"
+        path = self._cache / Digest.of(self.address.encode()).hex[:16] / f"{name}.json"
         kept: dict[str, Any] = {}
         if path.exists():
             try:
@@ -189,9 +171,7 @@ class Index:
         body: list[bytes] = []
 
         def ask() -> requests.Response:
-            answer = self._session.get(
-                f"{self._settings[0]}/{name}/", headers=headers, stream=True, timeout=TIMEOUT
-            )
+            answer = self._session.get(f"{self.address}/{name}/", headers=headers, stream=True)
             # Read here, so that a connection that breaks off is tried again.
             with answer:
                 body.append(whole(answer, MAX_PAGE, name))
@@ -235,7 +215,7 @@ class Index:
 
         def head(url: str) -> requests.Response:
             def ask() -> requests.Response:
-                found = self._session.head(url, allow_redirects=True, timeout=TIMEOUT)
+                found = self._session.head(url, allow_redirects=True)
                 found.raise_for_status()
                 return found
 

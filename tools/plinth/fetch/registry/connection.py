@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 import requests
 
 from plinth.core.errors import FetchError, LayoutError
-from plinth.core.http import TIMEOUT, first_bytes, resolved, retried
-from plinth.fetch.registry.login import authorization, new_session
+from plinth.core.http import first_bytes, is_final, resolved, retried
+from plinth.core.session import new_session
+from plinth.fetch.registry.login import authorization
 from plinth.formats.oci.documents import DOCKER_INDEX, DOCKER_MANIFEST, MAX_MANIFEST
 from plinth.formats.oci.model import INDEX, MANIFEST
 
@@ -48,7 +49,7 @@ class Connection:
         self._repository = repository
         self._tls = tls or {}
         self._scopes = scopes
-        self._session = new_session(self._tls)
+        self._session = new_session(self._tls, netrc=False)
         self._logging_in = threading.Lock()
         self._logins = 0
 
@@ -110,10 +111,11 @@ class Connection:
         """Refuse an answer of another status than those wanted."""
         if answer.status_code in wanted:
             return
-        if answer.status_code in (401, 403, 404):
+        if answer.status_code in (401, 403, 404) and is_final(answer):
             raise FetchError(
                 f"the registry answered {answer.status_code}",
                 where=self._repository,
+                found=urlsplit(answer.url).netloc,
                 remedy="log in with docker login, or name another registry in the settings",
             )
         answer.raise_for_status()
@@ -126,7 +128,7 @@ class Connection:
 
         def send() -> requests.Response:
             return self._session.request(
-                method, url, headers=headers, data=data or None, stream=True, timeout=TIMEOUT
+                method, url, headers=headers, data=data or None, stream=True
             )
 
         for _ in range(_LOGINS):
@@ -153,8 +155,8 @@ class Connection:
     def _ask_anyone(
         self, method: str, url: str, headers: Mapping[str, str] | None, data: bytes
     ) -> requests.Response:
-        with new_session(self._tls) as session:
-            return session.request(method, url, headers=headers, data=data, timeout=TIMEOUT)
+        with new_session(self._tls, netrc=False) as session:
+            return session.request(method, url, headers=headers, data=data)
 
     def _is_ours(self, url: str) -> bool:
         """Whether a URL is of the registry itself, and so may have its credentials."""

@@ -2,62 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
-import warnings
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
 
 from plinth.core.errors import FetchError
-from plinth.core.http import TIMEOUT, first_bytes, resolved
+from plinth.core.http import first_bytes, resolved
+from plinth.fetch.registry.credentials import credentials, login_command
 
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
 _MAX_TOKEN = 1 << 20
-
-
-class _Trusting(HTTPAdapter):
-    """Speaks TLS as the settings have it for one host, or for every other one."""
-
-    def __init__(self, files: Mapping[str, str]) -> None:
-        super().__init__()
-        self._files = files
-
-    def send(
-        self, request: requests.PreparedRequest, *args: Any, **kwargs: Any
-    ) -> requests.Response:
-        """Send a request, see `HTTPAdapter`; what the environment says of CAs comes second.
-
-        Raises:
-            FetchError: there is no secure connection. Asking again changes no certificate.
-        """
-        files = self._files
-        kwargs["verify"] = files.get("ca") or kwargs.get("verify", True)
-        if "cert" in files:
-            kwargs["cert"] = (files["cert"], files.get("key", files["cert"]))
-        try:
-            return super().send(request, *args, **kwargs)
-        except requests.exceptions.SSLError as error:
-            host = urlsplit(str(request.url)).netloc
-            raise FetchError(
-                "there is no secure connection to the registry",
-                where=host,
-                found=str(error),
-                remedy="name its authority (ca), or your certificate (cert, key), under "
-                f'[tls."{host}"] in the settings',
-            ) from None
-
-
-def new_session(tls: Mapping[str, Mapping[str, str]]) -> requests.Session:
-    """A session that knows the files of `tls`, see `plinth.core.settings.Config`."""
-    session = requests.Session()
-    session.mount("https://", _Trusting({}))
-    for host, files in tls.items():
-        session.mount(f"https://{host}/", _Trusting(files))
-    return session
 
 
 def authorization(
@@ -75,30 +33,49 @@ def authorization(
         FetchError: it wants credentials, and there are none that can be used.
         requests.RequestException: the service that gives tokens does not.
     """
-    credentials = _credentials(url)
+    known = credentials(url)
+    host = urlsplit(url).netloc.rpartition("@")[2]
     scheme = challenge.partition(" ")[0].lower()
-    if scheme == "basic" and credentials:
-        session.auth = credentials
+    if scheme == "basic" and known.basic:
+        session.auth = known.basic
         return
     fields = dict(_CHALLENGE.findall(challenge))
     if scheme != "bearer" or "realm" not in fields:
         raise FetchError(
             "the registry wants credentials",
             where=repository,
-            remedy=f"log in: docker login {urlsplit(url).netloc}",
+            remedy=f"log in: {login_command(host)}",
         )
-    with session.get(
-        _token_service(fields["realm"], url, repository),
-        # An earlier token is for the registry, not for who gives tokens.
-        headers={"Authorization": None},
-        params=[
-            *((key, fields[key]) for key in ("service",) if key in fields),
-            *(("scope", scope) for scope in _merged(fields.get("scope", "").split(), scopes)),
-        ],
-        auth=credentials,
-        stream=True,
-        timeout=TIMEOUT,
+    place = _token_service(fields["realm"], url, repository)
+    service = [("service", fields["service"])] if "service" in fields else []
+    wanted = _merged(fields.get("scope", "").split(), scopes)
+    # An earlier token is for the registry, not for who gives tokens.
+    ask = functools.partial(session.request, headers={"Authorization": None}, stream=True)
+    with (
+        ask(
+            "POST",
+            place,
+            data=[
+                ("grant_type", "refresh_token"),
+                ("client_id", "plinth"),
+                ("refresh_token", known.identity_token),
+                *service,
+                ("scope", " ".join(wanted)),
+            ],
+        )
+        if known.identity_token
+        else ask(
+            "GET", place, params=[*service, *(("scope", one) for one in wanted)], auth=known.basic
+        )
     ) as answer:
+        if answer.status_code in (401, 403):
+            raise FetchError(
+                f"the registry's token service answered {answer.status_code}",
+                where=repository,
+                found=urlsplit(answer.url).netloc.rpartition("@")[2],
+                remedy=f"log in again: {login_command(host)}"
+                + (f"; or log out, where the image is public ({host})" if known.user else ""),
+            )
         answer.raise_for_status()
         data = first_bytes(answer, _MAX_TOKEN)
     session.headers["Authorization"] = f"Bearer {_token(data, repository)}"
@@ -141,33 +118,3 @@ def _token(data: bytes, repository: str) -> str:
     if not isinstance(token, str) or not re.fullmatch(r"[!-~]+", token):
         raise FetchError("the registry's token service gave no token", where=repository)
     return token
-
-
-def _credentials(url: str) -> tuple[str, str] | None:
-    from docker import auth
-    from docker.errors import DockerException
-
-    host = urlsplit(url).netloc
-    try:
-        with warnings.catch_warnings():
-            # Of a helper that is missing the library only warns, and then fails unclearly.
-            warnings.simplefilter("error", UserWarning)
-            found = auth.load_config().resolve_authconfig(host)
-    except (DockerException, UserWarning, OSError, ValueError) as error:
-        raise FetchError(
-            "the credentials for the registry cannot be read",
-            where=host,
-            found=str(error),
-            remedy="log in again with docker login, or mend credHelpers in its settings",
-        ) from None
-    # What the settings hold and what helpers say is spelled differently by the library.
-    known = {key.lower(): value for key, value in (found or {}).items()}
-    if known.get("identitytoken"):
-        raise FetchError(
-            "the login for the registry is an identity token, which plinth does not speak",
-            where=host,
-            remedy=f"log in with a password or an access token: docker login {host}",
-        )
-    if not known.get("username"):
-        return None
-    return str(known["username"]), str(known.get("password") or "")

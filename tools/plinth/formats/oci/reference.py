@@ -18,7 +18,7 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _HOST = re.compile(
     r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?"
 )
-_HUB, _OLD_HUB = "docker.io", "index.docker.io"
+_HUB, _OLD_HUB, _HUB_HOST = "docker.io", "index.docker.io", "registry-1.docker.io"
 _FORMS = (
     "oci:FOLDER[:NAME | @sha256:…], docker-archive:FILE[:NAME], or HOST[:PORT]/REPOSITORY[:TAG | "
     "@sha256:…]"
@@ -57,7 +57,10 @@ class RegistryReference:
 
     @property
     def url(self) -> str:
-        """The registry's base URL: HTTP on the machine itself, as Docker has it, else HTTPS."""
+        """The registry's base URL: HTTP on the machine itself, as Docker has it, else HTTPS. Docker
+        Hub is at another host than its name says."""
+        if self.host in (_HUB, _OLD_HUB):
+            return f"https://{_HUB_HOST}"
         return f"{'http' if _is_loopback(self.host) else 'https'}://{self.host}"
 
     @property
@@ -127,6 +130,8 @@ def _in_registry(text: str, rest: str) -> RegistryReference:
         raise _unclear(text, f"{repository!r} is not a repository's name")
     if colon and not _TAG.fullmatch(tag):
         raise _unclear(text, f"{tag!r} is not a tag")
+    if host in (_HUB, _OLD_HUB, _HUB_HOST) and "/" not in repository:
+        repository = f"library/{repository}"
     return RegistryReference(host, repository, tag or "latest", digest)
 
 

@@ -1,0 +1,200 @@
+"""The one HTTP session: whom it trusts, through which proxy it goes, how long it waits.
+
+Trusted are the authorities in the operating system's store (`SSL_CERT_FILE` and `SSL_CERT_DIR`
+name another one, as OpenSSL has it) and those in the files that `REQUESTS_CA_BUNDLE`,
+`CURL_CA_BUNDLE` and pip's `cert` name. Proxies are those of `HTTP_PROXY`, `HTTPS_PROXY` and
+`ALL_PROXY`, else pip's `proxy`. Hosts that `NO_PROXY` names and the machine itself are asked
+directly.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import certifi
+import requests
+import truststore
+from requests.adapters import HTTPAdapter
+from requests.utils import get_environ_proxies, should_bypass_proxies
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPSConnectionPool
+
+from plinth.core.errors import FetchError
+from plinth.core.pip_settings import pip_settings
+
+CONNECT, READ = 5.0, 60.0
+"""Seconds to wait for a connection, and for a server's next byte."""
+
+_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+
+
+def new_session(
+    tls: Mapping[str, Mapping[str, str]] | None = None, *, netrc: bool = True
+) -> requests.Session:
+    """A session. `tls` are files by host, see `plinth.core.settings.Config`; `netrc` says whether
+    passwords are taken from ~/.netrc.
+
+    Raises:
+        FetchError: a file of certificates cannot be read.
+    """
+    session = requests.Session()
+    session.trust_env = netrc
+    session.mount("http://", _Adapter())
+    session.mount("https://", _Adapter(_everybody()))
+    for host, files in (tls or {}).items():
+        session.mount(f"https://{host}/", _Adapter(_one(host, files)))
+    return session
+
+
+def proxy_of(url: str) -> str:
+    """The proxy through which `url` is asked for; empty where there is none."""
+    parts = urlsplit(url)
+    if _is_loopback(parts.hostname or "") or should_bypass_proxies(url, no_proxy=None):
+        return ""
+    found = get_environ_proxies(url, no_proxy=None)
+    return found.get(parts.scheme) or found.get("all") or pip_settings().proxy
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _everybody() -> ssl.SSLContext:
+    """What servers are trusted by, but those that the settings name."""
+    context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    system = ssl.get_default_verify_paths()
+    if not system.cafile and not (system.capath and any(Path(system.capath).glob("*.[0-9]"))):
+        # A machine without any store, such as a bare container.
+        _load(context, certifi.where(), "certifi")
+    for name in _BUNDLES:
+        _load(context, os.environ.get(name, ""), name)
+    _load(context, pip_settings().cert, "pip's cert")
+    return context
+
+
+def _one(host: str, files: Mapping[str, str]) -> ssl.SSLContext:
+    """What `host` is trusted by, and shown, where the settings have files for it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if "ca" in files else _everybody()
+    _load(context, files.get("ca", ""), f'[tls."{host}"] ca')
+    if "cert" in files:
+        key = files.get("key", files["cert"])
+        try:
+            context.load_cert_chain(files["cert"], key)
+        except (OSError, ValueError) as error:
+            raise _unreadable(
+                f'[tls."{host}"] cert, key', f"{files['cert']}, {key}", error
+            ) from None
+    return context
+
+
+def _load(context: ssl.SSLContext, path: str, name: str) -> None:
+    """Trust the authorities in the file or folder `path`, if any, that `name` names."""
+    if not path:
+        return
+    try:
+        context.load_verify_locations(**{"capath" if Path(path).is_dir() else "cafile": path})
+    except (OSError, ValueError) as error:
+        raise _unreadable(name, path, error) from None
+
+
+def _unreadable(name: str, path: str, error: Exception) -> FetchError:
+    return FetchError(
+        "the certificates cannot be read",
+        where=f"{name}: {path}",
+        expected="a PEM file",
+        found=getattr(error, "strerror", "") or str(error),
+        remedy=f"correct or remove {name}",
+    )
+
+
+class _Patient(HTTPConnection):
+    """Waits as long for whoever reads what it sends as for an answer: urllib3 sends under the limit
+    for connecting, and Python applies that to all of what is sent at once."""
+
+    def connect(self) -> None:
+        super().connect()
+        self.sock.settimeout(READ)
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        # Of an open connection it is what the socket gets.
+        if self.sock is not None:
+            self.timeout = READ
+        super().request(*args, **kwargs)
+
+
+class _PatientTLS(_Patient, HTTPSConnection):
+    """The same over TLS."""
+
+
+class _Adapter(HTTPAdapter):
+    """Decides trust, proxies and limits of time, whatever requests makes of the environment.
+
+    One for each session: handshakes of one `truststore` context wait for each other.
+    """
+
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
+        self._tls: dict[str, Any] = {"ssl_context": context} if context else {}
+        super().__init__()
+
+    def init_poolmanager(
+        self, connections: int, maxsize: int, block: bool = False, **kwargs: Any
+    ) -> None:
+        super().init_poolmanager(connections, maxsize, block, **kwargs, **self._tls)
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        # A proxy that is spoken to by TLS is trusted like any server.
+        context = {"proxy_ssl_context": _everybody()} if proxy.startswith("https:") else {}
+        return super().proxy_manager_for(proxy, **self._tls, **context, **kwargs)
+
+    def cert_verify(self, *_: Any) -> None:
+        """Add no authorities to those of the context."""
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+        pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
+        pool.ConnectionCls = _PatientTLS if isinstance(pool, HTTPSConnectionPool) else _Patient
+        return pool
+
+    def send(
+        self, request: requests.PreparedRequest, *args: Any, **kwargs: Any
+    ) -> requests.Response:
+        """Send a request, see `HTTPAdapter`.
+
+        Raises:
+            FetchError: there is no secure connection. Asking again changes no certificate.
+        """
+        url = str(request.url)
+        proxy = proxy_of(url)
+        kwargs |= {"verify": True, "cert": None}
+        kwargs["proxies"] = {urlsplit(url).scheme: proxy} if proxy else {}
+        kwargs["timeout"] = kwargs.get("timeout") or (CONNECT, READ)
+        try:
+            return super().send(request, *args, **kwargs)
+        except requests.exceptions.SSLError as error:
+            host = urlsplit(url).netloc.rpartition("@")[2]
+            raise FetchError(
+                "there is no secure connection",
+                where=host,
+                found=_without_addresses(error),
+                remedy="add its authority's certificate to the system's trust store, or name the "
+                "file in SSL_CERT_FILE or REQUESTS_CA_BUNDLE; or name its authority (ca), or your "
+                f'certificate (cert, key), under [tls."{host}"] in the settings',
+            ) from None
+
+
+def _without_addresses(error: BaseException) -> str:
+    """OpenSSL's own words for a failed handshake, which libraries wrap several times."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, ssl.SSLError):
+            return str(getattr(found, "verify_message", "") or found.reason or found)
+        found = found.__cause__ or found.__context__
+    return str(error)
