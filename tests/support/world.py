@@ -44,8 +44,8 @@ RELEASES = "/astral-sh/python-build-standalone/releases/download/"
 class Faults:
     """What the world does wrong; to be changed at any time.
 
-    busy, broken: how many of the next answers of Docker Hub and of the host of releases are 429
-    (with a Retry-After of `pause`) and 503. expired: the statuses that storage answers next.
+    busy, broken: how many of the next answers of Docker Hub and of the host of releases to who
+    fetches a file are 429 (with a Retry-After of `pause`) and 503. expired: the statuses that storage answers them next.
     cuts: after how many bytes of one answer storage drops the connection, once each. form: how
     storage says where an answer ends: `length`, `chunked`, or `close`. damaged: one bit of each
     file is another. status: what every place answers to everything, if it is not 0. mute: what
@@ -181,7 +181,7 @@ class _Storage(_SendsOn):
             self.reply(400)
         elif self.path not in self.addresses:
             self.reply(403)
-        elif faults.expired:
+        elif faults.expired and self.headers["Range"] != "bytes=0-0":
             self.addresses.discard(self.path)
             self.reply(faults.expired.pop(0))
         else:
@@ -245,13 +245,11 @@ class _Hub(_SendsOn, FakeRegistryHandler):
             )
             self.reply(401, headers={"WWW-Authenticate": challenge})
             return
-        if self.is_busy():
-            return
         digest = urlsplit(self.path).path.removeprefix(f"/v2/{self.repository}/blobs/sha256:")
-        if digest in self.blobs:
-            self.send_on(307, digest)
-        else:
+        if digest not in self.blobs:
             FakeRegistryHandler.answer(self)
+        elif not self.is_busy():
+            self.send_on(307, digest)
 
 
 class _Releases(_SendsOn):
@@ -264,7 +262,7 @@ class _Releases(_SendsOn):
             self.reply(403)
         elif name not in self.assets:
             self.reply(404)
-        elif not self.is_busy():
+        elif self.headers["Range"] == "bytes=0-0" or not self.is_busy():
             self.send_on(302, name)
 
 

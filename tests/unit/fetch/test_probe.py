@@ -245,9 +245,8 @@ def test_one_deadline_is_over_all_places(ws: Workspace, monkeypatch: pytest.Monk
     assert why.endswith(": no answer within 0.5 seconds")
 
 
-@pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_place_that_answers_a_byte_a_second_is_under_the_deadline_too(
-    ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
+    ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Dripping(Handler):
         def answer(self) -> None:
@@ -257,9 +256,7 @@ def test_a_place_that_answers_a_byte_a_second_is_under_the_deadline_too(
                     self.wfile.write(bytes([byte]))
 
     monkeypatch.setattr(probe, "DEADLINE", 1)
-    files = make_files(tmp_path)
-    monkeypatch.setenv("SSL_CERT_FILE", str(files.ca))
-    with serving(tmp_path, Dripping, files.context() if scheme == "https" else None) as server:
+    with serving(tmp_path, Dripping) as server:
         began = time.monotonic()
         why = unavailable(ws, SPEC, at(server.url))
         took = time.monotonic() - began

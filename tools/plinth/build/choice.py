@@ -255,6 +255,16 @@ def _insisted_local(ws: Workspace, spec: BaseSpec, config: Config) -> Choice:
     return Choice(spec.name, local=carried)
 
 
+def on_the_other_base(ws: Workspace, spec: BaseSpec, config: Config) -> str:
+    """What to do to build on the fallback of `spec` in its place, on this machine."""
+    fallback = load_base(ws.bases, spec.fallback)
+    try:
+        name = with_interpreter(ws, fallback, config).name
+    except InterpreterError:
+        return f"build on {fallback.name}: {how_to_install(fallback.python.version)}"
+    return f"build on the other base: base={name}"
+
+
 def _impossible(
     spec: BaseSpec, config: Config, why: str, error: InterpreterError
 ) -> InterpreterError:

@@ -10,12 +10,12 @@ from pathlib import Path
 from plinth.build import contract, needs
 from plinth.build.accelerator import accelerator_layers, linker_layer
 from plinth.build.base import ensure_base
-from plinth.build.choice import chosen_recipe
+from plinth.build.choice import chosen_recipe, on_the_other_base
 from plinth.build.closure import ensure_closed, ensure_met, ensure_runs
 from plinth.build.sdists import build_wheel
 from plinth.build.toc import with_tocs
 from plinth.build.wheels import WheelFile, grouped, layer_action, wheel_layer
-from plinth.core.errors import FetchError, InterpreterError
+from plinth.core.errors import InterpreterError, PlinthError
 from plinth.core.report import Progress
 from plinth.core.settings import Config
 from plinth.fetch.probe import forget
@@ -105,11 +105,11 @@ def _built(
         built_base = ensure_base(
             ws, recipe.base, recipe.base_lock, config=config, progress=progress
         )
-    except FetchError as error:
-        if recipe.base.fallback and not base:
+    except PlinthError as error:
+        if recipe.base.fallback:
             # It was available when a place was asked, now or by an earlier build.
             forget(ws)
-            other = f"build on the other base: base={recipe.base.fallback}"
+            other = on_the_other_base(ws, recipe.base, config)
             error.remedy = "; or ".join(filter(None, (error.remedy, other)))
         raise
     if chosen.local is not None and chosen.local.tree is not None:
