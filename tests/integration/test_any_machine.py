@@ -225,7 +225,7 @@ def test_where_the_canonical_base_fails_later_the_other_base_is_named(tmp_path: 
             )
             assert done.returncode == 1
             assert "the registry answered 404" in done.stderr
-            assert "or build on the other base: base=debian12-py37" in done.stderr
+            assert "or build on debian12-py37: install a CPython 3.7" in done.stderr
             asked.append(sum("/manifests/" in line for line in server.asked))
     # A yes that turned out wrong is not believed again.
     assert asked == [1, 2]

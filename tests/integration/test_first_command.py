@@ -24,8 +24,9 @@ from support.helpers import checkout_files
 IMAGE = "sklearn-0.24.1"
 SMALL = "minimal"
 NOTE = "note: the base"
-LIMIT = 6.0
-"""Seconds until the embedded build starts where no place answers."""
+LIMIT, STARTING = 6.0, 0.5
+"""Seconds until the embedded build starts where no place answers, and what of it an idle machine
+needs at least to come so far where nobody is asked."""
 
 FAULTS = ("busy=1", "expired=[403]", "cuts=[5000000]", "form=chunked")
 """As many as a download bears: the fourth try is the last."""
@@ -194,7 +195,7 @@ def test_a_machine_whose_packets_are_dropped_builds_on_the_embedded_base_soon(
         assert sum(line.startswith(NOTE) for line in shown) == 1
     print(moments)
     # How fast a busy machine starts Python is no property of the deadline.
-    assert moments["true"] - min(moments["false"], 1.0) < LIMIT
+    assert moments["true"] - moments["false"] < LIMIT - STARTING
     expected = built.digests()[SMALL]
     assert there.checkout.digests()[SMALL] == expected
 
@@ -224,7 +225,7 @@ def test_a_later_failure_of_the_canonical_base_says_how_to_build_on_the_other(
     done = there.build(SMALL, *options)
     assert done.code != 0
     assert what in done.shown
-    assert "build on the other base" in done.shown
+    assert "build on debian12-py37: install a CPython 3.7" in done.shown
     assert "Traceback" not in done.shown
 
 

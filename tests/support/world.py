@@ -45,11 +45,12 @@ class Faults:
     """What the world does wrong; to be changed at any time.
 
     busy, broken: how many of the next answers of Docker Hub and of the host of releases to who
-    fetches a file are 429 (with a Retry-After of `pause`) and 503. expired: the statuses that storage answers them next.
-    cuts: after how many bytes of one answer storage drops the connection, once each. form: how
-    storage says where an answer ends: `length`, `chunked`, or `close`. damaged: one bit of each
-    file is another. status: what every place answers to everything, if it is not 0. mute: what
-    every place does instead of answering: nothing (`silent`), or a byte a second (`drip`).
+    fetches a file are 429 (with a Retry-After of `pause`) and 503. expired: the statuses that
+    storage answers them next. cuts: after how many bytes of one answer storage drops the
+    connection, once each. form: how storage says where an answer ends: `length`, `chunked`, or
+    `close`. damaged: one bit of each file is another. status: what every place answers to
+    everything, if it is not 0. mute: what every place does instead of answering: nothing
+    (`silent`), or a byte a second (`drip`).
     """
 
     busy: int = 0

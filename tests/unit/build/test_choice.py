@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import tomli_w
 
-from plinth.build.choice import Choice, choose_base
+from plinth.build.choice import Choice, choose_base, on_the_other_base
 from plinth.core.digest import Digest
 from plinth.core.errors import InterpreterError, LockError, SpecError
 from plinth.core.settings import Config
@@ -244,6 +244,16 @@ def test_where_no_base_is_possible_the_remedies_are_said_the_easiest_first(
     assert 'registries.default and files."builds"' in one
     assert two.index("uv python install 3.7") < two.index("pyenv install 3.7")
     assert "plinth import" in three
+
+
+def test_what_leads_to_the_other_base_is_what_this_machine_can_do(ws: Workspace) -> None:
+    spec = load_base(ws.bases, WANTED)
+    none = on_the_other_base(ws, spec, Config())
+    assert none.startswith(f"build on {FALLBACK}: install a CPython 3.7 (pyenv install 3.7, ")
+    config, tree = found_on(installed(ws))
+    assert on_the_other_base(ws, spec, config) == f"build on the other base: base={LOCAL}"
+    lock_to(ws, tree)
+    assert on_the_other_base(ws, spec, config) == f"build on the other base: base={FALLBACK}"
 
 
 def test_a_base_that_is_not_locked_is_refused(ws: Workspace) -> None:
