@@ -144,7 +144,7 @@ def test_one_digest_whatever_the_network_is_like(
         "plain": (),
         "company": ("--tls",),
         "proxy": ("--proxy",),
-        "busy": ("--fault=busy=3", "--fault=broken=1"),
+        "busy": ("--fault=busy=2", "--fault=broken=1"),
         "expiring": ("--fault=expired=[400, 403, 410]",),
         "breaking": ("--fault=cuts=[100000, 1000000, 3000000]", "--fault=form=close"),
     }
