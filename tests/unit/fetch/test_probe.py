@@ -19,7 +19,7 @@ from plinth.core.settings import Config
 from plinth.fetch import probe
 from plinth.fetch.probe import forget, unavailable
 from plinth.graph.workspace import Workspace
-from plinth.recipe.base import BaseSpec, ImageRootfs, StandalonePython
+from plinth.recipe.base import BaseSpec, FoundPython, ImageRootfs, StandalonePython
 from support.certificates import make_files
 from support.http_server import Handler, Server, serving
 
@@ -155,6 +155,21 @@ def test_any_other_answer_is_a_no_in_one_line(
     assert why == f"{server.url}: answered {next(s for s in statuses if s not in (200, 206))}"
 
 
+@pytest.mark.parametrize("refusal", [403, 405, 501])
+def test_a_registry_that_refuses_head_is_asked_by_get(
+    ws: Workspace, tmp_path: Path, refusal: int
+) -> None:
+    class Headless(World):
+        def answer(self) -> None:
+            if self.path == PATHS[0]:
+                self.reply(refusal if self.command == "HEAD" else 200, b"manifest")
+            else:
+                super().answer()
+
+    with serving(tmp_path, Headless) as server:
+        assert unavailable(ws, SPEC, at(server.url)) == ""
+
+
 def test_one_mirror_that_has_it_is_enough(ws: Workspace, tmp_path: Path, server: Server) -> None:
     with serving(tmp_path, answering(404, 404)) as other:
         assert unavailable(ws, SPEC, at("http://127.0.0.1:9", other.url, server.url)) == ""
@@ -268,10 +283,17 @@ def test_a_place_that_ends_no_handshake_is_under_the_deadline_too(
     ws: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(probe, "DEADLINE", 0.5)
-    with silent() as url:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        config = Config(
+            registries={"default": f"https://127.0.0.1:{listener.getsockname()[1]}"},
+            files={"builds": "/"},
+        )
         began = time.monotonic()
-        why = unavailable(ws, SPEC, at(url.replace("http:", "https:")))
+        why = unavailable(ws, replace(SPEC, python=FoundPython("3.7")), config)
         assert time.monotonic() - began < 1
+        # The asking goes on behind it: Python leaks a socket that is reset before its handshake.
+        with listener.accept()[0] as peer:
+            assert peer.recv(1)
     assert why.endswith(": no answer within 0.5 seconds")
 
 
