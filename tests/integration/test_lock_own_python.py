@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from integration.test_canonical_base import standalone
 from integration.test_lock import IMAGE, checkout, config_of, lock_text, silent, stock, tools
 from plinth.core.digest import Digest
 from plinth.core.errors import InterpreterError
@@ -22,6 +21,7 @@ from plinth.lock.image import lock_images
 from plinth.recipe.base import load_base
 from plinth.recipe.locks.base import BaseLock, inputs_of, write_lock
 from support import helpers
+from support.canonical import standalone
 from support.index_server import IndexServer
 from support.patience import at_most
 

@@ -8,23 +8,18 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from support.outside_hosts import world
 
 from integration.conftest import Checkout
 from integration.test_any_machine import IMAGE, settings, without_python
-from integration.test_canonical_base import BASE, REPOSITORY, rewrite, standalone
-from plinth.core.digest import Digest
 from plinth.core.settings import Config
-from plinth.fetch.base_image import manifest_bytes
 from plinth.fetch.interpreter import find_python
-from plinth.formats.python.tree import read_tree
-from plinth.recipe.base import ImageRootfs
 from plinth.recipe.locks.pins import pins
-from support.bases import known_base
+from support.canonical import BASE, make
+from support.world import world
 
 pytestmark = [pytest.mark.nightly, pytest.mark.network]
 
@@ -53,32 +48,14 @@ class Connected:
 def test_a_connected_machine_without_the_interpreter_locks_and_extends(
     tmp_path: Path, built: Checkout, clone: Callable[..., Checkout]
 ) -> None:
-    embedded = known_base(built.ws, "debian12-py37")
-    assert embedded is not None
-    layer = embedded.layers[0]
-    empty = Digest.of(b"")
-    rootfs = ImageRootfs(
-        "default", REPOSITORY, empty.hex, empty, empty, layer.digest, layer.diff_id
-    )
-    manifest = manifest_bytes(rootfs)
-    rootfs = replace(rootfs, manifest=Digest.of(manifest))
-    asset = "cpython-3.7.9+20200822-x86_64.tar.zst"
     (tmp_path / "releases").mkdir()
-    archive = standalone(
-        read_tree(find_python("3.7", Config()), "3.7"), tmp_path / "releases" / asset
-    )
+    base = make(built.ws, tmp_path / "releases")
     checkout = clone(tmp_path / "clone")
-    rewrite(checkout, rootfs, asset, archive)
+    base.pin(checkout.ws)
     (tmp_path / "requirements.txt").write_text("tabulate==0.8.10\n")
-    with world(
-        tmp_path,
-        repository=REPOSITORY,
-        manifest=manifest,
-        blobs={layer.digest.hex: built.ws.layout.get(layer.digest)},
-        assets={},
-    ) as places:
+    with world(tmp_path / "world", base.content()) as places:
         document = {
-            "registries": {"default": places.hub.url},
+            "registries": {"default": places.urls["hub"]},
             "files": {"python-build-standalone": str(tmp_path / "releases")},
         }
         path = settings(tmp_path / "settings.toml", document)

@@ -259,9 +259,11 @@ def on_the_other_base(ws: Workspace, spec: BaseSpec, config: Config) -> str:
     """What to do to build on the fallback of `spec` in its place, on this machine."""
     fallback = load_base(ws.bases, spec.fallback)
     try:
-        name = with_interpreter(ws, fallback, config).name
+        name = as_here(ws, fallback, config).name
     except InterpreterError:
         return f"build on {fallback.name}: {how_to_install(fallback.python.version)}"
+    except FetchError:
+        name = fallback.name
     return f"build on the other base: base={name}"
 
 

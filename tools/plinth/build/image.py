@@ -15,7 +15,7 @@ from plinth.build.closure import ensure_closed, ensure_met, ensure_runs
 from plinth.build.sdists import build_wheel
 from plinth.build.toc import with_tocs
 from plinth.build.wheels import WheelFile, grouped, layer_action, wheel_layer
-from plinth.core.errors import InterpreterError, PlinthError
+from plinth.core.errors import FetchError, InterpreterError, PlinthError
 from plinth.core.report import Progress
 from plinth.core.settings import Config
 from plinth.fetch.probe import forget

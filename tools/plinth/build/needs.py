@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from plinth.build.base import planned_base, system_is_made
+from plinth.build.choice import on_the_other_base
 from plinth.build.debs import lacking as lacking_debs
 from plinth.build.planned import planned_layers, planned_wheel
 from plinth.core.errors import FetchError, LackingError, PlinthError
@@ -101,7 +102,7 @@ def _missing(ws: Session, recipe: Recipe, config: Config) -> list[Need]:
         keys = " and ".join(settings_of(recipe.base))
         ways = [f"check the network, or name places in the settings: {keys}"]
         if recipe.base.fallback:
-            ways.append(f"build on the other base: base={recipe.base.fallback}")
+            ways.append(on_the_other_base(ws, recipe.base, config))
         needs.append(Need(f"the base {recipe.base.name}: {why}", "\n".join(ways)))
     return [*needs, *_room(ws, packages, 0 if base is not None else _BASE)]
 
@@ -149,9 +150,10 @@ def _of_packages(
 
 
 def _look(url: str) -> None:
-    import requests
+    from plinth.core.session import new_session
 
-    requests.get(url, stream=True, timeout=_DEADLINE).close()
+    with new_session() as session:
+        session.get(url, stream=True).close()
 
 
 def _to_fetch(

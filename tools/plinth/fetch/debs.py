@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-import requests
-
 from plinth.core.errors import FetchError
 from plinth.core.report import Progress, human_size
+from plinth.core.session import new_session
 from plinth.core.settings import Config
 from plinth.fetch.apt.archive import download, has
 from plinth.fetch.apt.sources import Source, find_sources, snapshots
@@ -73,7 +72,7 @@ def gone(packages: Sequence[LockedDeb], places: Places) -> list[LockedDeb]:
         FetchError: no archive is configured for a suite.
     """
     silent: set[str] = set()
-    with requests.Session() as session, ThreadPoolExecutor(_AT_ONCE, "look") as pool:
+    with new_session() as session, ThreadPoolExecutor(_AT_ONCE, "look") as pool:
 
         def has_one(url: str, package: LockedDeb) -> bool | None:
             place = url.removesuffix(package.path)

@@ -173,10 +173,8 @@ def refusals(
             one()
         except requests.Timeout:
             return ""
-        except PlinthError as error:
-            return error.what
-        except (requests.RequestException, OSError, ValueError) as error:
-            return _reason(error)
+        except (PlinthError, requests.RequestException, OSError, ValueError) as error:
+            return _why(error)
         return ""
 
     for pair in asks.items():
@@ -194,15 +192,19 @@ def refusals(
 def _answer(question: Question) -> str:
     try:
         return question.ask()
-    except PlinthError as error:
-        return f"{error.what} ({error.found})" if error.found else error.what
-    except requests.HTTPError as error:
-        # Of a token service, whose host may be another.
-        return reason(error)
     except requests.Timeout:
         return f"no answer within {DEADLINE:g} seconds"
-    except (requests.RequestException, OSError, ValueError) as error:
-        return f"cannot be reached ({system_words(error)})"
+    except (PlinthError, requests.RequestException, OSError, ValueError) as error:
+        return _why(error)
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, PlinthError):
+        return f"{error.what} ({error.found})" if error.found else error.what
+    # Of a token service, whose host may be another.
+    if isinstance(error, requests.HTTPError):
+        return reason(error)
+    return f"cannot be reached ({system_words(error)})"
 
 
 def _remembered(memory: Path) -> set[str]:

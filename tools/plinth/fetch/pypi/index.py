@@ -126,8 +126,8 @@ class Index:
             requests.RequestException: nothing answers.
             FetchError: no index is configured.
         """
-        url = f"{self._settings[0]}/{canonicalize_name(project)}/"
-        self._session.get(url, headers={"Accept": JSON}, stream=True, timeout=TIMEOUT).close()
+        url = f"{self.address}/{canonicalize_name(project)}/"
+        self._session.get(url, headers={"Accept": JSON}, stream=True).close()
 
     def files(self, project: str, as_of: datetime.datetime | None) -> list[IndexFile]:
         """All files of `project` uploaded by `as_of`; empty where the index knows none.
