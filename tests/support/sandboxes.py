@@ -17,6 +17,7 @@ import pytest
 
 from plinth.core.report import Progress, quiet
 from plinth.graph.sandbox import Limits, Root, run
+from support import containers, needs
 
 ENGINES = (
     "PLINTH_TEST_DOCKER_CURRENT",
@@ -103,10 +104,7 @@ def path_of(folder: Path, *programs: str) -> str:
     """A PATH that has `programs` of this machine, and no other."""
     folder.mkdir()
     for name in programs:
-        found = shutil.which(name)
-        if found is None:
-            pytest.skip(f"{name} is not installed")
-        (folder / name).symlink_to(found)
+        (folder / name).symlink_to(needs.program(name))
     return str(folder)
 
 
@@ -118,7 +116,7 @@ def only_engine(name: str, folder: Path, patch: pytest.MonkeyPatch) -> Iterator[
     if program == "docker":
         host = os.environ.get(name)
         if not host:
-            pytest.skip(f"{name} names no engine")
+            needs.skip(containers.ENGINES[name])
         patch.setenv("DOCKER_HOST", host)
         yield program
         return

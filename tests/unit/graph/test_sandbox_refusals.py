@@ -17,6 +17,7 @@ from plinth.core.errors import SandboxError
 from plinth.core.report import quiet
 from plinth.graph import sandbox
 from plinth.graph.sandbox import Root, refusal, supervisor
+from support import needs
 from support.sandboxes import path_of
 
 ASK = """
@@ -65,7 +66,7 @@ def test_a_machine_that_allows_none(no_engine: str) -> None:
     assert "or start a Docker Engine, or install podman" in remedy
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.skipif(os.geteuid() != 0, reason=needs.reason(needs.ROOT))
 def test_root_that_may_not_map_itself(no_engine: str) -> None:
     what, found, remedy = asked("setpriv", "--bounding-set", "-all", "--inh-caps", "-all")
     assert "root lacks the capability CAP_SETFCAP" in what
@@ -73,7 +74,9 @@ def test_root_that_may_not_map_itself(no_engine: str) -> None:
     assert "--cap-add SETFCAP" in remedy
 
 
-@pytest.mark.skipif(os.uname().machine not in supervisor._CALLS, reason="no filter for it")
+@pytest.mark.skipif(
+    os.uname().machine not in supervisor._CALLS, reason="no filter for this machine"
+)
 def test_a_container_with_the_usual_seccomp_filter(no_engine: str) -> None:
     what, found, remedy = asked(*refused_by_seccomp())
     assert "may not make user namespaces" in what
