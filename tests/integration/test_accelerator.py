@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import functools
-import json
 import random
 import shutil
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import docker
 import pytest
 import tomli
-import tomli_w
 
-from integration.conftest import Checkout, build
 from plinth.build.accelerator import accelerator_layers, linker_layer
 from plinth.build.closure import scan
 from plinth.core.digest import Digest
@@ -31,17 +27,11 @@ from plinth.core.errors import (
 )
 from plinth.core.report import quiet
 from plinth.core.settings import Config
-from plinth.core.settings import load as load_config
 from plinth.formats.elf.closure import Rules, check
 from plinth.formats.layer.model import Layer
-from plinth.formats.oci.layout import references
-from plinth.formats.oci.manifest import read_manifest
 from plinth.graph.workspace import Workspace
 from plinth.lock.accelerator import lock_accelerator
-from plinth.publish.engine.load import load
-from plinth.publish.engine.smoke import test_image as smoke
 from plinth.recipe.accelerator import Accelerator, load_accelerator
-from plinth.recipe.image import load_image
 from plinth.recipe.locks.accelerator import choose, read_lock
 from support.debs import Archive, Entry, Key, Package, change, flipped, symlink
 from support.elves import Root, program, shared
@@ -49,11 +39,11 @@ from support.http_server import Server, serving
 from support.sessions import session_of
 
 ROOT = Path(__file__).resolve().parents[2]
-SET = "cuda11.0.3-cudnn8.0.5.39"
-GPU = "tensorflow-2.4-cuda11.0.3"
-CPU = "minimal"
+SET = "cuda11.0.3-debs"
+IMAGE = "tensorflow-2.4-cuda11.0.3"
 ARCHIVE = "cuda-ubuntu1804"
 LOCK = f"locks/base/{SET}.toml"
+PINNED = "eb693b3035cd5710e231e123a4b469963bf863cc"
 CUDA = "usr/local/cuda-11.0/targets/x86_64-linux/lib"
 SYSTEM = "usr/lib/x86_64-linux-gnu"
 
@@ -128,8 +118,8 @@ def trust(root: Path, fingerprint: str) -> None:
     """Have the checkout at `root` expect the set's archive to be signed by that key."""
     path = root / "base" / f"{SET}.toml"
     text = path.read_text()
-    assert 'fingerprint = "3bf863cc"' in text
-    path.write_text(text.replace("3bf863cc", fingerprint))
+    assert f'fingerprint = "{PINNED}"' in text
+    path.write_text(text.replace(PINNED, fingerprint))
 
 
 @pytest.fixture
@@ -138,7 +128,7 @@ def ws(tmp_path: Path, key: Key) -> Workspace:
     root = tmp_path / "checkout"
     (root / "base").mkdir(parents=True)
     shutil.copyfile(ROOT / "base" / f"{SET}.toml", root / "base" / f"{SET}.toml")
-    trust(root, key.fingerprint[-8:].upper())
+    trust(root, key.fingerprint.upper())
     return Workspace(root, root / "build")
 
 
@@ -220,12 +210,12 @@ def test_a_malformed_lock_says_what_to_do(ws: Workspace, vendor: Vendor) -> None
 
 def test_a_key_with_another_fingerprint_is_refused(ws: Workspace, vendor: Vendor, key: Key) -> None:
     path = ws.bases / f"{SET}.toml"
-    path.write_text(path.read_text().replace(key.fingerprint[-8:].upper(), "3bf863cc"))
+    path.write_text(path.read_text().replace(key.fingerprint.upper(), PINNED))
     error = refused(PackageError, ws, vendor.config)
-    assert error.what == "signed by another key"
+    assert error.what == "no valid signature"
     assert error.where == f"InRelease of {ARCHIVE}"
-    assert error.expected == "a key whose fingerprint ends in 3bf863cc"
-    assert error.found == key.fingerprint
+    assert error.expected == f"a signature by a key of keys.gpg with the fingerprint {PINNED}"
+    assert error.found == f"the keyring has other keys: {key.fingerprint}"
 
 
 def test_a_signature_by_a_key_that_is_not_in_the_keyring_is_refused(
@@ -262,9 +252,11 @@ def test_without_settings_it_is_said_how_to_obtain_the_set(ws: Workspace, vendor
     assert f"[apt] {ARCHIVE} = " in error.remedy
     assert f"[keyrings] {ARCHIVE} = " in error.remedy
     assert f"doit lock:{SET}" in error.remedy
-    error = refused(PackageError, ws, Config(apt=vendor.config.apt))
-    assert error.what == f"there is no keyring {ARCHIVE}"
-    assert f"keyrings.{ARCHIVE}" in error.remedy
+    # Without a keyring the archive is asked for the pinned key itself.
+    error = refused(FetchError, ws, Config(apt=vendor.config.apt))
+    assert error.where == "3bf863cc.pub"
+    vendor.keyring.rename(vendor.archive.root / "3bf863cc.pub")
+    assert lock(ws, Config(apt=vendor.config.apt)) is True
 
 
 # Choosing.
@@ -302,7 +294,7 @@ def built_layers(ws: Workspace, config: Config) -> tuple[Accelerator, list[Layer
     spec = load_accelerator(ws.bases, SET)
     opened = session_of(ws)
     lock = read_lock(ws, spec)
-    layers = accelerator_layers(opened, spec, lock.packages, config=config, progress=quiet)
+    layers = accelerator_layers(opened, spec, lock, config=config, progress=quiet)
     return spec, [*layers, linker_layer(opened, layers, spec)]
 
 
@@ -329,7 +321,7 @@ def test_packages_become_layers_and_the_linker_finds_all_of_them(
     assert [layer.name for layer in layers] == [
         "7 OS packages, cuda-cudart-11-0 to libcusparse-11-0",
         "libcublas-11-0 11.2.0.252-1",
-        "cuda11.0.3 linker configuration",
+        "cuda11.0.3-debs linker configuration",
     ]
     root = Root(tmp_path / "root")
     files = unpacked(ws, layers, root)
@@ -400,130 +392,3 @@ def test_a_package_that_is_gone_says_how_to_lock_again(ws: Workspace, vendor: Ve
     assert f"doit lock:{SET}" in raised.value.remedy
     with pytest.raises(FetchError, match=f"no archive is configured for {ARCHIVE}"):
         built_layers(ws, Config())
-
-
-# The image.
-
-
-def settings_file(path: Path, vendor: Vendor) -> Path:
-    """This machine's settings, and the vendor's archive."""
-    own = load_config()
-    path.write_text(
-        tomli_w.dumps(
-            {
-                "index-url": own.index_url,
-                "python": dict(own.python),
-                "apt": {**own.apt, **vendor.config.apt},
-                "registries": dict(own.registries),
-                "files": dict(own.files),
-                "keyrings": {**own.keyrings, **vendor.config.keyrings},
-            }
-        )
-    )
-    return path
-
-
-@dataclass(frozen=True)
-class GpuCheckout:
-    """A clone whose settings name the vendor's archive."""
-
-    checkout: Checkout
-    settings: Path
-
-    def doit(self, *arguments: str) -> str:
-        """What a task prints; it must succeed."""
-        done = self.checkout.doit(*arguments, env={"PLINTH_CONFIG": str(self.settings)})
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout + done.stderr
-
-    def fails(self, *arguments: str) -> str:
-        """What a task prints; it must fail, and not by accident."""
-        done = self.checkout.doit(*arguments, env={"PLINTH_CONFIG": str(self.settings)})
-        assert done.returncode != 0
-        assert "Traceback" not in done.stdout + done.stderr
-        return done.stdout + done.stderr
-
-
-@pytest.fixture
-def gpu(
-    image: str, tmp_path: Path, clone: Callable[..., Checkout], vendor: Vendor, key: Key
-) -> GpuCheckout:
-    """A clone in which the layers of `image` are made, but for the set's."""
-    build(image)
-    checkout = clone(tmp_path / "clone", results=True)
-    trust(checkout.root, key.fingerprint[-8:])
-    (checkout.root / LOCK).unlink(missing_ok=True)
-    # The smallest image that opens what TensorFlow opens.
-    path = checkout.root / "images" / f"{CPU}.toml"
-    text = path.read_text().replace('accelerator = "cpu"', f'accelerator = "{SET}"')
-    path.write_text(f"{text}\n[closure]\ndlopen = {SONAMES}\n")
-    return GpuCheckout(checkout, settings_file(tmp_path / "settings.toml", vendor))
-
-
-def configuration(checkout: Checkout, image: str) -> dict[str, list[str]]:
-    """The `config` object of the image's configuration."""
-    store = checkout.ws.layout
-    manifest = read_manifest(store, references(store)[image].manifest)
-    config: dict[str, list[str]] = json.loads(store.get(manifest.config.digest))["config"]
-    return config
-
-
-OPENS = f"import ctypes; print('found', [ctypes.CDLL(name)._name for name in {SONAMES}])"
-LOOKS = "import tensorflow; print('devices', tensorflow.config.list_physical_devices('GPU'))"
-
-
-@pytest.mark.engine
-@pytest.mark.network
-@pytest.mark.parametrize("image", [CPU, pytest.param(GPU, marks=pytest.mark.nightly)])
-def test_a_gpu_image_with_its_set_is_built_named_closed_and_runs(
-    image: str, gpu: GpuCheckout, vendor: Vendor, engine: docker.DockerClient
-) -> None:
-    checkout = gpu.checkout
-    # Without the lock: insisting says how to obtain it.
-    message = gpu.fails(f"build:{image}", f"accelerator={SET}")
-    assert f"the packages of {SET} are not locked" in message
-    assert f"doit lock:{SET}" in message
-    # With it.
-    assert f"{LOCK}: {len(CONTENTS) + 1} packages, 0 wheels" in gpu.doit(f"lock:{SET}")
-    gpu.doit(f"build:{image}")
-    reference = references(checkout.ws.layout)[image]
-    assert reference.image_name.startswith(f"azureml/{image.removesuffix('-cuda11.0.3')}-")
-    assert reference.image_name.endswith("-cuda11.0.3-gpu-inference:latest")
-    environment = configuration(checkout, image)["Env"]
-    spec = load_accelerator(checkout.ws.bases, SET)
-    assert "NVIDIA_DRIVER_CAPABILITIES=compute,utility" in environment
-    assert {f"{k}={v}" for k, v in spec.environment.items()} <= set(environment)
-    # It runs, on the CPU, and its linker finds every library the framework may open.
-    try:
-        loaded = load(checkout.ws, image, client=engine)
-        assert loaded.name == reference.image_name
-        lines: list[str] = []
-        smoke(
-            checkout.ws,
-            load_image(checkout.ws.images, image),
-            client=engine,
-            progress=lines.append,
-        )
-        assert any("POST /score answered" in line for line in lines)
-        script = f"{OPENS}; {LOOKS}" if image == GPU else OPENS
-        output = engine.containers.run(
-            loaded.id, ["python", "-c", script], stderr=True, remove=True
-        ).decode()
-        assert f"found {SONAMES}\n" in output
-        if image == GPU:
-            assert "devices []\n" in output
-            assert "Successfully opened dynamic library libcudart.so.11.0" in output
-            assert "Could not load dynamic library 'libcuda.so.1'" in output
-    finally:
-        engine.images.remove(reference.image_name, force=True)
-    # One library less in the archive, and the image is refused.
-    archive = Archive(vendor.archive.root, vendor.archive.key)
-    archive.add("/", *packages("libcurand.so.10"))
-    archive.publish(compressions=("gz",))
-    (checkout.root / LOCK).unlink()
-    gpu.doit(f"lock:{SET}")
-    message = gpu.fails(f"build:{image}")
-    assert f"{image}: shared libraries do not find what they need" in message
-    assert "libcurand.so.10, which the framework opens, is not in the image" in message
-    assert "libcublas" not in message
-    assert references(checkout.ws.layout)[image] == reference

@@ -10,9 +10,12 @@ from plinth.core.errors import SpecError
 from plinth.graph.workspace import Workspace
 from plinth.recipe.accelerator import Accelerator, Archive, load_accelerator
 from plinth.recipe.ids import all_accelerators, all_bases
+from plinth.recipe.image import load_image
+from plinth.recipe.vendor import VendorFile
 
 ROOT = Path(__file__).resolve().parents[3]
 
+FINGERPRINT = "EB693B3035CD5710E231E123A4B469963BF863CC"
 GOOD = """
 kind = "accelerator"
 label = "gpu1.0"
@@ -25,7 +28,8 @@ wheels = ["nvidia-cudnn-cu11==8.5.0.96"]
 name = "vendor"
 suite = "/"
 keyring = "vendor-keys"
-fingerprint = "3bf863cc"
+fingerprint = "EB693B3035CD5710E231E123A4B469963BF863CC"
+key = "keys/3bf863cc.pub"
 packages = ["gpu-runtime=1.0-1+gpu1~2", "gpu-extras"]
 
 [[archives]]
@@ -34,6 +38,19 @@ suite = "bookworm"
 components = ["non-free"]
 keyring = "debian-archive-keyring"
 packages = ["libgpu1"]
+
+[[files]]
+name = "gpu"
+version = "1.0"
+licence = "its terms"
+place = "vendor"
+path = "1.0/gpu_1.0+1.run"
+sha256 = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+at-most = 3_000
+form = "makeself"
+folders = ["builds/*/lib"]
+libraries = ["libgpu.so.1"]
+into = "/opt/gpu/lib"
 
 [omit]
 libc6 = "every base has it"
@@ -73,8 +90,9 @@ def test_a_good_set(tmp_path: Path) -> None:
                 "/",
                 (),
                 "vendor-keys",
-                "3bf863cc",
+                "eb693b3035cd5710e231e123a4b469963bf863cc",
                 ("gpu-runtime=1.0-1+gpu1~2", "gpu-extras"),
+                "keys/3bf863cc.pub",
             ),
             Archive(
                 "debian", "bookworm", ("non-free",), "debian-archive-keyring", "", ("libgpu1",)
@@ -85,13 +103,29 @@ def test_a_good_set(tmp_path: Path) -> None:
         host={"libgpu.so.1": "the driver"},
         environment={"GPU_VERSION": "1.0"},
         wheels=("nvidia-cudnn-cu11==8.5.0.96",),
+        files=(
+            VendorFile(
+                "gpu",
+                "1.0",
+                "its terms",
+                "vendor",
+                "1.0/gpu_1.0+1.run",
+                "a" * 64,
+                3_000,
+                "makeself",
+                ("builds/*/lib",),
+                ("libgpu.so.1",),
+                (),
+                "/opt/gpu/lib",
+            ),
+        ),
     )
 
 
 def test_what_is_not_needed_may_be_absent(tmp_path: Path) -> None:
     head = GOOD[: GOOD.index("wheels")]
     spec = load(tmp_path, head)
-    assert (spec.archives, spec.wheels) == ((), ())
+    assert (spec.archives, spec.wheels, spec.files) == ((), (), ())
     assert (spec.omit, spec.host, spec.environment) == ({}, {}, {})
 
 
@@ -106,14 +140,34 @@ def test_the_checkouts_sets_are_good() -> None:
             "libcuda.so.1": "the driver; the container runtime brings it from the host"
         }
         assert spec.environment["NVIDIA_VISIBLE_DEVICES"] == "all"
-        assert "libc6" in spec.omit
+        assert "libc6" in spec.omit or not spec.archives
 
 
-def test_the_set_of_the_gpu_row_is_pinned_to_versions_and_to_a_key() -> None:
+def test_the_set_of_the_gpu_row_is_of_archives_by_their_published_digests() -> None:
     spec = load_accelerator(ROOT / "base", "cuda11.0.3-cudnn8.0.5.39")
+    assert (spec.label, spec.archives, spec.wheels) == ("cuda11.0.3", (), ())
+    assert {file.filename: file.sha256 for file in spec.files} == {
+        "cuda_11.0.3_450.51.06_linux.run": (
+            "b079c4e408adf88c3f1ffb8418a97dc4227c37935676b4bf4ca0beec6c328cc0"
+        ),
+        "cudnn-11.0-linux-x64-v8.0.5.39.tgz": (
+            "4e16ee7895deb4a8b1c194b812ba49586ef7d26902051401d3717511898a9b73"
+        ),
+    }
+    image = load_image(ROOT / "images", "tensorflow-2.4-cuda11.0.3")
+    taken = {library for file in spec.files for library in file.libraries}
+    assert set(image.dlopen) <= taken
+    # The linker finds all of it.
+    assert {file.into for file in spec.files} == {*spec.folders}
+
+
+def test_the_other_set_of_the_gpu_row_is_pinned_to_versions_and_to_a_key() -> None:
+    spec = load_accelerator(ROOT / "base", "cuda11.0.3-debs")
     (archive,) = spec.archives
-    assert spec.label == "cuda11.0.3"
-    assert (archive.suite, archive.fingerprint) == ("/", "3bf863cc")
+    assert spec.label == "cuda11.0.3-debs"
+    assert archive.suite == "/"
+    assert archive.fingerprint == "eb693b3035cd5710e231e123a4b469963bf863cc"
+    assert archive.key == "3bf863cc.pub"
     assert "libcudnn8=8.0.5.39-1+cuda11.0" in archive.packages
     assert all("=" in package for package in archive.packages)
 
@@ -152,9 +206,9 @@ omit = "libc6"
         "folders[0]: expected an absolute path, found 'opt/gpu'",
         "folders[1]: expected an absolute path, found '/opt/../etc'",
         "label: 'GPU 1' cannot be part of an image name",
-        "surprise: unknown field; known here: architecture, archives, environment, folders, host, "
-        "kind, label, omit, summary, wheels",
-        "archives[1].on: unknown field; known here: components, fingerprint, keyring, name, "
+        "surprise: unknown field; known here: architecture, archives, environment, files, folders, "
+        "host, kind, label, omit, summary, wheels",
+        "archives[1].on: unknown field; known here: components, fingerprint, key, keyring, name, "
         "packages, suite",
     ]
 
@@ -180,6 +234,24 @@ def test_its_name_must_fit_into_an_image_name(tmp_path: Path) -> None:
             '"a @ https://host/a.whl"',
             "wheels[0]: a URL has no place in a lock; name a version of 'a @ https://host/a.whl'",
         ),
+        *(
+            (
+                f'"{FINGERPRINT}"',
+                f'"{wrong}"',
+                "archives[0].fingerprint: expected the whole fingerprint, 40 or 64 hexadecimal",
+            )
+            for wrong in (FINGERPRINT[-8:], FINGERPRINT[1:], f"{FINGERPRINT}0", "g" * 40)
+        ),
+        (f'fingerprint = "{FINGERPRINT}"\n', "", "archives[0].key: a key from the archive itself"),
+        ('sha256 = "sha256:', 'sha256 = "md5:', "files[0].sha256: expected sha256:<64 hex"),
+        ('"1.0/gpu_1.0+1.run"', '"../gpu.run"', "files[0].path: '..' cannot be (part of) a name"),
+        ('"1.0/gpu_1.0+1.run"', '"/gpu.run"', "files[0].path: '' cannot be (part of) a name"),
+        ('place = "vendor"', 'place = "https://x"', "files[0].place: 'https://x' cannot be"),
+        ('["libgpu.so.1"]', '["lib/gpu.so"]', "files[0].libraries: 'lib/gpu.so' cannot be"),
+        ("at-most = 3_000", "at-most = 0", "files[0].at-most: expected bytes, found 0"),
+        ('"makeself"', '"zip"', "files[0].form: expected one of makeself, tar; found 'zip'"),
+        ('into = "/opt/', 'into = "/../', "files[0].into: expected an absolute path"),
+        ('into = "/opt/', 'into = "opt/', "files[0].into: expected an absolute path"),
         ("[[archives]]\nname = ", "[archives]\nname = ", "not TOML"),
         ("[[archives]]", "[archives]", "not TOML"),
     ],
@@ -188,6 +260,12 @@ def test_bad_sets(tmp_path: Path, old: str, new: str, expected: str) -> None:
     assert old in GOOD
     (problem,) = problems_of(tmp_path, GOOD.replace(old, new, 1))
     assert problem.startswith(expected)
+
+
+def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
+    file = GOOD[GOOD.index("[[files]]") : GOOD.index("[omit]")]
+    (problem,) = problems_of(tmp_path, GOOD.replace("[omit]", f"{file}[omit]"))
+    assert problem == "files: two of them have the same name"
 
 
 def test_an_unknown_set_names_those_there_are(tmp_path: Path) -> None:

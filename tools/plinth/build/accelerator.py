@@ -1,4 +1,4 @@
-"""The layers of an accelerator set: one for each package, and the linker's configuration."""
+"""The layers of an accelerator set: packages, archives, and the linker's configuration."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from plinth.build.closure import keep_scans, scan_inputs
 from plinth.build.debs import package_layers
+from plinth.build.vendor import vendor_layers
 from plinth.core.report import Progress
 from plinth.core.settings import Config
 from plinth.fetch.apt.sources import source_of
@@ -16,32 +17,32 @@ from plinth.graph.actions import Action
 from plinth.graph.run import run
 from plinth.graph.session import Session
 from plinth.recipe.accelerator import Accelerator
-from plinth.recipe.locks.accelerator import how_to_obtain
-from plinth.recipe.locks.base import LockedDeb
+from plinth.recipe.locks.accelerator import AcceleratorLock, how_to_obtain
 
 
 def accelerator_layers(
     ws: Session,
     spec: Accelerator,
-    packages: Sequence[LockedDeb],
+    lock: AcceleratorLock,
     *,
     config: Config,
     progress: Progress,
 ) -> list[Layer]:
-    """A layer for each of `packages`, those of the set `spec`, by name; made unless they are
-    cached.
+    """The layers of the packages of the set `spec`, by name, then those of its archives; made
+    unless they are cached.
 
     Raises:
         FetchError, IntegrityError: a package cannot be had, or is another one.
         PackageError: a package is malformed or hostile.
     """
-    return package_layers(
+    packages = package_layers(
         ws,
-        packages,
+        lock.packages,
         lambda: Places.of([source_of(archive, config) for archive in spec.archives]),
         progress,
         again=how_to_obtain(spec),
     )
+    return packages + vendor_layers(ws, spec, lock.files, config=config, progress=progress)
 
 
 def linker_layer(ws: Session, layers: Sequence[Layer], spec: Accelerator) -> Layer:

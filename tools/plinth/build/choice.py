@@ -4,9 +4,11 @@ machine has instead; found out before anything is downloaded."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from plinth.build.base import system_is_made
+from plinth.build.vendor import left_out, without_set
 from plinth.core.digest import Digest
 from plinth.core.errors import FetchError, InterpreterError, LockError, PackageError
 from plinth.core.report import quiet
@@ -18,6 +20,7 @@ from plinth.formats.python.stored import tree_blobs
 from plinth.graph.run import known
 from plinth.graph.session import Session
 from plinth.graph.workspace import Workspace
+from plinth.recipe.accelerator import CPU
 from plinth.recipe.base import (
     LOCAL,
     BaseSpec,
@@ -93,7 +96,13 @@ def chosen_recipe(
         PlinthError: as `choose_base` and `Recipe.load`; a lock that is stale, before all else.
     """
     image = read_image(ws, image_id)
-    chosen = choose_base(ws, image.spec.base, config=config, insist=base)
+    with ThreadPoolExecutor(1, "probe") as pool:
+        # Both ask places, and both may have to wait for no answer.
+        lacked = pool.submit(without_set, ws, accelerator or image.spec.accelerator, config)
+        chosen = choose_base(ws, image.spec.base, config=config, insist=base)
+    missing = lacked.result()
+    if missing is not None and accelerator:
+        raise missing
     if chosen.local is not None and chosen.local.packages and image.spec.os_packages:
         name = origin(chosen.name)
         raise LockError(
@@ -102,7 +111,10 @@ def chosen_recipe(
             where=f"locks/{image_id}/os.toml",
             remedy=f"delete locks/base/{name}.toml, then doit lock:base and doit lock:{image_id}",
         )
-    recipe = Recipe.of(ws, image, base=chosen.name, local=chosen.local, accelerator=accelerator)
+    wanted = CPU if missing is not None else accelerator
+    recipe = Recipe.of(ws, image, base=chosen.name, local=chosen.local, accelerator=wanted)
+    if missing is not None:
+        recipe = replace(recipe, note=left_out(image.spec.accelerator, missing))
     return recipe, chosen
 
 

@@ -12,6 +12,7 @@ from plinth.build.debs import lacking
 from plinth.build.image import layer_order
 from plinth.build.planned import planned_layers
 from plinth.build.toc import cached_with_toc
+from plinth.build.vendor import lacking as lacking_archives
 from plinth.core.digest import Json
 from plinth.core.report import human_size
 from plinth.core.settings import Config
@@ -56,7 +57,8 @@ class Explanation:
     was never built here), `packages` the changes of their versions. `base_to_build` says that the
     base is missing, and with it all layers; else `held` are layers made already, `to_build` the
     packages of those that are not, with whether their file is here. `os` are OS packages and
-    `accelerator` those of the set: how many there are, and those to build."""
+    `accelerator` those of the set: how many there are, and those to build; `archives` likewise,
+    by name."""
 
     image: str
     base: str
@@ -68,6 +70,7 @@ class Explanation:
     to_build: tuple[tuple[LockedPackage, bool], ...] = ()
     os: tuple[int, tuple[LockedDeb, ...]] = (0, ())
     accelerator: tuple[int, tuple[LockedDeb, ...]] = (0, ())
+    archives: tuple[int, tuple[str, ...]] = (0, ())
     pushes: tuple[Push, ...] = ()
 
     def to_json(self) -> dict[str, Json]:
@@ -95,6 +98,7 @@ class Explanation:
             ],
             "os_to_build": [package.name for package in self.os[1]],
             "accelerator_to_build": [package.name for package in self.accelerator[1]],
+            "archives_to_build": list(self.archives[1]),
             "pushes": [asdict(push) for push in self.pushes],
         }
 
@@ -129,6 +133,10 @@ class Explanation:
             if total:
                 size = human_size(sum(package.digest.size for package in missing))
                 yield f"{what} to build: {len(missing)} of {total}, {size}"
+        if self.archives[0]:
+            names = f": {', '.join(self.archives[1])}" if self.archives[1] else ""
+            of = f"{len(self.archives[1])} of {self.archives[0]}"
+            yield f"accelerator archives to build from: {of}{names}"
         more = ", and what is to be built" if self.to_build else ""
         for push in self.pushes:
             size = human_size(push.size)
@@ -169,6 +177,7 @@ def explain_image(
         to_build=tuple((package, package.file.digest not in absent) for package in missing),
         os=_os_packages(ws, recipe.os_packages),
         accelerator=_os_packages(ws, recipe.accelerator_debs),
+        archives=_archives(ws, recipe),
         pushes=tuple(pushes(ws, held, known_base, record)),
     )
 
@@ -213,6 +222,12 @@ def pushes(
 
 def _os_packages(ws: Workspace, packages: Sequence[LockedDeb]) -> tuple[int, tuple[LockedDeb, ...]]:
     return len(packages), tuple(lacking(ws, packages)) if packages else ()
+
+
+def _archives(ws: Workspace, recipe: Recipe) -> tuple[int, tuple[str, ...]]:
+    files = recipe.accelerator_files
+    missing = lacking_archives(ws, recipe.accelerator, files) if recipe.accelerator else []
+    return len(files), tuple(file.path.rpartition("/")[2] for file in missing)
 
 
 def _package_changes(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[Change]:

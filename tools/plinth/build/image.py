@@ -122,9 +122,9 @@ def _built(
     }
     layers = [*built_base.layers, contract.contract_layer(ws)]
     above = _os_layers(ws, recipe, config, progress)
-    if extra is not None:
+    if extra is not None and recipe.accelerator_lock is not None:
         above += accelerator_layers(
-            ws, extra, recipe.accelerator_debs, config=config, progress=progress
+            ws, extra, recipe.accelerator_lock, config=config, progress=progress
         )
     # The linker's configuration comes on top of all.
     room = MAX_LAYERS - len(layers) - len(above) - 1

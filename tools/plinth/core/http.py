@@ -30,6 +30,7 @@ _TRIES, _PAUSE, _ENDLESS = 4, 0.5, 1e9
 _PATIENCE = (408, 425, 429)
 # What hosts answer of a signed address that has expired: GCS, S3 and Azure, others.
 _EXPIRED = (400, 403, 410)
+_NO_SUCH_RANGE = 416
 T = TypeVar("T")
 
 Open = Callable[[Mapping[str, str]], requests.Response]
@@ -233,22 +234,7 @@ def fetch_blob(
     if store.has(digest):
         return
     with store.writer() as writer:
-
-        def ask() -> None:
-            # Content must come as it is stored, not as transfers like to compress it.
-            headers = {"Accept-Encoding": "identity"}
-            if writer.size:
-                headers["Range"] = f"bytes={writer.size}-"
-            with open_(headers) as answer:
-                span = answer.headers.get("Content-Range", "")
-                resumed = answer.status_code == 206 and span.startswith(f"bytes {writer.size}-")
-                if not resumed:
-                    writer.restart()
-                    if answer.status_code == 206:
-                        raise requests.ConnectionError("another range than the one asked for")
-                _read(answer, digest, writer)
-
-        retried(ask, what, place=place, remedy=remedy)
+        _fill(open_, writer, digest.size, what, place=place, remedy=remedy, whole=True)
         try:
             writer.commit(digest, admit=admit)
         except IntegrityError as error:
@@ -256,11 +242,79 @@ def fetch_blob(
             raise
 
 
-def _read(answer: requests.Response, digest: Digest, writer: BlobWriter) -> None:
-    # One byte more than expected tells that it is another file.
-    for chunk in answer.iter_content(min(CHUNK, digest.size - writer.size + 1)):
-        writer.write(chunk)
-        if writer.size > digest.size:
-            return
-    if writer.size < digest.size:
-        raise requests.ConnectionError("the answer ended early")
+def fetch_sized(
+    open_: Open,
+    sha256: str,
+    most: int,
+    store: BlobStore,
+    what: str,
+    *,
+    place: str,
+    remedy: str,
+) -> Digest:
+    """Bring the blob with `sha256` (hex), whose size is learnt on the way, into `store`.
+
+    A transfer goes on where the last one stopped, also that of a process that ended. More than
+    `most` bytes are not read; the rest is as in `fetch_blob`.
+
+    Raises:
+        FetchError: it cannot be had, or is longer.
+        IntegrityError: what came is not that blob.
+    """
+    with store.writer(kept=sha256) as writer:
+        # While this waited for another process, that one may have brought it.
+        if (found := store.held(sha256)) is not None:
+            return found
+        if writer.size > most:
+            writer.restart()
+        _fill(open_, writer, most, what, place=place, remedy=remedy, whole=False)
+        if writer.size > most:
+            writer.restart()
+            raise FetchError(f"{place} has more than {most} bytes of it", where=what)
+        try:
+            return writer.commit(Digest(sha256, writer.size))
+        except IntegrityError as error:
+            error.where = error.where or what
+            raise
+
+
+def _fill(
+    open_: Open,
+    writer: BlobWriter,
+    size: int,
+    what: str,
+    *,
+    place: str,
+    remedy: str,
+    whole: bool,
+) -> None:
+    """Read into `writer` what `open_` gives: `size` bytes if it is to be `whole`, else as many as
+    there are; of more, one."""
+
+    def ask() -> None:
+        # Content must come as it is stored, not as transfers like to compress it.
+        headers = {"Accept-Encoding": "identity"}
+        if writer.size:
+            headers["Range"] = f"bytes={writer.size}-"
+        try:
+            answer = open_(headers)
+        except requests.HTTPError as error:
+            if writer.size and error.response.status_code == _NO_SUCH_RANGE and not whole:
+                return  # It is here already.
+            raise
+        with answer:
+            span = answer.headers.get("Content-Range", "")
+            resumed = answer.status_code == 206 and span.startswith(f"bytes {writer.size}-")
+            if not resumed:
+                writer.restart()
+                if answer.status_code == 206:
+                    raise requests.ConnectionError("another range than the one asked for")
+            # One byte more than expected tells that it is another file.
+            for chunk in answer.iter_content(min(CHUNK, size - writer.size + 1)):
+                writer.write(chunk)
+                if writer.size > size:
+                    return
+            if whole and writer.size < size:
+                raise requests.ConnectionError("the answer ended early")
+
+    retried(ask, what, place=place, remedy=remedy)

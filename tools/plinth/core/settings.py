@@ -2,9 +2,9 @@
 
 Nothing here may change a byte of an output: settings say where verified bytes are looked for.
 Read from `$PLINTH_CONFIG`, else `~/.config/plinth/config.toml`; absent means all defaults. Public
-places (`PUBLIC_REGISTRIES`, `PUBLIC_FILES`, `PUBLIC_SNAPSHOTS`) are defaults, too: a user's own key
-replaces one, and `public = false`, or `PLINTH_PUBLIC=false` in the environment, switches all of
-them off.
+places (`PUBLIC_REGISTRIES`, `PUBLIC_FILES`, `PUBLIC_SNAPSHOTS`, `PUBLIC_APT`) are defaults, too: a
+user's own key replaces one, and `public = false`, or `PLINTH_PUBLIC=false` in the environment,
+switches all of them off.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ PUBLIC_REGISTRIES: Mapping[str, str] = {"default": "https://registry-1.docker.io
 PUBLIC_FILES: Mapping[str, str] = {
     "python-build-standalone": (
         "https://github.com/astral-sh/python-build-standalone/releases/download"
-    )
+    ),
+    "nvidia-cuda": "https://developer.download.nvidia.com/compute/cuda",
+    "nvidia-cudnn": "https://developer.download.nvidia.com/compute/redist/cudnn",
 }
 """Places of releases known to everybody, likewise."""
 
@@ -62,6 +64,12 @@ PUBLIC_SNAPSHOTS: Mapping[str, str] = {
     "ubuntu": "https://snapshot.ubuntu.com/ubuntu/{date}",
 }
 """Snapshot services of distributions, likewise."""
+
+PUBLIC_APT: Mapping[str, str] = {
+    "cuda-ubuntu1804": "https://developer.download.nvidia.com/compute/cuda/repos/ubuntu1804/x86_64"
+}
+"""Archives of vendors known to everybody, likewise; not those of distributions, which a machine's
+own apt sources name."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +177,7 @@ def load(environment: Mapping[str, str] = os.environ) -> Config:
     return Config(
         index_url=document.get("index-url", ""),
         python=document.get("python", {}),
-        apt=document.get("apt", {}),
+        apt=(dict(PUBLIC_APT) if with_public else {}) | document.get("apt", {}),
         snapshots=(dict(PUBLIC_SNAPSHOTS) if with_public else {}) | document.get("snapshots", {}),
         registries=(dict(PUBLIC_REGISTRIES) if with_public else {})
         | document.get("registries", {}),

@@ -40,14 +40,38 @@ def _locked_file(folder: Path) -> tuple[int, Path]:
         os.close(descriptor)
 
 
-class BlobWriter:
-    """A blob being written: hashed on the way, visible only after `commit`."""
+def _kept_file(folder: Path, name: str) -> tuple[int, Path]:
+    """The file `name` in `folder`, open and locked, made where it is not there; whoever else has
+    it locked is waited for."""
+    path = folder / name
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                return descriptor, path
+        # It was published or deleted while this waited.
+        os.close(descriptor)
 
-    def __init__(self, store: BlobStore) -> None:
+
+class BlobWriter:
+    """A blob being written: hashed on the way, visible only after `commit`.
+
+    With `kept`, the SHA-256 (hex) that it is going to have, what was written stays in the store
+    when the block ends without `commit`, and the next such writer goes on behind it.
+    """
+
+    def __init__(self, store: BlobStore, kept: str = "") -> None:
         self._store = store
-        self._descriptor, self._path = _locked_file(store.temporary)
+        self._kept = kept
+        self._descriptor, self._path = (
+            _kept_file(store.temporary, f"kept-{kept}") if kept else _locked_file(store.temporary)
+        )
         self._sha256 = hashlib.sha256()
         self._size = 0
+        while kept and (chunk := os.read(self._descriptor, CHUNK)):
+            self._sha256.update(chunk)
+            self._size += len(chunk)
 
     @property
     def size(self) -> int:
@@ -99,6 +123,8 @@ class BlobWriter:
         """
         found = Digest(hashed or self._sha256.hexdigest(), self._size)
         if expected is not None and found != expected:
+            # Nothing of it is worth being gone on with.
+            self.restart()
             raise IntegrityError(
                 "content does not match its digest",
                 expected=f"{expected.oci}, {expected.size} bytes",
@@ -124,8 +150,10 @@ class BlobWriter:
         trace: TracebackType | None,
     ) -> None:
         if self._descriptor >= 0:
+            # In this order: who waits for the lock must not find a file that is about to go.
+            if not self._kept or not self._size:
+                self._path.unlink(missing_ok=True)
             os.close(self._descriptor)
-            self._path.unlink(missing_ok=True)
 
 
 class Blobs(Protocol):
@@ -247,10 +275,18 @@ class BlobStore:
                 error.where = error.where or str(path)
                 raise
 
-    def writer(self) -> BlobWriter:
-        """A writer for one new blob; use it in a `with` block."""
+    def writer(self, kept: str = "") -> BlobWriter:
+        """A writer for one new blob, with `kept` as `BlobWriter` has it; use it in a `with`
+        block."""
         self.prepare()
-        return BlobWriter(self)
+        return BlobWriter(self, kept)
+
+    def held(self, sha256: str) -> Digest | None:
+        """The blob with this SHA-256 (hex), of whatever size; its content is not read."""
+        try:
+            return Digest(sha256, (self.blobs / sha256).stat().st_size)
+        except FileNotFoundError:
+            return None
 
 
 @dataclass(frozen=True)

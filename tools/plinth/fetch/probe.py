@@ -66,7 +66,7 @@ def unavailable(
                 f"(settings: registries.{rootfs.registry})"
             )
         questions += [_manifest(rootfs, url, config) for url in urls]
-    return _asked(questions, ws.build / "cache" / "probe.json")
+    return asked(ws, questions)
 
 
 def settings_of(spec: BaseSpec) -> list[str]:
@@ -100,15 +100,17 @@ def _archive(python: StandalonePython, place: str) -> Question:
     def ask() -> str:
         if "://" not in place:
             return "" if asset_file(python, place) else f"has no {python.asset}"
-        # As a build asks, but for one byte: not every place answers HEAD.
-        headers = {"Range": "bytes=0-0", "Accept-Encoding": "identity"}
-        with (
-            new_session() as session,
-            session.get(asset_url(python, place), headers=headers, stream=True) as answer,
-        ):
-            return "" if answer.status_code in (200, 206) else f"answered {answer.status_code}"
+        return refusal(asset_url(python, place))
 
     return Question(f"{python.tag}/{python.asset} {python.digest.oci}", place, ask)
+
+
+def refusal(url: str) -> str:
+    """Why there is no file at `url`; empty where there is one. Asked as a build asks, but for one
+    byte: not every place answers HEAD."""
+    headers = {"Range": "bytes=0-0", "Accept-Encoding": "identity"}
+    with new_session() as session, session.get(url, headers=headers, stream=True) as answer:
+        return "" if answer.status_code in (200, 206) else f"answered {answer.status_code}"
 
 
 def _manifest(rootfs: ImageRootfs, url: str, config: Config) -> Question:
@@ -119,8 +121,9 @@ def _manifest(rootfs: ImageRootfs, url: str, config: Config) -> Question:
     return Question(f"{rootfs.repository}@{rootfs.manifest.oci}", url, ask)
 
 
-def _asked(questions: Sequence[Question], memory: Path) -> str:
+def asked(ws: Workspace, questions: Sequence[Question]) -> str:
     """Why no place has one of the inputs; empty where each is at one."""
+    memory = ws.build / "cache" / "probe.json"
     known = _remembered(memory)
     had = {question.wanted for question in questions if question.key in known}
     waiting = [question for question in questions if question.wanted not in had]
@@ -134,7 +137,7 @@ def _asked(questions: Sequence[Question], memory: Path) -> str:
 
 
 def _waited(waiting: list[Question], found: set[str]) -> str:
-    """As `_asked`; keys of the questions answered with yes are added to `found`."""
+    """As `asked`; keys of the questions answered with yes are added to `found`."""
     answers: queue.SimpleQueue[tuple[Question, str]] = queue.SimpleQueue()
     for question in waiting:
         # Daemons: a place that does not answer must not hold up the end of the program.

@@ -9,6 +9,7 @@ from plinth.formats.oci.model import Descriptor
 from plinth.inspect.contents.model import (
     FILE,
     Entry,
+    FoundArchive,
     FoundDeb,
     FoundInterpreter,
     FoundSystem,
@@ -19,7 +20,8 @@ from plinth.inspect.contents.model import (
 PREFIX = "dev.plinth:"
 KIND = PREFIX + "kind"
 WHEEL, DEB, INTERPRETER, SYSTEM, ENTRY = "wheel", "deb", "interpreter", "system", "entry"
-KINDS = (WHEEL, DEB, INTERPRETER, SYSTEM, ENTRY)
+ARCHIVE = "archive"
+KINDS = (WHEEL, DEB, ARCHIVE, INTERPRETER, SYSTEM, ENTRY)
 
 HASH_OF = PREFIX + "hash.of"
 """What a component's hash is of: the locked file, the interpreter's tree, the file itself."""
@@ -99,6 +101,9 @@ def facts_of(held: Held, layer: LayerContents) -> Iterator[tuple[Fact, Source]]:
         yield Fact(WHEEL, wheel.name, wheel.version, properties=_kinds(WHEEL, properties)), wheel
     for deb in layer.debs:
         yield Fact(DEB, deb.name, deb.version, properties=_kinds(DEB, {**place, **_deb(deb)})), deb
+    for archive in layer.archives:
+        properties = _kinds(ARCHIVE, {**place, **_archive(archive)})
+        yield Fact(ARCHIVE, archive.name, archive.version, properties=properties), archive
     found = layer.interpreter
     if found is not None:
         properties = _kinds(INTERPRETER, {**place, **_interpreter(found)})
@@ -113,7 +118,7 @@ def facts_of(held: Held, layer: LayerContents) -> Iterator[tuple[Fact, Source]]:
         yield Fact(ENTRY, f"/{entry.path}", "", entry.sha256, properties), entry
 
 
-Source = FoundWheel | FoundDeb | FoundInterpreter | FoundSystem | Entry
+Source = FoundWheel | FoundDeb | FoundArchive | FoundInterpreter | FoundSystem | Entry
 
 
 def _kinds(kind: str, properties: Mapping[str, str]) -> dict[str, str]:
@@ -142,6 +147,13 @@ def _deb(deb: FoundDeb) -> dict[str, str]:
         f"{PREFIX}architecture": deb.architecture,
         f"{PREFIX}files.documentation-left-out": str(deb.documentation),
         **({f"{PREFIX}files.absent": str(len(deb.absent))} if deb.absent else {}),
+    }
+
+
+def _archive(found: FoundArchive) -> dict[str, str]:
+    return {
+        **_files(found.files, found.size, found.digest),
+        f"{PREFIX}archive": f"sha256:{found.archive}",
     }
 
 

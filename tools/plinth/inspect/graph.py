@@ -124,6 +124,10 @@ def _inputs(made: Graph, recipe: Recipe, sources: dict[str, str]) -> dict[str, s
         name = deb.path.rpartition("/")[2]
         node = Node(f"input:{deb.digest.hex}", "input", name, deb.digest.size)
         found[f"{deb.name} {deb.version}"] = made.add(node, lock)
+    for file in recipe.accelerator_files:
+        name = file.path.rpartition("/")[2]
+        node = Node(f"input:{file.sha256}", "input", name, file.size or 0)
+        found[f"{file.name} {file.version}"] = made.add(node, sources["set"])
     if recipe.base_lock.packages:
         size = sum(package.digest.size for package in recipe.base_lock.packages)
         label = f"{len(recipe.base_lock.packages)} Debian packages"
@@ -165,6 +169,7 @@ def _made_of(
         yield sources.get("set", sources["base"]) if "linker" in layer.name else sources["base"]
     elif not full:
         debs = {f"{d.name} {d.version}" for d in recipe.accelerator_debs}
+        debs |= {f"{file.name} {file.version}" for file in recipe.accelerator_files}
         wheels = {f"{p.name} {p.version}" for p in recipe.accelerator_wheels}
         if layer.name in debs | wheels:
             yield sources["set"]

@@ -197,6 +197,10 @@ def _system(ws: Workspace, recipe: Recipe) -> Needs:
     for file, texts in asked.items():
         for text in texts:
             needs.asked.setdefault(text.partition("=")[0], []).append(f"{file}: {text}")
+    for one in recipe.accelerator.files if recipe.accelerator else ():
+        file = f"base/{recipe.accelerator.name}.toml" if recipe.accelerator else ""
+        needs.asked.setdefault(one.name, []).append(f"{file}: {one.filename}")
+        needs.versions[one.name] = one.version
     needs.versions.update({package.name: package.version for package in recipe.debs})
     relations, unread = deb_requires(ws, recipe.debs)
     for parent, children in relations.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
@@ -23,6 +24,7 @@ from plinth.recipe.locks.accelerator import (
     AcceleratorLock,
     how_to_obtain,
     inputs_of,
+    locked_files,
     read_lock,
     write_lock,
 )
@@ -35,16 +37,24 @@ if TYPE_CHECKING:
 
 
 def lock_accelerator(ws: Workspace, name: str, *, config: Config, progress: Progress) -> bool:
-    """Lock the set `name`, and say whether its lock was written; a fresh one is left alone.
+    """Lock the set `name`, and say whether its lock was written; a fresh one is left alone, but
+    for sizes of archives that a build has learnt since.
 
     Raises:
         FetchError: an archive is not configured or cannot be reached; says how to obtain it.
         PackageError: a signature or an index is not right, or a package is not there.
     """
     spec = load_accelerator(ws.bases, name)
+    sizes = _sizes(ws, spec)
     if is_fresh(lambda: read_lock(ws, spec)):
-        progress(f"locks/base/{name}.toml is fresh: nothing to do")
-        return False
+        old = read_lock(ws, spec)
+        files = tuple(replace(one, size=one.size or sizes.get(one.sha256)) for one in old.files)
+        if files == old.files:
+            progress(f"locks/base/{name}.toml is fresh: nothing to do")
+            return False
+        write_lock(ws, name, replace(old, files=files))
+        progress(f"locks/base/{name}.toml: {len(files)} files, now with their sizes")
+        return True
     packages: list[LockedDeb] = []
     indexes: dict[str, str] = {}
     for archive in spec.archives:
@@ -52,10 +62,19 @@ def lock_accelerator(ws: Workspace, name: str, *, config: Config, progress: Prog
         packages += found
         indexes[archive.name] = digest
     wheels = _wheels(ws, spec, config)
-    lock = AcceleratorLock(tuple(packages), wheels, indexes, inputs_of(spec))
+    files = locked_files(spec, sizes)
+    lock = AcceleratorLock(tuple(packages), wheels, indexes, inputs_of(spec), files)
     write_lock(ws, name, lock)
-    progress(f"locks/base/{name}.toml: {len(packages)} packages, {len(wheels)} wheels")
+    what = f"{len(packages)} packages, {len(wheels)} wheels"
+    progress(f"locks/base/{name}.toml: {what}" + (f", {len(files)} files" if files else ""))
     return True
+
+
+def _sizes(ws: Workspace, spec: Accelerator) -> dict[str, int]:
+    """The sizes (bytes, by SHA-256) of those archives of `spec` that were fetched here, and are
+    what their names say."""
+    found = (ws.cache.held(file.sha256) for file in spec.files)
+    return {one.hex: one.size for one in found if one is not None and ws.cache.sound(one)}
 
 
 def _resolved(
@@ -72,7 +91,8 @@ def _resolved(
             error.what, where=f"base/{spec.name}.toml: {archive.name}", remedy=how_to_obtain(spec)
         ) from None
     progress(f"reading the signed index of {archive.name}")
-    keyring = keyring_of(archive.keyring, config, archive.fingerprint)
+    url = f"{source.base}/{archive.key}" if archive.key else ""
+    keyring = keyring_of(archive.keyring, config, archive.fingerprint, url)
     index = read_index(source, archive.components, spec.architecture, keyring)
     try:
         packages = resolve([index], archive.packages, spec.omit)

@@ -79,7 +79,10 @@ def _accelerator(ws: Workspace, recipe: Recipe) -> Iterator[str]:
     elif spec.accelerator != CPU:
         whole = spec.published(spec.base, load_accelerator(ws.bases, spec.accelerator).label)
         if (ws.locks / "base" / f"{spec.accelerator}.toml").exists():
-            yield f"built without {spec.accelerator}, which is locked: a build gives `{whole}`."
+            yield (
+                f"built without {spec.accelerator}, and named so; it is locked, and where what it "
+                f"is made of can be had, a build gives `{whole}`."
+            )
             return
         yield (
             f"{spec.accelerator} is **not locked**: its packages' digests are known only from the "

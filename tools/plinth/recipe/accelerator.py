@@ -10,11 +10,13 @@ from pathlib import Path
 from plinth.core.document import Table, read
 from plinth.core.errors import SpecError
 from plinth.recipe.base import NAME
+from plinth.recipe.vendor import VendorFile, read_file
 
 KIND = "accelerator"
 CPU = "cpu"
 """What an image's specification says where it wants no accelerator."""
 
+_FINGERPRINT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _VERSIONED = re.compile(r"[a-z0-9][a-z0-9+.-]+(=[A-Za-z0-9.+:~-]+)?")
 
 
@@ -23,8 +25,9 @@ class Archive:
     """A signed archive and what is taken from it.
 
     `name` is what the settings call it (`apt.<name>`), `suite` a suite or, ending in `/`, a
-    folder of a flat repository; `packages` are `name` or `name=version`; the signing key's
-    fingerprint ends in `fingerprint`.
+    folder of a flat repository; `packages` are `name` or `name=version`. `fingerprint` is that of
+    the one key that may sign it, whole, in lower case; empty for any key of `keyring`. `key` is
+    where in the archive that key is, for machines without the keyring; its fingerprint decides.
     """
 
     name: str
@@ -33,11 +36,12 @@ class Archive:
     keyring: str
     fingerprint: str
     packages: tuple[str, ...]
+    key: str = ""
 
 
 @dataclass(frozen=True)
 class Accelerator:
-    """One set.
+    """One set: packages of signed archives, files of vendors by digest, wheels, or all of these.
 
     `label` is its part of image names; `omit` names packages every base has, with the reason;
     `folders` are searched by the dynamic linker; `host` names come from the host at run time;
@@ -54,6 +58,7 @@ class Accelerator:
     host: Mapping[str, str]
     environment: Mapping[str, str]
     wheels: tuple[str, ...]
+    files: tuple[VendorFile, ...] = ()
 
 
 def load_accelerator(folder: Path, name: str) -> Accelerator:
@@ -76,7 +81,11 @@ def load_accelerator(folder: Path, name: str) -> Accelerator:
         host=table.mapping("host"),
         environment=table.mapping("environment"),
         wheels=table.requirements("wheels", required=False),
+        files=tuple(read_file(inner) for inner in table.tables("files")),
     )
+    names = [file.name for file in spec.files]
+    if len(set(names)) != len(names):
+        table.problem("files", "two of them have the same name")
     for number, path in enumerate(spec.folders):
         if not path.startswith("/") or ".." in path.split("/"):
             table.problem(f"folders[{number}]", f"expected an absolute path, found {path!r}")
@@ -94,11 +103,21 @@ def _archive(table: Table) -> Archive:
     for number, text in enumerate(packages):
         if not _VERSIONED.fullmatch(text):
             table.problem(f"packages[{number}]", f"expected name or name=version, found {text!r}")
+    fingerprint = table.text("fingerprint", required=False).lower()
+    if fingerprint and not _FINGERPRINT.fullmatch(fingerprint):
+        table.problem(
+            "fingerprint",
+            f"expected the whole fingerprint, 40 or 64 hexadecimal digits, found {fingerprint!r}",
+        )
+    key = table.text("key", required=False)
+    if key and not fingerprint:
+        table.problem("key", "a key from the archive itself is trusted by its fingerprint alone")
     return Archive(
         table.text("name"),
         table.text("suite"),
         table.texts("components", required=False),
         table.text("keyring"),
-        table.text("fingerprint", required=False),
+        fingerprint,
         packages,
+        key,
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from packageurl import PackageURL
 
 from plinth.core.digest import Digest, Json
+from plinth.core.errors import LockError
 from plinth.recipe.base import BaseSpec, ImageRootfs, StandalonePython
 from plinth.recipe.locks.base import BaseLock, LockedDeb
 from plinth.recipe.locks.pylock import LockedPackage, every_file
@@ -37,11 +38,16 @@ class Material:
 
 
 def materials(recipe: Recipe) -> list[Material]:
-    """All that a build takes in, as the locks of `recipe` have it, sorted."""
+    """All that a build takes in, as the locks of `recipe` have it, sorted.
+
+    Raises:
+        LockError: the size of an archive is not locked yet.
+    """
     debs = [*recipe.base_lock.packages, *recipe.os_packages]
     found = [*_base(recipe.base, recipe.base_lock), *_debs(debs, recipe.distribution)]
     # A vendor's packages are of no distribution.
     found += _debs(recipe.accelerator_debs, "")
+    found += _files(recipe)
     return sorted(_each_once([*found, *_wheels(recipe.wheels)]))
 
 
@@ -77,6 +83,21 @@ def _debs(packages: Iterable[LockedDeb], distribution: str) -> Iterator[Material
         qualifiers = {"arch": package.architecture}
         purl = PackageURL("deb", distribution or None, package.name, package.version, qualifiers)
         yield Material(purl.to_string(), package.path.rsplit("/", 1)[-1], package.digest)
+
+
+def _files(recipe: Recipe) -> Iterator[Material]:
+    for file in recipe.accelerator_files:
+        name = recipe.accelerator.name if recipe.accelerator else ""
+        if file.size is None:
+            raise LockError(
+                f"the lock does not have the size of {file.path.rpartition('/')[2]} yet",
+                where=f"locks/base/{name}.toml",
+                remedy=f"run doit lock:{name} where the archive was fetched once, then build and "
+                "sign again",
+            )
+        purl = PackageURL("generic", None, file.name, file.version)
+        digest = Digest(file.sha256, file.size)
+        yield Material(purl.to_string(), file.path.rpartition("/")[2], digest)
 
 
 def _wheels(packages: Iterable[LockedPackage]) -> Iterator[Material]:

@@ -16,7 +16,7 @@ from plinth.recipe.accelerator import CPU, Accelerator
 from plinth.recipe.base import LOCAL, BaseSpec, DebianRootfs, check_serves, load_base, origin
 from plinth.recipe.ids import files_of
 from plinth.recipe.image import ImageSpec, Target
-from plinth.recipe.locks.accelerator import AcceleratorLock, choose
+from plinth.recipe.locks.accelerator import AcceleratorLock, LockedVendorFile, choose
 from plinth.recipe.locks.base import (
     BaseLock,
     Local,
@@ -139,6 +139,11 @@ class Recipe:
     def accelerator_debs(self) -> tuple[LockedDeb, ...]:
         """The Debian packages of the set."""
         return self.accelerator_lock.packages if self.accelerator_lock else ()
+
+    @property
+    def accelerator_files(self) -> tuple[LockedVendorFile, ...]:
+        """The archives of vendors that the set is made of."""
+        return self.accelerator_lock.files if self.accelerator_lock else ()
 
     @property
     def debs(self) -> tuple[LockedDeb, ...]:

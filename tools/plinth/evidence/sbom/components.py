@@ -13,7 +13,14 @@ import plinth
 from plinth.evidence.sbom.inputs import SbomInputs
 from plinth.evidence.sbom.licences import licences
 from plinth.formats.oci.model import TITLE
-from plinth.inspect.contents.model import Entry, FoundDeb, FoundInterpreter, FoundSystem, FoundWheel
+from plinth.inspect.contents.model import (
+    Entry,
+    FoundArchive,
+    FoundDeb,
+    FoundInterpreter,
+    FoundSystem,
+    FoundWheel,
+)
 from plinth.inspect.facts import FILE_NAME, HASH_OF, PREFIX, Fact, Source, image_properties
 from plinth.recipe.base import ImageRootfs, StandalonePython
 
@@ -66,6 +73,8 @@ class Maker:
             return self._wheel(fact, source)
         if isinstance(source, FoundDeb):
             return self._deb(fact, source)
+        if isinstance(source, FoundArchive):
+            return self._archive(fact, source)
         if isinstance(source, FoundInterpreter):
             return self._interpreter(fact, source)
         if isinstance(source, FoundSystem):
@@ -109,6 +118,27 @@ class Maker:
             purl=purl,
             hashes=_sha256(locked.digest.hex if locked else ""),
             licenses=licences(deb.licences, debian=True),
+            properties=_properties({**fact.properties, **more}),
+        )
+
+    def _archive(self, fact: Fact, found: FoundArchive) -> Component:
+        purl = PackageURL("generic", None, found.name, found.version)
+        locked = self._inputs.archives.get(found.name)
+        more = {}
+        if locked is not None:
+            more = {HASH_OF: "archive", FILE_NAME: locked.path.rpartition("/")[2]}
+        return Component(
+            type=ComponentType.LIBRARY,
+            name=found.name,
+            version=found.version,
+            bom_ref=purl.to_string(),
+            purl=purl,
+            hashes=_sha256(locked.sha256 if locked else ""),
+            licenses=[
+                DisjunctiveLicense(
+                    name=found.licence, acknowledgement=LicenseAcknowledgement.DECLARED
+                )
+            ],
             properties=_properties({**fact.properties, **more}),
         )
 

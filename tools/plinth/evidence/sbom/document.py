@@ -11,6 +11,7 @@ from packageurl import PackageURL
 
 from plinth.core.errors import Problem
 from plinth.inspect.facts import (
+    ARCHIVE,
     DEB,
     ENTRY,
     FROM_LOCKS,
@@ -22,7 +23,7 @@ from plinth.inspect.facts import (
     Fact,
 )
 
-_PURL_TYPES = {WHEEL: "pypi", DEB: "deb", INTERPRETER: "generic"}
+_PURL_TYPES = {WHEEL: "pypi", DEB: "deb", ARCHIVE: "generic", INTERPRETER: "generic"}
 
 
 @dataclass

@@ -9,8 +9,15 @@ from packaging.utils import canonicalize_version
 
 from plinth.core.errors import Problem
 from plinth.formats.oci.manifest import Manifest
-from plinth.inspect.contents.model import FoundDeb, FoundInterpreter, FoundWheel, LayerContents
+from plinth.inspect.contents.model import (
+    FoundArchive,
+    FoundDeb,
+    FoundInterpreter,
+    FoundWheel,
+    LayerContents,
+)
 from plinth.recipe.base import ImageRootfs, StandalonePython
+from plinth.recipe.locks.accelerator import LockedVendorFile
 from plinth.recipe.locks.base import LockedDeb
 from plinth.recipe.locks.pylock import LockedPackage
 from plinth.recipe.recipe import Recipe
@@ -36,6 +43,11 @@ class SbomInputs:
     def debs(self) -> dict[str, LockedDeb]:
         """Every locked Debian package by name."""
         return {package.name: package for package in self.recipe.debs}
+
+    @property
+    def archives(self) -> dict[str, LockedVendorFile]:
+        """Every locked archive of a vendor by name."""
+        return {file.name: file for file in self.recipe.accelerator_files}
 
     def vendor(self, package: str, system: str) -> str:
         """The namespace of a Debian package's purl: the archive it is from."""
@@ -65,6 +77,10 @@ def compare(inputs: SbomInputs) -> list[Problem]:
         # The packages of a pulled image are its own affair: its layer is locked as a whole.
         if package is not None or not pulled:
             problems += _deb(name, deb, package)
+    archives = {one.name: one for layer in inputs.contents for one in layer.archives}
+    locked_archives = inputs.archives
+    for name in sorted(archives.keys() | locked_archives.keys()):
+        problems += _archive(name, archives.get(name), locked_archives.get(name))
     problems += _interpreter(inputs)
     return problems
 
@@ -99,6 +115,24 @@ def _deb(name: str, found: FoundDeb | None, locked: LockedDeb | None) -> list[Pr
     if found.absent:
         problems.append(Problem(name, f"its list names /{found.absent[0]}, which is not there"))
     return problems
+
+
+def _archive(
+    name: str, found: FoundArchive | None, locked: LockedVendorFile | None
+) -> list[Problem]:
+    if found is None:
+        return [Problem(name, f"{locked and locked.version} is locked, and no layer holds it")]
+    if locked is None:
+        return [Problem(name, f"a layer holds {found.version}, no lock has it")]
+    if (found.version, found.archive) != (locked.version, locked.sha256):
+        return [
+            Problem(
+                name,
+                f"{locked.version} of sha256:{locked.sha256} is locked, a layer holds "
+                f"{found.version} of sha256:{found.archive}",
+            )
+        ]
+    return []
 
 
 def _interpreter(inputs: SbomInputs) -> list[Problem]:

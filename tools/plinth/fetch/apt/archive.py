@@ -9,7 +9,7 @@ import gzip
 import io
 import lzma
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timezone
 from email.utils import parsedate_to_datetime
@@ -37,17 +37,23 @@ _REMEDY = "check the network and the machine's apt sources, or set apt.<suite> i
 @dataclass(frozen=True)
 class Keyring:
     """The keys an archive may be signed with: `name` of a file in /usr/share/keyrings, or the
-    file `path`; `fingerprint` is what the signing certificate's must end in (lower-case hex)."""
+    file `path`; where `fingerprint` is not empty, only the key that has it (lower-case hex), which
+    is read from `url` where there is no such file."""
 
     name: str
     path: Path | None = None
     fingerprint: str = ""
+    url: str = ""
 
 
-def keyring_of(name: str, config: Config, fingerprint: str = "") -> Keyring:
+def keyring_of(name: str, config: Config, fingerprint: str = "", url: str = "") -> Keyring:
     """The keyring `name`, from the settings' `keyrings` or the machine."""
     own = config.keyrings.get(name)
-    return Keyring(name, Path(own) if own else None, fingerprint.lower())
+    return Keyring(name, Path(own) if own else None, fingerprint.lower(), url)
+
+
+MAX_KEY = 1 << 20
+"""The largest key that is read from an archive (bytes)."""
 
 
 _SOON = 5
@@ -237,32 +243,69 @@ def verified(signed: bytes, keyring: Keyring, shown: str) -> bytes:
     Raises:
         PackageError: there is no keyring, or no valid signature by a key of it.
     """
-    path = keyring.path or next((p for p in sorted(KEYRINGS.glob(f"{keyring.name}.*"))), None)
-    if path is None or not path.is_file():
-        raise PackageError(
-            f"there is no keyring {keyring.name}",
-            where=str(path or KEYRINGS),
-            remedy=f"install it (apt-get install {keyring.name}), or set keyrings.{keyring.name} "
-            "in the settings to a file with the archive's public key",
-        )
+    shown_key, data = _keys(keyring)
     try:
-        certificates = pysequoia.Cert.split_file(str(path))
-        result = pysequoia.verify(bytes=signed, store=lambda _: certificates)
+        certificates = pysequoia.Cert.split_bytes(data)
+        if keyring.fingerprint:
+            return _by_pinned(signed, certificates, keyring.fingerprint)
+        return _by_any(signed, certificates)
     except (RuntimeError, ValueError, OSError) as error:
         raise PackageError(
             "no valid signature",
             where=shown,
-            expected=f"a signature by a key of {path.name}",
+            expected=f"a signature by a key of {shown_key}"
+            + (f" with the fingerprint {keyring.fingerprint}" if keyring.fingerprint else ""),
             found=str(error).splitlines()[0],
         ) from None
+
+
+def _keys(keyring: Keyring) -> tuple[str, bytes]:
+    """The name and the content of the keyring's file.
+
+    Raises:
+        PackageError: there is none.
+        FetchError: it is not where the archive has it.
+    """
+    path = keyring.path or next((p for p in sorted(KEYRINGS.glob(f"{keyring.name}.*"))), None)
+    if path is not None and path.is_file():
+        return path.name, path.read_bytes()
+    if keyring.fingerprint and keyring.url and keyring.path is None:
+        # Whoever sent it: the fingerprint is a digest of the key.
+        name = keyring.url.rpartition("/")[2]
+        return name, get(keyring.url, name, MAX_KEY)
+    raise PackageError(
+        f"there is no keyring {keyring.name}",
+        where=str(path or KEYRINGS),
+        remedy=f"install it (apt-get install {keyring.name}), or set keyrings.{keyring.name} "
+        "in the settings to a file with the archive's public key",
+    )
+
+
+def _by_any(signed: bytes, certificates: Sequence[pysequoia.Cert]) -> bytes:
+    """The bytes that one of `certificates` signed.
+
+    Raises:
+        RuntimeError, ValueError: none did, or none is sound.
+    """
+    result = pysequoia.verify(bytes=signed, store=lambda _: certificates)
     if not result.valid_sigs or result.bytes is None:
-        raise PackageError("no valid signature", where=shown)
-    signers = [str(one.certificate).lower() for one in result.valid_sigs]
-    if not any(signer.endswith(keyring.fingerprint) for signer in signers):
-        raise PackageError(
-            "signed by another key",
-            where=shown,
-            expected=f"a key whose fingerprint ends in {keyring.fingerprint}",
-            found=", ".join(signers),
-        )
+        raise ValueError("no valid signature")
     return bytes(result.bytes)
+
+
+def _by_pinned(signed: bytes, certificates: Sequence[pysequoia.Cert], fingerprint: str) -> bytes:
+    """The bytes that the certificate `fingerprint` signed; see `plinth.fetch.apt.pinned`.
+
+    Raises:
+        RuntimeError, ValueError: it did not, or is not among `certificates`.
+    """
+    from plinth.fetch.apt.pinned import signed_by
+
+    pinned = [one for one in certificates if str(one.fingerprint).lower() == fingerprint]
+    if not pinned:
+        found = ", ".join(str(one.fingerprint).lower() for one in certificates)
+        raise ValueError(f"the keyring has other keys: {found}")
+    try:
+        return _by_any(signed, pinned)
+    except (RuntimeError, ValueError):
+        return signed_by(pinned[0], signed)

@@ -34,6 +34,7 @@ from plinth.formats.layer.stream import Buffer, Hasher, Threads
 # beginning, and of its end (see SplicedFile).
 _KEPT_LEAST, _KEPT_MOST, _KEPT_TAIL = 2 << 20, 64 << 20, 1 << 20
 _HEADERS = 1 << 16
+_PIECE = 4 << 20
 
 
 class LayerWriter:
@@ -82,6 +83,19 @@ class LayerWriter:
             self._inner.add(data)
             self._headers.append(padding(len(data)))
             self._scan.add(path, [data])
+
+    def large(self, path: str, data: memoryview, mode: int = 0o644, owner: Owner = ROOT) -> None:
+        """Add a regular file of any size, compressed by us in members of 4 MiB, so that no more
+        than that of it is held in memory; `data` may be a mapped file."""
+        self._entry(path, header(path, FILE, size=len(data), mode=mode, owner=owner))
+        crc = 0
+        for start in range(0, len(data), _PIECE):
+            piece = bytes(data[start : start + _PIECE])
+            self._close_headers(gzip.member(piece))
+            self._inner.add(piece)
+            crc = deflate.crc32(piece, crc)
+        self._headers.append(padding(len(data)))
+        self._scan.add(path, [data], crc)
 
     def spliced(
         self, path: str, size: int, mode: int = 0o644, owner: Owner = ROOT

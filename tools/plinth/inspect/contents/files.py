@@ -10,6 +10,7 @@ from plinth.core.errors import LayoutError, Problem
 from plinth.formats.layer.estargz import TOC
 from plinth.formats.python.place import PREFIX
 from plinth.formats.tar import HARDLINK, Content, Member, Source, members
+from plinth.formats.vendor.layer import RECORDS
 from plinth.inspect.contents.model import DIRECTORY, FILE, OTHER, SYMLINK, Entry
 
 MAX_KEPT, MAX_KEPT_ALL = 32 << 20, 256 << 20
@@ -21,7 +22,7 @@ _KEPT = re.compile(
     rf"|{PREFIX}/include/python3[^/]*/patchlevel\.h"
     r"|var/lib/dpkg/(status|status\.d/[^/]+|info/[^/]+\.(list|md5sums))"
     r"|usr/share/doc/[^/]+/copyright|usr/lib/os-release|etc/os-release"
-    rf"|{re.escape(TOC)}"
+    rf"|{RECORDS}/[^/]+\.json|{re.escape(TOC)}"
 )
 
 

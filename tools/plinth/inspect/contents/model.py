@@ -72,6 +72,23 @@ class FoundDeb:
 
 
 @dataclass(frozen=True)
+class FoundArchive:
+    """What was taken from an archive of a vendor, checked against the record of it.
+
+    `archive` is the SHA-256 (hex) of the archive itself, `licence` what the record calls its terms,
+    `digest` is `files_digest` of the files and the record.
+    """
+
+    name: str
+    version: str
+    licence: str
+    archive: str
+    files: int
+    size: int
+    digest: str
+
+
+@dataclass(frozen=True)
 class FoundInterpreter:
     """A CPython: `version` as 3.7, `release` as its header says it (3.7.16, empty where there is
     none), `tree` as `plinth.formats.python.tree.tree_digest` has it; `files` and `size` without
@@ -114,6 +131,7 @@ class LayerContents:
     size: int
     wheels: tuple[FoundWheel, ...]
     debs: tuple[FoundDeb, ...]
+    archives: tuple[FoundArchive, ...]
     interpreter: FoundInterpreter | None
     system: FoundSystem | None
     unaccounted: tuple[Entry, ...]
@@ -141,6 +159,7 @@ class LayerContents:
             digest=Digest(**document.pop("digest")),
             wheels=tuple(FoundWheel(**_tuples(one)) for one in document.pop("wheels")),
             debs=tuple(FoundDeb(**_tuples(one)) for one in document.pop("debs")),
+            archives=tuple(FoundArchive(**one) for one in document.pop("archives")),
             interpreter=FoundInterpreter(**interpreter) if interpreter else None,
             system=FoundSystem(**system) if system else None,
             unaccounted=tuple(Entry(**one) for one in document.pop("unaccounted")),

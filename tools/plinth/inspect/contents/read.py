@@ -18,6 +18,7 @@ from plinth.core.store import BlobStore
 from plinth.formats.python.place import PREFIX
 from plinth.graph.actions import Action, ActionCache
 from plinth.graph.workspace import Workspace
+from plinth.inspect.contents.archives import find_archives
 from plinth.inspect.contents.debs import database, find_debs
 from plinth.inspect.contents.files import Files, read_files
 from plinth.inspect.contents.inflate import Plain
@@ -33,7 +34,7 @@ from plinth.inspect.contents.model import (
 from plinth.inspect.contents.toc import check_toc
 from plinth.inspect.contents.wheels import find_wheels
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the code here would tell other facts about the same layer."""
 
 # Read at once to be hashed (bytes): between two pieces a thread waits for those that compute.
@@ -183,6 +184,7 @@ def _contents(
     wheels = find_wheels(files, accounted, own=bool(versions_in(files)))
     interpreter = find_interpreter(files, accounted)
     debs = find_debs(files, accounted)
+    archives = find_archives(files, accounted)
     dpkg = database(files)
     accounted.update(entry.path for entry in dpkg)
     unaccounted = tuple(_unaccounted(files, accounted))
@@ -199,6 +201,7 @@ def _contents(
         sum(entry.size for entry in regular),
         wheels,
         debs,
+        archives,
         interpreter,
         _system(files, dpkg),
         unaccounted,

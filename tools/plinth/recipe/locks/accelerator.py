@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,28 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
+class LockedVendorFile:
+    """An archive of a vendor: at `path` of the place that the settings call `place`, by SHA-256
+    (hex); `size` in bytes, None until it was fetched once and the set locked again."""
+
+    name: str
+    version: str
+    place: str
+    path: str
+    sha256: str
+    size: int | None = None
+
+
+@dataclass(frozen=True)
 class AcceleratorLock:
-    """A set's lock: its packages, its wheels, digests of the signed indexes by archive."""
+    """A set's lock: its packages, its wheels, digests of the signed indexes by archive, and the
+    archives of vendors."""
 
     packages: tuple[LockedDeb, ...]
     wheels: tuple[LockedPackage, ...]
     indexes: Mapping[str, str]
     inputs: Mapping[str, Json]
+    files: tuple[LockedVendorFile, ...] = ()
 
 
 def inputs_of(spec: Accelerator) -> dict[str, Json]:
@@ -37,14 +52,35 @@ def inputs_of(spec: Accelerator) -> dict[str, Json]:
     return {
         "format": FORMAT,
         "architecture": spec.architecture,
-        "archives": plain(spec.archives),
+        # Where a key is looked for decides nothing: which one it is does.
+        "archives": [
+            {key: value for key, value in plain(one).items() if key != "key"}
+            for one in spec.archives
+        ],
         "omit": sorted(spec.omit),
         "wheels": list(spec.wheels),
+        **({"files": _dump_files(locked_files(spec))} if spec.files else {}),
     }
+
+
+def locked_files(
+    spec: Accelerator, sizes: Mapping[str, int] | None = None
+) -> tuple[LockedVendorFile, ...]:
+    """The archives of `spec` as its lock has them, with those `sizes` (bytes, by SHA-256) that are
+    known."""
+    known = sizes or {}
+    return tuple(
+        LockedVendorFile(
+            one.name, one.version, one.place, one.path, one.sha256, known.get(one.sha256)
+        )
+        for one in spec.files
+    )
 
 
 def how_to_obtain(spec: Accelerator) -> str:
     """What to do where a set has no lock."""
+    if not spec.archives:
+        return f"run doit lock:{spec.name}, which asks no network for files"
     settings = "\n".join(
         f'[apt] {archive.name} = "<base URL of that archive or of a mirror>", '
         f'[keyrings] {archive.keyring} = "<file with its public key>"'
@@ -72,7 +108,7 @@ def choose(
     if name == CPU:
         return None, None, ""
     spec = load_accelerator(ws.bases, name)
-    if not insist and not _path(ws, name).exists():
+    if not insist and not is_locked(ws, name):
         note = (
             f"note: {name} is not locked, so no digest of its packages is known:\n"
             f"building without it, which the image's name says; accelerator={name} insists\n"
@@ -80,6 +116,11 @@ def choose(
         )
         return None, None, note.replace("\n", "\n      ")
     return spec, read_lock(ws, spec), ""
+
+
+def is_locked(ws: Workspace, name: str) -> bool:
+    """Whether the set `name` has a lock, fresh or not."""
+    return _path(ws, name).exists()
 
 
 def _path(ws: Workspace, name: str) -> Path:
@@ -98,6 +139,7 @@ def _dump(lock: AcceleratorLock) -> str:
         "inputs": dict(lock.inputs),
         "indexes": {name: f"sha256:{digest}" for name, digest in lock.indexes.items()},
         "packages": dump_debs(lock.packages),
+        **({"files": _dump_files(lock.files)} if lock.files else {}),
         "wheels": [
             {
                 "name": wheel.name,
@@ -111,6 +153,11 @@ def _dump(lock: AcceleratorLock) -> str:
         ],
     }
     return "# Made by doit lock; do not edit.\n" + tomli_w.dumps(document)
+
+
+def _dump_files(files: Iterable[LockedVendorFile]) -> list[dict[str, Json]]:
+    """Archives as the tables of a lock, which have nothing for a size that is not known."""
+    return [{k: v for k, v in asdict(file).items() if v is not None} for file in files]
 
 
 def read_lock(ws: Workspace, spec: Accelerator) -> AcceleratorLock:
@@ -142,6 +189,12 @@ def read_lock(ws: Workspace, spec: Accelerator) -> AcceleratorLock:
         shown,
         remedy=again,
     )
+    if tuple(replace(file, size=None) for file in lock.files) != locked_files(spec):
+        raise LockError(
+            "the lock was edited by hand: its files are not those of its inputs",
+            where=shown,
+            remedy=again,
+        )
     return lock
 
 
@@ -153,6 +206,14 @@ def _parsed(document: dict[str, Any]) -> AcceleratorLock:
         digest = Digest(entry["sha256"], entry["size"])
         file = LockedFile(entry["file"], digest, entry["upload-time"])
         wheels.append(LockedPackage(entry["name"], entry["version"], file, False, direct=True))
+    archives = [LockedVendorFile(**entry) for entry in document.get("files", [])]
+    for archive in archives:
+        # Which also checks them.
+        Digest(archive.sha256, archive.size or 0)
     return AcceleratorLock(
-        parse_debs(document["packages"]), tuple(wheels), document["indexes"], document["inputs"]
+        parse_debs(document["packages"]),
+        tuple(wheels),
+        document["indexes"],
+        document["inputs"],
+        tuple(archives),
     )
