@@ -150,6 +150,24 @@ def extension() -> Files:
 LAYERS = ("test system", "test python", "contract", "demo 1.0", "other 2.0", "libgl1 1.6.0-1")
 
 
+def archive() -> Files:
+    """What was taken from an archive of a vendor, with the record of it."""
+    data = b"\x7fELF a library"
+    record: dict[str, Json] = {
+        "name": "cuda",
+        "version": "11.0.3",
+        "licence": "its terms",
+        "archive": {"name": "cuda.run", "sha256": "a" * 64},
+        "files": {"usr/local/lib/libx.so.1.5": Digest.of(data).hex},
+        "links": {"usr/local/lib/libx.so.1": "libx.so.1.5"},
+    }
+    return _files(
+        text("usr/local/lib/libx.so.1.5", data),
+        File("usr/local/lib/libx.so.1", "symlink", 0o777, ROOT, target="libx.so.1.5"),
+        text("usr/share/plinth/archives/cuda.json", canonical_json(record)),
+    )
+
+
 def small_image() -> dict[str, Files]:
     """The layers by title, bottom first."""
     layers = (

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from plinth.core.digest import Digest
+from plinth.recipe.accelerator import load_accelerator
 from plinth.recipe.vendor import VendorFile
 from support.debs import Entry, packed, symlink, tarred, with_folders
 from support.elves import shared
@@ -124,3 +125,13 @@ def vendor_file(path: Path, **fields: object) -> VendorFile:
         **fields,
     }
     return VendorFile(**values)  # type: ignore[arg-type]
+
+
+def stand_in(spec: Path, copy: Path, places: Path) -> None:
+    """Write the set's specification at `spec` to `copy`, with the digests of the archives that lie
+    below `places`, in a folder for each place."""
+    text = spec.read_text()
+    for file in load_accelerator(spec.parent, spec.stem).files:
+        assert text.count(file.sha256) == 1
+        text = text.replace(file.sha256, Digest.of_file(places / file.place / file.path).hex)
+    copy.write_text(text)

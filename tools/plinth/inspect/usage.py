@@ -172,6 +172,9 @@ def _packages(layer: LayerUse, contents: LayerContents) -> Iterator[PackageUse]:
     for deb in contents.debs:
         size = layer.size if alone else None
         yield PackageUse(deb.name, deb.version, "OS", layer, size, deb.size)
+    for archive in contents.archives:
+        size = layer.size if alone else None
+        yield PackageUse(archive.name, archive.version, "archive", layer, size, archive.size)
     python = contents.interpreter
     if python is not None:
         version = python.release or python.version

@@ -13,15 +13,17 @@ import pytest
 import plinth
 from plinth.core.digest import Digest, canonical_json
 from plinth.core.errors import SbomError
+from plinth.evidence.sbom.check import check_sbom
 from plinth.evidence.sbom.inputs import SbomInputs
 from plinth.evidence.sbom.make import make_sbom
 from plinth.recipe.accelerator import Accelerator, Archive
 from plinth.recipe.base import ImageRootfs, StandalonePython
-from plinth.recipe.locks.accelerator import AcceleratorLock
+from plinth.recipe.locks.accelerator import AcceleratorLock, LockedVendorFile
 from plinth.recipe.locks.pylock import LockedPackage
 from support.layer_files import (
     LAYERS,
     SmallImage,
+    archive,
     changed,
     inputs,
     locked_deb,
@@ -198,6 +200,45 @@ def test_an_accelerator_set_is_its_vendors(image: SmallImage) -> None:
     given = with_locks(given, os_packages=(), accelerator=extra, accelerator_lock=lock)
     found = component(made(given), "libgl1")
     assert found["purl"] == "pkg:deb/vendor-ubuntu1804/libgl1@1.6.0-1?arch=amd64"
+
+
+def with_archive(tmp_path: Path, **fields: object) -> SbomInputs:
+    """An image with files of a vendor's archive, and what is locked of it."""
+    layers = {**small_image(), "cuda 11.0.3": archive()}
+    given = inputs(write_image(tmp_path, layers))
+    file = LockedVendorFile("cuda", "11.0.3", "vendor", "11.0.3/cuda.run", "a" * 64, 10)
+    extra = Accelerator("set", "set", "", "amd64", (), {}, (), {}, {}, ())
+    lock = AcceleratorLock((), (), {}, {}, (replace(file, **fields),))  # type: ignore[arg-type]
+    return with_locks(given, accelerator=extra, accelerator_lock=lock)
+
+
+def test_a_vendors_archive_is_a_component_with_its_digest(tmp_path: Path) -> None:
+    given = with_archive(tmp_path)
+    found = component(made(given), "cuda")
+    assert found["purl"] == "pkg:generic/cuda@11.0.3"
+    assert found["hashes"] == [{"alg": "SHA-256", "content": "a" * 64}]
+    assert found["licenses"] == [{"license": {"acknowledgement": "declared", "name": "its terms"}}]
+    assert properties(found)["file"] == "cuda.run"
+    assert properties(found)["archive"] == f"sha256:{'a' * 64}"
+    problems = check_sbom(make_sbom(given), given.manifest, given.contents)
+    assert problems == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"version": "11.0.2"}, "cuda: 11.0.2 of sha256:aaaa"),
+        ({"sha256": "b" * 64}, "cuda: 11.0.3 of sha256:bbbb"),
+        ({"name": "cudnn"}, "cuda: a layer holds 11.0.3, no lock has it"),
+        ({"name": "cudnn"}, "cudnn: 11.0.3 is locked, and no layer holds it"),
+    ],
+)
+def test_archives_that_are_not_what_was_locked(
+    tmp_path: Path, fields: dict[str, object], message: str
+) -> None:
+    with pytest.raises(SbomError) as caught:
+        make_sbom(with_archive(tmp_path, **fields))
+    assert [p for p in caught.value.problems if str(p).startswith(message)], caught.value.problems
 
 
 Change = Callable[[SbomInputs], SbomInputs]

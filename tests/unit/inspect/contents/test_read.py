@@ -24,6 +24,7 @@ from support.layer_files import (
     DPKG,
     SITE,
     Files,
+    archive,
     changed,
     contents,
     contract,
@@ -291,6 +292,61 @@ def test_the_database_of_dpkg_is_in_a_digest(tmp_path: Path) -> None:
     assert sound is not None
     assert other is not None
     assert sound.database != other.database
+
+
+def test_files_of_a_vendors_archive(tmp_path: Path) -> None:
+    found = contents(tmp_path, archive())
+    assert (found.problems, found.unaccounted) == ((), ())
+    (one,) = found.archives
+    assert (one.name, one.version, one.licence) == ("cuda", "11.0.3", "its terms")
+    assert (one.archive, one.files) == ("a" * 64, 3)
+    assert found.packages == (one,)
+
+
+OF_CUDA, LIBRARY = "usr/share/plinth/archives/cuda.json", "usr/local/lib/libx.so.1"
+ARCHIVES: dict[str, tuple[Files, str, str]] = {
+    "another file": (
+        changed(archive(), f"{LIBRARY}.5", data=b"evil"),
+        f"{LIBRARY}.5",
+        "it is not as the record of cuda has it",
+    ),
+    "another link": (
+        changed(archive(), LIBRARY, target="libevil.so"),
+        LIBRARY,
+        "it is not as the record of cuda has it",
+    ),
+    "a file less": (without(archive(), f"{LIBRARY}.5"), f"{LIBRARY}.5", "and it is not there"),
+    "no JSON": (changed(archive(), OF_CUDA, data=b"{"), OF_CUDA, "not a record of an archive"),
+    "another name": (
+        changed(
+            archive(),
+            OF_CUDA,
+            data=b'{"name":"x","version":"","licence":"","files":{},'
+            b'"links":{},"archive":{"sha256":"' + b"a" * 64 + b'"}}',
+        ),
+        OF_CUDA,
+        "not a record of an archive",
+    ),
+    "no digest": (
+        changed(
+            archive(),
+            OF_CUDA,
+            data=b'{"name":"cuda","version":"","licence":"","files":{},'
+            b'"links":{},"archive":{"sha256":"x"}}',
+        ),
+        OF_CUDA,
+        "not a record of an archive",
+    ),
+    "a list": (changed(archive(), OF_CUDA, data=b"[]"), OF_CUDA, "not a record of an archive"),
+}
+
+
+@pytest.mark.parametrize(("files", "path", "message"), ARCHIVES.values(), ids=ARCHIVES.keys())
+def test_archives_that_contradict_their_record(
+    tmp_path: Path, files: Files, path: str, message: str
+) -> None:
+    found = contents(tmp_path, files)
+    assert [p for p in found.problems if p.path == path and message in p.message], found.problems
 
 
 def test_the_interpreter_has_the_digest_its_lock_has(tmp_path: Path) -> None:

@@ -138,9 +138,9 @@ class LayerContents:
     problems: tuple[Problem, ...]
 
     @property
-    def packages(self) -> tuple[FoundWheel | FoundDeb, ...]:
-        """The wheels and Debian packages."""
-        return (*self.wheels, *self.debs)
+    def packages(self) -> tuple[FoundWheel | FoundDeb | FoundArchive, ...]:
+        """The wheels, Debian packages and archives of vendors."""
+        return (*self.wheels, *self.debs, *self.archives)
 
     def to_json(self) -> bytes:
         """The facts as canonical JSON."""
