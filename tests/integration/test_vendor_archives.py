@@ -134,15 +134,18 @@ def test_where_the_archives_are_out_of_reach_it_is_said_early(tmp_path: Path, pl
 
 def test_the_whole_way(tmp_path: Path, places: Path, server: Server) -> None:
     here = gpu(tmp_path / "checkout", places)
-    here.use(server.url)
-    # Built from what servers have.
-    said = here.plinth("explain", IMAGE)
+    assert "archives" not in here.plinth("explain", IMAGE)
     server.asked.clear()
+    # Not without the set, as it was built while no place was known.
+    assert "nocuda" in here.doit(f"build:{IMAGE}")
+    assert f"-- build:{IMAGE}" in here.doit(f"build:{IMAGE}")
+    here.use(server.url)
     said = here.doit(f"build:{IMAGE}")
     assert "fetching cuda_11.0.3_450.51.06_linux.run, at most 3.5 GB" in said
     reference = references(here.checkout.ws.layout)[IMAGE]
     assert reference.image_name == "azureml/small-small-cuda11.0.3-gpu-inference:latest"
-    assert len(server.asked) == 2
+    # A byte of each is asked for first, before anything is fetched.
+    assert len(server.asked) == 4
     said = here.plinth("explain", IMAGE)
     assert "accelerator archives to build from: 0 of 2" in said
     said = here.plinth("why", IMAGE, "cudnn")

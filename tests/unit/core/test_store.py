@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +114,52 @@ def test_sweep_takes_what_a_killed_writer_left_and_nothing_else(store: BlobStore
         alive.write(b"lo")
         assert alive.commit(HELLO) == HELLO
     assert store.get(HELLO) == b"hello"
+
+
+def test_a_kept_file_is_gone_on_with_by_the_next_writer(store: BlobStore) -> None:
+    script = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "from plinth.core.store import BlobStore\n"
+        "writer = BlobStore(Path(sys.argv[1])).writer(kept=sys.argv[2]); writer.write(b'hel')\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", script, str(store.root), HELLO.hex], check=False)
+    store.sweep()
+    with store.writer(kept=HELLO.hex) as writer:
+        assert writer.size == 3
+        writer.write(b"lo")
+        assert writer.commit(HELLO) == HELLO
+    assert store.held(HELLO.hex) == HELLO
+    assert list(store.temporary.iterdir()) == []
+
+
+def test_a_kept_file_that_became_another_is_deleted(store: BlobStore) -> None:
+    with store.writer(kept=HELLO.hex) as writer:
+        writer.write(b"hellO")
+        with pytest.raises(IntegrityError):
+            writer.commit(HELLO)
+    assert list(store.temporary.iterdir()) == []
+    assert store.held(HELLO.hex) is None
+
+
+def test_of_two_writers_of_a_kept_file_one_waits_and_finds_the_blob(store: BlobStore) -> None:
+    entered = threading.Event()
+
+    def second() -> Digest | None:
+        entered.set()
+        with store.writer(kept=HELLO.hex) as writer:
+            assert writer.size == 0
+            return store.held(HELLO.hex)
+
+    with ThreadPoolExecutor(1) as pool, store.writer(kept=HELLO.hex) as writer:
+        found = pool.submit(second)
+        entered.wait(10)
+        writer.write(b"hello")
+        writer.commit(HELLO)
+        # It waits for the lock, on the file that is the blob now.
+        assert found.result(10) == HELLO
+    assert store.get(HELLO) == b"hello"
+    assert list(store.temporary.iterdir()) == []
 
 
 def test_atomic_write_keeps_the_old_file_when_the_block_fails(tmp_path: Path) -> None:

@@ -35,6 +35,27 @@ def shared_inputs(root: Path, paths: Sequence[Path]) -> str:
     return state.hexdigest()
 
 
+def places_of_set(ws: Workspace, image_id: str) -> str:
+    """Where the settings look for the archives of the accelerator set that an image asks for, as a
+    text; empty without such archives. Another place is a reason to build again: the image may have
+    been built without its set. What is wrong with a file is for others to say."""
+    import json
+
+    import tomli
+
+    from plinth.core.errors import PlinthError
+    from plinth.core.settings import load
+
+    try:
+        image = tomli.loads((ws.images / f"{image_id}.toml").read_text(encoding="utf-8"))
+        path = ws.bases / f"{image['accelerator']}.toml"
+        files = tomli.loads(path.read_text(encoding="utf-8"))["files"]
+        places = load().files
+        return json.dumps({one["place"]: places.get(one["place"], "") for one in files})
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, PlinthError):
+        return ""
+
+
 def database(ws: Workspace) -> str:
     """Where doit remembers what was up to date: a file of the build folder, or memory where that
     cannot be written, for what only reads works there, and the rest says itself what is wrong.

@@ -13,7 +13,7 @@ from doit.reporter import ConsoleReporter
 from doit.task import Task
 from doit.tools import config_changed
 
-from plinth.commands.memory import common_files, is_built, shared_inputs
+from plinth.commands.memory import common_files, is_built, places_of_set, shared_inputs
 from plinth.commands.verb import Option, Verb
 from plinth.commands.verbs import ALL_BASES, INTERPRETER, VERBS
 from plinth.core.errors import PlinthError
@@ -143,7 +143,7 @@ def _unless_built(ws: Workspace, verb: Verb, image_id: str, words: Words) -> dic
 
     return {
         "file_dep": [str(path) for path in files_of(ws, image_id)],
-        "uptodate": [is_there, config_changed(_shared(ws))],
+        "uptodate": [is_there, config_changed(_shared(ws) + places_of_set(ws, image_id))],
     }
 
 

@@ -113,7 +113,7 @@ def _dead(ws: Workspace, live: Live, min_age: float) -> Iterator[Dead]:
         if not (ws.images / path.name).with_suffix(".toml").exists():
             yield from dead("build record", path)
     for store in (ws.layout, ws.cache):
-        for path in sorted(store.temporary.glob("part-*")):
+        for path in sorted(p for kind in ("kept-*", "part-*") for p in store.temporary.glob(kind)):
             if _abandoned(path):
                 yield from dead("half-written file", path)
     for folder, folders, names in os.walk(ws.build):

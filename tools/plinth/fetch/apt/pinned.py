@@ -81,7 +81,13 @@ def _covers(packet: Packet, key: rsa.RSAPublicKey, text: bytes) -> bool:
     hashed = 6 + int.from_bytes(body[4:6], "big")
     # Behind the parts that are hashed and that are not: 16 bits of the hash, then the number.
     at = hashed + 2 + int.from_bytes(body[hashed : hashed + 2], "big") + 2
-    if len(body) < 10 or body[0] != _V4 or body[1] != _TEXT or body[2] not in _RSA or body[3] not in _HASHES:
+    if (
+        len(body) < 10
+        or body[0] != _V4
+        or body[1] != _TEXT
+        or body[2] not in _RSA
+        or body[3] not in _HASHES
+    ):
         return False
     expires = packet.signature_expiration_time
     if expires is not None and expires <= datetime.datetime.now(datetime.timezone.utc):
