@@ -10,6 +10,7 @@ import pytest
 
 from plinth.core.errors import ProblemsError
 from plinth.core.settings import (
+    PUBLIC_APT,
     PUBLIC_FILES,
     PUBLIC_REGISTRIES,
     PUBLIC_SNAPSHOTS,
@@ -47,15 +48,20 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
     assert load(put(tmp_path, WHOLE)) == Config(
         index_url="https://index.example/simple",
         python={"3.7": "/opt/python3.7"},
-        apt={"debian": "https://debian.example"},
+        apt={**PUBLIC_APT, "debian": "https://debian.example"},
         registries={"default": "https://registry.example"},
-        files={"python-build-standalone": "/srv/mirror"},
+        files={**PUBLIC_FILES, "python-build-standalone": "/srv/mirror"},
         keyrings={"vendor": "/srv/vendor.gpg"},
         snapshots={**PUBLIC_SNAPSHOTS, "debian": "https://past.example/{date}"},
     )
 
 
-DEFAULTS = Config(registries=PUBLIC_REGISTRIES, files=PUBLIC_FILES, snapshots=PUBLIC_SNAPSHOTS)
+DEFAULTS = Config(
+    apt=PUBLIC_APT,
+    registries=PUBLIC_REGISTRIES,
+    files=PUBLIC_FILES,
+    snapshots=PUBLIC_SNAPSHOTS,
+)
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "[apt]\n", "public = true\n"])
@@ -67,11 +73,15 @@ def test_no_file_means_all_defaults(tmp_path: Path) -> None:
     assert load({"PLINTH_CONFIG": str(tmp_path / "gone.toml")}) == DEFAULTS
 
 
-def test_public_places_are_docker_hub_and_the_releases_of_python_build_standalone() -> None:
+def test_public_places_are_docker_hub_python_build_standalone_and_nvidia() -> None:
     assert DEFAULTS.registry_urls("default") == ("https://registry-1.docker.io",)
     assert DEFAULTS.files["python-build-standalone"] == (
         "https://github.com/astral-sh/python-build-standalone/releases/download"
     )
+    nvidia = "https://developer.download.nvidia.com/compute"
+    assert DEFAULTS.files["nvidia-cuda"] == f"{nvidia}/cuda"
+    assert DEFAULTS.files["nvidia-cudnn"] == f"{nvidia}/redist/cudnn"
+    assert DEFAULTS.apt["cuda-ubuntu1804"] == f"{nvidia}/cuda/repos/ubuntu1804/x86_64"
 
 
 def test_a_users_own_key_replaces_one_public_place(tmp_path: Path) -> None:

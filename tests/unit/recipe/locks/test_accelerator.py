@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from plinth.core.errors import LockError, ProblemsError, StaleLockError
+from plinth.core.errors import LockError, PlinthError, ProblemsError, StaleLockError
 from plinth.core.settings import Config
 from plinth.graph.workspace import Workspace
 from plinth.lock.accelerator import _wheels
@@ -59,6 +59,34 @@ def test_a_lock_whose_inputs_do_not_match_their_checksum_is_refused(
     assert not isinstance(raised.value, StaleLockError)
     assert raised.value.where == f"locks/base/{NAME}.toml"
     assert raised.value.remedy == f"lock again: doit lock:{NAME}"
+
+
+def test_the_gpu_rows_lock_names_its_archives_and_no_host(ws: Workspace) -> None:
+    spec = load_accelerator(ws.bases, "cuda11.0.3-cudnn8.0.5.39")
+    found = read_lock(ws, spec)
+    assert [one.sha256 for one in found.files] == [one.sha256 for one in spec.files]
+    assert (found.packages, found.wheels) == ((), ())
+    assert "://" not in (ws.locks / "base" / f"{spec.name}.toml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "kind", "message"),
+    [
+        ("b079c4e4", "b079c4e5", LockError, "its files are not those of its inputs"),
+        ("b079c4e4", "B079C4E4", ProblemsError, "not a sha256 digest"),
+        ('place = "nvidia-cuda"', 'where = "x"', ProblemsError, "unexpected keyword"),
+    ],
+)
+def test_archives_of_a_lock_that_was_edited_are_refused(
+    ws: Workspace, old: str, new: str, kind: type[PlinthError], message: str
+) -> None:
+    spec = load_accelerator(ws.bases, "cuda11.0.3-cudnn8.0.5.39")
+    path = ws.locks / "base" / f"{spec.name}.toml"
+    inputs, files = path.read_text().split("[[files]]", 1)
+    path.write_text(f"{inputs}[[files]]{files.replace(old, new, 1)}")
+    with pytest.raises(kind) as raised:
+        read_lock(ws, spec)
+    assert message in str(raised.value)
 
 
 def test_the_best_wheel_is_taken(ws: Workspace, spec: Accelerator, tmp_path: Path) -> None:
