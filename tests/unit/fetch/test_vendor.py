@@ -155,7 +155,7 @@ def test_no_more_is_read_than_the_lock_allows(
     size: int | None,
 ) -> None:
     spec, file = replace(spec, at_most=4_000_000), replace(file, size=size)
-    with pytest.raises(FetchError, match="vendor has more than 4000000 bytes of it"):
+    with pytest.raises(FetchError, match="the file at vendor has more than 4000000 bytes"):
         got(spec, file, at(server.url), store)
     with pytest.raises(IntegrityError, match="the file is longer than its lock says"):
         got(spec, file, at(tmp_path / "place"), store)

@@ -288,8 +288,8 @@ def test_a_set_that_is_not_locked_is_said_and_how_to_get_it(ws: Workspace) -> No
     assert "`doit lock:set1` and a build give `azureml/third-3-tiny-cuda1-gpu-inference`." in note
     inputs = set_inputs_of(load_accelerator(ws.bases, "set1"))
     write_set_lock(ws, "set1", AcceleratorLock((), (), {}, inputs))
-    without = "- note: built without set1, and named so; it is locked, and where what it is made "
-    without += "of can be had, a build gives "
+    without = "- note: built without set1, and named so; it is locked, and where its inputs are "
+    without += "available, a build gives "
     without += "`azureml/third-3-tiny-cuda1-gpu-inference`."
     assert text.replace(note, without) == catalog.catalog_text(ws)
     record = read_record(ws, "third-3")

@@ -35,7 +35,7 @@ def vendor_layers(
     layer is not made yet.
 
     Raises:
-        FetchError, IntegrityError: an archive cannot be had, or is another one.
+        FetchError, IntegrityError: an archive is not available, or is another one.
         PackageError: it is malformed or hostile, or lacks a library.
     """
 
@@ -79,13 +79,6 @@ def vendor_layers(
     return [layer(one, file) for one, file in zip(spec.files, files, strict=True)]
 
 
-def to_fetch(
-    ws: Workspace, spec: Accelerator, files: Sequence[LockedVendorFile]
-) -> list[LockedVendorFile]:
-    """Those of `files` that a build has to fetch: not in the store, nor is their layer known."""
-    return [file for _, file in _to_fetch(ws, spec, files)]
-
-
 def lacking(
     ws: Workspace, spec: Accelerator, files: Sequence[LockedVendorFile]
 ) -> list[LockedVendorFile]:
@@ -100,8 +93,8 @@ def lacking(
 def missing(
     ws: Workspace, spec: Accelerator, files: Sequence[LockedVendorFile], config: Config
 ) -> FetchError | None:
-    """What is to be said where an archive of `files` is neither here nor at its place; None where
-    all can be had. Nothing is fetched."""
+    """The error of a build that lacks an archive of `files`, being neither in the store nor at its
+    place; None where all are available. Nothing is fetched."""
     absent = list(_to_fetch(ws, spec, files))
     why = unavailable(ws, [file for _, file in absent], config) if absent else ""
     if not why:

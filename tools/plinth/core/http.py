@@ -258,7 +258,7 @@ def fetch_sized(
     `most` bytes are not read; the rest is as in `fetch_blob`.
 
     Raises:
-        FetchError: it cannot be had, or is longer.
+        FetchError: it is not available, or is longer.
         IntegrityError: what came is not that blob.
     """
     with store.writer(kept=sha256) as writer:
@@ -270,7 +270,7 @@ def fetch_sized(
         _fill(open_, writer, most, what, place=place, remedy=remedy, whole=False)
         if writer.size > most:
             writer.restart()
-            raise FetchError(f"{place} has more than {most} bytes of it", where=what)
+            raise FetchError(f"the file at {place} has more than {most} bytes", where=what)
         try:
             return writer.commit(Digest(sha256, writer.size))
         except IntegrityError as error:

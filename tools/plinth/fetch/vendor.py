@@ -94,7 +94,7 @@ def size_of(spec: VendorFile, file: LockedVendorFile) -> str:
 
 
 def by_hand(files: Sequence[LockedVendorFile]) -> str:
-    """What to do where `files` cannot be had from the places of the settings."""
+    """What to do where the places of the settings do not have `files`."""
     names = " and ".join(file.path.rpartition("/")[2] for file in files)
     keys = "".join(f'\n{place} = "/the/folder"' for place in sorted({file.place for file in files}))
     return (

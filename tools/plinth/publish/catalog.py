@@ -80,8 +80,8 @@ def _accelerator(ws: Workspace, recipe: Recipe) -> Iterator[str]:
         whole = spec.published(spec.base, load_accelerator(ws.bases, spec.accelerator).label)
         if (ws.locks / "base" / f"{spec.accelerator}.toml").exists():
             yield (
-                f"built without {spec.accelerator}, and named so; it is locked, and where what it "
-                f"is made of can be had, a build gives `{whole}`."
+                f"built without {spec.accelerator}, and named so; it is locked, and where its "
+                f"inputs are available, a build gives `{whole}`."
             )
             return
         yield (

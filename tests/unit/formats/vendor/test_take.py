@@ -128,6 +128,7 @@ REFUSED: dict[str, tuple[list[Entry], str]] = {
         "there in two versions",
     ),
     "there twice": ([*GOOD, Entry(f"./{LIB}/libx.so.1.0.5", b"x")], "an entry is there twice"),
+    "a licence twice": ([*GOOD, Entry("EULA.txt", b"other terms")], "an entry is there twice"),
     "link out of the archive": (
         [*without("liby.so.2"), symlink("./builds/other/lib/liby.so.2", "/etc/passwd")],
         "a link to no file beside it",

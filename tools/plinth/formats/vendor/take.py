@@ -38,7 +38,7 @@ class Taken:
 
     name: str
     sha256: str = ""
-    content: memoryview = field(default_factory=lambda: memoryview(b""))
+    content: memoryview = field(default_factory=lambda: memoryview(b""), compare=False)
     target: str = ""
 
 
@@ -90,7 +90,9 @@ class _Reader:
     def add(self, member: Member, content: Content) -> None:
         """Keep the entry if it may be wanted."""
         path = normal(member.name)
-        folder, _, name = path.rpartition("/")
+        folder, name = _split(path)
+        if path in self._kept or path in self._documents:
+            raise self._wrong("an entry is there twice", path)
         if not self._is_library(folder, name):
             if member.kind == FILE and any(_matches(path, p) for p in self._wanted.documents):
                 self._documents[path] = self._written(name, member, content)
@@ -105,8 +107,6 @@ class _Reader:
             taken = replace(other, name=name)
         else:
             raise self._wrong(f"a {member.kind} where a file is wanted", path)
-        if path in self._kept:
-            raise self._wrong("an entry is there twice", path)
         self._kept[path] = taken
 
     def library(self, name: str) -> Iterator[Taken]:
