@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
 import pysequoia
-import pytest
+
+from support import needs
 
 
 class GnuPG:
@@ -16,8 +16,7 @@ class GnuPG:
     its self-signature."""
 
     def __init__(self, self_digest: str = "SHA1", algorithm: str = "rsa2048") -> None:
-        if shutil.which("gpg") is None:
-            pytest.skip("gpg, which makes the key of this test, is not installed")
+        needs.program("gpg", "GnuPG")
         # Its agent's socket has a path of at most 107 bytes.
         self._home = tempfile.TemporaryDirectory(prefix="gpg-", dir="/tmp")
         Path(self._home.name).chmod(0o700)

@@ -5,17 +5,15 @@ Real tools make them: Debian's makeself, and tar as Python has it.
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import pytest
-
 from plinth.core.digest import Digest
 from plinth.recipe.accelerator import load_accelerator
 from plinth.recipe.vendor import VendorFile
+from support import needs
 from support.debs import Entry, packed, symlink, tarred, with_folders
 from support.elves import shared
 
@@ -65,8 +63,10 @@ def cuda_files(without: str = "") -> dict[str, list[Entry]]:
 
 def makeself(path: Path, files: Mapping[str, Iterable[Entry]], *options: str) -> Path:
     """A makeself archive at `path` of `files` (by folder), made with `options`."""
-    if shutil.which("makeself") is None:
-        pytest.skip("makeself, which makes the archives of this test, is not installed")
+    needs.program("makeself")
+    for option in options:
+        if option != "--nocomp":
+            needs.program(option.removeprefix("--"))
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="plinth-makeself-") as name:
         for folder, entries in files.items():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,8 +49,6 @@ FILES = {"builds/a": [Entry("one", b"1" * 5_000)], "": [Entry("EULA.txt", b"term
 
 @pytest.mark.parametrize("option", ["--gzip", "--bzip2", "--xz", "--zstd", "--nocomp"])
 def test_an_archive_of_each_compression_is_read(tmp_path: Path, option: str) -> None:
-    if option != "--nocomp" and shutil.which(option[2:]) is None:
-        pytest.skip(f"{option[2:]}, which makeself runs, is not installed")
     path = makeself(tmp_path / "cuda.run", FILES, option)
     found = read(path)
     assert found["builds/a/one"] == b"1" * 5_000
