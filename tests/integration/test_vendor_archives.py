@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +72,12 @@ class Gpu:
         return references(self.checkout.ws.layout)[IMAGE].manifest.hex
 
 
+def seconds() -> float:
+    """What the processes started here took so far, without what they waited for others."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 @pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folders of the two places, with archives of the vendor's shape in them."""
@@ -109,9 +115,9 @@ def server(places: Path) -> Iterator[Server]:
 def test_where_the_archives_are_out_of_reach_it_is_said_early(tmp_path: Path, places: Path) -> None:
     here = gpu(tmp_path / "checkout", places)
     held = sorted(path.name for path in here.checkout.ws.cache.blobs.iterdir())
-    begun = time.monotonic()
+    begun = seconds()
     said = here.doit(f"build:{IMAGE}", f"accelerator={SET}", ends=1)
-    assert time.monotonic() - begun < 6
+    assert seconds() - begun < 3
     assert f"the accelerator set {SET} is not available here" in said
     for name, size in (
         ("cuda_11.0.3_450.51.06_linux.run", "3.5 GB"),
