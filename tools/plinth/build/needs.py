@@ -13,6 +13,7 @@ from plinth.build.base import planned_base, system_is_made
 from plinth.build.choice import on_the_other_base
 from plinth.build.debs import lacking as lacking_debs
 from plinth.build.planned import planned_layers, planned_wheel
+from plinth.build.vendor import room_for
 from plinth.core.errors import FetchError, LackingError, PlinthError
 from plinth.core.http import shown
 from plinth.core.report import human_size
@@ -104,7 +105,8 @@ def _missing(ws: Session, recipe: Recipe, config: Config) -> list[Need]:
         if recipe.base.fallback:
             ways.append(on_the_other_base(ws, recipe.base, config))
         needs.append(Need(f"the base {recipe.base.name}: {why}", "\n".join(ways)))
-    return [*needs, *_room(ws, packages, 0 if base is not None else _BASE)]
+    archives = room_for(ws, recipe.accelerator, recipe.accelerator_files)
+    return [*needs, *_room(ws, packages, archives + (0 if base is not None else _BASE))]
 
 
 def _of_packages(

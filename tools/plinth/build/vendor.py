@@ -109,6 +109,13 @@ def missing(
     )
 
 
+def room_for(ws: Workspace, spec: Accelerator | None, files: Sequence[LockedVendorFile]) -> int:
+    """The room (bytes) that those of `files` take at most that a build has to fetch, with what is
+    taken from them, unpacked and in layers."""
+    absent = _to_fetch(ws, spec, files) if spec else ()
+    return sum(2 * (file.size or one.at_most) for one, file in absent)
+
+
 def without_set(ws: Workspace, name: str, config: Config) -> FetchError | None:
     """Why the set `name` cannot be built here although it is locked; None where it can, or where
     it is not locked, which is for the recipe to report."""
