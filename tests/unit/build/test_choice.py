@@ -249,7 +249,7 @@ def test_where_no_base_is_possible_the_remedies_are_said_the_easiest_first(
 def test_what_leads_to_the_other_base_is_what_this_machine_can_do(ws: Workspace) -> None:
     spec = load_base(ws.bases, WANTED)
     none = on_the_other_base(ws, spec, Config())
-    assert none.startswith(f"build on {FALLBACK}: install a CPython 3.7 (pyenv install 3.7, ")
+    assert none.startswith(f"build on {FALLBACK}: install a CPython 3.7 (uv python install ")
     config, tree = found_on(installed(ws))
     assert on_the_other_base(ws, spec, config) == f"build on the other base: base={LOCAL}"
     lock_to(ws, tree)
