@@ -51,7 +51,7 @@ def main() -> int:
                 print(f"WRONG: {error}", file=sys.stderr)
                 return 1
             except (PermissionError, FileNotFoundError) as error:
-                print(f"not possible here: {error}", file=sys.stderr)
+                print(f"this machine lacks {error}", file=sys.stderr)
                 return 3
     print(f"{time.monotonic() - started:.0f} s")
     return 0

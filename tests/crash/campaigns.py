@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import random
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from crash import check, run
@@ -83,7 +84,7 @@ def small_disk(folder: Path) -> Iterator[None]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     if _mount("-t", "tmpfs", "-o", "size=1g", "tmpfs", str(folder)):
-        raise PermissionError("no file system can be mounted here")
+        raise PermissionError("the right to mount a file system")
     try:
         yield
     finally:
@@ -97,6 +98,10 @@ def _mount(*arguments: str) -> int:
 def _remount(folder: Path, options: str) -> None:
     if _mount("-o", f"remount,{options}", str(folder)):
         raise WrongError(f"the file system cannot be remounted: {options}")
+
+
+NOTES = 400_000
+"""What doit and locks may write (bytes) before a build looks whether there is room."""
 
 
 def disks(checkout: SmallCheckout, count: int, drawn: random.Random) -> None:
@@ -114,8 +119,9 @@ def disks(checkout: SmallCheckout, count: int, drawn: random.Random) -> None:
             room = shutil.disk_usage(folder).used
             # Page by page near the beginning, where small files are written, and near the end.
             size = room + int((needed * 1.05 - room) * drawn.betavariate(0.5, 0.5))
-            _remount(folder, f"size={max(size, 4096) // 4096 * 4096}")
-            done = _told_to_build(checkout, doit=drawn.random() < 0.5)
+            # Only once something is written: a build that finds little room does not begin.
+            fill = functools.partial(_fill, folder, room, size)
+            done = _told_to_build(checkout, doit=drawn.random() < 0.5, meanwhile=fill)
             if done.returncode:
                 failed += 1
                 _said(done, "No space left")
@@ -127,10 +133,24 @@ def disks(checkout: SmallCheckout, count: int, drawn: random.Random) -> None:
     print(f"{failed} full disks ({enough} more had room): all valid, one digest", flush=True)
 
 
-def _told_to_build(checkout: SmallCheckout, *, doit: bool) -> subprocess.CompletedProcess[str]:
-    if doit:
-        return run.told(checkout, f"build:{IMAGE}", doit=True)
-    return run.told(checkout, "build", IMAGE)
+def _fill(folder: Path, room: int, size: int, build: subprocess.Popen[str]) -> None:
+    """Let the file system at `folder`, of which `room` bytes are used, have `size` bytes from when
+    the build has more than its notes there."""
+    while (used := shutil.disk_usage(folder).used) <= room + NOTES and build.poll() is None:
+        time.sleep(0.001)
+    # It takes no size below what is used, which grows.
+    while _mount("-o", f"remount,size={max(size, used) // 4096 * 4096}", str(folder)):
+        used = shutil.disk_usage(folder).used
+
+
+def _told_to_build(
+    checkout: SmallCheckout,
+    *,
+    doit: bool,
+    meanwhile: Callable[[subprocess.Popen[str]], None] = lambda _: None,
+) -> subprocess.CompletedProcess[str]:
+    words = [f"build:{IMAGE}"] if doit else ["build", IMAGE]
+    return run.told(checkout, *words, doit=doit, meanwhile=meanwhile)
 
 
 def _said(done: subprocess.CompletedProcess[str], what: str) -> None:
@@ -216,7 +236,7 @@ def faketime() -> str:
     for folder in (Path("/usr/lib"), Path("/usr/local/lib")):
         for path in folder.glob("**/faketime/libfaketimeMT.so.1"):
             return str(path)
-    raise FileNotFoundError("the package faketime is not installed")
+    raise FileNotFoundError("the package faketime")
 
 
 def crowd(checkout: SmallCheckout, builders: int, drawn: random.Random) -> None:

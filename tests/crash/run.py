@@ -139,20 +139,24 @@ def told(
     *arguments: str,
     env: Mapping[str, str] | None = None,
     doit: bool = False,
+    meanwhile: Callable[[subprocess.Popen[str]], None] = lambda _: None,
 ) -> subprocess.CompletedProcess[str]:
-    """What plinth says, or doit, started as a person would.
+    """What plinth says, or doit, started as a person would; `meanwhile` is called once it runs.
 
     Raises:
         WrongError: it shows a traceback, or ends otherwise than the handbook says.
     """
-    done = subprocess.run(
+    with subprocess.Popen(
         (checkout.doit if doit else checkout.command)(*arguments),
         cwd=checkout.root,
         env={**environment(checkout), **(env or {})},
-        check=False,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-    )
+    ) as process:
+        meanwhile(process)
+        out, error = process.communicate()
+    done = subprocess.CompletedProcess(process.args, process.returncode, out, error)
     if "Traceback" in done.stdout + done.stderr or done.returncode not in (0, 1):
         raise WrongError(f"{arguments} ended with {done.returncode}: {done.stderr[-3000:]}")
     return done

@@ -24,6 +24,7 @@ from plinth.evidence.choice import Believed
 from plinth.evidence.statement import BEFORE, COSIGN, PROVENANCE, SBOM, statement
 from plinth.evidence.verify.bundle import BundleVerifier, Signers
 from plinth.evidence.verify.statements import RawBundle, about, authenticate
+from support import needs
 from support.forge import IDENTITY, Copy, Forger, Json, Judge, link_tree, payload
 from support.private_sigstore import built
 from support.rekor2 import Log2
@@ -269,7 +270,7 @@ def bench(
     world = World(Copy(tmp_path / "oci", IMAGE), forger, stranger)
     tools = built("cosign")
     if tools is None:
-        pytest.skip("not built: tests/field/build cosign")
+        needs.skip("cosign (tests/field/build cosign)")
     return Bench(world, judge, tools["cosign"] / "cosign", tmp_path)
 
 

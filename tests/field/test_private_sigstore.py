@@ -19,6 +19,7 @@ from field.conftest import IMAGE
 from field.documented import Answer, commands, run
 from field.test_cosign import OF_FILES, OF_IMAGES, short
 from plinth.evidence.statement import COSIGN, PREDICATES
+from support import needs
 from support import private_sigstore as private
 from support.forge import IDENTITY, Copy, link_tree, payload
 from support.oidc_issuer import token
@@ -40,7 +41,7 @@ def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sigstore]:
     """The servers, where they are built already: that takes minutes."""
     tools = private.built()
     if tools is None:
-        pytest.skip(f"not built: tests/field/build {' '.join(private.TOOLS)}")
+        needs.skip(f"a private Sigstore (tests/field/build {' '.join(private.TOOLS)})")
     with private_sigstore(tmp_path_factory.mktemp("sigstore") / "instance", tools) as made:
         yield made
 
