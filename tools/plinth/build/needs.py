@@ -32,9 +32,6 @@ from plinth.recipe.recipe import Recipe
 _DEADLINE = 2.0
 """How long places are waited for together (seconds); one that is silent may be slow."""
 
-_BASE = 400_000_000
-"""Room that a base takes which is not made yet: its inputs, its layers, and both unpacked."""
-
 
 @dataclass(frozen=True)
 class Need:
@@ -59,7 +56,7 @@ def without_base(
     ws: Session, image: LockedImage, config: Config, error: PlinthError
 ) -> PlinthError:
     """`error`, for which no base can be chosen, with all else that is missing for `image`."""
-    needs = [*_of_packages(ws, image.lock.packages, config), *_room(ws, image.lock.packages, _BASE)]
+    needs = [*_of_packages(ws, image.lock.packages, config), *_room(ws, image.lock.packages)]
     if not needs:
         return error
     what = "\n".join(filter(None, (error.what, error.found)))
@@ -105,8 +102,9 @@ def _missing(ws: Session, recipe: Recipe, config: Config) -> list[Need]:
         if recipe.base.fallback:
             ways.append(on_the_other_base(ws, recipe.base, config))
         needs.append(Need(f"the base {recipe.base.name}: {why}", "\n".join(ways)))
+    debs = () if base is not None else recipe.base_lock.packages
     archives = room_for(ws, recipe.accelerator, recipe.accelerator_files)
-    return [*needs, *_room(ws, packages, archives + (0 if base is not None else _BASE))]
+    return [*needs, *_room(ws, packages, debs, archives)]
 
 
 def _of_packages(
@@ -211,15 +209,23 @@ def _sandbox() -> Iterator[Need]:
         yield Need(": ".join(filter(None, (error.what, error.found))), error.remedy, 0)
 
 
-def _room(ws: Session, packages: Sequence[LockedPackage], more: int) -> Iterator[Need]:
-    """Whether there is room for the files of `packages`, for their layers, and `more`."""
-    inputs = _size(every_file(packages))
-    wanted = 2 * inputs + more
+def _room(
+    ws: Session,
+    packages: Sequence[LockedPackage],
+    debs: Sequence[LockedDeb] = (),
+    more: int = 0,
+) -> Iterator[Need]:
+    """Whether there is room for what is sure to be written: the files that are not in the store,
+    layers, which are about as large as these, and `more` bytes."""
+    inputs = {one.file.digest for one in every_file(packages)} | {one.digest for one in debs}
+    absent = ws.cache.missing(inputs)
+    layers = sum(digest.size for digest in inputs) * 9 // 10
+    wanted = sum(digest.size for digest in absent) + layers + more
     there = next(path for path in (ws.build, *ws.build.parents) if path.exists())
     free = shutil.disk_usage(there).free
     if free < wanted:
         yield Need(
-            f"{human_size(free)} are free in {there}, about {human_size(wanted)} are needed",
+            f"{human_size(free)} are free in {there}, at least {human_size(wanted)} are needed",
             "make room (plinth gc), or set PLINTH_BUILD to a folder on another disk",
             0,
         )
