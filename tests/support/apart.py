@@ -54,7 +54,7 @@ def wire(path: Path, address: str) -> Iterator[Wire]:
         listener.bind(str(path))
         listener.listen()
         far = partial(socket.create_connection, (host, int(port)))
-        server = threading.Thread(target=_serve, args=(listener, far, counted))
+        server = threading.Thread(target=serve, args=(listener, far, counted))
         server.start()
         try:
             yield counted
@@ -63,7 +63,7 @@ def wire(path: Path, address: str) -> Iterator[Wire]:
             server.join()
 
 
-def _serve(
+def serve(
     listener: socket.socket, connect: Callable[[], socket.socket], counted: Wire | None = None
 ) -> None:
     """Join each connection with one of `connect`, until the listener ends, and then they."""
@@ -110,7 +110,7 @@ def main(path: str, port: int, command: Sequence[str]) -> int:
         listener.listen()
 
         threading.Thread(
-            target=_serve, args=(listener, partial(_reached, path)), daemon=True
+            target=serve, args=(listener, partial(_reached, path)), daemon=True
         ).start()
         return subprocess.run(command, check=False).returncode
 

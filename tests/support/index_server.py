@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+import re
 import ssl
 import sys
 import threading
@@ -142,7 +143,8 @@ class IndexServer:
 
 def _metadata(path: Path) -> bytes:
     with zipfile.ZipFile(path) as wheel:
-        (name,) = (n for n in wheel.namelist() if n.endswith(".dist-info/METADATA"))
+        # setuptools carries some of others, deeper.
+        (name,) = (n for n in wheel.namelist() if re.fullmatch(r"[^/]+\.dist-info/METADATA", n))
         return wheel.read(name)
 
 

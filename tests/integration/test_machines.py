@@ -1,0 +1,50 @@
+"""README's first command on machines of many kinds; `python -m tests.machines` prints the table."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from integration.conftest import Checkout
+from machines.machine import Machine, problems, run
+from machines.places import Places, places
+from machines.table import MACHINES, QUICK
+from machines.trees import lacking
+
+
+@pytest.fixture(scope="module")
+def there(built: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
+    """What the machines reach."""
+    if lacking():
+        pytest.skip(lacking())
+    images = {machine.image for machine in MACHINES}
+    with places(tmp_path_factory.mktemp("machines"), built.ws, sorted(images)) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def digests() -> dict[str, str]:
+    """The digest that the first machine built of each image, by name."""
+    return {}
+
+
+@pytest.mark.network
+@pytest.mark.parametrize(
+    "machine",
+    [
+        pytest.param(one, id=one.name, marks=() if one.name in QUICK else pytest.mark.nightly)
+        for one in MACHINES
+    ],
+)
+def test_a_machine_shows_what_its_row_says_and_builds_the_one_digest(
+    machine: Machine, there: Places, digests: dict[str, str]
+) -> None:
+    engine = os.environ.get("PLINTH_TEST_DOCKER_HOST", "").removeprefix("unix://")
+    if machine.engine and not engine:
+        pytest.skip("PLINTH_TEST_DOCKER_HOST names no engine")
+    outcome = run(machine, there, engine)
+    assert not problems(machine, outcome), outcome.text
+    if outcome.digest:
+        assert outcome.digest == digests.setdefault(outcome.name, outcome.digest), outcome.text

@@ -1,0 +1,93 @@
+"""What is on the disks of machines: Debian as debootstrap makes it, once for all runs.
+
+Kept in `~/.cache/plinth/machines` with the packages plinth itself is installed from, as
+`tests/field/build` keeps its tools.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from plinth.core.settings import Config
+from plinth.fetch.apt.sources import find_sources
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "plinth" / "machines"
+SUITES = {"bookworm": "3.11", "trixie": "3.13"}
+"""The releases of Debian that machines run, with the version of their Python."""
+
+USER = 1000
+"""The user `user` of every tree, who may use sudo."""
+
+_PACKAGES = ("ca-certificates", "git", "sudo")
+"""What whoever has a clone and reads README's command has already."""
+
+_FINISH = f"""
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+apt-get install -y -qq --no-install-recommends {" ".join(_PACKAGES)} >/dev/null
+useradd --create-home --uid {USER} --shell /bin/bash user
+echo 'user ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/user
+"""
+
+
+def archive() -> str:
+    """The base URL of the Debian archive that this machine's apt uses."""
+    return find_sources("debian", ("bookworm",), Config())[0].uri
+
+
+def lacking() -> str:
+    """Why no machine can be made here; empty where they can."""
+    if os.geteuid():
+        return "only root makes machines"
+    lacks = [name for name in ("debootstrap", "ip", "unshare") if shutil.which(name) is None]
+    return f"needs {', '.join(lacks)}" if lacks else ""
+
+
+def debian(suite: str) -> Path:
+    """The root folder of a fresh Debian, with what the reader of a README has."""
+    tree = CACHE / suite
+    if not tree.is_dir():
+        part = CACHE / f"{suite}.{os.getpid()}"
+        part.mkdir(parents=True)
+        command = ["debootstrap", "--variant=minbase", suite, str(part), archive()]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        _sources(part, suite)
+        shutil.copyfile("/etc/resolv.conf", part / "etc/resolv.conf")
+        finish = ["chroot", str(part), "/bin/bash", "-euc", _FINISH]
+        environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
+        subprocess.run(finish, check=True, env=environment, stdout=subprocess.DEVNULL)
+        part.rename(tree)
+    return tree
+
+
+def _sources(tree: Path, suite: str) -> None:
+    """What Debian's own installer writes: the release, its updates, its security archive."""
+    (tree / "etc/apt/sources.list").unlink()
+    uris = {one: archive() for one in (suite, f"{suite}-updates")}
+    security = f"{suite}-security"
+    uris[security] = find_sources("debian", ("bookworm-security",), Config())[0].uri
+    (tree / "etc/apt/sources.list.d/debian.sources").write_text(
+        "\n".join(
+            f"Types: deb\nURIs: {uri}\nSuites: {one}\nComponents: main\n"
+            "Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n"
+            for one, uri in uris.items()
+        )
+    )
+
+
+def packages(requirements: Path, versions: Iterable[str] = SUITES.values()) -> list[Path]:
+    """Files of all packages that plinth's own installation needs on Pythons of `versions`, from the
+    index that this machine's pip uses."""
+    folder = CACHE / "wheels"
+    pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:"]
+    for version in versions:
+        command = [*pip, "-d", str(folder), "--python-version", version]
+        subprocess.run([*command, "-r", str(requirements)], check=True)
+        # What `pip install -e .` builds with.
+        subprocess.run([*command, "setuptools>=77", "wheel"], check=True)
+    return sorted(folder.glob("*.whl"))
