@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import resource  # noqa: F401 - os.wait4 needs it, where this Python is out of sight
 import signal
 import socket
 import struct
