@@ -163,13 +163,21 @@ def _run(step: Mapping[str, Any], number: int) -> int:
     signal.alarm(step["limit"])
     with os.fdopen(read, encoding="utf-8", errors="replace") as lines:
         for line in lines:
-            _say({"step": number, "at": time.monotonic() - began, "line": line.rstrip("\n")})
+            at = time.monotonic() - began - _waited(pid)
+            _say({"step": number, "at": at, "line": line.rstrip("\n")})
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    waited = _waited(pid)
     _, status, usage = os.wait4(pid, 0)
     signal.alarm(0)
     code = os.waitstatus_to_exitcode(status)
-    cpu = usage.ru_utime + usage.ru_stime
-    _say({"step": number, "seconds": time.monotonic() - began, "cpu": cpu, "code": code})
+    cpu, seconds = usage.ru_utime + usage.ru_stime, time.monotonic() - began
+    _say({"step": number, "seconds": seconds, "waited": waited, "cpu": cpu, "code": code})
     return code
+
+
+def _waited(pid: int) -> float:
+    """How long the main thread of a process could have run and had no processor (seconds)."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
 
 
 def _say(document: Mapping[str, object]) -> None:

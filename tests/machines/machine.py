@@ -92,8 +92,9 @@ class Machine:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a machine showed: how the last step that ran ended, how long it took, in CPU seconds,
-    too, and all steps together; its lines, with the second of each; and requests to stand-ins."""
+    """What a machine showed: how the last step that ran ended, how long it took without what it
+    waited for a processor that had other work, its CPU seconds, and all steps together; its lines,
+    with the second of each, likewise; and how many requests stand-ins got."""
 
     code: int
     seconds: float
@@ -372,4 +373,5 @@ def _outcome(
         lines.insert(0, (0.0, f"+ {steps[last]['command']}"))
     end = ends[-1]
     total = sum(one["seconds"] for one in ends)
-    return Outcome(end["code"], end["seconds"], end["cpu"], total, lines, asked)
+    own = end["seconds"] - end["waited"]
+    return Outcome(end["code"], own, end["cpu"], total, lines, asked)
