@@ -154,10 +154,30 @@ def test_settings_of_one_suite_leave_the_others_to_the_machine(tmp_path: Path) -
 
 
 def test_suites_that_are_nowhere_are_all_named_with_what_to_set(tmp_path: Path) -> None:
-    error = refused(apt(tmp_path, debian_sources=DEB822), "stable", "testing", "sid")
-    assert error.what == "no archive is configured for testing, sid"
-    assert error.expected == "the suites stable, testing, sid in the machine's apt sources"
+    error = refused(apt(tmp_path, debian_sources=DEB822), "stable", "noble", "jammy")
+    assert error.what == "no archive is configured for noble, jammy"
+    assert error.expected == "the suites stable, noble, jammy in the machine's apt sources"
     assert error.remedy == "set apt.debian (a base URL) in the settings file"
+
+
+def test_another_release_of_debian_names_the_archive_of_the_suites_that_are_missing(
+    tmp_path: Path,
+) -> None:
+    folder = apt(tmp_path, debian_sources=DEB822.replace("stable", "trixie"))
+    suites = ("bookworm", "bookworm-updates", "bookworm-security")
+    assert found(folder, *suites) == [
+        "http://one.example/debian",
+        "http://one.example/debian",
+        "http://security.example/debian-security",
+    ]
+
+
+@pytest.mark.parametrize("release", ["noble", "trixie-backports", "trixie-security"])
+def test_sources_of_another_distribution_or_purpose_name_no_archive_of_debian(
+    tmp_path: Path, release: str
+) -> None:
+    line = f"deb http://one.example/archive {release} main\n"
+    assert "bookworm" in refused(apt(tmp_path, sources_list=line), "bookworm").what
 
 
 def test_a_machine_without_apt_has_no_sources(tmp_path: Path) -> None:

@@ -15,6 +15,13 @@ from plinth.recipe.accelerator import Archive
 
 APT = Path("/etc/apt")
 _OPTIONS = re.compile(r"^(\s*deb)\s+\[[^]]*\]")
+_RELEASES: Mapping[str, tuple[str, ...]] = {
+    "debian": (
+        *("bullseye", "bookworm", "trixie", "forky", "duke", "sid"),
+        *("oldoldstable", "oldstable", "stable", "testing", "unstable"),
+    )
+}
+"""Names of releases by distribution: one archive has all of them."""
 _NO = ("no", "false", "without", "off", "disable", "0")
 """What apt takes for no."""
 
@@ -68,7 +75,8 @@ def find_sources(
 ) -> list[Source]:
     """A source for each of `suites`, in their order.
 
-    The settings' `apt.<distribution>` and `apt.<suite>` come before the machine's own sources.
+    The settings' `apt.<distribution>` and `apt.<suite>` come before the machine's own sources, and
+    these may name another release of the distribution: archives have them all.
 
     Raises:
         FetchError: a suite is configured nowhere, or the machine's sources are malformed.
@@ -81,6 +89,8 @@ def find_sources(
             found.append(Source(uri.rstrip("/"), suite))
         elif suite in own:
             found.append(own[suite])
+        elif likes := [own[like] for like in _alike(distribution, suite) if like in own]:
+            found.append(Source(likes[0].uri, suite))
         else:
             missing.append(suite)
     if missing:
@@ -90,6 +100,13 @@ def find_sources(
             remedy=f"set apt.{distribution} (a base URL) in the settings file",
         )
     return found
+
+
+def _alike(distribution: str, suite: str) -> list[str]:
+    """The suites of all releases that are what `suite` is of its own, such as `-security`."""
+    releases = _RELEASES.get(distribution, ())
+    release, dash, purpose = suite.partition("-")
+    return [f"{one}{dash}{purpose}" for one in releases] if release in releases else []
 
 
 def _machine(apt: Path) -> Iterator[Source]:
