@@ -8,19 +8,23 @@ from collections.abc import Iterator
 import pytest
 
 from integration.conftest import Checkout
-from machines.machine import Machine, problems, run
+from machines.machine import Machine, problems
 from machines.places import Places, places
+from machines.run import run
 from machines.table import MACHINES, QUICK
 from machines.trees import lacking
 
 
 @pytest.fixture(scope="module")
-def there(built: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
-    """What the machines reach."""
+def there(
+    built: Checkout, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Places]:
+    """What the machines of this run reach."""
     if lacking():
         pytest.skip(lacking())
-    images = {machine.image for machine in MACHINES}
-    with places(tmp_path_factory.mktemp("machines"), built.ws, sorted(images)) as made:
+    running = {item.name for item in request.session.items}
+    wanted = [one for one in MACHINES if any(f"[{one.name}]" in name for name in running)]
+    with places(tmp_path_factory.mktemp("machines"), built.ws, wanted) as made:
         yield made
 
 

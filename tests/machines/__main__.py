@@ -10,8 +10,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from machines.machine import Machine, Outcome, problems, run
+from machines.machine import Machine, Outcome, problems
 from machines.places import ROOT, places
+from machines.run import run
 from machines.table import MACHINES
 from plinth.graph.workspace import Workspace
 
@@ -43,10 +44,9 @@ def main() -> int:
     ]
     wrong: list[str] = []
     digests: dict[str, str] = {}
-    images = sorted({machine.image for machine in wanted})
     with (
         tempfile.TemporaryDirectory(prefix="machines-", dir="/var/tmp") as folder,
-        places(Path(folder), Workspace(ROOT, ROOT / "build"), images) as there,
+        places(Path(folder), Workspace(ROOT, ROOT / "build"), wanted) as there,
     ):
         print(_HEAD, flush=True)
         for machine in wanted:

@@ -14,6 +14,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from machines import trees
+from machines.machine import Machine
 from plinth.core.settings import Config
 from plinth.fetch.interpreter import find_python
 from plinth.graph.workspace import Workspace
@@ -74,11 +75,15 @@ def port(url: str) -> int:
 
 
 @contextlib.contextmanager
-def places(folder: Path, built: Workspace, images: Sequence[str]) -> Iterator[Places]:
-    """The places, while the block runs, with what `images` need, which are built in `built`."""
+def places(folder: Path, built: Workspace, machines: Sequence[Machine]) -> Iterator[Places]:
+    """The places, while the block runs, with what `machines` need; their images are built in
+    `built`."""
     made = canonical.make(built, folder)
-    wheels = {path.name: path for path in trees.packages(ROOT / "requirements" / "plinth.txt")}
-    content = made.content(wheels | canonical.wheels_of(built, images))
+    wheels = canonical.wheels_of(built, {machine.image for machine in machines})
+    for tree in {machine.tree for machine in machines}:
+        packages = trees.packages(ROOT / "requirements" / "plinth.txt", tree)
+        wheels |= {path.name: path for path in packages}
+    content = made.content(wheels)
     checkout = folder / "checkout"
     for name in checkout_files(ROOT):
         (checkout / name).parent.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,8 @@ _NO_BASE = Expected(
     1,
     (
         f"neither {CANONICAL} nor {EMBEDDED} can be built on this machine",
-        r"1\. .*\n +2\. install a CPython 3\.7 .*\n +3\. plinth import FILE",
+        r"install a CPython 3\.7 ",
+        "plinth import FILE",
     ),
     seconds=3,
     nothing_asked=True,

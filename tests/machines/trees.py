@@ -10,9 +10,10 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+import tempfile
 from pathlib import Path
 
+from plinth.core.digest import Digest
 from plinth.core.settings import Config
 from plinth.fetch.apt.sources import find_sources
 
@@ -80,14 +81,18 @@ def _sources(tree: Path, suite: str) -> None:
     )
 
 
-def packages(requirements: Path, versions: Iterable[str] = SUITES.values()) -> list[Path]:
-    """Files of all packages that plinth's own installation needs on Pythons of `versions`, from the
+def packages(requirements: Path, suite: str) -> list[Path]:
+    """Files of all packages that plinth's own installation needs on the Python of `suite`, from the
     index that this machine's pip uses."""
-    folder = CACHE / "wheels"
-    pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:"]
-    for version in versions:
-        command = [*pip, "-d", str(folder), "--python-version", version]
-        subprocess.run([*command, "-r", str(requirements)], check=True)
-        # What `pip install -e .` builds with.
-        subprocess.run([*command, "setuptools>=77", "wheel"], check=True)
-    return sorted(folder.glob("*.whl"))
+    key = Digest.of_file(requirements).hex[:16]
+    folder = CACHE / f"packages-{suite}-{key}"
+    if not folder.is_dir():
+        CACHE.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=CACHE) as part:
+            pip = [sys.executable, "-m", "pip", "download", "-q", "-d", part, "--no-deps"]
+            pip += ["--only-binary=:all:", "--python-version", SUITES[suite]]
+            subprocess.run([*pip, "-r", str(requirements)], check=True)
+            # What `pip install -e .` builds with.
+            subprocess.run([*pip, "setuptools>=77", "wheel"], check=True)
+            shutil.copytree(part, folder)
+    return sorted(folder.iterdir())
