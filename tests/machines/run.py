@@ -223,14 +223,19 @@ def _events(
                 # With it goes every process of the machine.
                 process.kill()
                 for listener in servers:
+                    # Its thread closes it.
                     listener.shutdown(socket.SHUT_RDWR)
 
 
 def _serve(number: int, address: tuple[str, int]) -> socket.socket:
     """Join what connects to the machine's port with `address`, until the socket is shut down."""
     listener = socket.socket(fileno=number)
-    connect = partial(socket.create_connection, address)
-    threading.Thread(target=apart.serve, args=(listener, connect), daemon=True).start()
+
+    def serve() -> None:
+        with listener:
+            apart.serve(listener, partial(socket.create_connection, address))
+
+    threading.Thread(target=serve, daemon=True).start()
     return listener
 
 
