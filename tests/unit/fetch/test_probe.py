@@ -314,6 +314,26 @@ def test_the_status_of_a_token_service_is_said_with_its_host(
     assert why == f"{registry.url}: {host} answered 404 Not Found"
 
 
+def test_what_is_done_meanwhile_is_under_the_same_deadline(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "DEADLINE", 1)
+    done: list[bool] = []
+
+    def meanwhile() -> None:
+        time.sleep(0.7)
+        done.append(True)
+
+    with silent() as url:
+        began = time.monotonic()
+        assert unavailable(ws, SPEC, at(url), meanwhile).endswith("no answer within 1 seconds")
+        assert time.monotonic() - began < 1.6
+    assert done == [True]
+    # Where nobody is waited for, nothing is done.
+    assert unavailable(ws, SPEC, Config(), meanwhile) != ""
+    assert done == [True]
+
+
 def test_a_definite_no_does_not_wait_for_the_rest(ws: Workspace, server: Server) -> None:
     with silent() as url:
         config = Config(registries={"default": url}, files={"builds": "http://127.0.0.1:9"})

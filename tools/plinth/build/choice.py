@@ -3,14 +3,22 @@ machine has instead; found out before anything is downloaded."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from plinth.build.base import system_is_made
 from plinth.build.vendor import left_out, without_set
 from plinth.core.digest import Digest
-from plinth.core.errors import FetchError, InterpreterError, LockError, PackageError
+from plinth.core.errors import (
+    FetchError,
+    InterpreterError,
+    LockError,
+    PackageError,
+    PlinthError,
+)
 from plinth.core.report import quiet
 from plinth.core.settings import Config
 from plinth.fetch.interpreter import find_tree, how_to_install
@@ -75,11 +83,19 @@ def choose_base(ws: Workspace, wanted: str, *, config: Config, insist: str = "")
         return _insisted(ws, spec, config, insist)
     if not spec.fallback:
         return as_here(ws, spec, config)
-    why = unavailable(ws, spec, config)
+    fallback = load_base(ws.bases, spec.fallback)
+    # Interpreters take their time to start, and places to answer.
+    look = functools.cache(functools.partial(_other_interpreter, ws, fallback, config))
+
+    def meanwhile() -> None:
+        with contextlib.suppress(PlinthError):
+            look()
+
+    why = unavailable(ws, spec, config, meanwhile)
     if not why:
         return as_here(ws, spec, config)
     try:
-        found = as_here(ws, load_base(ws.bases, spec.fallback), config)
+        found = as_here(ws, fallback, config, look)
     except InterpreterError as error:
         raise _impossible(spec, config, why, error) from None
     reason = f"the base {wanted} is not available here: {why}"
@@ -118,9 +134,15 @@ def chosen_recipe(
     return recipe, chosen
 
 
-def as_here(ws: Workspace, spec: BaseSpec, config: Config) -> Choice:
+def as_here(
+    ws: Workspace,
+    spec: BaseSpec,
+    config: Config,
+    look: Callable[[], tuple[Digest | None, str]] | None = None,
+) -> Choice:
     """`spec` as its lock has it; where this machine has another interpreter, or the archive no
-    longer has its packages, the local base with what there is instead.
+    longer has its packages, the local base with what there is instead. `look` is how the
+    interpreter is looked for, where that has begun.
 
     Raises:
         LockError: `spec` is not locked.
@@ -129,7 +151,7 @@ def as_here(ws: Workspace, spec: BaseSpec, config: Config) -> Choice:
     """
     tree, reasons = None, []
     if isinstance(spec.python, FoundPython):
-        tree, reason = _other_interpreter(ws, spec, config)
+        tree, reason = look() if look else _other_interpreter(ws, spec, config)
         reasons += [reason] if tree else []
     local = Local(tree)
     if isinstance(spec.rootfs, DebianRootfs):

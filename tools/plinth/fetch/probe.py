@@ -43,13 +43,19 @@ class Question:
 
 
 def unavailable(
-    ws: Workspace, spec: BaseSpec, config: Config, *, python_alone: bool = False
+    ws: Workspace,
+    spec: BaseSpec,
+    config: Config,
+    meanwhile: Callable[[], object] = lambda: None,
+    *,
+    python_alone: bool = False,
 ) -> str:
     """Why pinned inputs of `spec` are neither in the store nor at any place of the settings, in
     one line; empty where they are available. Debian packages and interpreters found on the machine
     are not looked at, nor, with `python_alone`, images.
 
-    A yes is remembered in the build folder (see `forget`), a no never.
+    A yes is remembered in the build folder (see `forget`), a no never. `meanwhile` is called while
+    places are waited for.
     """
     questions: list[Question] = []
     python, rootfs = spec.python, spec.rootfs
@@ -66,7 +72,7 @@ def unavailable(
                 f"(settings: registries.{rootfs.registry})"
             )
         questions += [_manifest(rootfs, url, config) for url in urls]
-    return asked(ws, questions)
+    return asked(ws, questions, meanwhile)
 
 
 def settings_of(spec: BaseSpec) -> list[str]:
@@ -121,7 +127,11 @@ def _manifest(rootfs: ImageRootfs, url: str, config: Config) -> Question:
     return Question(f"{rootfs.repository}@{rootfs.manifest.oci}", url, ask)
 
 
-def asked(ws: Workspace, questions: Sequence[Question]) -> str:
+def asked(
+    ws: Workspace,
+    questions: Sequence[Question],
+    meanwhile: Callable[[], object] = lambda: None,
+) -> str:
     """Why no place has one of the inputs; empty where each is at one."""
     memory = ws.build / "cache" / "probe.json"
     known = _remembered(memory)
@@ -130,13 +140,13 @@ def asked(ws: Workspace, questions: Sequence[Question]) -> str:
     if not waiting:
         return ""
     found: set[str] = set()
-    why = _waited(waiting, found)
+    why = _waited(waiting, found, meanwhile)
     if found:
         _remember(memory, known | found)
     return why
 
 
-def _waited(waiting: list[Question], found: set[str]) -> str:
+def _waited(waiting: list[Question], found: set[str], meanwhile: Callable[[], object]) -> str:
     """As `asked`; keys of the questions answered with yes are added to `found`."""
     answers: queue.SimpleQueue[tuple[Question, str]] = queue.SimpleQueue()
     for question in waiting:
@@ -146,6 +156,7 @@ def _waited(waiting: list[Question], found: set[str]) -> str:
         )
         thread.start()
     ends = time.monotonic() + DEADLINE
+    meanwhile()
     refused: dict[str, list[str]] = {}
     while waiting:
         try:
