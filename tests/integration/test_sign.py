@@ -13,6 +13,7 @@ import pytest
 
 from integration.conftest import Checkout
 from plinth.evidence.statement import PREDICATES
+from plinth.formats.oci.layout import references
 from support.forge import link_tree
 
 IMAGE = "minimal"
@@ -115,10 +116,10 @@ def test_bundles_lie_beside_the_image_as_files(run: Run, signed: str) -> None:
     }
 
 
-def test_the_layout_is_valid_with_signatures_in_it(run: Run, signed: str) -> None:
+def test_the_layout_is_valid_with_signatures_in_it(run: Run, built: Checkout, signed: str) -> None:
     done = run("doit", "validate")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "valid, 9 images" in done.stdout
+    assert f"valid, {len(references(built.ws.layout))} images" in done.stdout
 
 
 def test_signing_again_replaces(run: Run, signed: str) -> None:

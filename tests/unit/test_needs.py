@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -44,7 +45,11 @@ def output(folder: Path, test: str, *options: str) -> list[str]:
     (folder / "tests" / "unit" / "test_one.py").write_text(test)
     (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n    engine: x\n")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
-    done = subprocess.run(command, cwd=folder, check=False, text=True, capture_output=True)
+    # Options of the run that this test is in are not for that one.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
+    done = subprocess.run(
+        command, cwd=folder, check=False, text=True, capture_output=True, env=environment
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.splitlines()
 
