@@ -17,7 +17,7 @@ from integration.conftest import ROOT
 from plinth.formats.oci.layout import references
 from plinth.formats.oci.manifest import read_manifest
 from plinth.recipe.record import read_record
-from support import small_checkout
+from support import needs, small_checkout
 from support.canonical import BASE
 from support.elves import shared
 from support.http_server import Handler, serving
@@ -207,6 +207,7 @@ class Promises(Handler):
 
 
 def test_where_the_canonical_base_fails_later_the_other_base_is_named(tmp_path: Path) -> None:
+    needs.program("bwrap", needs.BUBBLEWRAP)
     with serving(tmp_path, Promises) as server:
         document = {
             "registries": {"default": server.url},

@@ -15,7 +15,7 @@ import pytest
 
 from plinth.core.store import BlobStore
 from plinth.formats.oci.layout import references
-from support import small_checkout
+from support import needs, small_checkout
 from support.helpers import checkout_files
 from support.small_checkout import IMAGE, SmallCheckout
 
@@ -65,6 +65,12 @@ def prepared(folder: Path) -> SmallCheckout:
 
 def digest(checkout: SmallCheckout) -> str:
     return references(checkout.ws.layout)[IMAGE].manifest.oci
+
+
+@pytest.fixture(scope="module", autouse=True)
+def bubblewrap() -> None:
+    """It makes these users."""
+    needs.program("bwrap", needs.BUBBLEWRAP)
 
 
 @pytest.fixture(scope="module")

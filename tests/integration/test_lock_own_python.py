@@ -42,7 +42,7 @@ def pinned(archive: Digest) -> str:
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def archive(tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a standalone archive: this machine's CPython 3.7, and nothing of it else."""
     path = tmp_path_factory.mktemp("releases") / ASSET
     standalone(read_tree(find_python("3.7", load()), "3.7"), path)

@@ -22,7 +22,7 @@ from plinth.core.report import quiet
 from plinth.core.settings import Config
 from plinth.formats.oci.layout import references
 from plinth.recipe.locks.pylock import LockedFile, dump, load
-from support import small_checkout
+from support import needs, small_checkout
 from support.http_server import Handler, serving
 from support.patience import at_most
 from support.small_checkout import IMAGE, SmallCheckout
@@ -191,6 +191,7 @@ def test_a_sandbox_is_looked_for_only_where_an_sdist_has_to_be_built(
 
 def test_a_stock_machine_offline_is_told_all_in_three_seconds(tmp_path: Path) -> None:
     """The README's command in this very checkout, by a program that reaches nobody."""
+    needs.program("bwrap", needs.BUBBLEWRAP)
     settings = tmp_path / "settings.toml"
     settings.write_text(tomli_w.dumps({"index-url": "https://index.example/simple"}))
     environment = {

@@ -21,6 +21,7 @@ from plinth.graph import sandbox
 from plinth.graph.workspace import Workspace
 from plinth.recipe.base import load_base
 from plinth.recipe.locks.stale import check
+from support import needs
 from support.bases import known_base
 from support.sandboxes import ENGINES, HOSTILE, SMALL, host_root, only_engine, run_python
 from support.sessions import session_of
@@ -117,6 +118,7 @@ def left(program: str) -> list[str]:
 @pytest.fixture(scope="module")
 def in_bubblewrap(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     """What a command sees in bubblewrap."""
+    needs.program("bwrap", needs.BUBBLEWRAP)
     folder = tmp_path_factory.mktemp("bubblewrap")
     (folder / "root").mkdir()
     work = a_source(folder / "work")

@@ -306,10 +306,11 @@ def test_whoever_builds_is_waited_for(ws: Workspace) -> None:
     image(ws, "a", "one")
     layer(ws, "two")
     age(ws)
-    waiting, built = threading.Event(), threading.Event()
+    inside, waiting, built = threading.Event(), threading.Event(), threading.Event()
 
     def build() -> None:
         with adding(ws.build):
+            inside.set()
             # A hit: the layer is old and nobody's; only the lease keeps it until it is named.
             assert not layer(ws, "two").built
             assert waiting.wait(20)
@@ -319,6 +320,7 @@ def test_whoever_builds_is_waited_for(ws: Workspace) -> None:
     thread = threading.Thread(target=build)
     with adding(ws.build):
         thread.start()
+        assert inside.wait(20)
         other = threading.Thread(target=lambda: collect(ws, delete=True, waiting=waiting.set))
         other.start()
         assert waiting.wait(20)
