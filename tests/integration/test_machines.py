@@ -13,6 +13,7 @@ from machines.places import Places, places
 from machines.run import run
 from machines.table import MACHINES, QUICK
 from machines.trees import lacking
+from support import needs
 
 
 @pytest.fixture(scope="module")
@@ -20,8 +21,8 @@ def there(
     built: Checkout, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[Places]:
     """What the machines of this run reach."""
-    if lacking():
-        pytest.skip(lacking())
+    if lacks := lacking():
+        needs.skip(lacks)
     running = {item.name for item in request.session.items}
     wanted = [one for one in MACHINES if any(f"[{one.name}]" in name for name in running)]
     with places(tmp_path_factory.mktemp("machines"), built.ws, wanted) as made:
@@ -47,7 +48,7 @@ def test_a_machine_shows_what_its_row_says_and_builds_the_one_digest(
 ) -> None:
     engine = os.environ.get("PLINTH_TEST_DOCKER_HOST", "").removeprefix("unix://")
     if machine.engine and not engine:
-        pytest.skip("PLINTH_TEST_DOCKER_HOST names no engine")
+        needs.skip(needs.ENGINE)
     outcome = run(machine, there, engine)
     assert not problems(machine, outcome), outcome.text
     if outcome.digest:

@@ -24,7 +24,8 @@ _NO_BASE = Expected(
     seconds=3,
     nothing_asked=True,
 )
-_LOST = Expected(base=LOCAL, by={f"building on {LOCAL}": 6})
+# Five of them go to the silent places; meanwhile the real archive is asked for 81 packages.
+_LOST = Expected(base=LOCAL, by={f"building on {LOCAL}": 7})
 
 # One file is enough: the date in the program makes every build another one.
 _OTHER_BUILD = "echo '# built elsewhere' >>/root/.pyenv/versions/3.7.*/lib/python3.7/os.py\n"
@@ -120,7 +121,16 @@ MACHINES = (
     Machine("Ubuntu's apt sources", _ON_CANONICAL, made=_UBUNTU, command=_BUILD),
     Machine(
         "Ubuntu's apt sources; another build of 3.7.16",
-        Expected(1, ("no archive is configured for bookworm", "apt.debian"), nothing_asked=True),
+        Expected(
+            1,
+            (
+                f"neither {CANONICAL} nor {EMBEDDED} can be built",
+                f"{EMBEDDED}: no archive is configured for bookworm",
+                "2. set apt.debian ",
+            ),
+            seconds=3,
+            nothing_asked=True,
+        ),
         network="archives",
         named=False,
         python=True,
@@ -168,7 +178,7 @@ MACHINES = (
     ),
     Machine(
         "no bubblewrap, no engine",
-        _sandbox_refused("bubblewrap is not installed", "apt-get install -y bubblewrap"),
+        _sandbox_refused("bubblewrap is not installed", "apt-get install (-y )?bubblewrap"),
         made=_NO_BUBBLEWRAP,
         command=_BUILD,
     ),

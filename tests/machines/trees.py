@@ -42,11 +42,10 @@ def archive() -> str:
 
 
 def lacking() -> str:
-    """Why no machine can be made here; empty where they can."""
-    if os.geteuid():
-        return "only root makes machines"
-    lacks = [name for name in ("debootstrap", "ip", "unshare") if shutil.which(name) is None]
-    return f"needs {', '.join(lacks)}" if lacks else ""
+    """What a machine that makes machines lacks; empty where it has all."""
+    programs = ("debootstrap", "ip", "unshare")
+    lacks = ["root"] if os.geteuid() else [one for one in programs if shutil.which(one) is None]
+    return ", ".join(lacks)
 
 
 def debian(suite: str) -> Path:
