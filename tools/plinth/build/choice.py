@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
@@ -84,8 +84,8 @@ def choose_base(ws: Workspace, wanted: str, *, config: Config, insist: str = "")
     if not spec.fallback:
         return as_here(ws, spec, config)
     fallback = load_base(ws.bases, spec.fallback)
-    # Interpreters take their time to start, and places to answer.
-    look = functools.cache(functools.partial(_other_interpreter, ws, fallback, config))
+    # Interpreters take their time to start, archives to answer, and so do places.
+    look = functools.cache(functools.partial(as_here, ws, fallback, config))
 
     def meanwhile() -> None:
         with contextlib.suppress(PlinthError):
@@ -95,8 +95,8 @@ def choose_base(ws: Workspace, wanted: str, *, config: Config, insist: str = "")
     if not why:
         return as_here(ws, spec, config)
     try:
-        found = as_here(ws, fallback, config, look)
-    except InterpreterError as error:
+        found = look()
+    except (FetchError, InterpreterError) as error:
         raise _impossible(spec, config, why, error) from None
     reason = f"the base {wanted} is not available here: {why}"
     return replace(found, passed_over={wanted: reason, **found.passed_over})
@@ -134,15 +134,9 @@ def chosen_recipe(
     return recipe, chosen
 
 
-def as_here(
-    ws: Workspace,
-    spec: BaseSpec,
-    config: Config,
-    look: Callable[[], tuple[Digest | None, str]] | None = None,
-) -> Choice:
+def as_here(ws: Workspace, spec: BaseSpec, config: Config) -> Choice:
     """`spec` as its lock has it; where this machine has another interpreter, or the archive no
-    longer has its packages, the local base with what there is instead. `look` is how the
-    interpreter is looked for, where that has begun.
+    longer has its packages, the local base with what there is instead.
 
     Raises:
         LockError: `spec` is not locked.
@@ -151,7 +145,7 @@ def as_here(
     """
     tree, reasons = None, []
     if isinstance(spec.python, FoundPython):
-        tree, reason = look() if look else _other_interpreter(ws, spec, config)
+        tree, reason = _other_interpreter(ws, spec, config)
         reasons += [reason] if tree else []
     local = Local(tree)
     if isinstance(spec.rootfs, DebianRootfs):
@@ -302,7 +296,7 @@ def on_the_other_base(ws: Workspace, spec: BaseSpec, config: Config) -> str:
 
 
 def _impossible(
-    spec: BaseSpec, config: Config, why: str, error: InterpreterError
+    spec: BaseSpec, config: Config, why: str, error: FetchError | InterpreterError
 ) -> InterpreterError:
     """Neither `spec`, because of `why`, nor its fallback, because of `error`, can be built: what
     to do, the easiest first."""
@@ -317,8 +311,9 @@ def _impossible(
     return InterpreterError(
         f"neither {spec.name} nor {spec.fallback} can be built on this machine",
         where=f"base/{spec.name}.toml",
-        found=f"{spec.name}: {why}\n{spec.fallback}: {error.what}, {error.found}",
-        remedy=f"1. {first}\n2. {how_to_install(spec.python.version)}\n"
+        found=f"{spec.name}: {why}\n{spec.fallback}: "
+        + ", ".join(filter(None, (error.what, error.found))),
+        remedy=f"1. {first}\n2. {error.remedy}\n"
         "3. plinth import FILE, an archive that `plinth export` made on a machine where an image "
         f"was built on {spec.name} or {spec.fallback} (docs/airgap.md)",
     )

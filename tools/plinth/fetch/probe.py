@@ -27,6 +27,9 @@ from plinth.recipe.base import BaseSpec, ImageRootfs, StandalonePython
 DEADLINE = 5.0
 """How long all places together are waited for (seconds)."""
 
+PATIENCE = 0.5
+"""How long they are waited for before anything is done meanwhile (seconds)."""
+
 
 @dataclass(frozen=True)
 class Question:
@@ -55,7 +58,7 @@ def unavailable(
     are not looked at, nor, with `python_alone`, images.
 
     A yes is remembered in the build folder (see `forget`), a no never. `meanwhile` is called while
-    places are waited for.
+    places are waited for that are slow to answer.
     """
     questions: list[Question] = []
     python, rootfs = spec.python, spec.rootfs
@@ -155,13 +158,19 @@ def _waited(waiting: list[Question], found: set[str], meanwhile: Callable[[], ob
             target=lambda one: answers.put((one, _answer(one))), args=(question,), daemon=True
         )
         thread.start()
-    ends = time.monotonic() + DEADLINE
-    meanwhile()
+    began = time.monotonic()
+    patience, ends = began + PATIENCE, began + DEADLINE
     refused: dict[str, list[str]] = {}
     while waiting:
         try:
-            question, why = answers.get(timeout=max(0.0, ends - time.monotonic()))
+            until = patience or ends
+            question, why = answers.get(timeout=max(0.0, until - time.monotonic()))
         except queue.Empty:
+            if patience:
+                # Who is slow to answer will hardly say yes.
+                patience = 0.0
+                meanwhile()
+                continue
             return f"{shown(waiting[0].place)}: no answer within {DEADLINE:g} seconds"
         if not why:
             found.add(question.key)
