@@ -1,5 +1,5 @@
 """The GPU row's whole first command, its set from archives of the vendor's shape: built, named,
-closed, and run by an engine; on a small image in the gate, on TensorFlow by night."""
+closed, and run by an engine, on a small image in the gate, on TensorFlow by night."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import tomli_w
 
 from integration.conftest import Checkout, build
 from plinth.core.settings import load as load_config
-from plinth.formats.oci.layout import references
+from plinth.formats.oci.layout import ImageReference, references
 from plinth.formats.oci.manifest import read_manifest
 from plinth.publish.engine.load import load
 from plinth.publish.engine.smoke import test_image as smoke
@@ -100,12 +100,8 @@ def gpu(image: str, tmp_path: Path, clone: Callable[..., Checkout]) -> Iterator[
         yield made
 
 
-@pytest.mark.engine
-@pytest.mark.network
-@pytest.mark.parametrize("image", [CPU, pytest.param(GPU, marks=pytest.mark.nightly)])
-def test_the_first_command_gives_a_gpu_image_that_runs_with_its_set(
-    image: str, gpu: GpuCheckout, engine: docker.DockerClient
-) -> None:
+def first_command(gpu: GpuCheckout, image: str) -> ImageReference:
+    """The image that README's first command builds: named and set up for its accelerator."""
     said = gpu.doit(f"build:{image}")
     assert "fetching cuda_11.0.3_450.51.06_linux.run, at most 3.5 GB" in said
     checkout = gpu.checkout
@@ -115,6 +111,25 @@ def test_the_first_command_gives_a_gpu_image_that_runs_with_its_set(
     spec = load_accelerator(checkout.ws.bases, SET)
     wanted = {f"{key}={value}" for key, value in spec.environment.items()}
     assert wanted <= environment(checkout, image)
+    return reference
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("image", [GPU])
+def test_the_first_command_builds_the_gpu_row_with_its_set(image: str, gpu: GpuCheckout) -> None:
+    reference = first_command(gpu, image)
+    gpu.doit(f"build:{image}")
+    assert references(gpu.checkout.ws.layout)[image] == reference
+
+
+@pytest.mark.engine
+@pytest.mark.network
+@pytest.mark.parametrize("image", [CPU, pytest.param(GPU, marks=pytest.mark.nightly)])
+def test_the_first_command_gives_a_gpu_image_that_runs_with_its_set(
+    image: str, gpu: GpuCheckout, engine: docker.DockerClient
+) -> None:
+    reference = first_command(gpu, image)
+    checkout = gpu.checkout
     # It runs, on the CPU, and its linker finds every library the framework may open.
     try:
         loaded = load(checkout.ws, image, client=engine)
