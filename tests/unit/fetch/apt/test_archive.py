@@ -9,9 +9,10 @@ import pytest
 
 from plinth.core.digest import Digest
 from plinth.core.errors import FetchError, IntegrityError, PlinthError
+from plinth.core.session import new_session
 from plinth.core.settings import Config
 from plinth.core.store import BlobStore
-from plinth.fetch.apt.archive import Index, Keyring, download, keyring_of, listed, read_index
+from plinth.fetch.apt.archive import Index, Keyring, download, has, keyring_of, listed, read_index
 from plinth.fetch.apt.resolve import resolve
 from plinth.fetch.apt.sources import Source
 from support.debs import (
@@ -423,3 +424,28 @@ def test_an_archive_that_cannot_be_reached_is_named_with_what_to_do(
 )
 def test_a_releases_date_is_read_or_not_known(text: str, date: str) -> None:
     assert listed(f"{text}\nSHA256:\n".encode(), "InRelease").date == date
+
+
+class _Lasting(Handler):
+    """Keeps connections, and notes each; answers for every file but one called gone."""
+
+    protocol_version = "HTTP/1.1"
+
+    def setup(self) -> None:
+        """Note the connection."""
+        self.asked.append("connection")
+        super().setup()
+
+    def answer(self) -> None:
+        """Answer with the one byte that is asked for."""
+        if self.path.endswith("gone"):
+            self.reply(404)
+        else:
+            self.reply(206, b"!", {"Content-Range": "bytes 0-0/9"})
+
+
+def test_questions_after_files_share_one_connection(tmp_path: Path) -> None:
+    with serving(tmp_path, _Lasting) as server, new_session() as session:
+        found = [has(session, f"{server.url}/{name}") for name in ("one", "two", "gone", "three")]
+        assert found == [True, True, False, True]
+        assert server.asked.count("connection") == 1

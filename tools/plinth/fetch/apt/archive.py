@@ -59,6 +59,9 @@ MAX_KEY = 1 << 20
 _SOON = 5
 """Seconds that a question is waited for, where no file is fetched."""
 
+_PAGE = 1 << 16
+"""The longest page (bytes) that is read of an answer without a file."""
+
 MAX_RELEASE = 16 << 20
 """The largest InRelease that is read (bytes); Debian's have 150 kB."""
 
@@ -138,6 +141,9 @@ def has(session: requests.Session, url: str) -> bool | None:
     headers = {"Range": "bytes=0-0", "Accept-Encoding": "identity"}
     try:
         with session.get(url, headers=headers, stream=True, timeout=_SOON) as answer:
+            if answer.status_code != 200:
+                # What is read to its end leaves the connection to the next question.
+                first_bytes(answer, _PAGE)
             return answer.status_code not in (404, 410)
     except (requests.RequestException, OSError, ValueError):
         return None
