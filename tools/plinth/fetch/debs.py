@@ -118,7 +118,7 @@ def fetch_debs(
         first: FetchError | None = None
         for url in found.urls(package):
             try:
-                download(url, package.digest, ws.cache, shown(package))
+                download(url, package.digest, ws.cache, shown(package), session)
             except FetchError as error:
                 first = first or error
             else:
@@ -133,5 +133,5 @@ def fetch_debs(
             f"apt.{package.suite} or snapshots.{package.suite}",
         ) from None
 
-    with ThreadPoolExecutor(_AT_ONCE, "fetch") as pool:
+    with new_session() as session, ThreadPoolExecutor(_AT_ONCE, "fetch") as pool:
         list(pool.map(fetch, missing))

@@ -5,6 +5,7 @@ Debian repository format (wiki.debian.org/DebianRepository/Format).
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import lzma
@@ -119,19 +120,26 @@ def get(url: str, what: str, limit: int) -> bytes:
         return _retried(ask, what)
 
 
-def download(url: str, digest: Digest, store: BlobStore, what: str) -> None:
-    """Bring the file at `url` into `store`, verified while it streams.
+def download(
+    url: str,
+    digest: Digest,
+    store: BlobStore,
+    what: str,
+    session: requests.Session | None = None,
+) -> None:
+    """Bring the file at `url` into `store`, verified while it streams; `session`, if given, keeps
+    the connection for the next.
 
     Raises:
         FetchError: it cannot be fetched.
         IntegrityError: it is not the file `digest` names.
     """
 
-    with new_session() as session:
+    with contextlib.nullcontext(session) if session else new_session() as asked:
 
         def open_(headers: Mapping[str, str]) -> requests.Response:
             missing = "the archive has no such file any more"
-            return opened(session.get, url, headers, missing=missing, what=what)
+            return opened(asked.get, url, headers, missing=missing, what=what)
 
         fetch_blob(open_, digest, store, what, place=_PLACE, remedy=_REMEDY)
 
