@@ -18,6 +18,7 @@ import requests
 
 from plinth.core.errors import AttestationError
 from plinth.evidence import services
+from support.certificates import Authority
 from support.forge import Forger, Json
 from support.http_server import Handler, serving
 from support.small_checkout import SmallCheckout
@@ -200,6 +201,33 @@ def test_a_bad_service_is_named_with_its_reason(
     assert signing.files() == before
     # Nothing of the libraries' own.
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("role", SERVICES)
+@pytest.mark.parametrize(
+    ("trusted", "message"),
+    [(True, "the issuer is not one of ours"), (False, "there is no secure connection")],
+)
+def test_services_are_trusted_as_all_servers_are(
+    signing: Signing,
+    role: str,
+    trusted: bool,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    authority = Authority(tmp_path / "company")
+    if trusted:
+        monkeypatch.setenv("PIP_CERT", str(authority.ca))
+    files = authority.issue("127.0.0.1")
+    handler = type("Bad", (_Bad,), {"plan": answers(400, REASON)})
+    with serving(Path("/"), handler, files.context()) as server:
+        service = signing.config["signingConfig"][role][0]
+        service["url"] = service["url"].replace(service["url"].split("/api")[0], server.url)
+        with pytest.raises(AttestationError) as raised:
+            signing.sign()
+    said = str(raised.value)
+    assert SERVICES[role] in said and server.url in said and message in said, said
 
 
 def service(role: str, **changes: object) -> Callable[[Json], None]:

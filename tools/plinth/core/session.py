@@ -45,10 +45,10 @@ def new_session(
     """
     session = requests.Session()
     session.trust_env = netrc
-    session.mount("http://", _Adapter())
-    session.mount("https://", _Adapter(_everybody()))
+    session.mount("http://", Adapter())
+    session.mount("https://", Adapter(everybody()))
     for host, files in (tls or {}).items():
-        session.mount(f"https://{host}/", _Adapter(_one(host, files)))
+        session.mount(f"https://{host}/", Adapter(_one(host, files)))
     return session
 
 
@@ -68,7 +68,7 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _everybody() -> ssl.SSLContext:
+def everybody() -> ssl.SSLContext:
     """What servers are trusted by, but those that the settings name."""
     context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     system = ssl.get_default_verify_paths()
@@ -83,7 +83,7 @@ def _everybody() -> ssl.SSLContext:
 
 def _one(host: str, files: Mapping[str, str]) -> ssl.SSLContext:
     """What `host` is trusted by, and shown, where the settings have files for it."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if "ca" in files else _everybody()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if "ca" in files else everybody()
     _load(context, files.get("ca", ""), f'[tls."{host}"] ca')
     if "cert" in files:
         key = files.get("key", files["cert"])
@@ -135,7 +135,7 @@ class _PatientTLS(_Patient, HTTPSConnection):
     """The same over TLS."""
 
 
-class _Adapter(HTTPAdapter):
+class Adapter(HTTPAdapter):
     """Decides trust, proxies and limits of time, whatever requests makes of the environment.
 
     One for each session: handshakes of one `truststore` context wait for each other.
@@ -152,7 +152,7 @@ class _Adapter(HTTPAdapter):
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         # A proxy that is spoken to by TLS is trusted like any server.
-        context = {"proxy_ssl_context": _everybody()} if proxy.startswith("https:") else {}
+        context = {"proxy_ssl_context": everybody()} if proxy.startswith("https:") else {}
         return super().proxy_manager_for(proxy, **self._tls, **context, **kwargs)
 
     def cert_verify(self, *_: Any) -> None:

@@ -17,12 +17,12 @@ from concurrent.futures import TimeoutError as TooLateError
 from typing import Any, TypeVar
 
 import requests
-from requests.adapters import HTTPAdapter
 from rfc3161_client import decode_timestamp_response
 from sigstore.sign import SigningContext
 
-from plinth.core.errors import AttestationError
+from plinth.core.errors import AttestationError, FetchError
 from plinth.core.http import first_bytes, shown
+from plinth.core.session import Adapter, everybody
 from plinth.evidence.verify.root import told
 
 LONGEST = 30.0
@@ -52,8 +52,9 @@ def watch(context: SigningContext) -> list[str]:
     return asked
 
 
-class _Service(HTTPAdapter):
-    """Sends requests to one service, and adds it to `asked`."""
+class _Service(Adapter):
+    """Sends requests to one service, trusted and reached as all servers are, and adds it to
+    `asked`."""
 
     name: str
     longest = LONGEST
@@ -61,7 +62,7 @@ class _Service(HTTPAdapter):
     """What to do where it does not answer in time, and where it takes a request for a bad one."""
 
     def __init__(self, asked: list[str]) -> None:
-        super().__init__()
+        super().__init__(everybody())
         self._asked = asked
 
     def check(self, body: bytes) -> None:
@@ -85,6 +86,12 @@ class _Service(HTTPAdapter):
                 f"{who} did not answer in time",
                 expected=f"an answer within {self.longest:g} seconds",
                 remedy=self.slow + _REMEDY,
+            ) from None
+        except FetchError as error:
+            raise AttestationError(
+                f"{who} cannot be reached",
+                found=f"{error.what}: {error.found}",
+                remedy=error.remedy,
             ) from None
         except requests.RequestException as error:
             raise AttestationError(
