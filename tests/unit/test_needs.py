@@ -45,8 +45,9 @@ def output(folder: Path, test: str, *options: str) -> list[str]:
     (folder / "tests" / "unit" / "test_one.py").write_text(test)
     (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n    engine: x\n")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
-    # Options of the run that this test is in are not for that one.
-    environment = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
+    # What the run that this test is in was told is not for that one.
+    outer = ("PYTEST_ADDOPTS", "PLINTH_JUDGES")
+    environment = {name: value for name, value in os.environ.items() if name not in outer}
     done = subprocess.run(
         command, cwd=folder, check=False, text=True, capture_output=True, env=environment
     )
