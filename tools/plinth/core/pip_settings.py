@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from plinth.core.errors import FetchError
+from plinth.core.home import home
 
 _PLACES = ("HOME", "XDG_CONFIG_DIRS", "XDG_CONFIG_HOME")
 
@@ -37,14 +39,17 @@ def pip_settings(environment: Mapping[str, str] = os.environ) -> PipSettings:
 def _read(_: Iterable[tuple[str, str]]) -> PipSettings:
     # Not at the top: it takes a tenth of a second, and only what asks a network needs it.
     try:
-        from pip._internal.configuration import Configuration
-        from pip._internal.exceptions import PipError
-        from pip._internal.models.index import PyPI
+        with _some_home():
+            from pip._internal.configuration import Configuration
+            from pip._internal.exceptions import PipError
+            from pip._internal.models.index import PyPI
+
+            configuration = Configuration(isolated=False)
     except ImportError:
         return PipSettings()
     try:
-        configuration = Configuration(isolated=False)
-        configuration.load()
+        with _some_home():
+            configuration.load()
     except (PipError, OSError, ValueError) as error:
         raise FetchError(
             "pip's configuration cannot be read", found=str(error), remedy="correct that file"
@@ -59,3 +64,16 @@ def _read(_: Iterable[tuple[str, str]]) -> PipSettings:
         return str(next(filter(None, (items.get(f"{scope}.{name}") for scope in scopes)), ""))
 
     return PipSettings(get("index-url") or PyPI.simple_url, get("cert"), get("proxy"))
+
+
+@contextlib.contextmanager
+def _some_home() -> Iterator[None]:
+    """Without a home folder pip does not even start, though its other files may be there."""
+    if home() is not None:
+        yield
+        return
+    os.environ["HOME"] = "/nonexistent"
+    try:
+        yield
+    finally:
+        del os.environ["HOME"]
