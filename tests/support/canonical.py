@@ -87,7 +87,7 @@ def make(ws: Workspace, folder: Path) -> Canonical:
     """What stands for the base, of the built workspace `ws` and this machine; the archive is
     written into `folder`."""
     base = known_base(ws, "debian12-py37")
-    assert base is not None
+    assert base is not None, "nothing is built: doit build:minimal"
     layer = base.layers[0]
     config = canonical_json(
         {
