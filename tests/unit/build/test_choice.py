@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ from plinth.fetch.interpreter import find_tree
 from plinth.formats.python.stored import keep_tree
 from plinth.formats.python.tree import read_tree
 from plinth.graph.workspace import Workspace
-from plinth.recipe.base import load_base
+from plinth.recipe.base import BaseSpec, load_base
 from plinth.recipe.locks.base import Local, read_lock, write_local
 from support.http_server import Handler, Server, serving
 from support.patience import at_most
@@ -288,3 +288,23 @@ def test_an_unknown_base_is_refused_with_those_there_are(ws: Workspace) -> None:
         choose_base(ws, "other", config=Config())
     assert "base/other.toml: there is no such specification" in str(raised.value)
     assert raised.value.remedy == f"known here: {WANTED}, {FALLBACK}"
+
+
+def test_what_was_looked_at_while_places_were_silent_is_not_looked_at_again(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+
+    def nothing(_: Workspace, spec: BaseSpec, __: Config) -> Choice:
+        looked.append(spec.name)
+        raise InterpreterError("there is none")
+
+    def silent(_: Workspace, __: BaseSpec, ___: Config, meanwhile: Callable[[], None]) -> str:
+        meanwhile()
+        return "no answer"
+
+    monkeypatch.setattr("plinth.build.choice.as_here", nothing)
+    monkeypatch.setattr("plinth.build.choice.unavailable", silent)
+    with pytest.raises(InterpreterError, match="neither"):
+        choose_base(ws, WANTED, config=Config())
+    assert looked == [FALLBACK]

@@ -3,10 +3,8 @@ machine has instead; found out before anything is downloaded."""
 
 from __future__ import annotations
 
-import contextlib
-import functools
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from plinth.build.base import system_is_made
@@ -84,18 +82,22 @@ def choose_base(ws: Workspace, wanted: str, *, config: Config, insist: str = "")
     if not spec.fallback:
         return as_here(ws, spec, config)
     fallback = load_base(ws.bases, spec.fallback)
+    looked: Future[Choice] = Future()
+
+    def look() -> None:
+        try:
+            looked.set_result(as_here(ws, fallback, config))
+        except PlinthError as error:
+            looked.set_exception(error)
+
     # Interpreters take their time to start, archives to answer, and so do places.
-    look = functools.cache(functools.partial(as_here, ws, fallback, config))
-
-    def meanwhile() -> None:
-        with contextlib.suppress(PlinthError):
-            look()
-
-    why = unavailable(ws, spec, config, meanwhile)
+    why = unavailable(ws, spec, config, look)
     if not why:
         return as_here(ws, spec, config)
+    if not looked.done():
+        look()
     try:
-        found = look()
+        found = looked.result()
     except (FetchError, InterpreterError) as error:
         raise _impossible(spec, config, why, error) from None
     reason = f"the base {wanted} is not available here: {why}"
