@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +15,7 @@ from plinth.fetch.sources.source import open_source
 from plinth.formats.oci.manifest import read_manifest
 from plinth.formats.oci.referrers import BUNDLE
 from support import judges
-from support.containerd import containerd
+from support.containerd import containerd, listening
 from support.docker_registry import docker_registry
 from support.published import Published
 
@@ -35,18 +33,8 @@ def snapshotter(folder: Path, registry: str) -> Iterator[Path]:
         socket = Path(state) / "socket"
         command = [judges.program("soci", "soci-snapshotter-grpc"), "--config", str(settings)]
         command += ["--address", str(socket), "--root", str(folder / "soci")]
-        with (folder / "soci.log").open("w") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log)
-        try:
-            deadline = time.monotonic() + 60
-            while not socket.exists():
-                assert process.poll() is None, (folder / "soci.log").read_text()
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
+        with listening(command, socket, folder / "soci.log"):
             yield socket
-        finally:
-            process.terminate()
-            process.wait()
 
 
 def mounted(folder: Path) -> int:

@@ -7,7 +7,7 @@ import json
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,15 +60,22 @@ def containerd(folder: Path, snapshotter: Path | None = None) -> Iterator[Contai
             + (_REMOTE.format(json.dumps(str(snapshotter))) if snapshotter else "")
         )
         command = [judges.program("containerd"), "--config", str(settings)]
-        with (folder / "log").open("w") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log)
-        try:
-            deadline = time.monotonic() + _DEADLINE
-            while not running.socket.exists():
-                assert process.poll() is None, (folder / "log").read_text()
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
+        with listening(command, running.socket, folder / "log"):
             yield running
-        finally:
-            process.terminate()
-            process.wait()
+
+
+@contextlib.contextmanager
+def listening(command: Sequence[str], socket: Path, log: Path) -> Iterator[None]:
+    """A program that listens at `socket` while the block runs, and prints into `log`."""
+    with log.open("w") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output)
+    try:
+        deadline = time.monotonic() + _DEADLINE
+        while not socket.exists():
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield
+    finally:
+        process.terminate()
+        process.wait()

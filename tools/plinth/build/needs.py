@@ -49,7 +49,8 @@ def ensure(ws: Session, recipe: Recipe, config: Config) -> None:
     Raises:
         LackingError: names everything that is missing at once.
     """
-    _refuse(recipe.spec.id, _missing(ws, recipe, config))
+    if needs := _missing(ws, recipe, config):
+        raise _error(recipe.spec.id, needs)
 
 
 def without_base(
@@ -61,11 +62,6 @@ def without_base(
         return error
     what = "\n".join(filter(None, (error.what, error.found)))
     return _error(image.spec.id, [Need(what, error.remedy, 2), *needs])
-
-
-def _refuse(image_id: str, needs: Sequence[Need]) -> None:
-    if needs:
-        raise _error(image_id, needs)
 
 
 def _error(image_id: str, needs: Sequence[Need]) -> LackingError:

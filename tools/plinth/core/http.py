@@ -86,17 +86,25 @@ def system_words(error: BaseException) -> str:
         return "no connection in time"
     if isinstance(error, requests.Timeout):
         return "no answer in time"
-    found: BaseException | None = error
-    while found is not None:
-        if isinstance(found, OSError) and found.strerror:
-            return found.strerror
-        # Of a proxy that refuses, urllib3 has but the text.
-        if type(found) is OSError:
-            return str(found)
-        found = found.__cause__ or found.__context__
+    if found := system_reason(error):
+        return found
     # Others' texts repeat addresses, with their passwords.
     ours = type(error) is requests.ConnectionError and isinstance(error.args[0], str)
     return str(error) if ours else type(error).__name__
+
+
+def system_reason(error: BaseException) -> str:
+    """The system's word for what went wrong, below what libraries wrap around it, or nothing."""
+    found: BaseException | None = error
+    while found is not None:
+        # Of TLS: what is wrong with the certificate.
+        text = getattr(found, "verify_message", "") or getattr(found, "strerror", "")
+        # Of a proxy that refuses, urllib3 has but the text.
+        if text or type(found) is OSError:
+            return str(text or found)
+        below = [one for one in found.args if isinstance(one, BaseException)]
+        found = found.__cause__ or found.__context__ or (below[0] if below else None)
+    return ""
 
 
 def _host(url: str) -> str:

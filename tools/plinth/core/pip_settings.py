@@ -45,11 +45,9 @@ def _read(_: Iterable[tuple[str, str]]) -> PipSettings:
             from pip._internal.models.index import PyPI
 
             configuration = Configuration(isolated=False)
+            configuration.load()
     except ImportError:
         return PipSettings()
-    try:
-        with _some_home():
-            configuration.load()
     except (PipError, OSError, ValueError) as error:
         raise FetchError(
             "pip's configuration cannot be read", found=str(error), remedy="correct that file"

@@ -14,9 +14,9 @@ import jwt
 from sigstore.oidc import IdentityToken, Issuer, detect_credential
 
 from plinth.core.errors import AttestationError
+from plinth.core.http import system_reason
 from plinth.core.report import Progress
 from plinth.evidence.choice import SigningTrust
-from plinth.evidence.services import system_reason
 
 VARIABLE = "PLINTH_IDENTITY_TOKEN"
 AUDIENCE = "sigstore"

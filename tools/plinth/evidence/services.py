@@ -21,7 +21,7 @@ from rfc3161_client import decode_timestamp_response
 from sigstore.sign import SigningContext
 
 from plinth.core.errors import AttestationError, FetchError
-from plinth.core.http import first_bytes, shown
+from plinth.core.http import first_bytes, shown, system_reason
 from plinth.core.session import Adapter, everybody
 from plinth.evidence.verify.root import told
 
@@ -199,19 +199,6 @@ def _in_time(ask: Callable[[], T], longest: float) -> T:
 
     threading.Thread(target=work, daemon=True).start()
     return answer.result(longest)
-
-
-def system_reason(error: BaseException) -> str:
-    """The system's word for what went wrong, below what libraries wrap around it, or nothing."""
-    inner: BaseException | None = error
-    while inner is not None:
-        # Of TLS: what is wrong with the certificate.
-        text = getattr(inner, "verify_message", "") or getattr(inner, "strerror", "")
-        if text:
-            return str(text)
-        below = [one for one in inner.args if isinstance(one, BaseException)]
-        inner = inner.__cause__ or inner.__context__ or (below[0] if below else None)
-    return ""
 
 
 def _reason(response: requests.Response, body: bytes) -> str:
