@@ -335,6 +335,20 @@ def bundle_text(old: str, new: str) -> Callable[[Copy, Forger], None]:
     return change
 
 
+def logged(old: str, new: str) -> Callable[[Copy, Forger], None]:
+    """Change what the log is said to have taken."""
+
+    def change(copy: Copy, forger: Forger) -> None:
+        bundle = json.loads(copy.bundles()[COSIGN])
+        (entry,) = bundle["verificationMaterial"]["tlogEntries"]
+        body = base64.b64decode(entry["canonicalizedBody"]).decode()
+        assert old in body
+        changed = base64.b64encode(body.replace(old, new, 1).encode()).decode()
+        bundle_text(entry["canonicalizedBody"], changed)(copy, forger)
+
+    return change
+
+
 NONE = "sha256:" + "0" * 64
 DOCUMENTS: list[tuple[str, Callable[[Copy, Forger], None], str]] = [
     (
@@ -381,6 +395,41 @@ DOCUMENTS: list[tuple[str, Callable[[Copy, Forger], None], str]] = [
         "an envelope twice",
         bundle_text('"dsseEnvelope":', '"dsseEnvelope":{},"dsseEnvelope":'),
         "the key 'dsseEnvelope' is there twice",
+    ),
+    (
+        "a name's case",
+        statement_text('"name":', '"Name":'),
+        "the key 'Name' differs only in case from 'name'",
+    ),
+    (
+        "snake case",
+        bundle_text('"dsseEnvelope":', '"dsse_envelope":'),
+        "readers of this bundle would differ",
+    ),
+    (
+        "snake case deeper",
+        bundle_text('"payloadType":', '"payload_type":'),
+        "dsseEnvelope: payloadType, payload_type",
+    ),
+    (
+        "both cases",
+        bundle_text('"dsseEnvelope":', '"dsse_envelope":{},"dsseEnvelope":'),
+        "not a Sigstore bundle that can be read",
+    ),
+    (
+        "no base64",
+        bundle_text('"sig":"', '"sig":"*'),
+        "dsseEnvelope.signatures[0].sig: '*",
+    ),
+    (
+        "a number with a space",
+        bundle_text('"logIndex":"', '"logIndex":" '),
+        "verificationMaterial.tlogEntries[0].logIndex: ' ",
+    ),
+    (
+        "a log entry",
+        logged('"kind":', '"kind":"x","kind":'),
+        "the key 'kind' is there twice",
     ),
 ]
 

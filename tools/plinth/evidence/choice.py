@@ -18,6 +18,7 @@ from sigstore_models.trustroot.v1 import ClientTrustConfig as ClientModel
 from sigstore_models.trustroot.v1 import TrustedRoot as Model
 
 from plinth.core.errors import AttestationError
+from plinth.formats.oci.strict import loads
 
 # Libraries warn on standard error where nobody listens; what matters of it is an error here.
 for _name in ("sigstore", "tuf", "securesystemslib"):
@@ -140,7 +141,7 @@ def believed(choice: str, *, trusted_root: str = "", offline: bool = False) -> B
     if trusted_root:
         path = Path(trusted_root)
         try:
-            return Believed(f"the trusted root {path}", Model.from_json(path.read_bytes()))
+            return Believed(f"the trusted root {path}", Model.from_json(_read(path)))
         except (SigstoreError, OSError, ValueError) as error:
             raise AttestationError(
                 "not a trusted root that can be used",
@@ -187,7 +188,7 @@ def _file(choice: str, verb: str) -> Path:
 
 def _client_model(path: Path) -> ClientModel:
     try:
-        model = ClientModel.from_json(path.read_bytes())
+        model = ClientModel.from_json(_read(path))
     except (SigstoreError, OSError, ValueError) as error:
         raise AttestationError(
             "not a client trust config that can be used",
@@ -200,6 +201,14 @@ def _client_model(path: Path) -> ClientModel:
         # The library puts "/api/…" behind.
         service.url = service.url.rstrip("/")
     return model
+
+
+def _read(path: Path) -> bytes:
+    """The JSON in a file, in which every reader finds the same: the library takes the last of two
+    keys."""
+    data = path.read_bytes()
+    loads(data)
+    return data
 
 
 def _passphrase() -> str | None:

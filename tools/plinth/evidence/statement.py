@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from plinth.core.digest import Digest, Json, canonical_json
 from plinth.core.errors import AttestationError
-from plinth.formats.oci.strict import loads
+from plinth.formats.oci.strict import STATEMENT_KEYS, loads
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 BEFORE = "https://in-toto.io/Statement/v0.1"
@@ -52,7 +52,7 @@ def parse(payload: bytes, where: str) -> Statement:
         AttestationError: it is not one, or a subject has no SHA-256, or the same as another.
     """
     try:
-        document = _of(dict, loads(payload), "a statement")
+        document = _of(dict, loads(payload, STATEMENT_KEYS), "a statement")
         form = _field(document, "_type", str)
         if form not in (STATEMENT, BEFORE):
             raise ValueError(f"its type is {form!r}")

@@ -125,8 +125,10 @@ class BundleVerifier:
         """
         try:
             # Its parsers take the last of two keys; others' need not.
-            loads(raw)
+            held = loads(raw)
             bundle, model = Bundle.from_json(raw), _model(raw)
+            for logged in model.verification_material.tlog_entries:
+                loads(logged.canonicalized_body)
         # Parsers of JSON, base64, DER and RFC 3161 each have errors of their own, some of which
         # have nothing but Exception in common.
         except Exception as error:
@@ -168,6 +170,11 @@ class BundleVerifier:
         for moment in (certified, time):
             self._check_office(ct.public_key.valid_for, moment, "the certificate log's key", where)
         self._check_authority(certificate, time, where)
+        # Its parsers take base64, numbers and names of fields that others' read otherwise.
+        found = _unlike(held, loads(model.to_json().encode()))
+        if found:
+            form = "fields, numbers and base64 in ProtoJSON's own form"
+            raise self._wrong(where, "readers of this bundle would differ", found, form)
         return Authentic(payload, *_signer(certificate), time, entry.log_index)
 
     def _wrong(self, where: str, what: str, found: object, expected: str = "") -> AttestationError:
@@ -269,6 +276,19 @@ class BundleVerifier:
             time.isoformat(),
             f"{period.start.isoformat()} to {period.end.isoformat() if period.end else 'now'}",
         )
+
+
+def _unlike(held: object, made: object, at: str = "") -> str:
+    """Where two JSON values first differ, as a path; empty where nowhere."""
+    if isinstance(held, dict) and isinstance(made, dict) and held.keys() == made.keys():
+        pairs = [(f"{at}.{key}".lstrip("."), held[key], made[key]) for key in held]
+    elif isinstance(held, list) and isinstance(made, list) and len(held) == len(made):
+        pairs = [(f"{at}[{n}]", *both) for n, both in enumerate(zip(held, made, strict=True))]
+    elif isinstance(held, dict) and isinstance(made, dict):
+        return f"{at or 'the bundle'}: {', '.join(sorted(held.keys() ^ made.keys()))}"
+    else:
+        return "" if held == made else f"{at}: {held!r:.200}"
+    return next(filter(None, (_unlike(one, other, path) for path, one, other in pairs)), "")
 
 
 def _signer(certificate: Certificate) -> tuple[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from plinth.evidence.statement import PREDICATES, Statement, parse
 from plinth.evidence.verify.bundle import Authentic, BundleVerifier
 from plinth.evidence.verify.verdict import Check
 from plinth.formats.oci.referrers import payload
+from plinth.formats.oci.strict import loads
 
 _PLACE = re.compile(r"(localhost|[^/]*[.:][^/]*)/.")
 """A repository with its registry's host: Docker tells a host from a name by dot, port or
@@ -133,7 +133,7 @@ def _detail(proven: Sequence[Proven]) -> str:
 def _declared(raw: bytes) -> str:
     """The predicate type a bundle's payload claims, believed by nobody: it sorts messages."""
     try:
-        kind = json.loads(payload(raw))["predicateType"]
-    except (LayoutError, ValueError, KeyError, TypeError, RecursionError):
+        kind = loads(payload(raw))["predicateType"]
+    except (LayoutError, ValueError, KeyError, TypeError):
         return ""
     return kind if isinstance(kind, str) else ""

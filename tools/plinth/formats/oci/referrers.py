@@ -35,6 +35,7 @@ from plinth.formats.oci.documents import (
 from plinth.formats.oci.layout import editing
 from plinth.formats.oci.manifest import parse_manifest
 from plinth.formats.oci.model import INDEX, MANIFEST, TITLE, Descriptor
+from plinth.formats.oci.strict import loads
 
 BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 EMPTY = "application/vnd.oci.empty.v1+json"
@@ -94,8 +95,8 @@ def payload(bundle: bytes) -> bytes:
         LayoutError: there is none.
     """
     try:
-        return base64.b64decode(json.loads(bundle)["dsseEnvelope"]["payload"], validate=True)
-    except (ValueError, KeyError, TypeError, RecursionError):
+        return base64.b64decode(loads(bundle)["dsseEnvelope"]["payload"], validate=True)
+    except (ValueError, KeyError, TypeError):
         raise LayoutError("not a bundle with a statement in it") from None
 
 

@@ -35,6 +35,12 @@ CONFIG_KEYS = frozenset(
 ARCHIVE_KEYS = frozenset({"Config", "RepoTags", "Layers", "Parent", "LayerSources"})
 """Fields of manifest.json in what `docker save` writes."""
 
+STATEMENT_KEYS = frozenset(
+    {"_type", "subject", "predicateType", "predicate", "name", "uri", "digest", "sha256"}
+    | {"content", "downloadLocation", "mediaType", "annotations"}
+)
+"""Fields of in-toto statements and of the resource descriptors in them (Statement v1)."""
+
 # Every reader takes their keys as they are.
 _MAPS = ("annotations", "Labels", "ExposedPorts", "Volumes")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")

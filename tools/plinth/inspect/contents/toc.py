@@ -14,6 +14,7 @@ from plinth.core.errors import LayoutError
 from plinth.formats.layer.estargz import LANDMARK, TOC, Toc, footer, is_footer
 from plinth.formats.layer.header import BLOCK, Owner
 from plinth.formats.layer.members import Member, members
+from plinth.formats.oci.strict import loads
 from plinth.inspect.contents.files import Files
 from plinth.inspect.contents.inflate import Blob
 from plinth.inspect.contents.model import DIRECTORY, FILE, SYMLINK, Entry
@@ -87,11 +88,11 @@ def _add(toc: Toc, entry: Entry, offset: int) -> None:
 
 def _entries(files: Files, data: bytes) -> list[Json]:
     try:
-        document = json.loads(data)
+        document = loads(data)
         if document["version"] == 1 and isinstance(document["entries"], list):
             return document["entries"]
         problem = "not version 1 of a table of contents"
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         problem = f"not a table of contents: {type(error).__name__}"
     files.wrong(TOC, problem)
     return []
