@@ -30,6 +30,7 @@ from support.published import IMAGE, OTHER, Published
 
 CHECKS = (
     "name",
+    "platform",
     "signature",
     "signed provenance",
     "signed sbom",
@@ -179,7 +180,8 @@ def test_an_image_verifies_with_nothing_but_the_layout_and_the_root(
     assert done.returncode == 0, done.stdout + done.stderr
     assert checks(done.stdout) == dict.fromkeys(CHECKS, True)
     assert copy.digest.oci in done.stdout
-    assert done.stdout.endswith(f"verified: {len(CHECKS)} checks\n")
+    run = f"{copy.manifest()['config']['digest']}, with containerd {copy.digest.oci}"
+    assert done.stdout.endswith(f"verified: {len(CHECKS)} checks; once loaded, run {run}\n")
     # Remembered is what layers hold, nothing else; and it makes no difference.
     kept = {path.name for path in (cut_off.folder / "home").iterdir()}
     assert kept == {".cache"}
@@ -286,14 +288,14 @@ def test_what_an_engine_saves_verifies_by_bundles_beside_it(
         for chunk in engine.images.get(minimal).save(named=True):
             file.write(chunk)
     auditor = Auditor(installed, tmp_path, "no interfaces")
-    bundles = str(published.attestations())
-    done = auditor.verify("docker-archive:saved.tar", *wanted(published), "--bundle", bundles)
+    bundles, options = str(published.attestations()), ["--image", IMAGE, *wanted(published)]
+    done = auditor.verify("docker-archive:saved.tar", *options, "--bundle", bundles)
     assert done.returncode == 0, done.stdout + done.stderr
     assert checks(done.stdout) == dict.fromkeys(CHECKS, True)
     assert published.image().digest.oci in done.stdout
     # With another image's bundles it is nothing.
     bundles = str(published.attestations(OTHER))
-    done = auditor.verify("docker-archive:saved.tar", *wanted(published), "--bundle", bundles)
+    done = auditor.verify("docker-archive:saved.tar", *options, "--bundle", bundles)
     assert done.returncode == 1
 
 

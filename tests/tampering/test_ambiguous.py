@@ -151,6 +151,29 @@ def text(old: str, new: str) -> Callable[[Copy], None]:
     return change
 
 
+def one_of_an_escaped_name(copy: Copy) -> None:
+    two_alike(copy)
+    text(f"{json.dumps(IMAGE)}", f'"\\u00{ord(IMAGE[0]):x}{IMAGE[1:]}"')(copy)
+
+
+def one_marked_as_nothing(copy: Copy) -> None:
+    def change(listed: list[Json], ours: Json, other: Json) -> None:
+        listed.insert(0, {**other, "artifactType": None})
+
+    entries(copy, change)
+
+
+def an_index_that_nobody_runs(copy: Copy) -> None:
+    """The only entry of an index is an index for no platform."""
+
+    def change(listed: list[Json], ours: Json, other: Json) -> None:
+        inner = copy.put(INDEX, index_of([_bare(ours, **AMD64)]))
+        made = copy.put(INDEX, index_of([{**inner, **platform("unknown", "unknown")}]))
+        listed[listed.index(ours)] = {**made, "annotations": ours["annotations"]}
+
+    entries(copy, change)
+
+
 def another_digest(key: str) -> Callable[[Copy], None]:
     """Give the image's entry a second digest, under the key."""
 
@@ -215,6 +238,20 @@ LAYOUT: list[tuple[str, Callable[[Copy], None], str]] = [
     ("N1", nested({**AMD64, "artifactType": ARTIFACT}), HERE),
     ("N1, alike", nested(AMD64), HERE),
     ("N1, no platform", nested({}), HERE),
+    ("N1, a variant", nested({"platform": {**AMD64["platform"], "variant": "v2"}}), HERE),
+    ("N1, a capital", nested(platform("amd64", "Linux")), HERE),
+    ("N1, null", nested({"platform": None}), HERE),
+    ("N1, an index", nested({"mediaType": INDEX}), HERE),
+    ("N3, escaped", one_of_an_escaped_name, "2 entries of one name"),
+    ("N4, null", one_marked_as_nothing, "2 entries of one name"),
+    ("N5, escaped", another_digest("D\\u0049GEST"), "'digest' and 'DIGEST' differ only in case"),
+    (
+        "N5, the long s in manifests",
+        text('"manifests":', '"manife\u017fts": [], "manifests":'),
+        "the keys 'manife\u017fts' and 'manifests' differ only in case",
+    ),
+    ("N7, nobody's", an_index_that_nobody_runs, "found no images"),
+    ("N7, windows", nested(platform("amd64", "windows")), "an engine could run another entry"),
     ("N7, AMD64", nested(platform("AMD64")), HERE),
     ("N7, arm64", nested(platform("arm64")), "index: an engine could run another entry"),
     ("N7, an unknown one", nested(platform("x", "y")), "index: an engine could run another entry"),
@@ -548,6 +585,7 @@ def test_an_archive_of_both_forms_has_one_image_in_both(
         [{**ours, "Layers": listed(other)["Layers"]}],
         [{**ours, "Layers": ours["Layers"][:-1]}],
         [{**ours, "Config": listed(other)["Config"]}],
+        [{**ours, "Config": f"./{ours['Config']}"}],
     ):
         (said,) = judge.problems(copy, both(copy, path, *images))
         assert "index.json and manifest.json have different images" in said
@@ -931,3 +969,47 @@ def test_a_manifest_of_a_registry_that_is_an_index_as_well(
     held.put(IMAGE, INDEX, data, "1")
     (said,) = judge.problems(copy, f"{repository}:1")
     assert "an index and a manifest in one document" in said
+
+
+SCHEMA1 = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+
+
+@pytest.mark.parametrize("kind", [SCHEMA1, "application/json", "", MANIFEST])
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_registry_that_calls_a_document_something_else(
+    judge: Judge, copy: Copy, registry: tuple[str, FakeRegistry], kind: str, nested: bool
+) -> None:
+    """Docker 20.10 reads a document by what the registry calls it: as a manifest of version 1,
+    which names its layers elsewhere."""
+    repository, held = registry
+    held.put(IMAGE, INDEX if nested else kind, index_of([_bare(copy.entry(), **AMD64)]), "1")
+    if nested:
+        held.put(IMAGE, kind, copy.blob(copy.digest.oci))
+    (said,) = judge.problems(copy, f"{repository}:1") or [""]
+    if nested and kind == MANIFEST:
+        assert said == ""
+    else:
+        assert "the registry calls it" in said
+
+
+def test_a_tag_that_moves_changes_nothing_that_was_verified(
+    judge: Judge, copy: Copy, registry: tuple[str, FakeRegistry]
+) -> None:
+    """It is asked for once; all the rest by digest."""
+    repository, held = registry
+    other = Copy(copy.root, OTHER)
+    held.tags[IMAGE] = {"1": copy.digest.oci}
+    give = held.manifest
+    asked = []
+
+    def moving(repository: str, reference: str) -> tuple[str, bytes] | None:
+        asked.append(reference)
+        found = give(repository, reference)
+        held.tags[IMAGE]["1"] = other.digest.oci
+        return found
+
+    held.manifest = moving  # type: ignore[method-assign]
+    verdict = judge.verdict(copy, f"{repository}:1")
+    assert verdict.passed and verdict.digest == copy.digest.oci
+    assert verdict.run == (f"{repository}@{copy.digest.oci}",)
+    assert asked.count("1") == 1

@@ -55,7 +55,10 @@ def test_for_people(verify: Verify, copy: Copy, forger: Forger, root: Path, caps
     who = f"{IDENTITY}, issuer {forger.domain.issuer}"
     assert err == f"trusting signatures by {who} (root: the trusted root {root})\n"
     assert out.startswith(f"{reference(copy)}\n  {copy.digest.oci}\n  ok    name")
-    assert "FAIL" not in out and out.endswith("\nverified: 10 checks\n")
+    assert "FAIL" not in out and "  ok    platform           linux/amd64\n" in out
+    config = copy.manifest()["config"]["digest"]
+    run = f"once loaded, run {config}, with containerd {copy.digest.oci}"
+    assert out.endswith(f"\nverified: 11 checks; {run}\n")
 
 
 def test_for_programs(verify: Verify, copy: Copy, capsys: Output) -> None:
@@ -208,6 +211,77 @@ def test_an_archive_that_lost_its_manifest(
     text = capsys.readouterr().out
     assert "no valid provenance found with a manifest that has this config" in text
     assert "FAIL  signature" in text and COSIGN in text
+
+
+def alone(copy: Copy, **changes: object) -> None:
+    """Let the image be the only one in the layout, its entry changed."""
+    index = copy.index()
+    index["manifests"].remove(copy.entry(OTHER))
+    copy.write_index(index)
+    copy.edit_entry(**changes)
+
+
+def test_without_a_name_no_image_will_do(
+    verify: Verify, copy: Copy, tmp_path: Path, capsys: Output
+) -> None:
+    """N9: whatever the signer signed would pass."""
+    alone(copy)
+    files_of(copy, tmp_path / "mine")
+    bundles = ("--bundle", tmp_path / "mine")
+    archive = tmp_path / "x.tar"
+    with tarfile.open(archive, "w") as tar:
+        tar.add(copy.root, ".")
+    # A folder's name is no digest.
+    folder = tmp_path / f"x@{copy.digest.oci}"
+    folder.symlink_to(copy.root)
+    places = [f"oci:{copy.root}", f"oci-archive:{archive}", str(copy.root), f"oci:{folder}"]
+    for place in (*places, docker_archive(copy, tmp_path / "saved.tar")):
+        assert verify(place, *bundles) == REJECTED, place
+        out = capsys.readouterr().out
+        assert "FAIL  name" in out and out.endswith("REJECTED: name\n")
+        assert "no name was asked for, and any image of the signer would pass" in out
+        assert f"--image {IMAGE}, or in the reference @{copy.digest.oci}" in out
+        assert verify(place, "--image", IMAGE, *bundles) == VERIFIED
+        capsys.readouterr()
+    assert verify(f"oci-archive:{archive}@{copy.digest.oci}") == VERIFIED
+
+
+@pytest.mark.parametrize("name", ["nginx", "docker.io/library/nginx:latest", "latest"])
+def test_without_a_name_for_engines_the_reference_is_theirs(
+    verify: Verify, copy: Copy, name: str, capsys: Output
+) -> None:
+    """N8: podman and containerd name an image by it."""
+    alone(copy, annotations={"org.opencontainers.image.ref.name": name})
+    assert verify(f"oci:{copy.root}", "--image", IMAGE) == REJECTED
+    assert f"engines would name it '{name}'" in capsys.readouterr().out
+    assert verify(f"oci:{copy.root}:{name}", "--image", IMAGE) == VERIFIED
+
+
+def test_for_another_platform(verify: Verify, copy: Copy, capsys: Output) -> None:
+    assert verify(reference(copy), "--platform", "linux/amd64") == VERIFIED
+    assert verify(reference(copy), "--platform", "linux/arm64") == REJECTED
+    problem = "asked for linux/arm64, the image is for linux/amd64: --platform linux/amd64"
+    out = capsys.readouterr().out
+    assert problem in out and out.endswith("REJECTED: platform\n")
+
+
+def test_what_to_run_is_for_programs_too(verify: Verify, copy: Copy, capsys: Output) -> None:
+    assert verify("--json", reference(copy)) == VERIFIED
+    (one,) = json.loads(capsys.readouterr().out)
+    assert one["run"] == [copy.manifest()["config"]["digest"], copy.digest.oci]
+    copy.detach()
+    assert verify("--json", reference(copy)) == REJECTED
+    assert json.loads(capsys.readouterr().out)[0]["run"] == []
+
+
+def test_a_root_that_readers_take_differently(
+    verify: Verify, copy: Copy, root: Path, capsys: Output
+) -> None:
+    text = root.read_text()
+    for key in ('"tlogs"', '"Tlogs"', '"t_logs"'):
+        root.write_text(text.replace('"tlogs":', f'{key}:[],"tlogs":', 1))
+        assert verify(reference(copy)) == UNREADABLE, key
+        assert "not a trusted root that can be used" in capsys.readouterr().err
 
 
 def kind_of(bundle: Path) -> str:

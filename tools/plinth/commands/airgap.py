@@ -19,24 +19,35 @@ if TYPE_CHECKING:
 
 
 def export(
-    ws: Workspace, *, ids: Sequence[str], out: str, no_inputs: bool, trust: str, trusted_root: str
+    ws: Workspace,
+    *,
+    ids: Sequence[str],
+    out: str,
+    no_inputs: bool,
+    no_verify: bool,
+    trust: str,
+    trusted_root: str,
 ) -> None:
-    """Export images to the file `out`, and show what must be handed over by another way.
+    """Export images, verified where a policy is set, to the file `out`, and show what must be
+    handed over by another way.
 
     Raises:
         PlinthError: as `plinth.publish.airgap.collect.collect` and
             `plinth.publish.airgap.export.write_archive`.
     """
+    from plinth.evidence.verify.gate import required, state
     from plinth.publish.airgap.collect import collect
     from plinth.publish.airgap.export import write_archive
 
     settings = config.load()
+    gate = required(settings, no_verify=no_verify)
     root = _trust(trust, trusted_root, settings)
-    cargo = collect(ws, ids, root, inputs=not no_inputs, config=settings)
+    cargo = collect(ws, ids, root, inputs=not no_inputs, config=settings, gate=gate)
     digest = write_archive(cargo, Path(out))
     for note in cargo.notes:
         print(f"note: {note}")
-    print(f"wrote {out}: {len(cargo.blobs)} blobs, {human_size(digest.size)}")
+    size = human_size(digest.size)
+    print(f"wrote {out}: {len(cargo.blobs)} blobs, {size}, images {state(gate)}")
     print(f"  archive       {digest.oci}")
     if root is None:
         print("note: no trusted root goes along: --trust embedded, or --trusted-root FILE")
@@ -74,21 +85,25 @@ def _trust(trust: str, trusted_root: str, settings: Config) -> Trust | None:
     return None
 
 
-def take_in(*, archive: str, into: str, replace: bool) -> None:
-    """Import what `export` wrote, and show what to do next.
+def take_in(*, archive: str, into: str, replace: bool, no_verify: bool) -> None:
+    """Import what `export` wrote, verified where a policy is set, and show what to do next.
 
     Raises:
         PlinthError: as `plinth.publish.airgap.take.take`.
     """
     from plinth.core.lease import adding_from_outside
+    from plinth.evidence.verify.gate import required, state
     from plinth.publish.airgap.take import take
 
-    build = _build(into)
+    build, settings = _build(into), config.load()
+    gate = required(settings, no_verify=no_verify)
     with adding_from_outside(build):
-        taken = take(Path(archive), build, replace=replace, progress=to_stderr)
+        taken = take(
+            Path(archive), build, replace=replace, gate=gate, config=settings, progress=to_stderr
+        )
     print(
         f"imported {', '.join(taken.images)} into {build}: {taken.written} blobs written, "
-        f"{taken.there} were there"
+        f"{taken.there} were there; images {state(gate)}"
     )
     print("\n".join(next_steps(taken, build)))
 

@@ -140,14 +140,18 @@ def extend(
     build(ws, [new], base=base)
 
 
-def load(ws: Workspace, ids: Sequence[str]) -> None:
-    """Load built images into the Docker Engine."""
+def load(ws: Workspace, ids: Sequence[str], *, no_verify: bool) -> None:
+    """Load built images into the Docker Engine, verified where a policy is set."""
+    from plinth.evidence.verify.gate import required, state
     from plinth.publish.engine.load import load as load_one
 
+    settings = config.load()
+    gate = required(settings, no_verify=no_verify)
     for image_id in ids:
         bring(ws, [image_id])
-        loaded = load_one(ws, image_id)
-        print(f"{'loaded' if loaded.sent else 'already loaded:'} {loaded.name}, {loaded.id}")
+        loaded = load_one(ws, image_id, gate=gate, config=settings)
+        how = "loaded" if loaded.sent else "already loaded:"
+        print(f"{how} {loaded.name}, {loaded.id}, {state(gate)}")
 
 
 def test(ws: Workspace, ids: Sequence[str]) -> None:

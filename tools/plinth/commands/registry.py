@@ -25,17 +25,18 @@ def push(
     *,
     to: str,
     mount_from: Sequence[str],
+    no_verify: bool,
     jobs: int,
     policy: str,
     trust: str,
 ) -> None:
-    """Push the images `ids` and print a few lines of each; see
+    """Push the images `ids`, verified where a policy is set, and print a few lines of each; see
     `plinth.publish.registry.push.push_image`.
 
     Raises:
         VerificationError: the images are there, and `latest` was not moved to one of them.
     """
-    from plinth.evidence.verify.gate import open_gate
+    from plinth.evidence.verify.gate import open_gate, required
     from plinth.evidence.verify.policy import Policy, in_force
     from plinth.publish.registry.push import push_image
 
@@ -47,6 +48,7 @@ def push(
     def gate() -> Gate:
         return open_gate(in_force(settings, Policy(trust=trust), policy))
 
+    before = required(settings, policy=policy, trust=trust, no_verify=no_verify)
     kept = []
     for image_id in ids:
         pushed = push_image(
@@ -55,6 +57,7 @@ def push(
             to or settings.publish,
             config=settings,
             gate=gate,
+            before=before,
             today=today,
             mounts=mount_from,
             jobs=jobs,
@@ -106,44 +109,52 @@ def pull(
 ) -> None:
     """Pull an image into the OCI layout at `layout`."""
     from plinth.core.lease import adding_from_outside
-    from plinth.evidence.verify.gate import open_gate
+    from plinth.evidence.verify.gate import open_gate, state
     from plinth.evidence.verify.policy import Policy, in_force
     from plinth.publish.registry.pull import pull_image
 
     settings = config.load()
-
-    def gate() -> Gate:
-        return open_gate(in_force(settings, Policy(trust=trust), policy))
-
+    # Before anything is pulled: a missing policy shows at once.
+    gate = None if no_verify else open_gate(in_force(settings, Policy(trust=trust), policy))
     # A checkout's layout lies in its build folder.
     with adding_from_outside(Path(layout).absolute().parent):
         pulled = pull_image(
             reference,
             Path(layout),
             config=settings,
-            gate=None if no_verify else gate,
+            gate=gate,
             name=name,
             jobs=jobs,
             progress=to_stderr,
         )
-    state = "not verified" if no_verify else "verified"
-    print(f"oci:{layout}:{pulled.name}: {pulled.digest.oci}, {pulled.bundles} bundles, {state}")
+    print(
+        f"oci:{layout}:{pulled.name}: {pulled.digest.oci}, {pulled.bundles} bundles, {state(gate)}"
+    )
 
 
-def attach(*, image: str, target: str, bundle: Sequence[str]) -> None:
-    """Attach an image's bundles, or those in `bundle`, to the same image in a registry.
+def attach(*, image: str, target: str, bundle: Sequence[str], no_verify: bool) -> None:
+    """Attach an image's bundles, or those in `bundle`, to the same image in a registry; verified
+    where a policy is set.
 
     Raises:
+        VerificationError: the image does not verify with these bundles.
         PlinthError: as `plinth.publish.registry.attach.attach`.
     """
     from plinth.commands.reference import named, read_bundles
+    from plinth.evidence.verify.gate import required, state
+    from plinth.evidence.verify.image import Request
     from plinth.fetch.sources.source import open_source
+    from plinth.inspect.contents.read import contents_cache
     from plinth.publish.registry.attach import attach as attach_one
 
     settings = config.load()
-    with open_source(named(image).reference, settings) as source:
-        done = attach_one(source, target, read_bundles(bundle), settings)
-    print(f"attached to {done.place}")
+    gate, one, given = required(settings, no_verify=no_verify), named(image), read_bundles(bundle)
+    with open_source(one.reference, settings) as source:
+        if gate is not None:
+            expected, cache = one.id or source.asked, contents_cache()
+            gate.admit(source, Request(expected, bundles=tuple(given), cache=cache))
+        done = attach_one(source, target, given, settings)
+    print(f"attached to {done.place}, {state(gate)}")
     for name, digest in done.bundles:
         print(f"  {name:<10}  {digest.oci}")
     if done.listed:

@@ -54,6 +54,7 @@ BASE = _text("base", "NAME", "build on this base, or fail")
 ACCELERATOR = _text("accelerator", "NAME", "build with this set (or cpu), or fail")
 TRUST = _text("trust", "TRUST", "public, embedded, or the file of a client trust config")
 POLICY = _text("policy", "FILE", "a policy (TOML): who must have signed")
+NO_VERIFY = _flag("no-verify", "check digests, and no signature, whatever policy is set")
 FOLDER = _text("folder", "DIR", "folder of the trust domain (default: $PLINTH_TRUST, or yours)")
 TRUSTED_ROOT = "a trusted_root.json"
 AT_REGISTRY = "HOST/REPOSITORY[:TAG|@DIGEST]"
@@ -123,8 +124,8 @@ VERBS = (
     _verb(
         "load",
         "images:load",
-        "load built images into the Docker Engine",
-        IDS,
+        "load built images into the Docker Engine, verified where the settings have a policy",
+        *(IDS, NO_VERIFY),
         images=True,
         after="build",
     ),
@@ -168,6 +169,12 @@ VERBS = (
         _many("bundle", "PATH", f"{BUNDLE} beside those attached to the image"),
         _text("checkout", "DIR", "your own specifications and locks"),
         _text("image", "ID", "the image it must be"),
+        Option(
+            "platform",
+            "what it must be for (default: linux/amd64)",
+            default="linux/amd64",
+            metavar="OS/ARCHITECTURE",
+        ),
         _flag("rebuild", "build it again and compare"),
         _text("inputs", "DIR", "a store with inputs for --rebuild"),
         _flag("fresh", "ignore cached layer contents"),
@@ -180,12 +187,14 @@ VERBS = (
     _verb(
         "push",
         "registry:push",
-        "push built images and their signatures to a registry, and tag them",
+        "push built images and their signatures to a registry, verified where a policy is set, and "
+        "tag them",
         IDS,
         _text("to", "HOST[/PREFIX]", "where to (default: `publish` of the settings)"),
         _many(
             "mount-from", "REPOSITORY", "a repository of the registry that may have blobs already"
         ),
+        NO_VERIFY,
         _number("jobs", "N", "blobs at once (default: 4)", 4),
         *(POLICY, TRUST),
         images=True,
@@ -206,8 +215,8 @@ VERBS = (
         "pull an image and its signatures into an OCI layout, verified",
         Operand("reference", "REF", AT_REGISTRY),
         _text("layout", "DIR", "an OCI layout, or a new one", required=True),
-        _text("name", "NAME", "its name there (default: the image's id)"),
-        _flag("no-verify", "check digests, and no signature"),
+        _text("name", "NAME", "its name there (default: its id; not verified: its repository's)"),
+        NO_VERIFY,
         _number("jobs", "N", "layers at once (default: 4)", 4),
         *(POLICY, TRUST),
     ),
@@ -218,6 +227,7 @@ VERBS = (
         Operand("image", "ID", "a signed image: its id, or oci:PATH:NAME"),
         Operand("target", "REF", AT_REGISTRY),
         _many("bundle", "PATH", f"{BUNDLE} instead of those attached to the image"),
+        NO_VERIFY,
     ),
     _verb(
         "diff",
@@ -292,6 +302,7 @@ VERBS = (
         IDS,
         _text("out", "FILE", "the archive to write (tar)", required=True),
         _flag("no-inputs", "leave out what only rebuilding takes"),
+        NO_VERIFY,
         _text("trust", "TRUST", "embedded: its root and a policy go along"),
         _text("trusted-root", "FILE", f"{TRUSTED_ROOT} to go along"),
     ),
@@ -302,6 +313,7 @@ VERBS = (
         Operand("archive", "FILE"),
         _text("into", "DIR", "a folder (default: the checkout's build folder)"),
         _flag("replace", "also names that stand for other images there"),
+        NO_VERIFY,
     ),
     _verb(
         "trust init",

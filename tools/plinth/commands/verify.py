@@ -29,6 +29,7 @@ def verify(
     bundle: Sequence[str],
     checkout: str,
     image: str,
+    platform: str,
     rebuild: bool,
     inputs: str,
     fresh: bool,
@@ -61,9 +62,10 @@ def verify(
             if one.ws:
                 bring(one.ws, [one.id])
             store = Path(inputs) if inputs else one.ws.cache.root if one.ws else None
-            with open_source(one.reference, settings) as source:
+            with open_source(one.reference, settings, platform) as source:
                 request = Request(
                     expected=image or one.id or source.asked,
+                    platform=platform,
                     bundles=bundles,
                     checkout=Path(checkout) if checkout else one.ws.root if one.ws else None,
                     cache=None if fresh else contents_cache(),

@@ -48,7 +48,14 @@ def test_for_people() -> None:
         "  note: worth knowing\n"
         "REJECTED: user"
     )
-    assert table(Verdict("x", "sha256:0", (GOOD,))).endswith("\nverified: 1 checks")
+    run = ("registry.example/team/x@sha256:0",)
+    assert table(Verdict("x", "sha256:0", (GOOD,), (), run)).endswith(
+        "\nverified: 1 checks; run registry.example/team/x@sha256:0"
+    )
+    assert table(Verdict("x", "sha256:0", (GOOD,), (), ("sha256:1", "sha256:0"))).endswith(
+        "\nverified: 1 checks; once loaded, run sha256:1, with containerd sha256:0"
+    )
+    assert table(Verdict("x", "sha256:0", (BAD,), (), run)).endswith("\nREJECTED: user")
 
 
 def test_a_flood_of_problems_is_cut_for_people_only() -> None:
@@ -62,6 +69,7 @@ def test_for_programs() -> None:
     assert Verdict("x", "sha256:0", (GOOD, BAD)).to_json() == {
         "reference": "x",
         "digest": "sha256:0",
+        "run": [],
         "verified": False,
         "checks": [
             {"name": "blobs", "passed": True, "detail": "3 layers", "problems": []},

@@ -12,7 +12,7 @@ from plinth.formats.oci.documents import (
     annotations_of,
     descriptor,
     entries,
-    for_this_platform,
+    for_platform,
     is_image,
     is_index,
     named,
@@ -99,14 +99,14 @@ def test_of_an_index_the_entry_for_linux_on_amd64() -> None:
         for pair in (("linux", "arm64"), ("linux", "amd64"), ("windows", "amd64"))
     )
     attestation = image(**platform("unknown", "unknown"))
-    assert for_this_platform([arm, attestation], "x") == (arm, [])
-    assert for_this_platform([arm, windows, amd, attestation], "x") == (amd, [arm, windows])
-    assert for_this_platform([image()], "x") == (image(), [])
+    assert for_platform([arm, attestation], "x") == (arm, [])
+    assert for_platform([arm, windows, amd, attestation], "x") == (amd, [arm, windows])
+    assert for_platform([image()], "x") == (image(), [])
     with pytest.raises(LayoutError, match="an index within an index"):
-        for_this_platform([{"mediaType": INDEX}], "x")
+        for_platform([{"mediaType": INDEX}], "x")
     for listed in ([], [attestation], [{**amd, "artifactType": "text/plain"}]):
         with pytest.raises(LayoutError, match="found no images"):
-            for_this_platform(listed, "x")
+            for_platform(listed, "x")
 
 
 @pytest.mark.parametrize(
@@ -131,14 +131,14 @@ def test_two_entries_that_an_engine_could_take_are_refused(other: Json) -> None:
     ours = image(digest="sha256:ours", **platform("linux", "amd64"))
     for listed in ([ours, other], [other, ours]):
         with pytest.raises(AmbiguityError, match="could be the image for linux/amd64") as raised:
-            for_this_platform(listed, "x")
+            for_platform(listed, "x")
         assert raised.value.found.split("\n") == [shown(entry) for entry in listed]
 
 
 def test_of_several_other_platforms_none_is_chosen() -> None:
     listed = [image(**platform("linux", "arm64")), image(**platform("linux", "s390x"))]
     with pytest.raises(AmbiguityError, match="2 entries of the index are for other platforms"):
-        for_this_platform(listed, "x")
+        for_platform(listed, "x")
 
 
 def test_one_name_is_of_one_entry() -> None:

@@ -27,6 +27,13 @@ def check_user(config: Mapping[str, Any]) -> Check:
     return Check("user", f"runs as {user}" if not problems else "", tuple(problems))
 
 
+def check_platform(config: Mapping[str, Any], wanted: str) -> Check:
+    """The image is for the platform that was asked for, OS/ARCHITECTURE."""
+    found = f"{config.get('os')}/{config.get('architecture')}"
+    problem = f"asked for {wanted}, the image is for {found}: --platform {found}"
+    return Check("platform", found, () if found == wanted else (problem,))
+
+
 def check_contract(recipe: Recipe, manifest: Manifest, config: Mapping[str, Any]) -> Check:
     """The config is, value for value, the one plinth gives an image of this recipe.
 

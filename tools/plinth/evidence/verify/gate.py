@@ -1,16 +1,22 @@
-"""The one way from a policy to verdicts: for `verify`, for tags that move, and for the site."""
+"""The one way from a policy to verdicts: for `verify`, for what hands images on or takes them in,
+for tags that move, and for the site."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from plinth.core.errors import AttestationError
+from plinth.core.errors import AttestationError, LayoutError, VerificationError
+from plinth.core.settings import Config
 from plinth.evidence.choice import believed
 from plinth.evidence.verify.bundle import BundleVerifier, Signers
 from plinth.evidence.verify.image import Request, verify_image
-from plinth.evidence.verify.policy import Policy
+from plinth.evidence.verify.policy import Policy, in_force
 from plinth.evidence.verify.verdict import Verdict
 from plinth.fetch.sources.model import ImageSource
+from plinth.fetch.sources.source import open_source
+from plinth.formats.oci.layout import ImageReference
+from plinth.graph.workspace import Workspace
+from plinth.inspect.contents.read import contents_cache
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,40 @@ class Gate:
     def verdict(self, source: ImageSource, request: Request) -> Verdict:
         """What is found of the image in `source`."""
         return verify_image(source, self.verifier, self.policy, request)
+
+    def admit(self, source: ImageSource, request: Request) -> Verdict:
+        """The verdict on the image in `source`, which is to be handed on or taken in.
+
+        Raises:
+            VerificationError: it does not verify.
+        """
+        verdict = self.verdict(source, request)
+        if not verdict.passed:
+            raise VerificationError(
+                f"it does not verify\n{failures(verdict)}",
+                where=f"{source.name}, {verdict.digest}".removesuffix(", "),
+                remedy="sign it (plinth sign) where it is yours; --no-verify takes it all the same",
+            )
+        return verdict
+
+    def admit_built(self, ws: Workspace, image: ImageReference, config: Config) -> None:
+        """See that an image of the layout verifies by its name, and is still that very manifest.
+
+        Raises:
+            VerificationError: it does not verify.
+            LayoutError: the name stands for another image by now.
+        """
+        with open_source(f"oci:{ws.layout.root}:{image.name}", config) as source:
+            request = Request(expected=image.name, cache=contents_cache(), config=config)
+            found = self.admit(source, request).digest
+        if found != image.manifest.oci:
+            raise LayoutError(
+                "the image was built again meanwhile",
+                where=image.name,
+                expected=image.manifest.oci,
+                found=found,
+                remedy="run it again",
+            )
 
 
 def open_gate(policy: Policy, *, offline: bool = False) -> Gate:
@@ -48,6 +88,25 @@ def open_gate(policy: Policy, *, offline: bool = False) -> Gate:
     signers = Signers(identities, issuer)
     shown = f"{' or '.join(identities)}, issuer {issuer} (root: {root.shown})"
     return Gate(policy, BundleVerifier(root, signers), signers, shown)
+
+
+def required(
+    config: Config, *, policy: str = "", trust: str = "", no_verify: bool = False
+) -> Gate | None:
+    """The gate of commands that hand images on or take them in: by the policy file `policy`, else
+    the settings'. None where there is neither, or `no_verify` was asked for.
+
+    Raises:
+        AttestationError, ProblemsError: as `open_gate` and `in_force`.
+    """
+    if no_verify or not (policy or config.policy):
+        return None
+    return open_gate(in_force(config, Policy(trust=trust), policy))
+
+
+def state(gate: Gate | None) -> str:
+    """What a command says of images that went by the gate."""
+    return "not verified" if gate is None else "verified"
 
 
 def failures(verdict: Verdict) -> str:

@@ -21,7 +21,7 @@ from plinth.evidence.statement import PROVENANCE, SBOM
 from plinth.evidence.verify import statements as bundles_module
 from plinth.evidence.verify.blobs import check_blobs, read_config, read_image
 from plinth.evidence.verify.bundle import BundleVerifier
-from plinth.evidence.verify.contract import check_contract, check_user
+from plinth.evidence.verify.contract import check_contract, check_platform, check_user
 from plinth.evidence.verify.policy import Policy
 from plinth.evidence.verify.provenance import (
     check_checkout,
@@ -36,6 +36,7 @@ from plinth.fetch.sources.model import ImageSource
 from plinth.formats.oci.documents import repository_name
 from plinth.formats.oci.manifest import Manifest
 from plinth.formats.oci.model import TITLE
+from plinth.formats.oci.reference import LINUX_AMD64
 from plinth.formats.oci.referrers import BUNDLE
 from plinth.inspect.contents.model import LayerContents
 from plinth.inspect.contents.read import ContentsCache, read_layers
@@ -48,12 +49,14 @@ _IMAGE = "dev.plinth.image"
 class Request:
     """What to verify beside the image itself.
 
-    expected: the image id or name it must be, empty where a digest was asked for. bundles: those
-    given by hand. checkout: a folder with the verifier's own specifications and locks. cache:
-    what is remembered of layers' contents. rebuild: build it again; inputs: blobs at hand for it.
+    expected: the image id or name it must be, empty where a digest was asked for. platform: what
+    it must be for. bundles: those given by hand. checkout: a folder with the verifier's own
+    specifications and locks. cache: what is remembered of layers' contents. rebuild: build it
+    again; inputs: blobs at hand for it.
     """
 
     expected: str = ""
+    platform: str = LINUX_AMD64
     bundles: tuple[RawBundle, ...] = ()
     checkout: Path | None = None
     cache: ContentsCache | None = None
@@ -131,7 +134,8 @@ class _Verification:
         digest, annotations = self.manifest.digest, self.manifest.annotations
         about = bundles_module.about(self.statements, digest.hex, annotations.get(TITLE, ""))
         signed, notes = bundles_module.checks(about)
-        checks = [self.name(), *self.index(), *signed, check_user(self.config)]
+        checks = [self.name(), *self.index(), check_platform(self.config, self.request.platform)]
+        checks += [*signed, check_user(self.config)]
         checks += self.by_provenance(about.proven.get(PROVENANCE, []))
         contents = contents_of_layers()
         checks.append(
@@ -140,7 +144,16 @@ class _Verification:
             )
         )
         checks.append(self.by_sbom(about.proven.get(SBOM, []), contents))
-        return Verdict(self.source.name, digest.oci, tuple(checks), tuple(notes))
+        return Verdict(self.source.name, digest.oci, tuple(checks), tuple(notes), self.run())
+
+    def run(self) -> tuple[str, ...]:
+        """What engines take for this image: see `Verdict`."""
+        digest = self.manifest.digest.oci
+        if self.source.place:
+            return (f"{self.source.place}@{digest}",)
+        # Of layers that were unpacked, an engine that keeps manifests makes another one.
+        config = self.manifest.config.digest.oci
+        return (config, digest) if self.source.compressed else (config,)
 
     def name(self) -> Check:
         """The image is the one that was asked for, not another that is signed as well."""
@@ -160,9 +173,14 @@ class _Verification:
             )
         elif wanted:
             return Check("name", f"{known[0]}, published as {known[1]}")
+        elif self.source.by_digest:
+            return Check("name", f"{known[0]}, asked for by digest")
         else:
-            by = "by digest" if "@sha256:" in self.source.name else "without a name"
-            return Check("name", f"{known[0]}, asked for {by}")
+            problem = (
+                f"no name was asked for, and any image of the signer would pass: this is "
+                f"{known[0]!r}, published as {known[1]!r}; where that is the one you want, say "
+                f"so: --image {known[0]}, or in the reference @{self.manifest.digest.oci}"
+            )
         return Check("name", "", (problem,))
 
     def index(self) -> Iterator[Check]:

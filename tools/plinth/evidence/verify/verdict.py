@@ -31,12 +31,15 @@ class Check:
 
 @dataclass(frozen=True)
 class Verdict:
-    """All checks of one image; `notes` are worth knowing and wrong with nothing."""
+    """All checks of one image, of the manifest `digest` alone; `notes` are worth knowing and wrong
+    with nothing. `run` is what engines take for this very image and for no other, once it is
+    loaded where it is in no registry."""
 
     reference: str
     digest: str
     checks: tuple[Check, ...]
     notes: tuple[str, ...] = ()
+    run: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -53,6 +56,7 @@ class Verdict:
         return {
             "reference": self.reference,
             "digest": self.digest,
+            "run": list(self.run) if self.passed else [],
             "verified": self.passed,
             "checks": [
                 {
@@ -82,10 +86,17 @@ def table(verdict: Verdict) -> str:
     lines += [f"  note: {plain(note)}" for note in verdict.notes]
     failed = [check.name for check in verdict.checks if not check.passed]
     if verdict.passed:
-        lines.append(f"verified: {len(verdict.checks)} checks")
+        lines.append(f"verified: {len(verdict.checks)} checks{_run(verdict.run)}")
     else:
         lines.append(f"REJECTED: {', '.join(failed) or 'nothing was checked'}")
     return "\n".join(lines)
+
+
+def _run(run: Sequence[str]) -> str:
+    """By the config, or where the engine keeps manifests (containerd's image store) by that."""
+    if not run or not run[0].startswith("sha256:"):
+        return "".join(f"; run {one}" for one in run)
+    return f"; once loaded, run {run[0]}" + "".join(f", with containerd {one}" for one in run[1:])
 
 
 def _indented(problems: Sequence[str]) -> list[str]:

@@ -143,7 +143,7 @@ class DockerArchive:
     """An image in what `docker save` writes: a config and layers, and no manifest. In an archive
     of both forms, `layout` is the other one."""
 
-    compressed = False
+    compressed, place, by_digest = False, "", False
 
     def __init__(
         self,

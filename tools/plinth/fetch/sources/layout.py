@@ -20,7 +20,7 @@ from plinth.formats.oci.documents import (
     descriptor,
     document,
     entries,
-    for_this_platform,
+    for_platform,
     is_image,
     is_index,
     named,
@@ -51,12 +51,14 @@ class LayoutSource:
     gives it, empty where it was asked for by digest."""
 
     compressed = True
+    place = ""
 
     def __init__(
         self, reference: str, files: Files, wanted: LayoutReference | ArchiveReference
     ) -> None:
         self.name = reference
-        self.asked = repository_name(wanted.name)
+        self.asked, self.by_digest = repository_name(wanted.name), bool(wanted.digest)
+        self._platform = wanted.platform
         self.names: tuple[str, ...] = ()
         self.called: Sequence[str] = ()
         self._platforms: tuple[str, ...] = ()
@@ -89,7 +91,7 @@ class LayoutSource:
                 and (is_image(entry) or is_index(entry) or called(entry))
             ]
             if len(listed) > 1 and not any(map(called, listed)):
-                return self._for_this_platform(listed, INDEX_FILE)
+                return self._for_platform(listed, INDEX_FILE)
             if len(listed) != 1:
                 raise LayoutError(
                     several(len(listed)),
@@ -99,17 +101,17 @@ class LayoutSource:
             (entry,) = listed
         self.names, self._named = called(entry), entry
         alike = [one for one in self._index if one.get("digest") == entry.get("digest")]
-        names = [annotations_of(one).get(IMAGE_NAME, "") for one in alike]
-        self.called = unasked(filter(None, names), wanted.name)
+        # Without a name for engines, the reference is theirs (podman load, containerd's import).
+        self.called = unasked([name for one in alike for name in called(one)[-1:]], wanted.name)
         if is_index(entry):
             at = blob_name(descriptor(entry, where))
-            return self._for_this_platform(self._nested(entry), at)
+            return self._for_platform(self._nested(entry), at)
         if not is_image(entry):
             raise LayoutError("this is not an image", where=where, found=shown(entry))
         return entry
 
-    def _for_this_platform(self, listed: list[dict[str, Any]], name: str) -> dict[str, Any]:
-        entry, others = for_this_platform(listed, f"{self._files.where}: {name}")
+    def _for_platform(self, listed: list[dict[str, Any]], name: str) -> dict[str, Any]:
+        entry, others = for_platform(listed, f"{self._files.where}: {name}", self._platform)
         self._platforms = tuple(map(shown, others))
         return entry
 

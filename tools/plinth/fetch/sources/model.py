@@ -44,13 +44,16 @@ class ImageSource(Protocol):
     """An image to be verified.
 
     name: as the person wrote it. asked: the name that the image must have for it to be the one
-    asked for; empty where it was asked for by digest, or by the place alone. compressed: whether
-    layers are as the manifest names them (in docker archives, engines have unpacked them). called:
-    the names that engines give it by its index or archive, without the one that was asked for.
+    asked for; empty where it was asked for by digest (by_digest), or by the place alone. place:
+    HOST/REPOSITORY where it is in a registry, else empty. compressed: whether layers are as the
+    manifest names them (in docker archives, engines have unpacked them). called: the names that
+    engines give it by its index or archive, without the one that was asked for.
     """
 
     name: str
     asked: str
+    by_digest: bool
+    place: str
     compressed: bool
     called: Sequence[str]
 

@@ -21,9 +21,10 @@ from plinth.formats.oci.documents import (
     descriptor,
     document,
     entries,
-    for_this_platform,
+    for_platform,
     is_index,
     repository_name,
+    same_type,
     shown,
 )
 from plinth.formats.oci.manifest import Manifest, parse_manifest
@@ -45,17 +46,21 @@ def open_remote(
         LayoutError: what the registry sends is not an image.
     """
     registry, found = _first(wanted, config.registry_urls(wanted.host) or (wanted.url,), config)
-    place, data = wanted.place, found.data
+    at = f"{registry}: {wanted.place}"
     beside: tuple[str, ...] = ()
-    listed = document(data, f"{registry}: {place}")
-    if is_index({"mediaType": found.media_type}) or is_index(listed):
-        entry, others = for_this_platform(entries(listed, f"{registry}: {place}"), str(registry))
+    listed = document(found.data, at)
+    same_type(listed, found.media_type, at)
+    if is_index({"mediaType": found.media_type}):
+        entry, others = for_platform(entries(listed, at), str(registry), wanted.platform)
         beside = tuple(map(shown, others))
-        place = descriptor(entry, f"{registry}: {place}").oci
+        place = descriptor(entry, at).oci
         nested = registry.manifest(place)
+        at = f"{registry}@{place}"
         if nested is None:
-            raise FetchError("the registry lacks a manifest it lists", where=f"{registry}@{place}")
-        data = nested.data
+            raise FetchError("the registry lacks a manifest it lists", where=at)
+        found = nested
+        same_type(document(found.data, at), found.media_type, at)
+    data = found.data
     if store is not None:
         yield RemoteSource(reference, wanted, registry, data, store, beside)
         return
@@ -97,6 +102,8 @@ class RemoteSource:
         beside: tuple[str, ...],
     ) -> None:
         self.name = reference
+        self.place = f"{wanted.host}/{wanted.repository}"
+        self.by_digest = bool(wanted.digest)
         self._beside = beside
         # Copies live under other names; the last part is the image's.
         self.asked = "" if wanted.digest else repository_name(wanted.repository)

@@ -8,22 +8,27 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 
 from plinth.core.settings import Config
 from plinth.fetch.sources.model import ImageSource
-from plinth.formats.oci.reference import ArchiveReference, RegistryReference, parse
+from plinth.formats.oci.reference import LINUX_AMD64, ArchiveReference, RegistryReference, parse
 
 
 @contextlib.contextmanager
-def open_source(reference: str, config: Config) -> Iterator[ImageSource]:
-    """The image that `reference` names (see `plinth.formats.oci.reference`), while the block runs.
+def open_source(
+    reference: str, config: Config, platform: str = LINUX_AMD64
+) -> Iterator[ImageSource]:
+    """The image that `reference` names (see `plinth.formats.oci.reference`), of an index the one
+    for `platform`, while the block runs. Its digest is settled here, once: whatever a tag or a name
+    stands for later, it is this manifest that is read.
 
     Raises:
         ImageNameError: it names none.
         LayoutError: the layout or archive is damaged or has no such image.
         FetchError: the registry cannot be asked, or has no such image.
     """
-    wanted = parse(reference)
+    wanted = replace(parse(reference), platform=platform)
     # Each form's module when it is needed: a registry's loads the libraries of the network.
     if isinstance(wanted, RegistryReference):
         from plinth.fetch.sources.registry import open_remote

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from itertools import product
 from typing import Any
 
 from plinth.core.digest import Digest, parse_oci
 from plinth.core.errors import AmbiguityError, IntegrityError, LayoutError
 from plinth.formats.oci.model import INDEX, MANIFEST
-from plinth.formats.oci.reference import familiar, share
+from plinth.formats.oci.reference import LINUX_AMD64, familiar, share
 from plinth.formats.oci.strict import MANIFEST_KEYS, AmbiguousJsonError, loads
 
 REF_NAME = "org.opencontainers.image.ref.name"
@@ -25,6 +26,8 @@ MAX_MANIFEST = 4 << 20
 """The largest manifest, config or index that is read (bytes): what registries must take
 (distribution-spec, "Pushing Manifests")."""
 
+# Those that containerd takes for one (platforms, `normalizeArch`).
+_SPELLINGS = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64"}
 _MANIFESTS = (MANIFEST, DOCKER_MANIFEST)
 _INDEXES = (INDEX, DOCKER_INDEX)
 
@@ -120,6 +123,23 @@ def is_index(entry: dict[str, Any]) -> bool:
     return entry.get("mediaType") in _INDEXES
 
 
+def same_type(document: dict[str, Any], media_type: str, where: str) -> None:
+    """Refuse a document that is of another type than the registry calls it: some engines go by
+    the one, some by the other.
+
+    Raises:
+        AmbiguityError: it is, or the type is not that of an image or index.
+    """
+    found = document.get("mediaType", media_type)
+    if found != media_type or found not in (*_MANIFESTS, *_INDEXES):
+        raise AmbiguityError(
+            f"the registry calls it {media_type or 'nothing'} (Content-Type)",
+            where=where,
+            expected="what its mediaType says: that of an image manifest or of an index",
+            found=str(found)[:200],
+        )
+
+
 def is_image(entry: dict[str, Any]) -> bool:
     """Whether a descriptor may be an image's: artifacts and attestations are not."""
     if entry.get("mediaType") not in _MANIFESTS or "artifactType" in entry:
@@ -200,24 +220,26 @@ def several(number: int) -> str:
     return f"found {number} images; name one" if number else "found no images"
 
 
-def for_this_platform(
-    index: Sequence[dict[str, Any]], where: str
+def for_platform(
+    index: Sequence[dict[str, Any]], where: str, platform: str = LINUX_AMD64
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Of an index of one image for several platforms, the entry for linux/amd64, or the only one
-    there is; and the others, which engines of other platforms take. Attestations, whose platform
-    is unknown/unknown, are run by nobody.
+    """Of an index of one image for several platforms, the entry for `platform` (OS/ARCHITECTURE),
+    or the only one there is; and the others, which engines of other platforms take. Attestations,
+    whose platform is unknown/unknown, are run by nobody.
 
     Raises:
         AmbiguityError: engines could take one or the other: they look at the platform, in any
             spelling or as the config has it, and not at the type.
         LayoutError: there is no image, or the entry is not one.
     """
-    if not any(is_image(entry) or is_index(entry) for entry in index):
-        raise LayoutError("found no images", where=where)
     found = [entry for entry in index if _platform(entry) != ("unknown", "unknown")]
-    here = [entry for entry in found if _may_be_amd64(entry)]
+    if not any(is_image(entry) or is_index(entry) for entry in found):
+        raise LayoutError("found no images", where=where)
+    # What is left out is read in the config.
+    os, _, architecture = platform.partition("/")
+    here = [e for e in found if _platform(e) in product(("", os), ("", architecture))]
     if len(here) > 1 or (not here and len(found) > 1):
-        kind = "could be the image for linux/amd64" if here else "are for other platforms"
+        kind = f"could be the image for {platform}" if here else "are for other platforms"
         raise AmbiguityError(
             f"{len(here or found)} entries of the index {kind}",
             where=where,
@@ -236,13 +258,7 @@ def _platform(entry: dict[str, Any]) -> tuple[str, str]:
     if not isinstance(platform, dict):
         return "", ""
     os, architecture = (str(platform.get(key, "")).lower() for key in ("os", "architecture"))
-    return os, architecture
-
-
-def _may_be_amd64(entry: dict[str, Any]) -> bool:
-    # What is left out is read in the config; containerd knows three spellings.
-    os, architecture = _platform(entry)
-    return os in ("", "linux") and architecture in ("", "amd64", "x86_64", "x86-64")
+    return os, _SPELLINGS.get(architecture, architecture)
 
 
 def repository_name(name: str) -> str:

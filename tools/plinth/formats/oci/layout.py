@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -157,15 +157,40 @@ def entry_name(entry: dict[str, Any]) -> str | None:
     return annotations_of(entry).get(REF_NAME)
 
 
+def check_free(entries: Sequence[dict[str, Any]], name: str, manifest: Digest) -> None:
+    """See that `name` stands for no other image than `manifest` in the index.
+
+    Raises:
+        LayoutError: it does.
+    """
+    for entry in entries:
+        if entry_name(entry) == name and entry.get("digest") != manifest.oci:
+            raise LayoutError(
+                f"{name!r} is another image here, and this one is not verified",
+                expected=manifest.oci,
+                found=str(entry.get("digest"))[:200],
+                remedy="give it another name with --name, or pull it verified",
+            )
+
+
 def tag(
-    store: BlobStore, name: str, manifest: Descriptor, *, image_name: str, architecture: str
+    store: BlobStore,
+    name: str,
+    manifest: Descriptor,
+    *,
+    image_name: str,
+    architecture: str,
+    over: bool = True,
 ) -> None:
     """Let `name` stand for `manifest`, and engines call it `image_name`; other names stay as they
-    are, in sorted order."""
+    are, in sorted order. Unless `over`, a name of another image is refused, as `check_free` does.
+    """
     entry = {
         **manifest.to_json(),
         "platform": {"architecture": architecture, "os": "linux"},
         "annotations": {IMAGE_NAME: canonical(image_name), REF_NAME: name},
     }
     with editing(store) as entries:
+        if not over:
+            check_free(entries, name, manifest.digest)
         entries[:] = [*(other for other in entries if entry_name(other) != name), entry]

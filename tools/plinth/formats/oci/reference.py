@@ -19,6 +19,9 @@ _HOST = re.compile(
     r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?"
 )
 _HUB, _OLD_HUB, _HUB_HOST = "docker.io", "index.docker.io", "registry-1.docker.io"
+LINUX_AMD64 = "linux/amd64"
+"""The platform of all that plinth builds."""
+
 _FORMS = (
     "oci:FOLDER[:NAME | @sha256:…], docker-archive:FILE[:NAME], or HOST[:PORT]/REPOSITORY[:TAG | "
     "@sha256:…]"
@@ -28,11 +31,12 @@ _FORMS = (
 @dataclass(frozen=True)
 class LayoutReference:
     """An image in the OCI layout in folder `path`: by `name`, by `digest` (hexadecimal), or,
-    where both are empty, its only one."""
+    where both are empty, its only one; of an index, the one for `platform`."""
 
     path: Path
     name: str = ""
     digest: str = ""
+    platform: str = LINUX_AMD64
 
 
 @dataclass(frozen=True)
@@ -43,17 +47,19 @@ class ArchiveReference:
     path: Path
     name: str = ""
     digest: str = ""
+    platform: str = LINUX_AMD64
 
 
 @dataclass(frozen=True)
 class RegistryReference:
     """An image in `repository` of the registry at `host`, by `tag`, or by `digest` where it is
-    not empty (distribution-spec, "Pulling manifests")."""
+    not empty (distribution-spec, "Pulling manifests"); of an index, the one for `platform`."""
 
     host: str
     repository: str
     tag: str = "latest"
     digest: str = ""
+    platform: str = LINUX_AMD64
 
     @property
     def url(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +12,7 @@ from plinth.core.settings import Config
 from plinth.evidence.provenance import Provenance
 from plinth.evidence.provenance import parse as parse_provenance
 from plinth.evidence.statement import PROVENANCE
+from plinth.evidence.verify.gate import Gate
 from plinth.fetch.interpreter import find_tree
 from plinth.formats.oci.documents import (
     IMAGE_NAME,
@@ -25,6 +25,7 @@ from plinth.formats.oci.manifest import read_manifest
 from plinth.formats.oci.model import INDEX, MANIFEST, Descriptor
 from plinth.formats.oci.reference import canonical
 from plinth.formats.oci.referrers import EMPTY_CONFIG, PREDICATE, attached, payload
+from plinth.formats.oci.strict import loads
 from plinth.formats.python.stored import keep_tree, tree_blobs
 from plinth.graph.workspace import Workspace
 from plinth.publish.airgap.form import (
@@ -67,9 +68,16 @@ class Cargo:
 
 
 def collect(
-    ws: Workspace, ids: Sequence[str], trust: Trust | None, *, inputs: bool, config: Config
+    ws: Workspace,
+    ids: Sequence[str],
+    trust: Trust | None,
+    *,
+    inputs: bool,
+    config: Config,
+    gate: Gate | None = None,
 ) -> Cargo:
     """What the archive of the built images `ids` holds: with `inputs`, all that rebuilding takes.
+    A `gate` verifies each image.
 
     An interpreter found on this machine is put into the store, for it is an input like others.
 
@@ -77,12 +85,13 @@ def collect(
         AirgapError: an image is not there, or not signed where inputs are asked for, which are
             those its provenance names; or the store lacks some of them.
         IntegrityError: the store is damaged.
+        VerificationError: an image does not verify.
     """
     cargo = Cargo()
     trees: dict[Digest, str] = {}
     missing: list[str] = []
     for image_id in sorted(set(ids)):
-        image = _image(ws, cargo, image_id)
+        image = _image(ws, cargo, image_id, gate, config)
         signed = _attached(ws, cargo, image)
         if not signed:
             cargo.notes.append(f"{image_id} is not signed: nobody can verify it")
@@ -113,7 +122,7 @@ def collect(
     return cargo
 
 
-def _image(ws: Workspace, cargo: Cargo, image_id: str) -> Digest:
+def _image(ws: Workspace, cargo: Cargo, image_id: str, gate: Gate | None, config: Config) -> Digest:
     """Take along the image itself; returns its manifest's digest."""
     known = references(ws.layout)
     if image_id not in known:
@@ -123,6 +132,8 @@ def _image(ws: Workspace, cargo: Cargo, image_id: str) -> Digest:
             expected=", ".join(known) or "nothing is built yet",
             remedy=f"build it: doit build:{image_id}",
         )
+    if gate is not None:
+        gate.admit_built(ws, known[image_id], config)
     (entry,) = named(read_index(ws.layout)["manifests"], image_id)
     # Earlier versions left a name in the layout that engines cannot find the image by.
     called = canonical(known[image_id].image_name)
@@ -153,8 +164,8 @@ def _attached(ws: Workspace, cargo: Cargo, image: Digest) -> list[Provenance]:
 def _provenance(bundle: bytes, digest: Digest) -> Provenance:
     """What a bundle's provenance says; who signed it is for the other side to check."""
     try:
-        return parse_provenance(json.loads(payload(bundle))["predicate"])
-    except (LayoutError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        return parse_provenance(loads(payload(bundle))["predicate"])
+    except (LayoutError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise AttestationError(
             "the provenance in it cannot be read", where=digest.oci, found=repr(error)[:200]
         ) from None

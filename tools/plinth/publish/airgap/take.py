@@ -12,11 +12,16 @@ from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from plinth.core.digest import CHUNK, Digest
 from plinth.core.errors import AirgapError, IntegrityError
 from plinth.core.report import Progress, human_size
+from plinth.core.settings import Config
 from plinth.core.store import BlobStore, atomic_write
+from plinth.evidence.verify.gate import Gate
+from plinth.evidence.verify.image import Request
+from plinth.fetch.sources.source import open_source
 from plinth.formats.oci.documents import descriptor
 from plinth.formats.oci.layout import editing, entry_name, read_index
 from plinth.formats.oci.referrers import attach
 from plinth.formats.wheel.admit import admit
+from plinth.inspect.contents.read import contents_cache
 from plinth.publish.airgap.form import Trust, blob_path
 from plinth.publish.airgap.read import ArchiveFiles, Manifest, read_manifest
 
@@ -34,15 +39,25 @@ class Taken:
     inputs: bool
 
 
-def take(archive: Path, build: Path, *, replace: bool, progress: Progress) -> Taken:
+def take(
+    archive: Path,
+    build: Path,
+    *,
+    replace: bool,
+    gate: Gate | None = None,
+    config: Config | None = None,
+    progress: Progress,
+) -> Taken:
     """Take the archive into the folder `build`: images into the layout `build/oci`, inputs into
     the store `build/cache`, a trusted root and its policy into a folder of their own in
     `build/trust`.
 
     Blobs that are there are not written again, so an import that was cut off goes on where it
-    was. With `replace`, names that stand for other images there stand for these.
+    was. With `replace`, names that stand for other images there stand for these. A `gate` verifies
+    each image first.
 
     Raises:
+        VerificationError: an image does not verify; nothing of the archive was kept.
         AirgapError: the archive is damaged or hostile, and nothing of it was kept; or a name in it
             stands for another image.
         IntegrityError: a blob is not what its name says; it was not kept, nor was any name.
@@ -55,6 +70,8 @@ def take(archive: Path, build: Path, *, replace: bool, progress: Progress) -> Ta
     if not replace and (layout.root / "index.json").exists():
         # Told before gigabytes are copied; asked again when it counts.
         _check_names(read_index(layout)["manifests"], manifest, layout)
+    for name, entry in sorted(manifest.images.items()) if gate else ():
+        _admit(archive, name, str(entry["digest"]), gate, config or Config())
     written = there = 0
     for store, blobs in ((cache, manifest.cache), (layout, manifest.layout)):
         store.prepare()
@@ -75,6 +92,13 @@ def take(archive: Path, build: Path, *, replace: bool, progress: Progress) -> Ta
     return Taken(
         tuple(sorted(manifest.images)), written, there, manifest.trust, folder, manifest.inputs
     )
+
+
+def _admit(archive: Path, name: str, digest: str, gate: Gate | None, config: Config) -> None:
+    with open_source(f"oci-archive:{archive}:{name}", config) as source:
+        request = Request(name, cache=contents_cache(), config=config)
+        if gate is not None and gate.admit(source, request).digest != digest:
+            raise AirgapError("the archive changed while it was read", where=str(archive))
 
 
 def _copy(files: ArchiveFiles, store: BlobStore, digest: Digest, wheel: str) -> None:

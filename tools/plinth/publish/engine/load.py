@@ -9,7 +9,9 @@ import requests
 from docker.errors import DockerException, ImageNotFound
 
 from plinth.core.errors import EngineError, PlinthError
+from plinth.core.settings import Config
 from plinth.core.store import BlobStore
+from plinth.evidence.verify.gate import Gate
 from plinth.formats.oci.layout import ImageReference
 from plinth.formats.oci.manifest import read_manifest
 from plinth.graph.workspace import Workspace
@@ -46,16 +48,26 @@ def id_of(engine: docker.DockerClient, name: str) -> str | None:
         return None
 
 
-def load(ws: Workspace, image_id: str, *, client: docker.DockerClient | None = None) -> Loaded:
+def load(
+    ws: Workspace,
+    image_id: str,
+    *,
+    gate: Gate | None = None,
+    config: Config | None = None,
+    client: docker.DockerClient | None = None,
+) -> Loaded:
     """Load `image_id` into the engine and give it its name there; an image that the engine has is
-    not sent again.
+    not sent again. With a `gate` it is verified first, and what was verified is what is sent.
 
     Raises:
         LayoutError: the image is not built.
+        VerificationError: it does not verify.
         IntegrityError: a blob of the image is missing or damaged.
         EngineError: no engine answers, or it did not take the image, and has nothing of it.
     """
     image = find_reference(ws, image_id)
+    if gate is not None:
+        gate.admit_built(ws, image, config or Config())
     engine = client or connect()
     try:
         found = find_loaded(engine, ws.layout, image)

@@ -3,22 +3,21 @@ name there."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from plinth.core.digest import Digest
-from plinth.core.errors import ImageNameError, IntegrityError, VerificationError
+from plinth.core.errors import ImageNameError, IntegrityError
 from plinth.core.report import Progress
 from plinth.core.settings import Config
 from plinth.core.store import BlobStore
-from plinth.evidence.verify.gate import Gate, failures
+from plinth.evidence.verify.gate import Gate
 from plinth.evidence.verify.image import Request
 from plinth.fetch.sources.model import ImageSource
 from plinth.fetch.sources.registry import open_remote
 from plinth.formats.oci.documents import document, repository_name
-from plinth.formats.oci.layout import tag
+from plinth.formats.oci.layout import check_free, read_index, tag
 from plinth.formats.oci.manifest import parse_manifest
 from plinth.formats.oci.model import MANIFEST, TITLE, Descriptor
 from plinth.formats.oci.reference import RegistryReference, parse
@@ -55,24 +54,24 @@ def pull_image(
     layout: Path,
     *,
     config: Config,
-    gate: Callable[[], Gate] | None,
+    gate: Gate | None,
     name: str = "",
     jobs: int = 4,
     progress: Progress,
 ) -> Pulled:
     """Pull the image `reference` into the layout, which is made where there is none. `gate`
     verifies it before the layout names it; None takes it as it is, its digests checked. `name` is
-    its name there; empty takes the image's id, or the last part of its repository.
+    its name there; empty takes the image's id. Of an image that nothing verified, its names are
+    those of the reference, and one that another image has there is refused.
 
     Raises:
         ImageNameError: `reference` is in no registry.
+        LayoutError: the name stands for another image.
         FetchError: the registry cannot be reached, or has no such image.
         IntegrityError, LayoutError: what it sends is not what digests name, or no image.
         VerificationError: the image does not verify.
     """
     wanted = in_registry(reference)
-    # Before anything is pulled: a missing policy shows at once.
-    opened = gate() if gate else None
     store = BlobStore(layout)
     store.prepare()
     with open_remote(reference, wanted, config, store=store) as source:
@@ -82,28 +81,26 @@ def pull_image(
         read = parse_manifest(manifest, reference, media_type=MANIFEST)
         digest = read.digest
         architecture = _architecture(source.config(), digest.oci)
+        called = name or repository_name(wanted.repository)
+        image_name = f"{wanted.host}/{wanted.repository}:{wanted.tag}"
+        if gate is None and (store.root / "index.json").exists():
+            # Told before gigabytes come; asked again when it counts.
+            check_free(read_index(store)["manifests"], called, digest)
         _pull_layers(source, len(read.layers), jobs, progress)
-        if opened is not None:
-            verdict = opened.verdict(
-                source, Request(expected=source.asked, cache=contents_cache(), config=config)
-            )
-            if not verdict.passed:
-                raise VerificationError(
-                    f"it does not verify\n{failures(verdict)}",
-                    where=f"{reference}, {digest.oci}",
-                    remedy="--no-verify pulls it all the same; do not run it",
-                )
-            progress(f"verified, {len(verdict.checks)} checks, signed by {opened.shown}")
+        if gate is not None:
+            request = Request(source.asked, cache=contents_cache(), config=config)
+            verdict = gate.admit(source, request)
+            progress(f"verified, {len(verdict.checks)} checks, signed by {gate.shown}")
+            called = name or read.annotations.get(_IMAGE, called)
+            image_name = f"{read.annotations.get(TITLE, wanted.repository)}:latest"
         found = source.referrers(BUNDLE)
         bundles = [(one.predicate_type, one.data) for one in found if not one.problems]
     store.put(manifest)
-    noted = read.annotations
-    called = name or noted.get(_IMAGE) or repository_name(wanted.repository)
     subject = Descriptor(MANIFEST, digest)
     if bundles:
         attach_to_layout(store, subject, bundles)
-    image_name = f"{noted.get(TITLE) or wanted.repository}:latest"
-    tag(store, called, subject, image_name=image_name, architecture=architecture)
+    verified = gate is not None
+    tag(store, called, subject, image_name=image_name, architecture=architecture, over=verified)
     return Pulled(called, digest, len(bundles))
 
 

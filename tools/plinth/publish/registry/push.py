@@ -74,13 +74,15 @@ def push_image(
     *,
     config: Config,
     gate: Callable[[], Gate],
+    before: Gate | None = None,
     today: datetime.date,
     mounts: Sequence[str] = (),
     jobs: int = 4,
     progress: Progress,
 ) -> Pushed:
-    """Push the built image to `to`, see `target`. `gate` is asked once the image is there, and
-    what it raises keeps `latest` where it is. `mounts` are repositories of the registry from
+    """Push the built image to `to`, see `target`. `before` verifies it before the registry is asked
+    anything. `gate` is asked once the image is there, and what it raises keeps `latest` where it
+    is. `mounts` are repositories of the registry from
     which blobs may be mounted, beside those pushed to before. `today` goes into the dated tag.
 
     Whenever it is cut off, the registry holds no tag of an image that is not whole, and the same
@@ -89,6 +91,7 @@ def push_image(
     Raises:
         ImageNameError: `to` is no place to push to.
         LayoutError: the image is not built.
+        VerificationError: it does not verify; nothing was sent.
         FetchError: the registry cannot be reached, or refuses.
     """
     built = references(ws.layout).get(image_id)
@@ -96,6 +99,9 @@ def push_image(
         raise LayoutError("not built", where=image_id, remedy=f"doit build:{image_id}")
     place = target(to, built.image_name.partition(":")[0])
     manifest = ws.layout.get(built.manifest)
+    if before is not None:
+        bring_image(ws, image_id, config)
+        before.admit_built(ws, built, config)
     known = Known(ws.build / "publish", place.host)
     sources = [name for name in (*known.repositories(), *mounts) if name != place.repository]
     registry = Registry.at(
@@ -168,7 +174,7 @@ def _attach(
     ws: Workspace, image_id: str, place: RegistryReference, config: Config, progress: Progress
 ) -> str:
     """Attach what the layout has of bundles; says what keeps the image from being signed."""
-    with open_source(f"oci:{ws.layout.root}:{image_id}", config) as source:
+    with open_source(f"oci:{ws.layout.root}@sha256:{place.digest}", config) as source:
         if not source.referrers(BUNDLE):
             return f"it is not signed; sign it and push again: plinth sign {image_id}"
         attached = attach(source, _shown(place), (), config)
