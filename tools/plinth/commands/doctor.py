@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from packaging.requirements import Requirement
 
@@ -200,19 +199,12 @@ def _sandbox() -> Iterator[Finding]:
 def _engine() -> Iterator[Finding]:
     from plinth.publish.engine.client import connect
 
-    host = urlsplit(os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock")
-    if host.scheme == "unix" and not Path(host.netloc + host.path).is_socket():
-        yield Finding(
-            "engine",
-            WARN,
-            f"no Docker Engine: there is no {host.netloc}{host.path}",
-            "start one, or set DOCKER_HOST to one that runs; building needs none",
-        )
-        return
     client = connect()
     try:
         about = client.version()
-        yield Finding("engine", OK, f"Docker Engine {about.get('Version', '?')} answers")
+        names = [part.get("Name", "") for part in about.get("Components", ())]
+        name = "Podman Engine" if "Podman Engine" in names else "Docker Engine"
+        yield Finding("engine", OK, f"{name} {about.get('Version', '?')} answers")
     finally:
         client.close()
 
