@@ -6,24 +6,18 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sigstore.dsse import Statement
-from sigstore.sign import Signer
-
 from plinth import __version__
 from plinth.core.digest import Digest, Json
-from plinth.core.errors import AttestationError, IntegrityError, PlinthError
+from plinth.core.errors import AttestationError, IntegrityError
 from plinth.core.report import Progress
 from plinth.core.result import ActionResult
 from plinth.core.settings import Config
 from plinth.core.store import atomic_write
-from plinth.evidence.choice import SigningTrust, signing_context, signing_trust
 from plinth.evidence.git import git_state
-from plinth.evidence.identity import identity_token
 from plinth.evidence.provenance import LOCAL_BUILDER, Provenance
 from plinth.evidence.sbom.make import gather, make_sbom
-from plinth.evidence.services import unusable, watch
+from plinth.evidence.signing import sign_statements
 from plinth.evidence.statement import COSIGN, PREDICATES, PROVENANCE, SBOM, statement
-from plinth.evidence.verify.bundle import BundleVerifier, Signers, log_index, signer_of
 from plinth.formats.oci.layout import ImageReference
 from plinth.formats.oci.manifest import read_manifest
 from plinth.formats.oci.model import MANIFEST, Descriptor
@@ -166,62 +160,20 @@ def sign_images(
     # All is prepared before the first signature: an entry in a log is for ever.
     with session(ws, config, jobs=default_jobs(), progress=progress) as opened:
         prepared = [prepare(opened, image_id, config) for image_id in ids]
-    with signing_trust(trust or config.trust) as where:
-        progress(f"signing with {where.shown}")
-        # So is the root that they are verified against.
-        BundleVerifier(where.believed, Signers(()))
-        context = signing_context(where)
-        identity = identity_token(where, token, progress=progress)
-        asked = watch(context)
-        try:
-            with context.signer(identity) as signer:
-                signed = [_signed(one, signer) for one in prepared]
-        # The library's errors, and those of its parsers, have nothing else in common.
-        except Exception as error:
-            found = (
-                error
-                if isinstance(error, PlinthError)
-                else unusable([where.shown, *asked][-1], error)
-            )
-            found.what += "; nothing was attached or replaced"
-            found.where = where.shown
-            raise found from None
-        for one in signed:
-            _verify(one, where)
-    for one in signed:
-        _keep(ws, one)
+    named = [
+        (f"{one.id}: {PREDICATES[kind]}", data) for one in prepared for kind, data in one.statements
+    ]
+    made = iter(sign_statements(named, trust=trust, token=token, config=config, progress=progress))
+    signed = []
+    for one in prepared:
+        bundles, indexes = [], []
+        for (kind, _), (bundle, index) in zip(one.statements, made, strict=False):
+            bundles.append((kind, bundle))
+            indexes.append(index)
+        signed.append(Signed(one.id, one.image, tuple(bundles), tuple(indexes)))
+    for done in signed:
+        _keep(ws, done)
     return signed
-
-
-def _signed(prepared: Prepared, signer: Signer) -> Signed:
-    bundles, indexes = [], []
-    for kind, data in prepared.statements:
-        bundle = signer.sign_dsse(Statement(data))
-        bundles.append((kind, bundle.to_json().encode()))
-        indexes.append(log_index(bundle))
-    return Signed(prepared.id, prepared.image, tuple(bundles), tuple(indexes))
-
-
-def _verify(signed: Signed, where: SigningTrust) -> None:
-    """What was signed verifies, as anybody who believes the trust's own root will see it.
-
-    Raises:
-        AttestationError: it does not.
-    """
-    for kind, data in signed.bundles:
-        identity, issuer = signer_of(data)
-        verifier = BundleVerifier(where.believed, Signers((identity,), issuer))
-        try:
-            verifier.verify(data, f"{signed.id}: {PREDICATES[kind]}")
-        except AttestationError as error:
-            raise AttestationError(
-                "what was signed does not verify; nothing was attached or replaced",
-                where=where.shown,
-                expected="signatures that verify against the trusted root of the same trust",
-                found=str(error),
-                remedy="mend the trust: its trusted root must be that of the services it signs "
-                "with, and valid now",
-            ) from None
 
 
 def _keep(ws: Workspace, signed: Signed) -> None:
