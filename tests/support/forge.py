@@ -6,6 +6,7 @@ import base64
 import contextlib
 import json
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 from sigstore.dsse import Statement
 from sigstore.models import ClientTrustConfig
 from sigstore.oidc import IdentityToken
-from sigstore.sign import SigningContext
+from sigstore.sign import Signer, SigningContext
 from sigstore_models.trustroot.v1 import TrustedRoot
 
 from plinth.authority.domain import Domain, init_domain
@@ -199,12 +200,20 @@ class _Any(Statement):
 def forging(folder: Path, identity: str = IDENTITY) -> Iterator[Forger]:
     """A forger whose services run while the block does."""
     domain = init_domain(folder, identity)
-    with serving(domain) as running:
+    with serving(domain) as running, contextlib.ExitStack() as stack:
         context = SigningContext.from_trust_config(
             ClientTrustConfig.from_json(running.trust_config)
         )
-        with context.signer(IdentityToken(running.token())) as signer:
-            yield Forger(domain, lambda data: signer.sign_dsse(_Any(data)).to_json().encode())
+        signers: list[tuple[float, Signer]] = []
+
+        def sign(data: bytes) -> bytes:
+            # A certificate lives ten minutes.
+            if not signers or time.monotonic() - signers[-1][0] > 300:
+                signer = stack.enter_context(context.signer(IdentityToken(running.token())))
+                signers.append((time.monotonic(), signer))
+            return signers[-1][1].sign_dsse(_Any(data)).to_json().encode()
+
+        yield Forger(domain, sign)
 
 
 @dataclass(frozen=True)
