@@ -70,31 +70,40 @@ def edited(edit: Edit) -> Callable[[Random, bytes, bytes], bytes]:
     return change
 
 
-def _picked(rng: Random, there: Pairs, other: Any) -> tuple[int, Any]:
-    """The number of a key of the object, and another value for it."""
+def _picked(rng: Random, there: Pairs, other: Any) -> list[tuple[int, Any]]:
+    """Numbers of keys of the object, and another value for each: all that the other's differs in,
+    for a digest alone leads nowhere, or one."""
     beside = dict(map(tuple, other)) if isinstance(other, Pairs) else {}
     differ = [n for n, (key, item) in enumerate(there) if key in beside and beside[key] != item]
-    at = rng.choice(differ) if differ and rng.random() < 0.8 else rng.randrange(len(there))
-    key, item = there[at]
-    return at, copy.deepcopy(beside.get(key, rng.choice([item, None, "", 0, [], Pairs()])))
+    if differ and rng.random() < 0.8:
+        chosen = differ if rng.random() < 0.7 else [rng.choice(differ)]
+    else:
+        chosen = [rng.randrange(len(there))]
+    wild: list[Any] = [None, "", 0, [], Pairs()]
+    return [
+        (n, copy.deepcopy(beside.get(there[n][0], rng.choice([there[n][1], *wild]))))
+        for n in chosen
+    ]
 
 
 def twice(respell: Callable[[Random, str], Any]) -> Edit:
-    """Another value, in front or behind, under the key or one like it."""
+    """Other values, in front or behind, under the keys or ones like them."""
 
     def edit(rng: Random, there: Pairs, other: Any) -> None:
-        at, value = _picked(rng, there, other)
-        there.insert(rng.choice([at, at + 1, 0, len(there)]), [respell(rng, there[at][0]), value])
+        picked = _picked(rng, there, other)
+        made = [[respell(rng, there[at][0]), value] for at, value in picked]
+        at = rng.choice([0, len(there), picked[0][0], picked[-1][0] + 1])
+        there[at:at] = made
 
     return edit
 
 
 def respelled(respell: Callable[[Random, str], Any]) -> Edit:
-    """The key in another spelling, alone."""
+    """Keys in another spelling, alone."""
 
     def edit(rng: Random, there: Pairs, other: Any) -> None:
-        at, _ = _picked(rng, there, other)
-        there[at][0] = respell(rng, there[at][0])
+        for at, _ in _picked(rng, there, other):
+            there[at][0] = respell(rng, there[at][0])
 
     return edit
 
@@ -103,7 +112,7 @@ def valued(make: Callable[[Random, Any], Any]) -> Edit:
     """Another form of a value."""
 
     def edit(rng: Random, there: Pairs, other: Any) -> None:
-        at, _ = _picked(rng, there, other)
+        at, _ = rng.choice(_picked(rng, there, other))
         there[at][1] = make(rng, there[at][1])
 
     return edit
@@ -136,12 +145,12 @@ def escaped(rng: Random, text: str) -> Raw:
 
 
 def _from_other(rng: Random, there: Pairs, other: Any) -> None:
-    at, value = _picked(rng, there, other)
-    there[at][1] = value
+    for at, value in _picked(rng, there, other):
+        there[at][1] = value
 
 
 def _removed(rng: Random, there: Pairs, other: Any) -> None:
-    del there[_picked(rng, there, other)[0]]
+    del there[rng.choice(_picked(rng, there, other))[0]]
 
 
 def _shuffled(rng: Random, there: Pairs, other: Any) -> None:

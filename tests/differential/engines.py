@@ -25,6 +25,7 @@ from differential.readers import (
     place,
     run,
     run_quietly,
+    starts,
     walk,
 )
 from plinth.formats.oci.reference import share
@@ -199,9 +200,11 @@ def _load(made: Made, work: Path, api: docker.APIClient) -> None:
 
 
 def _classic_image(api: docker.APIClient, image: str, work: Path) -> Taken:
-    data = api.inspect_image(image)["GraphDriver"]["Data"]
+    about = api.inspect_image(image)
+    data = about["GraphDriver"]["Data"]
     layers = [data["UpperDir"], *filter(None, data.get("LowerDir", "").split(":"))]
-    return Taken(hexed(image), _overlaid([*map(Path, layers)], work))
+    tree = _overlaid([*map(Path, layers)], work)
+    return Taken(hexed(image), tree, (), starts(about["Config"]))
 
 
 def docker_current(made: Made, engines: Engines, work: Path) -> list[Taken]:

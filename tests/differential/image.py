@@ -28,10 +28,12 @@ from plinth.core.digest import Digest, canonical_json
 from plinth.core.errors import PlinthError
 from plinth.core.report import quiet
 from plinth.core.settings import Config
+from plinth.evidence.choice import Believed
 from plinth.evidence.sbom.inputs import SbomInputs
 from plinth.evidence.sbom.make import make_sbom
 from plinth.evidence.sign import prepare
 from plinth.evidence.statement import PROVENANCE, SBOM, statement
+from plinth.evidence.verify.bundle import Authentic, BundleVerifier, Signers
 from plinth.fetch.sources.layout import blob_name
 from plinth.formats.oci.layout import references
 from plinth.formats.oci.manifest import parse_manifest
@@ -41,7 +43,7 @@ from plinth.recipe.built import recipe_of
 from plinth.recipe.recipe import Recipe
 from support import small_checkout
 from support.fake_registry import FakeRegistry, fake_registry
-from support.forge import Copy, Forger, Json, forging, link_tree, payload
+from support.forge import IDENTITY, Copy, Forger, Json, forging, link_tree, payload
 from support.sessions import session_of
 from support.small_checkout import SmallCheckout, wheel
 
@@ -95,11 +97,34 @@ class Made:
     name: str
     names: tuple[str, ...]
     bundles: tuple[tuple[str, bytes], ...] = ()
+    signed: bool = True
+
+
+def wicked(parts: Parts) -> Parts:
+    """The image with a config that starts something else."""
+    config = json.loads(parts.config)
+    config["config"] |= {"User": "0", "Entrypoint": ["/evil"], "Cmd": ["evil"], "WorkingDir": "/"}
+    config["config"]["Env"] = ["PATH=/evil"]
+    data, manifest = canonical_json(config), json.loads(parts.manifest)
+    manifest["config"] |= descriptor(CONFIG, data)
+    return replace(parts, config=data, manifest=canonical_json(manifest))
 
 
 def descriptor(media_type: str, data: bytes, **more: Any) -> Json:
     """The descriptor of a blob."""
     return {"mediaType": media_type, "digest": Digest.of(data).oci, "size": len(data), **more}
+
+
+class Remembering(BundleVerifier):
+    """A verifier that verifies nothing again; nor what is `proven` by decree."""
+
+    def __init__(self, believed: Believed, signers: Signers) -> None:
+        super().__init__(believed, signers)
+        self.proven: dict[bytes, Authentic] = {}
+
+    def verify(self, raw: bytes, where: str) -> Authentic:
+        """See `BundleVerifier`."""
+        return self.proven.get(raw) or super().verify(raw, where)
 
 
 @dataclass(frozen=True)
@@ -115,6 +140,7 @@ class Workshop:
     predicates: Mapping[str, Json]
     bundles: Mapping[str, bytes]
     recipe: Recipe
+    verifier: Remembering
 
     @property
     def title(self) -> str:
@@ -122,19 +148,26 @@ class Workshop:
         return str(json.loads(self.ours.manifest)["annotations"]["org.opencontainers.image.title"])
 
     def make(
-        self, folder: Path, form: str, changes: Mapping[str, Change], rng: random.Random
+        self,
+        folder: Path,
+        form: str,
+        changes: Mapping[str, Change],
+        rng: random.Random,
+        *,
+        sign: bool = True,
     ) -> Made:
-        """The image in `folder`, in a form, with levels of it changed."""
+        """The image in `folder`, in a form, with levels of it changed; unless `sign`, new bundles
+        are not signed, and believed all the same."""
 
         def changed(level: str, value: Any, other: Any) -> Any:
             return changes[level](rng, value, other) if level in changes else value
 
         parts = self.changed(changed, rng)
-        bundles = self.bundles if parts == self.ours else self.signed(parts)
+        bundles = self.bundles if parts == self.ours else self.stated(parts, sign=sign)
         if form == "registry":
-            return self.pushed(
-                folder.name, parts, bundles, changed, rng, nested="nested" in changes
-            )
+            nested = "nested" in changes
+            made = self.pushed(folder.name, parts, bundles, changed, rng, nested=nested)
+            return replace(made, signed=sign or parts == self.ours)
         copy = Copy(folder / "oci", IMAGE)
         link_tree(self.checkout.ws.layout.root, copy.root)
         alone = rng.random() < 0.5 and "index" not in changes
@@ -159,7 +192,8 @@ class Workshop:
             path.write_bytes(files)
         kind = {"layout": "oci", "docker-archive": "docker-archive"}.get(form, "oci-archive")
         reference = f"{kind}:{path}{f':{name}' if name else ''}"
-        return Made(form, reference, path, name, (by_title, *filter(None, [name])), given)
+        names = (by_title, *filter(None, [name]))
+        return Made(form, reference, path, name, names, given, sign or parts == self.ours)
 
     def changed(self, change: Callable[[str, Any, Any], Any], rng: random.Random) -> Parts:
         """The image with its inner levels changed, and their digests in order."""
@@ -179,14 +213,20 @@ class Workshop:
         signed = change("manifest", canonical_json(manifest), self.other.manifest)
         return Parts(tuple(tars), tuple(blobs), data, signed)
 
-    def signed(self, parts: Parts) -> Mapping[str, bytes]:
+    def stated(self, parts: Parts, *, sign: bool) -> Mapping[str, bytes]:
         """The bundles of a builder with the right key, who signs whatever this is."""
-        return {
-            kind: self.forger.sign(
-                statement(self.title, Digest.of(parts.manifest), kind, predicate)
-            )
-            for kind, predicate in self.claimed(parts).items()
-        }
+        found = {}
+        for kind, predicate in self.claimed(parts).items():
+            data = statement(self.title, Digest.of(parts.manifest), kind, predicate)
+            if sign:
+                found[kind] = self.forger.sign(data)
+                continue
+            bundle = json.loads(self.bundles[kind])
+            bundle["dsseEnvelope"]["payload"] = base64.b64encode(data).decode()
+            found[kind] = canonical_json(bundle)
+            proven = self.verifier.proven
+            proven[found[kind]] = replace(proven[self.bundles[kind]], payload=data)
+        return found
 
     def claimed(self, parts: Parts) -> dict[str, Json]:
         """The predicates, by plinth's own means as far as they go."""
@@ -226,7 +266,7 @@ class Workshop:
         alone: bool,
     ) -> None:
         """Write the layout: with the other image and what is attached to it, or without."""
-        for blob in (*parts.blobs, parts.config):
+        for blob in (*parts.blobs, parts.config, self.other.config, self.other.manifest):
             copy.put("", blob)
         manifest = parts.manifest
         if form == "save":
@@ -353,7 +393,9 @@ class Workshop:
         return Made("registry", where, Path(), "", (where,))
 
     def emptied(self, made: Made, folder: Path) -> None:
-        """Remove a mutant."""
+        """Remove a mutant, and forget its bundles."""
+        for bundle in self.verifier.proven.keys() - {*self.bundles.values()}:
+            del self.verifier.proven[bundle]
         shutil.rmtree(folder, ignore_errors=True)
         if made.form == "registry":
             for store in (self.held.held, self.held.tags):
@@ -386,4 +428,7 @@ def workshop(folder: Path) -> Iterator[Workshop]:
         ours, other = Parts.of(copy), Parts.of(Copy(copy.root, OTHER))
         host = server.url.removeprefix("http://")
         recipe = recipe_of(made.ws, references(made.ws.layout)[IMAGE])
-        yield Workshop(made, forger, host, held, ours, other, predicates, bundles, recipe)
+        verifier = Remembering(forger.believed, Signers((IDENTITY,), forger.domain.issuer))
+        verifier.proven |= {one: verifier.verify(one, kind) for kind, one in bundles.items()}
+        parts = (ours, wicked(other), predicates, bundles)
+        yield Workshop(made, forger, host, held, *parts, recipe, verifier)

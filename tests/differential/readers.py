@@ -32,11 +32,19 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True)
 class Taken:
-    """What a reader takes: the config's SHA-256, and the files or the SHA-256 of each layer."""
+    """What a reader takes: the config's SHA-256, and the files or the SHA-256 of each layer;
+    and, of those that say so, the folder and the command that it starts."""
 
     config: str
     tree: Tree | None = None
     layers: tuple[str, ...] = ()
+    starts: tuple[str, ...] = ()
+
+
+def starts(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The folder and the command in the `config` of a config."""
+    command = [*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())]
+    return (config.get("WorkingDir") or "/", *command)
 
 
 @dataclass(frozen=True)
@@ -214,7 +222,9 @@ def umoci(made: Made, engines: Engines, work: Path) -> list[Taken]:
     steps = json.loads((bundle / "umoci.json").read_bytes())["from_descriptor_path"]
     digest = hexed(steps["descriptor_walk"][-1]["digest"])
     manifest = go((layout / "blobs" / "sha256" / digest).read_bytes())
-    return [Taken(hexed(manifest["config"]["digest"]), walk(bundle / "rootfs"))]
+    process = json.loads((bundle / "config.json").read_bytes())["process"]
+    command = (process["cwd"], *process["args"])
+    return [Taken(hexed(manifest["config"]["digest"]), walk(bundle / "rootfs"), (), command)]
 
 
 def crane(made: Made, engines: Engines, work: Path) -> list[Taken]:

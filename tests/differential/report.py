@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -45,6 +46,7 @@ def main(parser: argparse.ArgumentParser) -> int:
     with started(given.engines) as (engines, asked):
         whole = Campaign(given.seed, numbers, asked, engines, given.sample, given.keep)
         # One that is stopped shows how far it came.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         with contextlib.suppress(KeyboardInterrupt):
             for result in campaign(whole, min(given.jobs, len(numbers))):
                 results.append(result)
