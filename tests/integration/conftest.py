@@ -32,6 +32,8 @@ from support.forge import link_tree
 from support.helpers import checkout_files
 
 if TYPE_CHECKING:
+    from _pytest.mark import ParameterSet
+
     from support.published import Published
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,7 +98,7 @@ def build(*images: str) -> Checkout:
     lacking = [image for image in images if image not in _BUILT]
     if not lacking:
         return checkout
-    needs.program("bwrap", needs.BUBBLEWRAP)
+    needs.program("bwrap")
     for image in lacking:
         try:
             chosen_recipe(checkout.ws, image, config=config, base="", accelerator="")
@@ -189,16 +191,22 @@ def engine() -> Iterator[docker.DockerClient]:
         yield client
 
 
-@pytest.fixture(
-    scope="session",
-    params=[
-        pytest.param(variable, marks=pytest.mark.judge(name))
+def engines(**marks: pytest.MarkDecorator) -> list[ParameterSet]:
+    """The engines as parameters of `store_engine`, each with a mark more where one is given."""
+    return [
+        pytest.param(
+            variable,
+            id=name,
+            marks=[pytest.mark.judge(name), *filter(None, [marks.get(name)])],
+        )
         for name, variable in judges.ENGINES.items()
-    ],
-)
+    ]
+
+
+@pytest.fixture(scope="session", params=engines())
 def store_engine(request: pytest.FixtureRequest) -> Iterator[docker.DockerClient]:
-    """Each engine: the older image stores know images by their configs, containerd's by their
-    manifests."""
+    """Each engine: podman and Docker's older image stores know images by their configs,
+    containerd's by their manifests."""
     with connected(request.param) as client:
         yield client
 

@@ -207,7 +207,7 @@ class Promises(Handler):
 
 
 def test_where_the_canonical_base_fails_later_the_other_base_is_named(tmp_path: Path) -> None:
-    needs.program("bwrap", needs.BUBBLEWRAP)
+    needs.program("bwrap")
     with serving(tmp_path, Promises) as server:
         document = {
             "registries": {"default": server.url},

@@ -70,7 +70,7 @@ def digest(checkout: SmallCheckout) -> str:
 @pytest.fixture(scope="module", autouse=True)
 def bubblewrap() -> None:
     """It makes these users."""
-    needs.program("bwrap", needs.BUBBLEWRAP)
+    needs.program("bwrap")
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ _LINE = re.compile(r"'(?P<url>[^']+)' (?P<file>\S+) (?P<size>\d+) SHA256:(?P<sha
 
 pytestmark = [
     pytest.mark.network,
-    pytest.mark.skipif(shutil.which("apt-get") is None, reason=needs.reason("apt")),
+    needs.without("apt-get"),
 ]
 
 

@@ -93,7 +93,7 @@ class Auditor:
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A virtual environment into which plinth was installed from the checkout's files."""
-    needs.program("bwrap", needs.BUBBLEWRAP)
+    needs.program("bwrap")
     folder = tmp_path_factory.mktemp("installed")
     # setuptools works in the folder it builds from, so it gets one of its own.
     ignored = shutil.ignore_patterns("*.egg-info", "__pycache__")

@@ -29,7 +29,6 @@ from support.helpers import make_wheel
 
 pytestmark = [pytest.mark.engine, pytest.mark.network]
 
-DOCKER = os.environ.get("PLINTH_TEST_DOCKER", "/usr/bin/docker")
 SCORE = """\
 import demo
 
@@ -189,8 +188,7 @@ def test_an_extra_library_folder_is_prepended_to_the_path(
 def build(engine: docker.DockerClient, tmp_path: Path) -> Iterator[Callable[..., str]]:
     """A function that builds a context with BuildKit, without network unless options name a
     proxy for one; images are removed."""
-    if shutil.which(DOCKER) is None:
-        needs.skip(DOCKER)
+    docker_cli = needs.program("docker")
     settings = tmp_path / "settings"
     settings.mkdir()
     made: list[str] = []
@@ -199,7 +197,7 @@ def build(engine: docker.DockerClient, tmp_path: Path) -> Iterator[Callable[...,
         name = f"plinth-test-{uuid4().hex}:latest"
         done = subprocess.run(
             [
-                *(DOCKER, "build", "--progress=plain", f"--tag={name}"),
+                *(docker_cli, "build", "--progress=plain", f"--tag={name}"),
                 *(options or ["--network=none"]),
                 str(context),
             ],

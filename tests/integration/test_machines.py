@@ -48,7 +48,7 @@ def test_a_machine_shows_what_its_row_says_and_builds_the_one_digest(
 ) -> None:
     engine = os.environ.get("PLINTH_TEST_DOCKER_HOST", "").removeprefix("unix://")
     if machine.engine and not engine:
-        needs.skip(needs.ENGINE)
+        needs.skip(needs.ENGINES["PLINTH_TEST_DOCKER_HOST"])
     outcome = run(machine, there, engine)
     assert not problems(machine, outcome), outcome.text
     if outcome.digest:

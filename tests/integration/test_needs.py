@@ -191,7 +191,7 @@ def test_a_sandbox_is_looked_for_only_where_an_sdist_has_to_be_built(
 
 def test_a_stock_machine_offline_is_told_all_in_three_seconds(tmp_path: Path) -> None:
     """The README's command in this very checkout, by a program that reaches nobody."""
-    needs.program("bwrap", needs.BUBBLEWRAP)
+    needs.program("bwrap")
     settings = tmp_path / "settings.toml"
     settings.write_text(tomli_w.dumps({"index-url": "https://index.example/simple"}))
     environment = {

@@ -118,7 +118,7 @@ def left(program: str) -> list[str]:
 @pytest.fixture(scope="module")
 def in_bubblewrap(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     """What a command sees in bubblewrap."""
-    needs.program("bwrap", needs.BUBBLEWRAP)
+    needs.program("bwrap")
     folder = tmp_path_factory.mktemp("bubblewrap")
     (folder / "root").mkdir()
     work = a_source(folder / "work")

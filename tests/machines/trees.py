@@ -16,6 +16,7 @@ from pathlib import Path
 from plinth.core.digest import Digest
 from plinth.core.settings import Config
 from plinth.fetch.apt.sources import find_sources
+from support import needs
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "plinth" / "machines"
 SUITES = {"bookworm": "3.11", "trixie": "3.13"}
@@ -42,10 +43,10 @@ def archive() -> str:
 
 
 def lacking() -> str:
-    """What a machine that makes machines lacks; empty where it has all."""
+    """What a machine that makes machines lacks first; empty where it has all."""
     programs = ("debootstrap", "ip", "unshare")
-    lacks = ["root"] if os.geteuid() else [one for one in programs if shutil.which(one) is None]
-    return ", ".join(lacks)
+    lacks = [needs.package(one) for one in programs if shutil.which(one) is None]
+    return next(iter(lacks), "") if os.geteuid() == 0 else needs.ROOT
 
 
 def debian(suite: str) -> Path:

@@ -32,19 +32,12 @@ def run(data):
 """
 
 
-ENGINES = {
-    "PLINTH_TEST_DOCKER_HOST": needs.ENGINE,
-    "PLINTH_TEST_DOCKER_CURRENT": needs.CURRENT_ENGINE,
-}
-"""The variables that name engines for tests, each with what lacks where it names none."""
-
-
 @contextlib.contextmanager
 def connected(variable: str = "PLINTH_TEST_DOCKER_HOST") -> Iterator[docker.DockerClient]:
     """The engine the variable names; without one the test is skipped."""
     host = os.environ.get(variable)
     if not host:
-        needs.skip(ENGINES[variable])
+        needs.skip(needs.ENGINES[variable])
     client = docker.DockerClient(base_url=host, timeout=300)
     try:
         yield client

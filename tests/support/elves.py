@@ -132,7 +132,7 @@ class Root:
     def traced(self, path: str) -> tuple[dict[str, str], str]:
         """What this machine's own dynamic linker loads for the program at `path`, with this
         folder as its root: paths by name, empty where there is none; and its complaints."""
-        needs.program("bwrap", needs.BUBBLEWRAP)
+        needs.program("bwrap")
         if not debian():
             needs.skip("the dynamic linker of Debian")
         loader = self.folder / LOADER.relative_to("/")

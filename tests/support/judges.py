@@ -34,7 +34,11 @@ INSTALLED = {
 }
 """Packages of the distribution, each with the program that prints its version."""
 
-ENGINES = {"docker": "PLINTH_TEST_DOCKER_CURRENT", "docker.io": "PLINTH_TEST_DOCKER_HOST"}
+ENGINES = {
+    "docker": "PLINTH_TEST_DOCKER_CURRENT",
+    "docker.io": "PLINTH_TEST_DOCKER_HOST",
+    "podman": "PLINTH_TEST_PODMAN",
+}
 """The variables that name the engines which tests talk to."""
 
 REQUIRED = "PLINTH_JUDGES"
@@ -93,6 +97,14 @@ def run(judge: str, *arguments: str | Path, name: str = "") -> bytes:
     return done.stdout
 
 
+def _lacking(name: str) -> str:
+    """What a machine lacks that has not this judge, in the words of other tests that need it."""
+    missing = find(name).missing
+    if missing in needs.ENGINES:
+        return needs.ENGINES[missing]
+    return name if name in INSTALLED else f"{name} ({missing})"
+
+
 def _is_required(name: str) -> bool:
     asked = os.environ.get(REQUIRED, "").split()
     return "all" in asked or name in asked
@@ -113,11 +125,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     names = list(dict.fromkeys(names))
     item.user_properties += [("judge", name) for name in names]
     for name in names:
-        lacking = f"{name} ({find(name).missing})"
         if find(name).missing and _is_required(name):
-            pytest.fail(needs.reason(lacking), pytrace=False)
+            pytest.fail(needs.reason(_lacking(name)), pytrace=False)
         elif find(name).missing:
-            needs.skip(lacking)
+            needs.skip(_lacking(name))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

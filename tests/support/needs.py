@@ -10,10 +10,29 @@ from typing import NoReturn
 
 import pytest
 
-ENGINE = "a Docker Engine (PLINTH_TEST_DOCKER_HOST)"
-CURRENT_ENGINE = "an engine with containerd's image store (PLINTH_TEST_DOCKER_CURRENT)"
+ENGINES = {
+    "PLINTH_TEST_DOCKER_HOST": "a Docker Engine (PLINTH_TEST_DOCKER_HOST)",
+    "PLINTH_TEST_DOCKER_CURRENT": (
+        "an engine with containerd's image store (PLINTH_TEST_DOCKER_CURRENT)"
+    ),
+    "PLINTH_TEST_PODMAN": "podman's service (PLINTH_TEST_PODMAN)",
+}
+"""The variables that name engines for tests, each with what lacks where it names none."""
+
+PACKAGES = {
+    "apt-get": "apt",
+    "bwrap": "bubblewrap",
+    "docker": "docker.io",
+    "dot": "graphviz",
+    "dpkg-query": "dpkg",
+    "gpg": "gnupg",
+    "ip": "iproute2",
+    "setpriv": "util-linux",
+    "unshare": "util-linux",
+}
+"""Programs whose packages have other names."""
+
 REGISTRY = "a registry (PLINTH_TEST_REGISTRY)"
-BUBBLEWRAP = "bubblewrap"
 LOCALES = "the package locales"
 ROOT = "root"
 
@@ -30,13 +49,22 @@ def skip(what: str) -> NoReturn:
     pytest.skip(reason(what))
 
 
-def program(name: str, package: str = "") -> str:
-    """The path of a program; a test of a machine without it is skipped, which names `package`
-    (default: the program's name)."""
+def package(name: str) -> str:
+    """The package that a program is in."""
+    return PACKAGES.get(name, name)
+
+
+def program(name: str) -> str:
+    """The path of a program; a test of a machine without it is skipped, which names the package."""
     found = shutil.which(name)
     if found is None:
-        skip(package or name)
+        skip(package(name))
     return found
+
+
+def without(name: str) -> pytest.MarkDecorator:
+    """Skips a test of a machine without a program."""
+    return pytest.mark.skipif(shutil.which(name) is None, reason=reason(package(name)))
 
 
 def python(version: str) -> str:

@@ -104,7 +104,7 @@ def casd(
     nothing else is there.
     """
     if executes:
-        needs.program("bwrap", needs.BUBBLEWRAP)
+        needs.program("bwrap")
     binaries = buildbox()
     address = f"127.0.0.1:{port or free_port()}"
     command = [str(binaries / "buildbox-casd"), f"--bind={address}", *options]

@@ -17,7 +17,7 @@ import pytest
 
 from plinth.core.report import Progress, quiet
 from plinth.graph.sandbox import Limits, Root, run
-from support import containers, needs
+from support import needs
 
 ENGINES = (
     "PLINTH_TEST_DOCKER_CURRENT",
@@ -116,7 +116,7 @@ def only_engine(name: str, folder: Path, patch: pytest.MonkeyPatch) -> Iterator[
     if program == "docker":
         host = os.environ.get(name)
         if not host:
-            needs.skip(containers.ENGINES[name])
+            needs.skip(needs.ENGINES[name])
         patch.setenv("DOCKER_HOST", host)
         yield program
         return

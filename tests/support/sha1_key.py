@@ -16,7 +16,7 @@ class GnuPG:
     its self-signature."""
 
     def __init__(self, self_digest: str = "SHA1", algorithm: str = "rsa2048") -> None:
-        needs.program("gpg", "GnuPG")
+        needs.program("gpg")
         # Its agent's socket has a path of at most 107 bytes.
         self._home = tempfile.TemporaryDirectory(prefix="gpg-", dir="/tmp")
         Path(self._home.name).chmod(0o700)

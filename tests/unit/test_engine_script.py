@@ -15,7 +15,7 @@ SCRIPT = Path(__file__).resolve().parents[2] / ".ci" / "engine"
 def bridges(machine: str, count: int = 1) -> list[str]:
     """The addresses of `count` bridges made one after the other on a machine that the commands
     `machine` made."""
-    needs.program("ip", "iproute2")
+    needs.program("ip")
     inside = ["unshare", "--user", "--map-root-user", "--net", "bash", "-euo", "pipefail", "-c"]
     if subprocess.run([*inside, "true"], check=False, capture_output=True).returncode:
         needs.skip("network namespaces")

@@ -19,21 +19,34 @@ from support import needs
 
 @pytest.mark.parametrize("number", range(3))
 def test_engine(number):
-    needs.skip(needs.ENGINE)
+    needs.skip(needs.ENGINES["PLINTH_TEST_DOCKER_HOST"])
 
-@pytest.mark.skipif(True, reason=needs.reason("zsh"))
-def test_zsh():
+@pytest.mark.judge("docker.io", "podman")
+def test_judges():
     pass
 
-def test_program():
-    needs.program("no-such-program", "no-such-package")
+@pytest.mark.judge("podman")
+def test_podman():
+    needs.program("podman")
+
+@needs.without("docker")
+def test_docker():
+    needs.program("docker")
+
+def test_bubblewrap():
+    needs.program("bwrap")
+
+@needs.without("zsh")
+def test_zsh():
+    pass
 
 def test_of_another_kind():
     pytest.skip("older engines have no such thing")
 """
 LINE = (
-    "5 tests skipped: 3 need a Docker Engine (PLINTH_TEST_DOCKER_HOST), 1 needs zsh, "
-    "1 needs no-such-package; `.ci/run` installs and starts all but interpreters"
+    "8 tests skipped: 3 need a Docker Engine (PLINTH_TEST_DOCKER_HOST), 2 need docker.io, "
+    "1 needs podman, 1 needs bubblewrap, 1 needs zsh; "
+    "`.ci/run` installs and starts all but interpreters"
 )
 
 
@@ -43,11 +56,14 @@ def output(folder: Path, test: str, *options: str) -> list[str]:
     shutil.copy(TESTS / "conftest.py", folder / "tests")
     (folder / "tests" / "support").symlink_to(TESTS / "support")
     (folder / "tests" / "unit" / "test_one.py").write_text(test)
-    (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n    engine: x\n")
+    (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n    engine: x\n    judge: x\n")
+    (folder / "bin").mkdir()
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
     # What the run that this test is in was told is not for that one.
     outer = ("PYTEST_ADDOPTS", "PLINTH_JUDGES")
     environment = {name: value for name, value in os.environ.items() if name not in outer}
+    # A machine that has none of the programs.
+    environment["PATH"] = str(folder / "bin")
     done = subprocess.run(
         command, cwd=folder, check=False, text=True, capture_output=True, env=environment
     )
@@ -61,7 +77,7 @@ def test_a_run_ends_with_what_tests_need_by_the_number_of_tests(
 ) -> None:
     *_, line, counts = output(tmp_path, SKIPPED, "-n", workers)
     assert line == LINE
-    assert counts.startswith("6 skipped")
+    assert counts.startswith("9 skipped")
 
 
 def test_a_run_that_lacks_nothing_ends_without_the_line(tmp_path: Path) -> None:

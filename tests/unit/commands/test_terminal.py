@@ -10,8 +10,6 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-import pytest
-
 from plinth.commands.completion import script
 from plinth.commands.handbook import handbook, write_handbook
 from plinth.commands.parser import command_line
@@ -146,7 +144,7 @@ def test_bash_completes_commands_options_and_ids(tmp_path: Path) -> None:
     assert completed("plinth completion z", down, tmp_path) == ["zsh"]
 
 
-@pytest.mark.skipif(shutil.which("zsh") is None, reason=needs.reason("zsh"))
+@needs.without("zsh")
 def test_zsh_takes_its_script(tmp_path: Path) -> None:
     (tmp_path / "_plinth").write_text(script(command_line(), "zsh"))
     subprocess.run(["zsh", "-n", str(tmp_path / "_plinth")], check=True)

@@ -20,7 +20,7 @@ from support.sandboxes import HOSTILE, SMALL, host_root, run_python
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    needs.program("bwrap", needs.BUBBLEWRAP)
+    needs.program("bwrap")
     return host_root(tmp_path_factory.mktemp("root"))
 
 

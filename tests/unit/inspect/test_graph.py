@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import xml.etree.ElementTree as ET
 from dataclasses import replace
@@ -28,7 +27,7 @@ from support import needs
 from support.layer_files import locked_deb, locked_wheel
 
 ROOT = Path(__file__).resolve().parents[3]
-needs_dot = pytest.mark.skipif(shutil.which("dot") is None, reason=needs.reason("graphviz"))
+needs_dot = needs.without("dot")
 
 
 @pytest.fixture

@@ -202,7 +202,7 @@ def test_triggers_are_known_by_who_is_interested(tmp_path: Path) -> None:
 @pytest.fixture
 def system(tmp_path: Path) -> Path:
     """A system of four packages, files and database, as dpkg finds it."""
-    needs.program("dpkg-query", "dpkg")
+    needs.program("dpkg-query")
     foreign = {"Multi-Arch": "foreign"}
     native = subprocess.run(
         ["dpkg", "--print-architecture"], check=True, capture_output=True, text=True

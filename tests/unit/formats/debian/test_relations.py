@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import shutil
 import subprocess
 
 import pytest
@@ -79,7 +78,7 @@ def test_versions_that_are_written_differently_may_be_equal(one: str, other: str
     assert not Relation("x", ">>", one).admits(other)
 
 
-@pytest.mark.skipif(shutil.which("dpkg") is None, reason=needs.reason("dpkg"))
+@needs.without("dpkg")
 def test_version_order_is_dpkgs() -> None:
     for one, other in itertools.pairwise(ORDERED):
         subprocess.run(["dpkg", "--compare-versions", one, "lt", other], check=True)

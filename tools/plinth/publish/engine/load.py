@@ -131,8 +131,9 @@ def _refused(message: dict[str, object]) -> str:
 def _undo(
     engine: docker.DockerClient, store: BlobStore, image: ImageReference, before: str | None
 ) -> str:
-    """Take away what a failed load left, and give the name back to the image `before`, which had
-    it; returns what a person should know of that."""
+    """Take away the image that a failed load left, and give its name back to the image `before`,
+    which had it; returns what a person should know of that. podman keeps unpacked layers for the
+    next load of them, and has no request to remove them."""
     try:
         left = find_loaded(engine, store, image)
         if left is not None:
@@ -144,4 +145,4 @@ def _undo(
             _name(engine, before, image.image_name)
     except (DockerException, requests.RequestException, PlinthError):
         return f"the engine may hold a part of it: docker image rm {image.image_name}"
-    return "nothing of it was left in the engine"
+    return "no image of it was left in the engine"
