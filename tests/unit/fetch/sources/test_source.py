@@ -501,6 +501,24 @@ def test_an_archive_of_several_images_says_which(tmp_path: Path) -> None:
         assert raised.value.found == "a:1, b:1"
 
 
+def test_images_that_an_engine_saved_under_one_tag_are_told_apart(
+    store: BlobStore, tmp_path: Path
+) -> None:
+    for name in ("one", "two"):
+        make_image(store, name)
+
+    def as_an_engine(index: Any) -> None:
+        for entry in index["manifests"]:
+            entry["annotations"]["org.opencontainers.image.ref.name"] = "latest"
+
+    edit(store.root / "index.json", as_an_engine)
+    path = tarred(tmp_path / "x.tar", layout_files(store))
+    with pytest.raises(LayoutError) as raised:
+        contents(str(path))
+    assert raised.value.remedy == "name one of: team/one:latest, team/two:latest"
+    assert contents(f"{path}:team/two:latest")["asked"] == "two"
+
+
 def test_an_archive_that_holds_a_file_twice_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.tar"
     with tarfile.open(path, "w") as tar:

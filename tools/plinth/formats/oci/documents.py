@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from itertools import product
 from typing import Any
@@ -207,10 +208,13 @@ def shown(entry: dict[str, Any]) -> str:
 
 
 def names(listed: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """The names of the images in `index.json`."""
+    """The names of the images in `index.json`: as references, or as engines call them where that
+    tells them apart, for engines save images under the reference of their tag alone."""
+    references = Counter(annotations_of(entry).get(REF_NAME) for entry in listed)
     for entry in listed:
         noted = annotations_of(entry)
-        name = noted.get(REF_NAME) or familiar(noted.get(IMAGE_NAME, ""))
+        reference, name = noted.get(REF_NAME), familiar(noted.get(IMAGE_NAME, ""))
+        name = reference if reference and (references[reference] == 1 or not name) else name
         if name and (is_image(entry) or (is_index(entry) and not name.startswith("sha256-"))):
             yield name
 
