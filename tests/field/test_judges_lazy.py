@@ -15,8 +15,9 @@ from plinth.fetch.sources.source import open_source
 from plinth.formats.oci.manifest import read_manifest
 from plinth.formats.oci.referrers import BUNDLE
 from support import judges
-from support.containerd import containerd, listening
+from support.containerd import containerd
 from support.docker_registry import docker_registry
+from support.processes import listening
 from support.published import Published
 
 

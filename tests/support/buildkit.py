@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from support import judges
-
-_DEADLINE = 60
+from support.processes import listening
 
 
 @dataclass(frozen=True)
@@ -45,15 +42,5 @@ def buildkit(folder: Path) -> Iterator[BuildKit]:
         command = [judges.program("buildkit", "buildkitd"), f"--config={settings}"]
         command += [f"--addr=unix://{socket}", f"--root={folder / 'root'}"]
         command += ["--containerd-worker=false", f"--oci-worker-binary={judges.program('runc')}"]
-        with (folder / "log").open("w") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log)
-        try:
-            deadline = time.monotonic() + _DEADLINE
-            while not socket.exists():
-                assert process.poll() is None, (folder / "log").read_text()
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
+        with listening(command, socket, folder / "log"):
             yield BuildKit(f"unix://{socket}")
-        finally:
-            process.terminate()
-            process.wait()

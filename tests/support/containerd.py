@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import subprocess
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from support import judges
+from support.processes import listening
 
-_DEADLINE = 60
 _REMOTE = """
 [proxy_plugins.remote]
 type = "snapshot"
@@ -62,20 +60,3 @@ def containerd(folder: Path, snapshotter: Path | None = None) -> Iterator[Contai
         command = [judges.program("containerd"), "--config", str(settings)]
         with listening(command, running.socket, folder / "log"):
             yield running
-
-
-@contextlib.contextmanager
-def listening(command: Sequence[str], socket: Path, log: Path) -> Iterator[None]:
-    """A program that listens at `socket` while the block runs, and prints into `log`."""
-    with log.open("w") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output)
-    try:
-        deadline = time.monotonic() + _DEADLINE
-        while not socket.exists():
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        yield
-    finally:
-        process.terminate()
-        process.wait()

@@ -9,9 +9,7 @@ import json
 import os
 import socket
 import socketserver
-import subprocess
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,11 +17,11 @@ from pathlib import Path
 import requests
 
 from support import needs
+from support.processes import listening
 
 USER, PASSWORD = "plinth", "plinth-test"
 # What `htpasswd -B` writes for them.
 _HTPASSWD = "plinth:$2b$05$DcRS8pDJvYCZnBQlpyOZ6uQVVF52yVGRvs99OJgsJrFe8R1G8nGPC\n"
-_DEADLINE = 30
 _MANIFESTS = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json"
 
 
@@ -103,20 +101,8 @@ def docker_registry(
         settings["auth"] = {"htpasswd": {"realm": "test", "path": str(folder / "htpasswd")}}
     # JSON is YAML.
     (folder / "registry.yml").write_text(json.dumps(settings))
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-    try:
-        deadline = time.monotonic() + _DEADLINE
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-            assert process.poll() is None, (folder / "log").read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+    with listening(command, f"127.0.0.1:{port}", folder / "log"):
         yield Running(f"127.0.0.1:{port}", folder / "data")
-    finally:
-        process.kill()
-        process.wait()
 
 
 def logged_in(folder: Path, host: str) -> Mapping[str, str]:

