@@ -176,10 +176,12 @@ class _Verification:
         elif self.source.by_digest:
             return Check("name", f"{known[0]}, asked for by digest")
         else:
+            # Of a docker archive, which has no manifest, no digest can be asked for.
+            by = f", or in the reference @{self.manifest.digest.oci}" * self.source.compressed
             problem = (
                 f"no name was asked for, and any image of the signer would pass: this is "
                 f"{known[0]!r}, published as {known[1]!r}; where that is the one you want, say "
-                f"so: --image {known[0]}, or in the reference @{self.manifest.digest.oci}"
+                f"so: --image {known[0]}{by}"
             )
         return Check("name", "", (problem,))
 
