@@ -11,20 +11,24 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import docker
 import pytest
 
+from integration.conftest import store_engine
 from plinth.commands.main import main
 from plinth.core.errors import LayoutError, VerificationError
 from plinth.core.report import quiet
 from plinth.core.settings import Config
 from plinth.evidence.verify.gate import Gate, required
-from plinth.formats.oci.layout import references
+from plinth.evidence.verify.image import Request
+from plinth.fetch.sources.source import open_source
+from plinth.formats.oci.layout import ImageReference
 from plinth.formats.oci.model import MANIFEST
 from plinth.graph.workspace import Workspace
 from plinth.publish.airgap.collect import collect
 from plinth.publish.airgap.export import write_archive
 from plinth.publish.airgap.take import take
-from plinth.publish.engine.load import load
+from plinth.publish.engine.load import id_of, load
 from plinth.publish.registry.pull import pull_image
 from plinth.publish.registry.push import push_image
 from support.fake_registry import FakeRegistry, fake_registry
@@ -33,6 +37,7 @@ from support.http_server import Server
 from tampering.conftest import IMAGE, OTHER
 from tampering.test_ambiguous import NAME, REF, another_name_for_engines
 
+__all__ = ["store_engine"]
 DAY = datetime.date(2026, 3, 4)
 Place = tuple[Server, FakeRegistry]
 
@@ -168,9 +173,21 @@ def test_a_build_in_between_is_noticed(
     ws: Workspace, copy: Copy, gate: Gate, settings: Config
 ) -> None:
     """The name stands for another image than was going to be handed on."""
-    known = references(ws.layout)
     with pytest.raises(LayoutError, match="built again meanwhile"):
-        gate.admit_built(ws, known[IMAGE].__class__(OTHER, copy.digest, "x"), settings)
+        gate.admit_built(ws, ImageReference(OTHER, copy.digest, "x"), settings)
+
+
+@pytest.mark.engine
+def test_what_verifies_is_loaded_and_known_by_what_the_verdict_says(
+    ws: Workspace, gate: Gate, settings: Config, store_engine: docker.DockerClient
+) -> None:
+    loaded = load(ws, IMAGE, gate=gate, config=settings, client=store_engine)
+    try:
+        with open_source(f"oci:{ws.layout.root}:{IMAGE}", settings) as source:
+            run = gate.verdict(source, Request(expected=IMAGE)).run
+        assert [id_of(store_engine, one) for one in run if one == loaded.id] == [loaded.id]
+    finally:
+        store_engine.images.remove(loaded.id, force=True)
 
 
 @pytest.mark.usefixtures("settings")
