@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+from cryptography import x509
 from sigstore.dsse import Statement
 from sigstore.models import ClientTrustConfig
 from sigstore.oidc import IdentityToken
@@ -29,6 +31,7 @@ from plinth.evidence.statement import statement
 from plinth.evidence.verify.bundle import BundleVerifier, Signers
 from plinth.evidence.verify.image import Request, verify_image
 from plinth.evidence.verify.policy import Policy
+from plinth.evidence.verify.rebuilders import Rebuilder
 from plinth.evidence.verify.statements import RawBundle
 from plinth.evidence.verify.verdict import Verdict
 from plinth.fetch.sources.source import open_source
@@ -199,7 +202,24 @@ class _Any(Statement):
 @contextlib.contextmanager
 def forging(folder: Path, identity: str = IDENTITY) -> Iterator[Forger]:
     """A forger whose services run while the block does."""
-    domain = init_domain(folder, identity)
+    with signing(init_domain(folder, identity)) as forger:
+        yield forger
+
+
+@contextlib.contextmanager
+def signing(domain: Domain, certified: Mapping[int, bytes] = {}) -> Iterator[Forger]:
+    """Somebody who signs with `domain`, whose certificates have extensions of Fulcio's arc by their
+    numbers, as those of a CI system's identity."""
+    original = x509.CertificateBuilder.sign
+
+    def extended(
+        builder: x509.CertificateBuilder, *arguments: Any, **keywords: Any
+    ) -> x509.Certificate:
+        for number, value in certified.items():
+            oid = x509.ObjectIdentifier(f"1.3.6.1.4.1.57264.1.{number}")
+            builder = builder.add_extension(x509.UnrecognizedExtension(oid, value), critical=False)
+        return original(builder, *arguments, **keywords)
+
     with serving(domain) as running, contextlib.ExitStack() as stack:
         context = SigningContext.from_trust_config(
             ClientTrustConfig.from_json(running.trust_config)
@@ -209,7 +229,9 @@ def forging(folder: Path, identity: str = IDENTITY) -> Iterator[Forger]:
         def sign(data: bytes) -> bytes:
             # A certificate lives ten minutes.
             if not signers or time.monotonic() - signers[-1][0] > 300:
-                signer = stack.enter_context(context.signer(IdentityToken(running.token())))
+                with pytest.MonkeyPatch.context() as patch:
+                    patch.setattr(x509.CertificateBuilder, "sign", extended)
+                    signer = stack.enter_context(context.signer(IdentityToken(running.token())))
                 signers.append((time.monotonic(), signer))
             return signers[-1][1].sign_dsse(_Any(data)).to_json().encode()
 
@@ -230,6 +252,7 @@ class Judge:
     inputs: BlobStore | None = None
     config: Config = field(default_factory=Config)
     bundles: tuple[RawBundle, ...] = ()
+    rebuilders: tuple[Rebuilder, ...] = ()
 
     def verdict(self, copy: Copy, reference: str = "") -> Verdict:
         """What verification makes of the image, or of what the `reference` names."""
@@ -245,7 +268,7 @@ class Judge:
                 inputs=self.inputs,
                 config=self.config,
             )
-            return verify_image(source, verifier, self.policy, request)
+            return verify_image(source, verifier, self.policy, request, self.rebuilders)
 
     def problems(self, copy: Copy, reference: str = "") -> list[str]:
         """What is wrong, `check: problem` each; empty where nothing is."""
@@ -256,6 +279,10 @@ class Judge:
         found = [f"{check.name}: {p}" for check in verdict.checks for p in check.problems]
         assert bool(found) is not verdict.passed
         return found
+
+    def problems_with(self, copy: Copy, policy: Policy) -> list[str]:
+        """What is wrong by another policy."""
+        return replace(self, policy=policy).problems(copy)
 
     def believing(self, **changes: object) -> Judge:
         """A verifier with another root: fields of this one's, changed."""

@@ -80,8 +80,14 @@ def test_a_log_of_a_stranger(judge: Judge, copy: Copy, stranger: Forger) -> None
 @pytest.mark.parametrize(
     ("policy", "message"),
     [
-        (Policy(builder="https://builder.example.org"), "not by https://builder.example.org"),
-        (Policy(source="git+https://example.org/x.git"), "not from git+https://example.org/x.git"),
+        (
+            Policy(builder="https://builder.example.org"),
+            "the policy wants https://builder.example.org",
+        ),
+        (
+            Policy(source="git+https://example.org/x.git"),
+            "the policy wants git+https://example.org/x.git",
+        ),
     ],
 )
 def test_a_policy_that_is_not_met(judge: Judge, copy: Copy, policy: Policy, message: str) -> None:

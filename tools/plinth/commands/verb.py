@@ -98,3 +98,45 @@ class Verb:
         # Not before: doit loads the table on every run, also on those that find nothing to do.
         found: Callable[..., int | None] = getattr(import_module(f"plinth.commands.{module}"), name)
         return found
+
+
+def verb(
+    name: str,
+    action: str,
+    text: str,
+    *arguments: Operand | Option,
+    epilog: str = "",
+    images: bool = False,
+    after: str = "",
+) -> Verb:
+    """A row of the table of verbs; `arguments` are its operands and options, as help shows them."""
+    operands = tuple(one for one in arguments if isinstance(one, Operand))
+    options = tuple(one for one in arguments if isinstance(one, Option))
+    return Verb(name, text, action, operands, options, epilog, images, after)
+
+
+def text(name: str, metavar: str, text: str, *, required: bool = False, short: str = "") -> Option:
+    """An option with a text for a value."""
+    return Option(name, text, metavar=metavar, required=required, short=short)
+
+
+def flag(name: str, text: str, to: str = "") -> Option:
+    """An option without a value."""
+    return Option(name, text, bool, default=False, to=to)
+
+
+def many(name: str, metavar: str, text: str, to: str = "") -> Option:
+    """An option that may be repeated."""
+    return Option(name, text + " (may be repeated)", list, default=(), metavar=metavar, to=to)
+
+
+def number(name: str, metavar: str, text: str, default: int | None = 0) -> Option:
+    """An option with a number for a value."""
+    return Option(name, text, int, default=default, metavar=metavar)
+
+
+def choice(
+    name: str, choices: tuple[str, ...], text: str, default: str = "", to: str = ""
+) -> Option:
+    """An option with one of `choices` for a value."""
+    return Option(name, text, default=default, choices=choices, to=to)

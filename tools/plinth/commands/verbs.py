@@ -6,45 +6,14 @@
 
 from __future__ import annotations
 
-from plinth.commands.verb import Operand, Option, Verb
+from plinth.commands.verb import Operand, Option
+from plinth.commands.verb import choice as _choice
+from plinth.commands.verb import flag as _flag
+from plinth.commands.verb import many as _many
+from plinth.commands.verb import number as _number
+from plinth.commands.verb import text as _text
+from plinth.commands.verb import verb as _verb
 from plinth.core.remote_settings import DOWNLOADS
-
-
-def _verb(
-    name: str,
-    action: str,
-    text: str,
-    *arguments: Operand | Option,
-    epilog: str = "",
-    images: bool = False,
-    after: str = "",
-) -> Verb:
-    operands = tuple(one for one in arguments if isinstance(one, Operand))
-    options = tuple(one for one in arguments if isinstance(one, Option))
-    return Verb(name, text, action, operands, options, epilog, images, after)
-
-
-def _text(name: str, metavar: str, text: str, *, required: bool = False, short: str = "") -> Option:
-    return Option(name, text, metavar=metavar, required=required, short=short)
-
-
-def _flag(name: str, text: str, to: str = "") -> Option:
-    return Option(name, text, bool, default=False, to=to)
-
-
-def _many(name: str, metavar: str, text: str, to: str = "") -> Option:
-    return Option(name, text + " (may be repeated)", list, default=(), metavar=metavar, to=to)
-
-
-def _number(name: str, metavar: str, text: str, default: int | None = 0) -> Option:
-    return Option(name, text, int, default=default, metavar=metavar)
-
-
-def _choice(
-    name: str, choices: tuple[str, ...], text: str, default: str = "", to: str = ""
-) -> Option:
-    return Option(name, text, default=default, choices=choices, to=to)
-
 
 IDS = Operand("ids", "ID", "an image of the checkout", "+")
 ANY_IDS = Operand("ids", "ID", "an image of the checkout (default: all)", "*")
@@ -55,6 +24,7 @@ ACCELERATOR = _text("accelerator", "NAME", "build with this set (or cpu), or fai
 TRUST = _text("trust", "TRUST", "public, embedded, or the file of a client trust config")
 POLICY = _text("policy", "FILE", "a policy (TOML): who must have signed")
 NO_VERIFY = _flag("no-verify", "check digests, and no signature, whatever policy is set")
+TOKEN = _text("identity-token", "FILE", "an OIDC token to sign with (-: stdin)")
 FOLDER = _text("folder", "DIR", "folder of the trust domain (default: $PLINTH_TRUST, or yours)")
 TRUSTED_ROOT = "a trusted_root.json"
 AT_REGISTRY = "HOST/REPOSITORY[:TAG|@DIGEST]"
@@ -149,8 +119,7 @@ VERBS = (
         "sign",
         "images:sign",
         "sign built images: signature, SLSA provenance and SBOM, attached in build/oci",
-        *(IDS, TRUST),
-        _text("identity-token", "FILE", "an OIDC token to sign with (-: stdin)"),
+        *(IDS, TRUST, TOKEN),
         images=True,
         after="build",
     ),
@@ -183,6 +152,20 @@ VERBS = (
         images=True,
         epilog="exit codes: 0 every check passed; 1 a check failed; 2 wrong usage; 3 something "
         "could not be read (no such image, no trusted root, no network), so nothing was decided.",
+    ),
+    _verb(
+        "attest",
+        "attest:attest",
+        "build a signed image again and, where the bytes are the same, sign that they are",
+        _text("rebuilt", "REF", ANY_REF, required=True),
+        POLICY,
+        _many("bundle", "PATH", f"{BUNDLE} beside those attached to the image"),
+        _text("image", "ID", "the image it must be"),
+        _text("inputs", "DIR", "a store with inputs"),
+        *(TRUST, TOKEN),
+        _text("out", "FILE", "write the bundle to a file, and attach it to nothing"),
+        epilog="It verifies by the policy and signs with --trust. The bundle is attached to the "
+        "image in its layout or registry.",
     ),
     _verb(
         "push",

@@ -17,9 +17,13 @@ BEFORE = "https://in-toto.io/Statement/v0.1"
 COSIGN = "https://sigstore.dev/cosign/sign/v1"
 PROVENANCE = "https://slsa.dev/provenance/v1"
 SBOM = "https://cyclonedx.org/bom"
+REBUILT = "https://plinth.dev/attestations/rebuilt/v1"
+"""That somebody built the image again: docs/provenance.md."""
 T = TypeVar("T")
 PREDICATES = {COSIGN: "signature", PROVENANCE: "provenance", SBOM: "sbom"}
 """Predicate types every image has a statement of, and what people call them."""
+CALLED = {**PREDICATES, REBUILT: "rebuilt"}
+"""All predicate types that mean something here, and what people call them."""
 
 
 def statement(name: str, manifest: Digest, predicate_type: str, predicate: Json) -> bytes:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from plinth.core.errors import ProblemsError
-from plinth.evidence.verify.policy import Policy, load_policy
+from plinth.evidence.verify.policy import NamedRebuilder, Policy, load_policy
 
 
 def written(folder: Path, text: str) -> Path:
@@ -23,7 +23,17 @@ issuer = "https://issuer.example.org"
 trusted-root = "root.json"
 builder = "https://builder.example.org"
 source = "git+https://example.org/a.git"
+commit = "1111111111111111111111111111111111111111"
+ref = "refs/heads/main"
+runner = "github-hosted"
+trigger = "push"
+certified = ["source", "commit"]
 require-clean = true
+rebuilders = 2
+rebuilder-identities = [
+    { identity = "c@example.org", issuer = "https://issuer.example.org" },
+    { identity = "d@example.org", issuer = "https://d.invalid", trusted-root = "d.json" },
+]
 """
     assert load_policy(written(tmp_path, text)) == Policy(
         ("a@example.org", "b@example.org"),
@@ -33,6 +43,16 @@ require-clean = true
         "https://builder.example.org",
         "git+https://example.org/a.git",
         True,
+        "1" * 40,
+        "refs/heads/main",
+        "github-hosted",
+        "push",
+        ("source", "commit"),
+        2,
+        (
+            NamedRebuilder("c@example.org", "https://issuer.example.org"),
+            NamedRebuilder("d@example.org", "https://d.invalid", str(tmp_path / "d.json")),
+        ),
     )
 
 
@@ -56,6 +76,10 @@ def test_one_identity_may_be_a_text(tmp_path: Path) -> None:
     assert found.identities == ("a@example.org",)
 
 
+TWO = """rebuilder-identities = [{ identity = "a", issuer = "i" }, { identity = "b", issuer = "i" }]
+"""
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -64,6 +88,25 @@ def test_one_identity_may_be_a_text(tmp_path: Path) -> None:
         ("issuer = []\n", "issuer: expected a text"),
         ('require-clean = "yes"\n', "require-clean: expected true or false"),
         ('identitty = "a"\n', "identitty: not a key"),
+        ("commit = 1\n", "commit: expected a text"),
+        ("certified = true\n", "certified: expected an array of builder, source, commit, ref"),
+        ('certified = ["clean"]\n', "certified: expected an array of builder"),
+        ("rebuilders = 1\n", "rebuilders: expected a number up to that of rebuilder-identities, 0"),
+        (f"rebuilders = 3\n{TWO}", "rebuilders: expected a number up to"),
+        (f"rebuilders = true\n{TWO}", "rebuilders: expected a number up to"),
+        (f"rebuilders = -1\n{TWO}", "rebuilders: expected a number up to"),
+        (TWO, "rebuilders: missing"),
+        ("rebuilder-identities = 1\n", "rebuilder-identities: expected an array of tables"),
+        ('rebuilder-identities = ["a"]\n', "rebuilder-identities[0]: expected identity, issuer"),
+        ('rebuilder-identities = [{ identity = "a" }]\n', "[0]: expected identity, issuer"),
+        (
+            'rebuilder-identities = [{ identity = "a", issuer = "i", root = "r" }]\n',
+            "[0]: expected identity, issuer and at most trusted-root",
+        ),
+        (
+            TWO.replace('"b"', '"a"').replace('"i" }]', '"j" }]'),
+            "rebuilder-identities[1]: a is there already; it counts once",
+        ),
         ("identity\n", "policy.toml"),
     ],
 )

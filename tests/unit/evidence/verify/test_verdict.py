@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import json
 
-from plinth.evidence.verify.verdict import REJECTED, UNREADABLE, VERIFIED, Check, Verdict, table
+from plinth.evidence.verify.verdict import (
+    REJECTED,
+    UNREADABLE,
+    VERIFIED,
+    Check,
+    Claim,
+    Verdict,
+    table,
+)
 
 GOOD, BAD = Check("blobs", "3 layers"), Check("user", "", ("it runs as root",))
 
@@ -66,14 +74,31 @@ def test_a_flood_of_problems_is_cut_for_people_only() -> None:
 
 
 def test_for_programs() -> None:
-    assert Verdict("x", "sha256:0", (GOOD, BAD)).to_json() == {
+    claimed = Check("origin", "", (), (Claim("commit", "1"), Claim("ref", "main", certified=True)))
+    assert Verdict("x", "sha256:0", (GOOD, BAD, claimed)).to_json() == {
         "reference": "x",
         "digest": "sha256:0",
         "run": [],
         "verified": False,
         "checks": [
-            {"name": "blobs", "passed": True, "detail": "3 layers", "problems": []},
-            {"name": "user", "passed": False, "detail": "", "problems": ["it runs as root"]},
+            {"name": "blobs", "passed": True, "detail": "3 layers", "problems": [], "claims": []},
+            {
+                "name": "user",
+                "passed": False,
+                "detail": "",
+                "problems": ["it runs as root"],
+                "claims": [],
+            },
+            {
+                "name": "origin",
+                "passed": True,
+                "detail": "",
+                "problems": [],
+                "claims": [
+                    {"name": "commit", "value": "1", "by": "signer"},
+                    {"name": "ref", "value": "main", "by": "certificate"},
+                ],
+            },
         ],
         "notes": [],
     }

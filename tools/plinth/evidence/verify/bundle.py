@@ -9,17 +9,11 @@ and that proof and checkpoint speak of the same tree.
 from __future__ import annotations
 
 import datetime
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.x509 import (
-    Certificate,
-    DuplicateExtension,
-    ExtensionNotFound,
-    ObjectIdentifier,
-    SubjectAlternativeName,
-    UnsupportedGeneralNameType,
-)
+from cryptography.x509 import Certificate
 from rfc3161_client import (
     TimeStampResponse,
     VerificationError,
@@ -36,33 +30,27 @@ from sigstore_models.trustroot.v1 import CertificateAuthority
 
 from plinth.core.errors import AttestationError
 from plinth.evidence.choice import Believed
+from plinth.evidence.verify.certificate import facts, signer
 from plinth.evidence.verify.logs import certificate_log_of, log_of, timeless
 from plinth.evidence.verify.root import certificates, check_root, told
 from plinth.formats.oci.referrers import BUNDLE
 from plinth.formats.oci.strict import loads
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
-_ISSUER = ObjectIdentifier("1.3.6.1.4.1.57264.1.8")
-_UNREADABLE = (
-    ExtensionNotFound,
-    DuplicateExtension,
-    UnsupportedGeneralNameType,
-    ValueError,
-    IndexError,
-)
-"""What extensions of a certificate raise that are not there, or are none."""
 
 
 @dataclass(frozen=True)
 class Authentic:
     """What a bundle proved: the payload, who signed it and who vouched for them, when (by the
-    timestamp authority where the root has one), and its index in the log."""
+    timestamp authority where the root has one), its index in the log, and what the certificate
+    says of the build (see `plinth.evidence.verify.certificate`)."""
 
     payload: bytes
     identity: str
     issuer: str
     time: datetime.datetime
     log_index: int
+    certified: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -88,7 +76,7 @@ def log_index(bundle: Bundle) -> int:
 def signer_of(raw: bytes) -> tuple[str, str]:
     """Who signed the bundle in `raw`, by its certificate, and who vouched for them; nothing is
     verified."""
-    return _signer(Bundle.from_json(raw).signing_certificate)
+    return signer(Bundle.from_json(raw).signing_certificate)
 
 
 def _model(raw: str | bytes) -> Model:
@@ -175,7 +163,12 @@ class BundleVerifier:
         if found:
             form = "fields, numbers and base64 in ProtoJSON's own form"
             raise self._wrong(where, "readers of this bundle would differ", found, form)
-        return Authentic(payload, *_signer(certificate), time, entry.log_index)
+        try:
+            said = facts(certificate)
+        except ValueError as error:
+            what = "an extension of the certificate cannot be read"
+            raise self._wrong(where, what, error) from None
+        return Authentic(payload, *signer(certificate), time, entry.log_index, said)
 
     def _wrong(self, where: str, what: str, found: object, expected: str = "") -> AttestationError:
         text = str(found).strip() or type(found).__name__
@@ -183,7 +176,7 @@ class BundleVerifier:
 
     def _refused(self, where: str, error: Exception, certificate: Certificate) -> AttestationError:
         """The library's refusal; where it is about who signed, both sides are named."""
-        identity, issuer = _signer(certificate)
+        identity, issuer = signer(certificate)
         signers = self._signers
         if identity not in signers.identities or signers.issuer not in ("", issuer):
             wanted = " or ".join(signers.identities) or "an identity"
@@ -289,19 +282,3 @@ def _unlike(held: object, made: object, at: str = "") -> str:
     else:
         return "" if held == made else f"{at}: {held!r:.200}"
     return next(filter(None, (_unlike(one, other, path) for path, one, other in pairs)), "")
-
-
-def _signer(certificate: Certificate) -> tuple[str, str]:
-    """Who a signing certificate is for, and who vouched for them (Fulcio, oid-info.md)."""
-    try:
-        names = certificate.extensions.get_extension_for_class(SubjectAlternativeName).value
-        identity = ", ".join(str(name.value) for name in names)
-    except _UNREADABLE:
-        identity = "nobody"
-    try:
-        issuer = certificate.extensions.get_extension_for_oid(_ISSUER).value.public_bytes()
-        # A DER UTF8String: tag, length, text. Lengths from 128 on take more than one byte.
-        text = issuer[2 + (issuer[1] & 0x7F) :] if issuer[1] & 0x80 else issuer[2:]
-        return identity, text.decode()
-    except _UNREADABLE:
-        return identity, "nobody"

@@ -11,6 +11,7 @@ from plinth.evidence.choice import believed
 from plinth.evidence.verify.bundle import BundleVerifier, Signers
 from plinth.evidence.verify.image import Request, verify_image
 from plinth.evidence.verify.policy import Policy, in_force
+from plinth.evidence.verify.rebuilders import Rebuilder
 from plinth.evidence.verify.verdict import Verdict
 from plinth.fetch.sources.model import ImageSource
 from plinth.fetch.sources.source import open_source
@@ -27,10 +28,11 @@ class Gate:
     verifier: BundleVerifier
     signers: Signers
     shown: str
+    rebuilders: tuple[Rebuilder, ...] = ()
 
     def verdict(self, source: ImageSource, request: Request) -> Verdict:
         """What is found of the image in `source`."""
-        return verify_image(source, self.verifier, self.policy, request)
+        return verify_image(source, self.verifier, self.policy, request, self.rebuilders)
 
     def admit(self, source: ImageSource, request: Request) -> Verdict:
         """The verdict on the image in `source`, which is to be handed on or taken in.
@@ -87,7 +89,12 @@ def open_gate(policy: Policy, *, offline: bool = False) -> Gate:
         )
     signers = Signers(identities, issuer)
     shown = f"{' or '.join(identities)}, issuer {issuer} (root: {root.shown})"
-    return Gate(policy, BundleVerifier(root, signers), signers, shown)
+    rebuilders = []
+    for one in policy.rebuilder_identities:
+        theirs = believed("", trusted_root=one.trusted_root) if one.trusted_root else root
+        verifier = BundleVerifier(theirs, Signers((one.identity,), one.issuer))
+        rebuilders.append(Rebuilder(one.identity, one.issuer, verifier))
+    return Gate(policy, BundleVerifier(root, signers), signers, shown, tuple(rebuilders))
 
 
 def required(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from plinth.evidence.statement import PROVENANCE, SBOM
 from plinth.evidence.verify import statements as bundles_module
 from plinth.evidence.verify.blobs import check_blobs, read_config, read_image
 from plinth.evidence.verify.bundle import BundleVerifier
+from plinth.evidence.verify.candidate import Candidate, notes, ranked
 from plinth.evidence.verify.contract import check_contract, check_platform, check_user
 from plinth.evidence.verify.policy import Policy
 from plinth.evidence.verify.provenance import (
@@ -30,6 +31,7 @@ from plinth.evidence.verify.provenance import (
     claimed_recipe,
 )
 from plinth.evidence.verify.rebuild import check_rebuild
+from plinth.evidence.verify.rebuilders import Rebuilder, Subject, check_rebuilders, split
 from plinth.evidence.verify.statements import Proven, RawBundle, Statements, authenticate
 from plinth.evidence.verify.verdict import Check, Verdict
 from plinth.fetch.sources.model import ImageSource
@@ -67,37 +69,50 @@ class Request:
 
 
 def verify_image(
-    source: ImageSource, verifier: BundleVerifier, policy: Policy, request: Request
+    source: ImageSource,
+    verifier: BundleVerifier,
+    policy: Policy,
+    request: Request,
+    rebuilders: Sequence[Rebuilder] = (),
 ) -> Verdict:
-    """Check everything there is to check of the image in `source`."""
-    attached = [*_attached(source), *request.bundles]
+    """Check everything there is to check of the image in `source`; `rebuilders` are those that
+    `policy` names."""
+    rebuilt, attached = split([*_attached(source), *request.bundles])
     with ThreadPoolExecutor(1, "layers") as pool:
         # Layers are hashed while everything else is checked.
         waiting = pool.submit(lambda: read_layers(source.layers(), request.cache))
         statements = authenticate(attached, verifier)
         try:
             manifest_bytes, config_bytes = source.manifest(), source.config()
-            if manifest_bytes is None:
-                # A docker archive lost its manifest; the signed provenance has it.
-                manifest_bytes = _manifest_of(statements, Digest.of(config_bytes).hex)
-            if manifest_bytes is None:
+            # A docker archive lost its manifest; the signed provenance has it.
+            known = (
+                [manifest_bytes]
+                if manifest_bytes is not None
+                else [*_manifests_of(statements, Digest.of(config_bytes).hex)]
+            )
+            if not known:
                 signed, _ = bundles_module.checks(statements)
                 problem = "no valid provenance found with a manifest that has this config"
                 return Verdict(source.name, "", (Check("manifest", "", (problem,)), *signed))
-            manifest, config = read_image(manifest_bytes), read_config(config_bytes)
+            manifests = [(one, read_image(one)) for one in known]
+            config = read_config(config_bytes)
         except (IntegrityError, LayoutError) as error:
             return Verdict(source.name, "", (Check("manifest", "", (str(error),)),))
-        verification = _Verification(
-            source,
-            policy,
-            request,
-            statements,
-            manifest_bytes,
-            manifest,
-            config_bytes,
-            config,
-        )
-        return verification.verdict(waiting.result)
+        verdicts = [
+            _Verification(
+                source,
+                policy,
+                request,
+                statements,
+                *one,
+                config_bytes,
+                config,
+                rebuilt,
+                rebuilders,
+            ).verdict(waiting.result)
+            for one in manifests
+        ]
+        return next((one for one in verdicts if one.passed), verdicts[0])
 
 
 def _attached(source: ImageSource) -> Iterator[RawBundle]:
@@ -107,16 +122,19 @@ def _attached(source: ImageSource) -> Iterator[RawBundle]:
         )
 
 
-def _manifest_of(statements: Statements, config: str) -> bytes | None:
-    """The manifest, carried by an authentic provenance, whose config has the digest `config`."""
+def _manifests_of(statements: Statements, config: str) -> list[bytes]:
+    """The manifests, each carried by an authentic provenance that is about it, whose config has
+    the digest `config`."""
+    found = {}
     for proven in statements.proven.get(PROVENANCE, []):
         try:
             data = parse_provenance(proven.statement.predicate).manifest
-            if read_image(data).config.digest.hex == config:
-                return data
+            read = read_image(data)
         except (ProvenanceError, LayoutError):
             continue
-    return None
+        if read.config.digest.hex == config and read.digest.hex in proven.statement.subjects:
+            found[read.digest.hex] = data
+    return list(found.values())
 
 
 @dataclass(frozen=True)
@@ -129,22 +147,46 @@ class _Verification:
     manifest: Manifest
     config_bytes: bytes
     config: dict[str, Any]
+    rebuilt: Sequence[RawBundle]
+    rebuilders: Sequence[Rebuilder]
 
     def verdict(self, contents_of_layers: Callable[[], list[LayerContents | str]]) -> Verdict:
         digest, annotations = self.manifest.digest, self.manifest.annotations
         about = bundles_module.about(self.statements, digest.hex, annotations.get(TITLE, ""))
-        signed, notes = bundles_module.checks(about)
+        signed, noted = bundles_module.checks(about)
         checks = [self.name(), *self.index(), check_platform(self.config, self.request.platform)]
         checks += [*signed, check_user(self.config)]
-        checks += self.by_provenance(about.proven.get(PROVENANCE, []))
+        ordered = self.by_provenance(about.proven.get(PROVENANCE, []))
+        best, *others = ordered
+        checks += best.checks
+        noted += notes(others)
+        if self.policy.rebuilders:
+            good = {one.statement for one in ordered if not one.failed}
+            subject = Subject(digest.hex, annotations.get(TITLE, ""), good)
+            check, ignored = check_rebuilders(
+                self.rebuilt, self.policy.rebuilders, self.rebuilders, subject
+            )
+            checks.append(check)
+            noted += ignored
+        elif self.rebuilt:
+            noted.append(f"{len(self.rebuilt)} statements of rebuilds: the policy wants none")
         contents = contents_of_layers()
         checks.append(
             check_blobs(
                 self.manifest, self.config_bytes, self.config, contents, self.source.compressed
             )
         )
-        checks.append(self.by_sbom(about.proven.get(SBOM, []), contents))
-        return Verdict(self.source.name, digest.oci, tuple(checks), tuple(notes), self.run())
+        check, ignored = self.by_sbom(about.proven.get(SBOM, []), contents)
+        checks.append(check)
+        noted += ignored
+        return Verdict(
+            self.source.name,
+            digest.oci,
+            tuple(checks),
+            tuple(noted),
+            self.run(),
+            best.statement,
+        )
 
     def run(self) -> tuple[str, ...]:
         """What engines take for this image: see `Verdict`."""
@@ -194,23 +236,39 @@ class _Verification:
             problems.append(f"its index is not signed: verify and run the image as @{digest}")
             yield Check("index", "", tuple(problems))
 
-    def by_provenance(self, proven: Sequence[Proven]) -> list[Check]:
-        """All checks that need a provenance, of every one that is authentic."""
+    def by_provenance(self, proven: Sequence[Proven]) -> list[Candidate]:
+        """Every authentic provenance with the checks that need one, the one that counts first."""
         names = ["origin", "provenance", "contract"]
         names += ["checkout"] if self.request.checkout else []
         names += ["rebuild"] if self.request.rebuild else []
         if not proven:
-            return [Check(n, "", ("no valid provenance found",)) for n in names]
-        checks: list[Check] = []
-        for one in proven:
-            try:
-                checks += self.provenance(parse_provenance(one.statement.predicate))
-            except PlinthError as error:
-                checks += [Check("provenance", "", (f"{one.where}: {error}",))]
-        return checks
+            lacking = [Check(name, "", ("no valid provenance found",)) for name in names]
+            return [Candidate("", lacking)]
+        found = ranked(map(self.candidate, proven))
+        if self.request.rebuild:
+            for number, one in enumerate(found):
+                # It takes long: of those that fail already, only one that is shown.
+                if number and one.failed:
+                    break
+                one.checks += self.rebuild(one.provenance)
+                if not one.failed:
+                    found.insert(0, found.pop(number))
+                    break
+        return found
 
-    def provenance(self, provenance: Provenance) -> Iterator[Check]:
-        yield check_origin(provenance, self.policy)
+    def candidate(self, proven: Proven) -> Candidate:
+        """An authentic provenance with all its checks but the rebuild."""
+        statement = Digest.of(proven.authentic.payload).hex
+        try:
+            said = parse_provenance(proven.statement.predicate)
+            checks = list(self.provenance(said, proven.authentic.certified))
+        except PlinthError as error:
+            wrong = Check("provenance", "", (f"{proven.where}: {error}",))
+            return Candidate(proven.where, [wrong], statement)
+        return Candidate(proven.where, checks, statement, said)
+
+    def provenance(self, provenance: Provenance, certified: Mapping[str, str]) -> Iterator[Check]:
+        yield check_origin(provenance, certified, self.policy)
         with tempfile.TemporaryDirectory(prefix="plinth-verify-") as folder:
             ws = write_sources(provenance.sources, Path(folder))
             try:
@@ -224,7 +282,9 @@ class _Verification:
                 yield check_contract(recipe, self.manifest, self.config)
         if self.request.checkout is not None:
             yield check_checkout(provenance, self.request.checkout)
-        if self.request.rebuild:
+
+    def rebuild(self, provenance: Provenance | None) -> Iterator[Check]:
+        if provenance is not None:
             with tempfile.TemporaryDirectory(prefix="plinth-rebuild-") as folder:
                 yield check_rebuild(
                     provenance,
@@ -236,19 +296,23 @@ class _Verification:
                     progress=self.request.progress,
                 )
 
-    def by_sbom(self, proven: Sequence[Proven], contents: Sequence[LayerContents | str]) -> Check:
-        """Every authentic SBOM against what the layers hold, and that against its own records."""
+    def by_sbom(
+        self, proven: Sequence[Proven], contents: Sequence[LayerContents | str]
+    ) -> tuple[Check, list[str]]:
+        """The first authentic SBOM that agrees with what the layers hold, and that with its own
+        records; and notes on the others."""
         if not proven:
-            return Check("sbom", "", ("no valid SBOM found",))
+            return Check("sbom", "", ("no valid SBOM found",)), []
         held = [one for one in contents if isinstance(one, LayerContents)]
         if len(held) != len(contents):
-            return Check("sbom", "", ("layers cannot be read, see blobs",))
-        problems = []
-        for one in proven:
-            document = canonical_json(one.statement.predicate)
-            problems += [str(problem) for problem in check_sbom(document, self.manifest, held)]
+            return Check("sbom", "", ("layers cannot be read, see blobs",)), []
         files = sum(layer.files for layer in held)
         packages = sum(len(layer.packages) for layer in held)
-        return Check(
-            "sbom", f"{packages} packages, {files} files, each accounted for", tuple(problems)
-        )
+        detail = f"{packages} packages, {files} files, each accounted for"
+        found = []
+        for one in proven:
+            document = canonical_json(one.statement.predicate)
+            problems = map(str, check_sbom(document, self.manifest, held))
+            found.append(Candidate(one.where, [Check("sbom", detail, tuple(problems))]))
+        best, *others = ranked(found)
+        return best.checks[0], list(notes(others))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,21 @@ from plinth.core.errors import Problem, ProblemsError
 from plinth.core.settings import Config
 from plinth.evidence.choice import EMBEDDED, PUBLIC
 
-_TEXTS = ("trusted-root", "trust", "issuer", "builder", "source")
+WANTED = ("builder", "source", "commit", "ref", "runner", "trigger")
+"""What a policy may want of the build, each by a value of its own."""
+
+_TEXTS = ("trusted-root", "trust", "issuer", *WANTED)
+_OTHERS = ("identity", "require-clean", "certified", "rebuilders", "rebuilder-identities")
+
+
+@dataclass(frozen=True)
+class NamedRebuilder:
+    """Somebody whose word for a rebuild counts: `identity`, vouched for by `issuer`, by the root
+    in the file `trusted_root` (empty: by the root that the image's signer is verified by)."""
+
+    identity: str
+    issuer: str
+    trusted_root: str = ""
 
 
 @dataclass(frozen=True)
@@ -23,8 +38,12 @@ class Policy:
     identities: who may have signed, each exactly as certificates have it (an e-mail address or a
         URI); one of them is enough. issuer: who vouched for them.
     trusted_root: path of a trusted_root.json; trust: as in `plinth.evidence.choice`.
-    builder: the provenance's builder id. source: the repository's URI in the provenance.
+    builder: the builder's id. source: the repository's URI. commit: its object name. These are
+        taken from the certificate where it has them, else from the provenance. ref, runner and
+        trigger are in certificates alone. See `plinth.evidence.verify.certificate`.
+    certified: those of them that the certificate must have.
     require_clean: refuse provenance that names no commit, or was made from a changed tree.
+    rebuilders: how many of those in `rebuilder_identities` must have built it again.
     """
 
     identities: tuple[str, ...] = ()
@@ -34,6 +53,13 @@ class Policy:
     builder: str = ""
     source: str = ""
     require_clean: bool = False
+    commit: str = ""
+    ref: str = ""
+    runner: str = ""
+    trigger: str = ""
+    certified: tuple[str, ...] = ()
+    rebuilders: int = 0
+    rebuilder_identities: tuple[NamedRebuilder, ...] = ()
 
     def over(self, below: Policy) -> Policy:
         """This policy where it says something, else `below`. A root chosen in any form here puts
@@ -70,7 +96,7 @@ def load_policy(path: Path) -> Policy:
         document = tomli.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomli.TOMLDecodeError) as error:
         raise ProblemsError(str(path), [Problem("", str(error))]) from None
-    problems = []
+    problems: list[Problem] = []
     identity = document.pop("identity", [])
     identities = [identity] if isinstance(identity, str) else identity
     if not isinstance(identities, list) or not all(isinstance(one, str) for one in identities):
@@ -79,9 +105,22 @@ def load_policy(path: Path) -> Policy:
     clean = document.pop("require-clean", False)
     if not isinstance(clean, bool):
         problems.append(Problem("require-clean", f"expected true or false, found {clean!r}"))
+    certified = document.pop("certified", [])
+    if not isinstance(certified, list) or not all(one in WANTED for one in certified):
+        expected = f"expected an array of {', '.join(WANTED)}"
+        problems.append(Problem("certified", f"{expected}, found {certified!r}"))
+        certified = []
+    named = list(_rebuilders(document.pop("rebuilder-identities", []), path, problems))
+    wanted = document.pop("rebuilders", 0)
+    most = len({one.identity for one in named})
+    if not isinstance(wanted, int) or isinstance(wanted, bool) or not 0 <= wanted <= most:
+        message = f"expected a number up to that of rebuilder-identities, {most}; found {wanted!r}"
+        problems.append(Problem("rebuilders", message))
+    elif named and not wanted:
+        problems.append(Problem("rebuilders", "missing: how many of rebuilder-identities?"))
     for key, value in document.items():
         if key not in _TEXTS:
-            known = ", ".join(("identity", *_TEXTS, "require-clean"))
+            known = ", ".join((*_OTHERS, *_TEXTS))
             problems.append(Problem(key, f"not a key of a policy; known are {known}"))
         elif not isinstance(value, str):
             problems.append(Problem(key, f"expected a text, found {value!r}"))
@@ -89,11 +128,40 @@ def load_policy(path: Path) -> Policy:
         raise ProblemsError(str(path), problems)
     root, trust = document.get("trusted-root", ""), document.get("trust", "")
     return Policy(
-        tuple(identities),
-        document.get("issuer", ""),
-        str(path.parent / root) if root else "",
-        trust if trust in ("", PUBLIC, EMBEDDED) else str(path.parent / trust),
-        document.get("builder", ""),
-        document.get("source", ""),
-        clean,
+        identities=tuple(identities),
+        issuer=document.get("issuer", ""),
+        trusted_root=str(path.parent / root) if root else "",
+        trust=trust if trust in ("", PUBLIC, EMBEDDED) else str(path.parent / trust),
+        require_clean=clean,
+        certified=tuple(certified),
+        rebuilders=wanted,
+        rebuilder_identities=tuple(named),
+        **{key: document.get(key, "") for key in WANTED},
     )
+
+
+def _rebuilders(value: object, path: Path, problems: list[Problem]) -> Iterator[NamedRebuilder]:
+    """The rebuilders in the array `value`, each identity once."""
+    known: set[str] = set()
+    if not isinstance(value, list):
+        problems.append(Problem("rebuilder-identities", "expected an array of tables"))
+        return
+    for number, one in enumerate(value):
+        at = f"rebuilder-identities[{number}]"
+        table: dict[str, Any] = one if isinstance(one, dict) else {}
+        identity, issuer = table.get("identity"), table.get("issuer")
+        root = table.get("trusted-root", "")
+        if (
+            not all(isinstance(text, str) and text for text in (identity, issuer))
+            or not isinstance(root, str)
+            or table.keys() - {"identity", "issuer", "trusted-root"}
+        ):
+            message = f"expected identity, issuer and at most trusted-root, as texts; found {one!r}"
+            problems.append(Problem(at, message))
+        elif identity in known:
+            problems.append(Problem(at, f"{identity} is there already; it counts once"))
+        else:
+            known.add(str(identity))
+            yield NamedRebuilder(
+                str(identity), str(issuer), str(path.parent / root) if root else ""
+            )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from plinth.build.image import labels
 from plinth.evidence.provenance import LOCAL_BUILDER, Provenance
+from plinth.evidence.verify.certificate import FACTS
 from plinth.evidence.verify.policy import Policy
-from plinth.evidence.verify.verdict import Check
+from plinth.evidence.verify.verdict import Check, Claim
 from plinth.formats.oci.manifest import parse_manifest
 from plinth.graph.workspace import Workspace
 from plinth.recipe.accelerator import CPU
@@ -17,22 +18,64 @@ from plinth.recipe.materials import Material, materials
 from plinth.recipe.recipe import Recipe
 
 
-def check_origin(provenance: Provenance, policy: Policy) -> Check:
-    """Who built, and from which commit, against what `policy` wants of it."""
+def check_origin(provenance: Provenance, certified: Mapping[str, str], policy: Policy) -> Check:
+    """Who built, and from which commit, against what `policy` wants of it.
+
+    What the signer alone says is shown as their claim. `certified` is what the certificate of the
+    provenance's signer says: it comes before the claims, which must not contradict it.
+    """
     git, problems = provenance.git, []
-    if policy.builder and provenance.builder != policy.builder:
-        problems.append(f"built by {provenance.builder}, not by {policy.builder}")
-    if policy.source and (git is None or git.remote != policy.source.removeprefix("git+")):
-        found = git.remote if git and git.remote else "no repository that it names"
-        problems.append(f"built from {found}, not from {policy.source}")
+    claimed = {
+        "builder": provenance.builder,
+        "source": git.remote if git else "",
+        "commit": git.commit if git else "",
+    }
+    for fact in FACTS:
+        said, certain = claimed.get(fact, ""), certified.get(fact, "")
+        # Where nobody named a builder, the provenance claims none.
+        if certain and said not in ("", LOCAL_BUILDER) and not _same(fact, said, certain):
+            problems.append(f"{fact}: the signer says {said}, the certificate says {certain}")
+        wanted, found = getattr(policy, fact, ""), certain or said
+        if wanted and not _same(fact, found, wanted):
+            who = "the certificate" if certain else "the signer"
+            problems.append(f"{fact}: {who} says {found or 'nothing'}, the policy wants {wanted}")
+        if fact in policy.certified and not certain:
+            problems.append(
+                f"{fact}: the policy wants it from the certificate, which says nothing; the "
+                f"signer says {said or 'nothing'}"
+            )
     if policy.require_clean and (git is None or not git.clean):
         problems.append("built from a tree that no commit describes")
+    claims = [Claim("plinth", provenance.version)]
+    claims += [Claim(fact, value) for fact, value in claimed.items() if value]
+    claims += [Claim("clean", "true" if git.clean else "false")] if git else []
+    claims += [Claim(fact, certified[fact], certified=True) for fact in FACTS if fact in certified]
+    return Check("origin", _told(provenance, certified), tuple(problems), tuple(claims))
+
+
+def _same(fact: str, one: str, other: str) -> bool:
+    if fact != "source":
+        return one == other
+    return _repository(one) == _repository(other)
+
+
+def _repository(uri: str) -> str:
+    """Host and path of a repository, which is cloned by several protocols, with and without
+    `.git`."""
+    return uri.rpartition("://")[2].rstrip("/").removesuffix(".git")
+
+
+def _told(provenance: Provenance, certified: Mapping[str, str]) -> str:
+    git, builder = provenance.git, provenance.builder
     commit = "no commit known"
     if git is not None:
         commit = f"commit {git.commit[:12]}, {'clean' if git.clean else 'with uncommitted changes'}"
-    builder = "a machine of its own" if provenance.builder == LOCAL_BUILDER else provenance.builder
-    detail = f"plinth {provenance.version} on {builder}, {commit}"
-    return Check("origin", detail, tuple(problems))
+    where = "a machine of its own" if builder == LOCAL_BUILDER else builder
+    told = f"the signer says: plinth {provenance.version} on {where}, {commit}"
+    if certified:
+        facts = ", ".join(f"{fact} {certified[fact]}" for fact in FACTS if fact in certified)
+        told += f"; the certificate says: {facts}"
+    return told
 
 
 def claimed_recipe(ws: Workspace, provenance: Provenance) -> Recipe:

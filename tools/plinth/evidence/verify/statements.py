@@ -55,7 +55,7 @@ def authenticate(bundles: Iterable[RawBundle], verifier: BundleVerifier) -> Stat
     """Verify every one of `bundles`; whose image they are about is not looked at yet."""
     found = Statements()
     for bundle in bundles:
-        kind = _declared(bundle.data) or bundle.filed
+        kind = kind_of(bundle)
         if bundle.problems:
             found.refuse(kind, f"{bundle.where}: {'; '.join(bundle.problems)}")
             continue
@@ -130,10 +130,11 @@ def _detail(proven: Sequence[Proven]) -> str:
     return f"{one.identity}, log entry {one.log_index}, {moment}{more}"
 
 
-def _declared(raw: bytes) -> str:
-    """The predicate type a bundle's payload claims, believed by nobody: it sorts messages."""
+def kind_of(bundle: RawBundle) -> str:
+    """The predicate type that the payload claims, else the one it is filed under; believed by
+    nobody: it sorts bundles and messages."""
     try:
-        kind = loads(payload(raw))["predicateType"]
+        kind = loads(payload(bundle.data))["predicateType"]
     except (LayoutError, ValueError, KeyError, TypeError):
-        return ""
-    return kind if isinstance(kind, str) else ""
+        return bundle.filed
+    return kind if isinstance(kind, str) and kind else bundle.filed

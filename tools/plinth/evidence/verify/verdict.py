@@ -13,8 +13,24 @@ VERIFIED, REJECTED, UNREADABLE = 0, 1, 3
 
 
 @dataclass(frozen=True)
+class Claim:
+    """Something that nothing here can show: the signer's word, or, `certified`, that of the
+    identity provider in the signer's certificate."""
+
+    name: str
+    value: str
+    certified: bool = False
+
+    def to_json(self) -> Json:
+        """The claim for programs."""
+        by = "certificate" if self.certified else "signer"
+        return {"name": self.name, "value": self.value, "by": by}
+
+
+@dataclass(frozen=True)
 class Check:
-    """One thing that was checked: what it is called, what was seen, and what is wrong with it.
+    """One thing that was checked: what it is called, what was seen, what is wrong with it, and
+    what was only claimed.
 
     A check that could not be made has a problem saying so: nothing passes for being skipped.
     """
@@ -22,6 +38,7 @@ class Check:
     name: str
     detail: str
     problems: tuple[str, ...] = ()
+    claims: tuple[Claim, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -33,13 +50,15 @@ class Check:
 class Verdict:
     """All checks of one image, of the manifest `digest` alone; `notes` are worth knowing and wrong
     with nothing. `run` is what engines take for this very image and for no other, once it is
-    loaded where it is in no registry."""
+    loaded where it is in no registry. `provenance` is the SHA-256 (hexadecimal) of the statement of
+    provenance that counted, empty for none."""
 
     reference: str
     digest: str
     checks: tuple[Check, ...]
     notes: tuple[str, ...] = ()
     run: tuple[str, ...] = ()
+    provenance: str = ""
 
     @property
     def passed(self) -> bool:
@@ -64,6 +83,7 @@ class Verdict:
                     "passed": check.passed,
                     "detail": check.detail,
                     "problems": list(check.problems),
+                    "claims": [claim.to_json() for claim in check.claims],
                 }
                 for check in self.checks
             ],

@@ -14,7 +14,7 @@ from plinth.core.errors import (
     LayoutError,
 )
 from plinth.core.settings import Config
-from plinth.evidence.statement import PREDICATES, parse
+from plinth.evidence.statement import CALLED, parse
 from plinth.evidence.verify.statements import RawBundle
 from plinth.fetch.registry.referrers import attach_to_registry
 from plinth.fetch.registry.registry import Registry
@@ -82,7 +82,7 @@ def attach(
     return Attached(
         f"{wanted.host}/{wanted.repository}@{subject.oci}",
         tuple(
-            (PREDICATES.get(kind, kind), digest)
+            (CALLED.get(kind, kind), digest)
             for (kind, _), digest in zip(bundles, made, strict=True)
         ),
         name if registry.manifest(name) is not None else "",

@@ -12,7 +12,7 @@ from plinth.core.report import Progress
 from plinth.core.settings import Config
 from plinth.evidence.sbom.make import gather as gather_contents
 from plinth.evidence.sbom.make import make_sbom
-from plinth.evidence.statement import PREDICATES
+from plinth.evidence.statement import CALLED
 from plinth.fetch.sources.source import open_source
 from plinth.formats.oci.layout import ImageReference, references
 from plinth.formats.oci.manifest import read_manifest
@@ -100,7 +100,7 @@ def _attachments(ws: Workspace, manifest: Digest) -> Iterator[Attachment]:
     with open_source(reference, Config()) as source:
         # By type and content: the order in which bundles were attached is no part of a page.
         for found in sorted(source.referrers(BUNDLE), key=lambda r: (r.predicate_type, r.data)):
-            called = PREDICATES.get(found.predicate_type, found.predicate_type)
+            called = CALLED.get(found.predicate_type, found.predicate_type)
             # Messages name the place, which is a folder of this machine; what is wrong is enough.
             problems = ("damaged",) if found.problems else ()
             yield Attachment(called, found.data, problems)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from plinth.core.digest import Digest, canonical_json
-from plinth.evidence.statement import PREDICATES
+from plinth.evidence.statement import CALLED
 from plinth.publish.site.model import Image, Site
 from plinth.publish.site.picture import draw
 from plinth.publish.site.text import DATA, LANGUAGES, TAGS, Words, words
@@ -73,7 +73,7 @@ def downloads(image: Image) -> list[File]:
     """The SBOM and every bundle attached to an image."""
     found = [File(f"files/{image.id}.cdx.json", image.sbom, "sbom")]
     for number, attached in enumerate(image.attachments):
-        known = attached.called in PREDICATES.values()
+        known = attached.called in CALLED.values()
         # The predicate type of a stranger's bundle is their text: none for a path.
         called = attached.called if known else "other"
         path = f"files/{image.id}.{number}-{called}.sigstore.json"

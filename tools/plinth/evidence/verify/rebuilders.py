@@ -1,0 +1,99 @@
+"""Who else built the image again and got the same bytes, and are they as many as is wanted?"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from plinth.evidence.rebuilt import parse
+from plinth.evidence.statement import REBUILT
+from plinth.evidence.verify.bundle import BundleVerifier, signer_of
+from plinth.evidence.verify.root import told
+from plinth.evidence.verify.statements import RawBundle, about, authenticate, kind_of
+from plinth.evidence.verify.verdict import Check
+
+
+@dataclass(frozen=True)
+class Rebuilder:
+    """Somebody whose word counts, and what verifies their bundles."""
+
+    identity: str
+    issuer: str
+    verifier: BundleVerifier
+
+
+def split(bundles: Iterable[RawBundle]) -> tuple[list[RawBundle], list[RawBundle]]:
+    """Those of `bundles` that state a rebuild, and the others."""
+    sides: tuple[list[RawBundle], list[RawBundle]] = [], []
+    for one in bundles:
+        sides[kind_of(one) != REBUILT].append(one)
+    return sides
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What must have been rebuilt: the manifest's digest (hexadecimal), the name that the image is
+    published as, and the SHA-256 of the statements of provenance that hold for it."""
+
+    manifest: str
+    name: str
+    provenances: Collection[str]
+
+
+def check_rebuilders(
+    bundles: Sequence[RawBundle], wanted: int, named: Sequence[Rebuilder], subject: Subject
+) -> tuple[Check, list[str]]:
+    """Whether `wanted` of those `named` state, in `bundles`, that they rebuilt `subject`; and notes
+    on bundles that do not count. An identity counts once."""
+    found: list[str] = []
+    reasons: list[str] = []
+    for bundle in bundles:
+        try:
+            found += _counted(bundle, named, subject)
+        except ValueError as error:
+            reasons.append(str(error))
+    counted = [one.identity for one in named if one.identity in found]
+    missing = [one.identity for one in named if one.identity not in found]
+    detail = f"by {len(counted)} of {wanted} that are wanted"
+    detail += f": {', '.join(counted)}" if counted else ""
+    if len(counted) >= wanted:
+        return Check("rebuilt", detail), [f"not counted: {reason}" for reason in reasons]
+    return Check("rebuilt", detail, (f"not by {', '.join(missing)}", *reasons)), []
+
+
+def _counted(bundle: RawBundle, named: Sequence[Rebuilder], subject: Subject) -> Iterator[str]:
+    """The identity that the bundle counts for.
+
+    Raises:
+        ValueError: it counts for nobody; says why.
+    """
+    try:
+        identity, issuer = signer_of(bundle.data)
+    # Parsers of JSON, base64 and DER have nothing but Exception in common.
+    except Exception as error:
+        raise ValueError(f"{bundle.where}: not a Sigstore bundle: {told(error)[:200]}") from None
+    signers = [one for one in named if (one.identity, one.issuer) == (identity, issuer)]
+    if not signers:
+        raise ValueError(
+            f"{bundle.where}: signed by {identity} (issuer {issuer}), who is not a rebuilder that "
+            "the policy names"
+        )
+    # The certificate is believed by nobody yet.
+    stated = authenticate([bundle], signers[0].verifier)
+    stated = about(stated, subject.manifest, subject.name)
+    refused = [reason for kind in stated.refused.values() for reason in kind]
+    if refused:
+        raise ValueError(refused[0])
+    for proven in stated.proven.get(REBUILT, []):
+        try:
+            rebuilt = parse(proven.statement.predicate)
+        except ValueError as error:
+            raise ValueError(f"{bundle.where}: {error}") from None
+        if rebuilt.manifest != subject.manifest:
+            raise ValueError(f"{bundle.where}: its rebuild gave sha256:{rebuilt.manifest}")
+        if rebuilt.provenance not in subject.provenances:
+            raise ValueError(
+                f"{bundle.where}: rebuilt from the provenance sha256:{rebuilt.provenance}, which "
+                "is none that holds for this image"
+            )
+        yield identity
