@@ -22,8 +22,8 @@ from plinth.evidence.statement import COSIGN, PREDICATES
 from support import needs
 from support import private_sigstore as private
 from support.forge import IDENTITY, Copy, link_tree, payload
-from support.oidc_issuer import token
-from support.private_sigstore import Sigstore, private_sigstore, url
+from support.oidc_issuer import CI, token
+from support.private_sigstore import WORKFLOW, Sigstore, private_sigstore, url
 from support.published import Published
 from support.sigstore_keys import private_key
 
@@ -355,3 +355,46 @@ def test_what_had_ended_before_the_signing_is_refused_by_verify_and_by_sign(
     assert answer.code == 1, answer.out
     clean(answer)
     assert signer.files() == before
+
+
+def test_what_a_ci_system_says_of_a_build_is_in_the_certificate(signer: Signer) -> None:
+    """Fulcio's own extensions, of a workflow's token; the checkout is in no git."""
+    forge = "https://github.com"
+    workflow = f"{forge}/{WORKFLOW['job_workflow_ref']}"
+    policy = signer.folder / "policy.toml"
+    before = policy.read_text()
+    wanted = {
+        "builder": workflow,
+        "source": f"{forge}/team/images",
+        "commit": "1" * 40,
+        "ref": "refs/heads/main",
+        "runner": "self-hosted",
+        "trigger": "push",
+    }
+    settings = signer.folder / ".config" / "plinth" / "config.toml"
+    settings.parent.mkdir(parents=True)
+    try:
+        succeeded(signer.sign(signer.instance.workflow_token()))
+        policy.write_text(
+            f'identity = "{workflow}"\nissuer = "{signer.instance.issuer}{CI}"\n'
+            f'trust = "client_trust_config.json"\ncertified = {json.dumps(list(wanted))}\n'
+            + "".join(f'{fact} = "{value}"\n' for fact, value in wanted.items())
+        )
+        facts = ", ".join(f"{fact} {value}" for fact, value in wanted.items())
+        run_of = f"run {forge}/team/images/actions/runs/9/attempts/1"
+        out = succeeded(signer.run(VERIFY)).out
+        assert f"; the certificate says: {facts}, {run_of}\n" in out
+        policy.write_text(policy.read_text().replace("self-hosted", "github-hosted"))
+        answer = signer.run(VERIFY)
+        message = "runner: the certificate says self-hosted, the policy wants github-hosted"
+        assert answer.code == 1 and message in answer.out
+        # A builder that the certificate contradicts.
+        settings.write_text('builder = "https://ci.example.org"\n')
+        succeeded(signer.sign(signer.instance.workflow_token()))
+        answer = signer.run(VERIFY)
+        said = f"builder: the signer says https://ci.example.org, the certificate says {workflow}"
+        assert answer.code == 1 and said in answer.out
+    finally:
+        settings.unlink(missing_ok=True)
+        policy.write_text(before)
+        succeeded(signer.sign())

@@ -13,6 +13,9 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from jwt.algorithms import RSAAlgorithm
 
+CI = "/ci"
+"""Below the issuer's URL is another issuer, that of a CI system."""
+
 
 def token(issuer: str, key: Path, identity: str, **claims: object) -> str:
     """A token for `identity`; claims in place of its own, or None for none."""
@@ -51,7 +54,11 @@ def serve(port: int, key: Path) -> None:
     """Answer until the process ends."""
     private = load_pem_private_key(key.read_bytes(), None)
     assert isinstance(private, RSAPrivateKey)
-    pages = _pages(f"http://127.0.0.1:{port}", private)
+    pages = {
+        f"{of}{path}": page
+        for of in ("", CI)
+        for path, page in _pages(f"http://127.0.0.1:{port}{of}", private).items()
+    }
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -31,6 +31,26 @@ REKOR_NAME = "rekor.private.example"
 """What the log calls itself in checkpoints: the host of its URL in the trusted root, not where it
 listens."""
 
+WORKFLOW = {
+    "job_workflow_ref": "team/images/.github/workflows/release.yml@refs/heads/main",
+    "job_workflow_sha": "2" * 40,
+    "workflow_ref": "team/images/.github/workflows/release.yml@refs/heads/main",
+    "workflow_sha": "2" * 40,
+    "workflow": "release",
+    "repository": "team/images",
+    "repository_id": "7",
+    "repository_owner": "team",
+    "repository_owner_id": "8",
+    "repository_visibility": "private",
+    "ref": "refs/heads/main",
+    "sha": "1" * 40,
+    "event_name": "push",
+    "runner_environment": "self-hosted",
+    "run_id": "9",
+    "run_attempt": "1",
+}
+"""What a workflow's token says, by GitHub's names, which Fulcio wants all."""
+
 
 def url(service: str) -> str:
     """Where a service listens."""
@@ -67,6 +87,11 @@ class Sigstore:
     def token(self, identity: str = "builder@example.org", **claims: object) -> str:
         """An identity token, see `oidc_issuer.token`."""
         return oidc_issuer.token(self.issuer, self.keys / "oidc.key.pem", identity, **claims)
+
+    def workflow_token(self) -> str:
+        """The token of a CI system's workflow, with the claims of WORKFLOW."""
+        issuer, key = self.issuer + oidc_issuer.CI, self.keys / "oidc.key.pem"
+        return oidc_issuer.token(issuer, key, "team", email=None, email_verified=None, **WORKFLOW)
 
     def start(self, *services: str) -> None:
         """Start services (all), each when the one before it listens."""
@@ -133,10 +158,15 @@ class Sigstore:
             ]
         if name.startswith("fulcio"):
             ct = "" if name == "fulcio-alone" else f"{url('ct')}/2026"
+            kinds = {self.issuer: "email", self.issuer + oidc_issuer.CI: "github-workflow"}
             (self.folder / "fulcio.yaml").write_text(
-                f"oidc-issuers:\n  {self.issuer}:\n    issuer-url: {self.issuer}\n"
-                "    client-id: sigstore\n    type: email\n    contact: nobody@example.org\n"
-                "    description: an issuer on loopback\n"
+                "oidc-issuers:\n"
+                + "".join(
+                    f"  {issuer}:\n    issuer-url: {issuer}\n    client-id: sigstore\n"
+                    f"    type: {kind}\n    contact: nobody@example.org\n"
+                    "    description: an issuer on loopback\n"
+                    for issuer, kind in kinds.items()
+                )
             )
             return [
                 f"{self.tools['fulcio']}/fulcio",

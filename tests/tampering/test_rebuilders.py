@@ -14,6 +14,7 @@ from plinth.authority.domain import Domain
 from plinth.authority.state import State
 from plinth.commands.main import main
 from plinth.core.digest import Digest
+from plinth.core.settings import Config
 from plinth.evidence.provenance import LOCAL_BUILDER
 from plinth.evidence.rebuilt import Rebuilt
 from plinth.evidence.statement import PREDICATES, PROVENANCE, REBUILT, SBOM, statement
@@ -21,9 +22,12 @@ from plinth.evidence.verify.bundle import BundleVerifier, Signers
 from plinth.evidence.verify.policy import Policy
 from plinth.evidence.verify.rebuilders import Rebuilder
 from plinth.evidence.verify.verdict import REJECTED, VERIFIED, Check
+from plinth.formats.oci.documents import annotations_of
 from plinth.formats.oci.model import MANIFEST, Descriptor
-from plinth.formats.oci.referrers import attach_to_layout
+from plinth.formats.oci.referrers import PREDICATE, attach_to_layout
 from plinth.formats.oci.referrers import payload as payload_bytes
+from plinth.graph.workspace import Workspace
+from plinth.publish.airgap.collect import collect
 from support.forge import IDENTITY, Copy, Forger, Json, Judge, forging, payload
 from support.small_checkout import SmallCheckout
 from tampering.conftest import IMAGE, OTHER
@@ -248,6 +252,12 @@ def test_attest_and_the_policy_that_wants_it(
     assert payload(copy.bundles()[REBUILT])["predicate"] == rebuilt(copy)
     assert main(["verify", *by, reference]) == VERIFIED
     assert f"by 1 of 1 that are wanted: {ANN}" in capsys.readouterr().out
+    # An export takes it along.
+    cargo = collect(
+        Workspace(checkout.root, tmp_path), [IMAGE], None, inputs=False, config=Config()
+    )
+    kinds = [annotations_of(entry).get(PREDICATE) for entry in cargo.entries]
+    assert sorted(filter(None, kinds)) == sorted([*PREDICATES, REBUILT])
     # As a file, which is the same statement.
     before = copy.index()
     assert main([*attest, "--out", str(tmp_path / "rebuilt.sigstore.json")]) == 0

@@ -1,0 +1,71 @@
+"""plinth attests a rebuild, by the commands of docs/provenance.md, and cosign verifies it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from field.conftest import IMAGE, publish
+from field.documented import Answer, commands, run
+from field.test_cosign import stated
+from plinth.authority.domain import init_domain
+from plinth.evidence.statement import PREDICATES, REBUILT
+from support.forge import IDENTITY, Copy
+from support.published import Published, export
+
+pytestmark = pytest.mark.judge("cosign")
+ATTEST, VERIFY = commands("provenance.md", "## Rebuilt")
+WHO = "ann@example.org"
+
+
+def test_a_rebuild_of_an_image_in_a_registry(
+    registry: Callable[[], str],
+    signed: Published,
+    environment: Mapping[str, str],
+    tmp_path: Path,
+) -> None:
+    """A rebuilder of their own trust domain; pulled, and attached elsewhere, it is still there."""
+    host = registry()
+    place = publish(signed, IMAGE, f"{host}/plinth/{IMAGE}", signed.image(IMAGE).bundles())
+    domain = init_domain(tmp_path / "domain", WHO)
+    folder = export(domain, tmp_path / "trust")
+    whose = f'trusted-root = "{signed.root}"\nidentity = "{IDENTITY}"\nissuer = "{signed.issuer}"\n'
+    (folder / "policy.toml").write_text(whose)
+    mine = {
+        **environment,
+        "PLINTH_TRUST": str(domain.folder),
+        "PLINTH_CONFIG": f"{signed.ws.root}-settings.toml",
+    }
+
+    def do(command: str, place: str = place) -> Answer:
+        values = {
+            "REF": place,
+            "DIR": str(signed.ws.cache.root),
+            "WHO": WHO,
+            "URL": domain.issuer,
+            "HOST/REPOSITORY@sha256:…": place,
+        }
+        return run(command, values, folder, mine)
+
+    assert do(VERIFY).code == 1
+    answer = do(ATTEST)
+    assert answer.code == 0, answer.error
+    digest = signed.image(IMAGE).digest
+    answer = do(VERIFY)
+    assert answer.code == 0, answer.error
+    assert stated(answer) == {(REBUILT, digest.hex)}
+    (folder / "policy.toml").write_text(
+        f'{whose}rebuilders = 1\nrebuilder-identities = [{{ identity = "{WHO}", '
+        f'issuer = "{domain.issuer}", trusted-root = "trusted_root.json" }}]\n'
+    )
+    answer = do(f"plinth pull {place} --layout layout --policy policy.toml")
+    assert answer.code == 0, answer.error
+    assert {*Copy(folder / "layout", IMAGE).bundles()} == {*PREDICATES, REBUILT}
+    other = publish(signed, IMAGE, f"{host}/other/{IMAGE}", {})
+    answer = do(f"plinth attach oci:layout:{IMAGE} {other}")
+    assert answer.code == 0, answer.error
+    assert do(VERIFY, other).code == 0
+    answer = do(f"plinth verify --policy policy.toml --image {IMAGE} {other}")
+    assert answer.code == 0 and f"by 1 of 1 that are wanted: {WHO}" in answer.out, answer.out
