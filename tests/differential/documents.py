@@ -228,7 +228,7 @@ def listed(data: bytes, rng: Random, edit: Callable[[list[Any], Any], None], oth
         for key, item in there
         if isinstance(item, list) and not isinstance(item, Pairs) and item
     ]
-    if isinstance(value, list):
+    if isinstance(value, list) and not isinstance(value, Pairs):
         found.append((value, load(other)))
     if found:
         edit(*rng.choice(found))

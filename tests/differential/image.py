@@ -180,11 +180,10 @@ class Workshop:
         copy.write(
             "oci-layout", changed("marker", copy.root.joinpath("oci-layout").read_bytes(), b"{}")
         )
-        asked = [IMAGE, IMAGE, *([""] if alone else [])]
         by_title = f"{self.title}:latest"
-        name = rng.choice([by_title, by_title, ""] if form in ("save", "docker-archive") else asked)
-        if form == "save" and not alone:
-            name = by_title
+        name = by_title if form in ("save", "docker-archive") else IMAGE
+        if changes and alone and rng.random() < 0.7:
+            name = ""
         path = folder / ("oci" if form == "layout" else "image.tar")
         given = tuple(bundles.items()) if form in ("save", "docker-archive") else ()
         if form != "layout":

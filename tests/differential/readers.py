@@ -151,7 +151,8 @@ def go(data: bytes) -> Any:
     def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
         return {key.casefold(): value for key, value in found}
 
-    return json.JSONDecoder(object_pairs_hook=pairs).raw_decode(data.decode("utf-8", "replace"))[0]
+    text = data.decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
+    return json.JSONDecoder(object_pairs_hook=pairs).raw_decode(text)[0]
 
 
 def hexed(digest: str) -> str:

@@ -39,7 +39,7 @@ from plinth.inspect.contents.read import list_files
 SECONDS, MEMORY = 20, 512 << 20
 """What a verdict may take: of the CPU, and more memory than is loaded."""
 
-PATIENCE = 120
+PATIENCE = 600
 """Seconds by the clock: other processes run beside it."""
 
 
@@ -261,6 +261,10 @@ def read(
         found = reader(work)
     except RefusedError as error:
         result.refuse[name] = str(error)[-300:]
+        return
+    except Exception as error:
+        # It takes something, of which we cannot tell what.
+        result.differ[name] = f"cannot be compared: {error!r}"
         return
     wrong = [text for text in (difference(ours, theirs) for theirs in found) if text]
     if wrong:

@@ -101,6 +101,8 @@ class FakeRegistryHandler(Handler):
     blobs, and media types that differ from the document's own."""
 
     registry: FakeRegistry
+    # Engines of today speak HTTP where a handshake is answered in it, with a status line.
+    default_request_version = "HTTP/1.1"
 
     def do_POST(self) -> None:  # noqa: N802
         """Answer, see `answer`."""
