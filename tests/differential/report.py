@@ -38,12 +38,16 @@ def main(parser: argparse.ArgumentParser) -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--sample", type=int, default=0, help="read every n-th of the refused, too")
     parser.add_argument("--engines", action="store_true", help="start engines, and ask them (root)")
+    parser.add_argument("--readers", nargs="*", help="ask these alone")
     parser.add_argument("--keep", type=Path, help="a folder for the mutants")
     parser.add_argument("--verbose", action="store_true", help="a line for each mutant")
     given = parser.parse_args()
     numbers = given.only or range(given.first, given.first + given.count)
     began, results = time.monotonic(), []
-    with started(given.engines) as (engines, asked):
+    with started(given.engines) as (engines, found):
+        if missing := {*(given.readers or ())} - {*found}:
+            parser.error(f"not at hand: {', '.join(sorted(missing))}; {', '.join(found)} are")
+        asked = {name: one for name, one in found.items() if name in (given.readers or found)}
         whole = Campaign(given.seed, numbers, asked, engines, given.sample, given.keep)
         # One that is stopped shows how far it came.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
