@@ -160,7 +160,11 @@ class Workshop:
         are not signed, and believed all the same."""
 
         def changed(level: str, value: Any, other: Any) -> Any:
-            return changes[level](rng, value, other) if level in changes else value
+            # Not every draw changes anything.
+            for _ in range(10 if level in changes else 0):
+                if (made := changes[level](rng, value, other)) != value:
+                    return made
+            return value
 
         parts = self.changed(changed, rng)
         bundles = self.bundles if parts == self.ours else self.stated(parts, sign=sign)
