@@ -36,6 +36,7 @@ from plinth.authority.keys import key_id, new_key, read_key, spki, write_key
 from plinth.authority.log import Log
 from plinth.authority.note import Notary
 from plinth.authority.oidc import Issuer
+from plinth.authority.recent import Recent
 from plinth.authority.rekor import Rekor, Shard
 from plinth.authority.state import ROLES, KeyRecord, Role, State
 from plinth.authority.tsa import Tsa
@@ -122,7 +123,7 @@ class Domain:
         *closed, current = [
             Shard(one.tree_id, key_id(one.public), self.log_of(one)) for one in self.state.of("log")
         ]
-        return Rekor(current, tuple(closed), self.notary("log"), self.root)
+        return Rekor(current, tuple(closed), self.notary("log"), self.root, Recent(current.log))
 
     def issue(self, public: ec.EllipticCurvePublicKey) -> x509.Certificate:
         """A certificate for the identity and that key."""

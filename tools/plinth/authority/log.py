@@ -30,6 +30,10 @@ _RECORD = struct.Struct(">QQQ8s")
 _FILES = ("bodies", "tree", "index")
 
 
+class TakenError(Exception):
+    """An entry came in before the one that was to have its index."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """One entry: its bytes and when it came in (seconds since 1970)."""
@@ -180,18 +184,22 @@ class Log:
                 os.ftruncate(descriptor, length)
         return size
 
-    def append(self, body: bytes, time: int, seal: Seal) -> Appended:
+    def append(self, body: bytes, time: int, seal: Seal, at: int | None = None) -> Appended:
         """Add an entry; O(log n) reads and writes, on disk when this returns.
 
         Args:
             time: seconds since 1970.
+            at: the index it must get.
 
         Raises:
+            TakenError: that index is another entry's by now.
             TrustError: the log is damaged.
             OSError: the disk is full or fails; the entry may have been added all the same.
         """
         with self._held(exclusive=True) as files:
             index = self._settle(files)
+            if at not in (None, index):
+                raise TakenError
             offset = files.end(index)
             leaf = merkle.leaf_hash(body)
             hashes = b"".join(merkle.completed(files.hash_at, index, leaf))

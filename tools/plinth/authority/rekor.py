@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime
 from dataclasses import dataclass
 
@@ -12,8 +13,9 @@ from cryptography import x509
 from plinth.authority import merkle
 from plinth.authority.entries import canonical
 from plinth.authority.keys import sign
-from plinth.authority.log import Log
+from plinth.authority.log import Log, TakenError
 from plinth.authority.note import Checkpoint, Notary
+from plinth.authority.recent import Recent, Signed
 from plinth.authority.refused import RefusedError
 
 
@@ -30,23 +32,35 @@ class Shard:
 class Rekor:
     """The log: the tree in use, those closed by rotation, and who signs.
 
-    root: the authority whose certificates may enter.
+    root: the authority whose certificates may enter. recent: what came in lately.
     """
 
     current: Shard
     closed: tuple[Shard, ...]
     notary: Notary
     root: x509.Certificate
+    recent: Recent
 
     def submit(self, raw: bytes, now: datetime.datetime) -> dict[str, object]:
-        """Check a proposed entry, log it, and give Rekor's answer, `{uuid: entry}`.
+        """Check a proposed entry, log it, and give Rekor's answer, `{uuid: entry}`. One that is
+        logged already is not logged again; the answer is the same.
 
         Raises:
-            RefusedError: see `entries.canonical`; nothing was logged.
+            RefusedError: see `entries.canonical` and `recent`; 409: its signature was logged with
+                something else around it. Nothing was logged.
         """
         body = canonical(raw, self.root, now)
-        done = self.current.log.append(body, int(now.timestamp()), self.notary.seal)
-        return self._answer(self.current, done.index, done.checkpoint)
+        signed = Signed.of(body)
+        while True:
+            size, found = self.recent.find(signed, now)
+            if found is not None:
+                if self.current.log.entry(found).body != body:
+                    raise RefusedError(409, f"this signature is in entry {found} of the log")
+                return self._answer(self.current, found, self._head(self.current))
+            # Where another comes first it may be of this very signature.
+            with contextlib.suppress(TakenError):
+                done = self.current.log.append(body, int(now.timestamp()), self.notary.seal, size)
+                return self._answer(self.current, done.index, done.checkpoint)
 
     def _answer(self, shard: Shard, index: int, checkpoint: str) -> dict[str, object]:
         entry = shard.log.entry(index)

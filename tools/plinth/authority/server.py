@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import socket
 import socketserver
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import TYPE_CHECKING
 
 from plinth.authority import roots
 from plinth.authority.domain import Domain, read_state
@@ -18,10 +21,39 @@ from plinth.authority.refused import RefusedError
 from plinth.authority.services import LARGE, Reply, Services
 from plinth.core.errors import PlinthError, TrustError
 
-_IDLE_SECONDS = 60
+_SECONDS = 60
+"""How long a connection may wait for a request, and the request for its last byte, together."""
+
+_HEAD, _BODIES = 64 << 10, 64 << 20
+"""The bytes of a request before its body, and of all bodies that are held at once."""
+
+_CONNECTIONS = 128
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 # What socketserver says a request may be; over TCP it is a socket.
 _Connection = socket.socket | tuple[bytes, socket.socket]
+
+
+class _Incoming(io.RawIOBase):
+    """What a client sends: so many bytes, until a moment, however it divides them."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self.room, self.end = 0, 0.0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        left = self.end - time.monotonic()
+        if left <= 0 or self.room <= 0:
+            raise TimeoutError
+        self._connection.settimeout(left)
+        count = self._connection.recv_into(memoryview(buffer)[: self.room])
+        self.room -= count
+        return count
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -31,7 +63,15 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     # Headers and body leave in one packet.
     wbufsize = -1
-    timeout = _IDLE_SECONDS
+
+    def setup(self) -> None:
+        super().setup()
+        self._incoming = _Incoming(self.connection)
+        self.rfile = io.BufferedReader(self._incoming, 8192)
+
+    def handle_one_request(self) -> None:
+        self._incoming.room, self._incoming.end = _HEAD, time.monotonic() + _SECONDS
+        super().handle_one_request()
 
     def _answer(self) -> None:
         try:
@@ -56,6 +96,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(reply.body)
+        self.connection.settimeout(_SECONDS)
+        self.wfile.flush()
+        self.server.waits(self.connection)
 
     do_GET = do_POST = _answer  # noqa: N815  # the names http.server looks for
 
@@ -63,19 +106,36 @@ class _Handler(BaseHTTPRequestHandler):
         # Until the body is read the connection cannot carry another request.
         keep, self.close_connection = not self.close_connection, True
         length = self._length()
+        self._incoming.room += length
         try:
+            self._check_place()
             route, limit, request = self.server.services.route(self.command, self.path)
             if length > limit:
                 raise RefusedError(413, f"the body has {length} bytes; at most {limit} are read")
         except RefusedError:
             self._discard(length)
             raise
-        body = self.rfile.read(length)
-        if len(body) != length:
-            raise ConnectionResetError("the client went away")
-        self.close_connection = not keep
-        authorization = self.headers.get("Authorization", "")
-        return route(replace(request, authorization=authorization, body=body))
+        with self.server.room_for(length):
+            body = self.rfile.read(length)
+            if len(body) != length:
+                raise ConnectionResetError("the client went away")
+            self.server.works(self.connection)
+            self.close_connection = not keep
+            authorization = self.headers.get("Authorization", "")
+            return route(replace(request, authorization=authorization, body=body))
+
+    def _check_place(self) -> None:
+        """Refuse what a browser sends on behalf of a page from elsewhere: it names another host
+        (DNS rebinding), or the page's origin (RFC 9110, 7.2; RFC 6454)."""
+        hosts = self.headers.get_all("Host", [])
+        if len(hosts) != 1 or hosts[0].strip().lower() not in self.server.hosts:
+            found = ", ".join(hosts)[:100] or "none"
+            raise RefusedError(421, f"Host: expected {self.server.hosts[0]}, found {found}")
+        origins = self.headers.get_all("Origin", [])
+        if any(origin.strip().lower() != self.server.origin for origin in origins):
+            raise RefusedError(403, f"Origin: no page is served here, found {origins[0][:100]}")
+        if not self.path.startswith("/"):
+            raise RefusedError(400, "the request names no path")
 
     def _length(self) -> int:
         if self.headers.get("Transfer-Encoding"):
@@ -101,7 +161,9 @@ class _Server(socketserver.ThreadingMixIn, HTTPServer):
     request_queue_size = 128
 
     def __init__(self, port: int) -> None:
-        self._open: set[socket.socket] = set()
+        # Connections, and since when each waits for its client; None: it is being answered.
+        self._open: dict[socket.socket, float | None] = {}
+        self._held = 0
         self._guard = threading.Lock()
         super().__init__(("127.0.0.1", port), _Handler)
 
@@ -109,18 +171,59 @@ class _Server(socketserver.ThreadingMixIn, HTTPServer):
         # HTTPServer's own asks the resolver for this machine's name.
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = "127.0.0.1", self.server_address[1]
+        self.hosts = tuple(f"{name}:{self.server_port}" for name in ("127.0.0.1", "localhost"))
+        self.origin = f"http://{self.hosts[0]}"
 
     def process_request(self, request: _Connection, client_address: object) -> None:
         if isinstance(request, socket.socket):
-            with self._guard:
-                self._open.add(request)
+            self._admit(request)
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: _Connection) -> None:
         if isinstance(request, socket.socket):
             with self._guard:
-                self._open.discard(request)
+                self._open.pop(request, None)
         super().shutdown_request(request)
+
+    def _admit(self, request: socket.socket) -> None:
+        """Count a connection; where there are too many, that which waits longest is ended."""
+        with self._guard:
+            waiting = [(since, one) for one, since in self._open.items() if since is not None]
+            if len(self._open) >= _CONNECTIONS and waiting:
+                _, longest = min(waiting, key=lambda pair: pair[0])
+                del self._open[longest]
+                with contextlib.suppress(OSError):
+                    longest.shutdown(socket.SHUT_RDWR)
+            self._open[request] = time.monotonic()
+
+    def works(self, connection: socket.socket) -> None:
+        """Note that the connection's request is being answered."""
+        with self._guard:
+            if connection in self._open:
+                self._open[connection] = None
+
+    def waits(self, connection: socket.socket) -> None:
+        """Note that the connection waits for another request."""
+        with self._guard:
+            if connection in self._open:
+                self._open[connection] = time.monotonic()
+
+    @contextlib.contextmanager
+    def room_for(self, length: int) -> Iterator[None]:
+        """Hold a body of so many bytes.
+
+        Raises:
+            RefusedError: 503: others hold too much already.
+        """
+        with self._guard:
+            if self._held + length > _BODIES:
+                raise RefusedError(503, "other requests are too large; try again")
+            self._held += length
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._held -= length
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that goes away half-way is no news; what else fails closes its connection."""

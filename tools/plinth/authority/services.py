@@ -22,7 +22,8 @@ from plinth.authority.domain import Domain, now
 from plinth.authority.entries import parse_json
 from plinth.authority.refused import RefusedError
 
-SMALL, LARGE = 64 * 1024, 64 * 1024 * 1024
+SMALL, LARGE = 64 << 10, 24 << 20
+"""The bytes a body may have: a request, an entry. Its statement is in it in base64, twice."""
 
 
 @dataclass(frozen=True)
