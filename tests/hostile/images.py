@@ -57,7 +57,7 @@ def layout(data: bytes, **entry: object) -> Callable[[Path], None]:
         for layer in source.layers():
             with layer.open() as stream:
                 stream.read()
-        source.referrers(BUNDLE)
+        list(source.referrers(BUNDLE))
         source.config()
 
     return run

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import subprocess
 import sys
 import tarfile
@@ -406,3 +407,25 @@ def test_what_two_readers_differ_about_is_rejected(
     copy.edit_entry(DIGEST=copy.entry(OTHER)["digest"])
     assert verify(reference(copy)) == REJECTED
     assert "'digest' and 'DIGEST' differ only in case" in capsys.readouterr().err
+
+
+def test_a_memory_that_others_can_write_to_is_not_used(
+    verify: Verify, copy: Copy, tmp_path: Path, capsys: Output
+) -> None:
+    before = os.umask(0)
+    try:
+        assert verify(reference(copy)) == VERIFIED
+        contents = tmp_path / "XDG_CACHE_HOME" / "plinth" / "contents"
+        assert contents.stat().st_mode & 0o777 == 0o700
+        assert list((contents / "actions").iterdir())
+        assert verify(reference(copy)) == VERIFIED
+        # As earlier versions made it under such a umask, and somebody lies in it.
+        contents.chmod(0o755)
+        assert verify(reference(copy)) == VERIFIED
+    finally:
+        os.umask(before)
+    notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note:")]
+    assert notes == [
+        "note: what is remembered of layers is not used: "
+        f"others can write to {contents}/actions (mode 0777)"
+    ]

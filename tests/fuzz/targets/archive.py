@@ -18,5 +18,5 @@ def parse(data: bytes, folder: Path) -> None:
     for layer in source.layers():
         with layer.open() as stream:
             stream.read()
-    source.referrers(BUNDLE)
+    list(source.referrers(BUNDLE))
     source.config()

@@ -31,7 +31,7 @@ def parse(data: bytes, folder: Path) -> None:
         try:
             source = LayoutSource("demo", FolderFiles(folder), LayoutReference(folder))
             source.layers()
-            source.referrers(BUNDLE)
+            list(source.referrers(BUNDLE))
             source.config()
         except PlinthError as error:
             failed = error

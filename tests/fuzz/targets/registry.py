@@ -48,7 +48,7 @@ def parse(data: bytes, folder: Path) -> None:
         lambda: registry.manifest("latest"),
         lambda: registry.manifest(digest.oci),
         registry.tags,
-        lambda: registry.referrers(digest, "application/x"),
+        lambda: list(registry.referrers(digest, "application/x")),
         lambda: registry.blob(digest),
         lambda: registry._retried(lambda: registry.start_upload(digest), "upload"),
     )

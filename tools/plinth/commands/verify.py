@@ -41,6 +41,7 @@ def verify(
     from plinth.evidence.verify.image import Request
     from plinth.evidence.verify.policy import Policy, in_force
     from plinth.evidence.verify.verdict import REJECTED, UNREADABLE, VERIFIED, table
+    from plinth.evidence.verify.wheel import verify_wheel
     from plinth.fetch.sources.source import open_source
     from plinth.inspect.contents.read import contents_cache
 
@@ -52,12 +53,20 @@ def verify(
         gate = open_gate(in_force(settings, options, policy), offline=offline)
         if not as_json:
             print(f"trusting signatures by {gate.shown}", file=sys.stderr)
-        bundles = tuple(read_bundles(bundle))
+        only = tuple(one for one in bundle if one.startswith("sha256:"))
+        bundles = tuple(read_bundles([one for one in bundle if one not in only]))
     except (PlinthError, OSError) as error:
         print(f"plinth: {error}", file=sys.stderr)
         return UNREADABLE
     for reference in references:
         try:
+            if reference.endswith(".whl"):
+                beside = sorted(Path(reference).parent.glob(f"{Path(reference).name}.*.json"))
+                given = bundles or tuple(read_bundles([str(file) for file in beside]))
+                verdicts.append(verify_wheel(Path(reference), given, gate.verifier, gate.policy))
+                if not as_json:
+                    print(table(verdicts[-1]), flush=True)
+                continue
             one = named(reference)
             if one.ws:
                 bring(one.ws, [one.id])
@@ -67,6 +76,7 @@ def verify(
                     expected=image or one.id or source.asked,
                     platform=platform,
                     bundles=bundles,
+                    only=only,
                     checkout=Path(checkout) if checkout else one.ws.root if one.ws else None,
                     cache=None if fresh else contents_cache(),
                     rebuild=rebuild,

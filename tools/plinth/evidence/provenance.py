@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,9 @@ from plinth.recipe.materials import Material
 
 BUILD_TYPE = "https://plinth.dev/build-types/image/v1"
 """What the parameters mean: docs/provenance.md."""
+
+WHEEL_TYPE = "https://plinth.dev/build-types/wheel/v1"
+"""Of plinth's own wheel: `plinth self` in a checkout of the commit named."""
 
 LOCAL_BUILDER = "https://plinth.dev/builders/local"
 """The builder where the settings name none: somebody's machine, which promises nothing."""
@@ -48,20 +51,7 @@ class Provenance:
 
     def to_json(self) -> dict[str, Json]:
         """The predicate, by the SLSA provenance v1 specification."""
-        dependencies: list[Json] = []
-        if self.git is not None:
-            source: dict[str, Json] = {
-                "name": SOURCE,
-                "digest": {"gitCommit": self.git.commit},
-                "annotations": {"clean": self.git.clean},
-            }
-            if self.git.remote:
-                source["uri"] = f"git+{self.git.remote}"
-            dependencies.append(source)
-        dependencies += [
-            {"name": path, "digest": {"sha256": Digest.of(data).hex}, "content": inline(data)}
-            for path, data in sorted(self.sources.items())
-        ]
+        dependencies = [*_inputs(self.git, self.sources)]
         dependencies += [material.to_json() for material in self.materials]
         return {
             "buildDefinition": {
@@ -88,6 +78,38 @@ class Provenance:
         }
 
 
+def _inputs(git: GitState | None, sources: Mapping[str, bytes]) -> Iterator[Json]:
+    """The dependencies that come from a checkout: its commit, and files with their content."""
+    if git is not None:
+        source: dict[str, Json] = {
+            "name": SOURCE,
+            "digest": {"gitCommit": git.commit},
+            "annotations": {"clean": git.clean},
+        }
+        if git.remote:
+            source["uri"] = f"git+{git.remote}"
+        yield source
+    for path, data in sorted(sources.items()):
+        digest = {"sha256": Digest.of(data).hex}
+        yield {"name": path, "digest": digest, "content": inline(data)}
+
+
+def wheel_provenance(
+    git: GitState | None, sources: Mapping[str, bytes], builder: str, version: str
+) -> Json:
+    """The predicate of plinth's own wheel, `version`, made by `plinth self`; arguments are as the
+    fields of `Provenance`."""
+    return {
+        "buildDefinition": {
+            "buildType": WHEEL_TYPE,
+            "externalParameters": {},
+            "internalParameters": {"compressor": COMPRESSOR},
+            "resolvedDependencies": [*_inputs(git, sources)],
+        },
+        "runDetails": {"builder": {"id": builder, "version": {"plinth": version}}},
+    }
+
+
 class ProvenanceError(ProblemsError):
     """A provenance that does not say what it must, with every problem of it."""
 
@@ -103,6 +125,31 @@ def parse(predicate: Mapping[str, Any]) -> Provenance:
     if reader.problems or found is None:
         raise ProvenanceError("provenance", reader.problems)
     return found
+
+
+def parse_wheel(predicate: Mapping[str, Any]) -> Provenance:
+    """Read a predicate that `wheel_provenance` made; all that is of images alone is empty.
+
+    Raises:
+        ProvenanceError: something is missing, malformed, or of another build type.
+    """
+    reader = _Reader()
+    definition = reader.table(predicate.get("buildDefinition"), "buildDefinition")
+    details = reader.table(predicate.get("runDetails"), "runDetails")
+    kind = reader.text(definition, "buildType", "buildDefinition")
+    if kind != WHEEL_TYPE:
+        reader.wrong("buildDefinition.buildType", f"expected {WHEEL_TYPE}, found {kind!r}")
+    git: GitState | None = None
+    for entry in reader.entries(definition, "resolvedDependencies", "buildDefinition"):
+        if entry.get("name") == SOURCE:
+            git = reader.git(entry, "buildDefinition.resolvedDependencies")
+    builder = reader.table(details.get("builder"), "runDetails.builder")
+    version = reader.table(builder.get("version"), "runDetails.builder.version")
+    who = reader.text(builder, "id", "runDetails.builder")
+    plinth = reader.text(version, "plinth", "runDetails.builder.version")
+    if reader.problems:
+        raise ProvenanceError("provenance", reader.problems)
+    return Provenance("", "", "", {}, (), git, who, plinth, b"")
 
 
 class _Reader:

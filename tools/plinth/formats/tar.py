@@ -21,7 +21,7 @@ from typing import BinaryIO, NamedTuple
 
 from plinth.core.errors import AmbiguityError, LayoutError
 
-MAX_ENTRIES = 1_000_000
+MAX_ENTRIES = 250_000
 """Files, folders and links of one archive."""
 
 MAX_EXTENDED = 1 << 20

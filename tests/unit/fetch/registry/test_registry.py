@@ -219,18 +219,18 @@ def test_referrers_are_listed_page_by_page(tmp_path: Path, page: int, filters: b
         assert sorted(entry["digest"] for entry in found) == sorted(d.oci for d in made)
         assert len(made) == len(BUNDLES)
         assert not held.tags  # no fallback tag
-        assert registry.referrers(Digest.of(b"another"), BUNDLE) == []
+        assert list(registry.referrers(Digest.of(b"another"), BUNDLE)) == []
 
 
 def test_without_the_api_a_tag_lists_referrers_sorted_and_once(tmp_path: Path) -> None:
     with fake_registry(tmp_path, api=False) as (server, held):
         registry = Registry(server.url, REPOSITORY)
-        assert registry.referrers(SUBJECT, BUNDLE) == []
+        assert list(registry.referrers(SUBJECT, BUNDLE)) == []
         for bundles in (BUNDLES[2:], BUNDLES[:3]):
             attach_to_registry(registry, Descriptor(MANIFEST, SUBJECT), bundles)
         media_type, data = held.manifest(REPOSITORY, TAG) or ("", b"")
         listed = json.loads(data)["manifests"]
-        assert registry.referrers(SUBJECT, BUNDLE) == listed
+        assert list(registry.referrers(SUBJECT, BUNDLE)) == listed
     assert media_type == INDEX
     assert [entry["digest"] for entry in listed] == sorted(
         artifact(Descriptor(MANIFEST, SUBJECT), *bundle).digest.oci for bundle in BUNDLES
@@ -247,7 +247,7 @@ def test_what_others_listed_stays(tmp_path: Path) -> None:
         index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [other]}
         held.put(REPOSITORY, INDEX, json.dumps(index).encode(), TAG)
         attach_to_registry(registry, Descriptor(MANIFEST, SUBJECT), BUNDLES[:1])
-        found = registry.referrers(SUBJECT, BUNDLE)
+        found = list(registry.referrers(SUBJECT, BUNDLE))
     assert other in found
     assert len(found) == 2
 
@@ -272,7 +272,7 @@ def test_a_list_that_somebody_else_overwrites_is_written_again(tmp_path: Path) -
     with serving(tmp_path, Racing) as racing:
         registry = Registry(racing.url, REPOSITORY)
         attach_to_registry(registry, Descriptor(MANIFEST, SUBJECT), BUNDLES[:1])
-        assert len(registry.referrers(SUBJECT, BUNDLE)) == 1
+        assert len(list(registry.referrers(SUBJECT, BUNDLE))) == 1
         limit = 100
         with pytest.raises(FetchError, match="others kept overwriting"):
             attach_to_registry(registry, Descriptor(MANIFEST, SUBJECT), BUNDLES[1:2])
@@ -304,7 +304,7 @@ def test_more_than_a_manifest_may_be_is_refused(tmp_path: Path, kind: type[Handl
         with pytest.raises(LayoutError, match="more than 4194304 bytes"):
             registry.manifest("latest")
         with pytest.raises(LayoutError, match="more than 4194304 bytes"):
-            registry.referrers(SUBJECT, BUNDLE)
+            list(registry.referrers(SUBJECT, BUNDLE))
 
 
 @pytest.mark.parametrize("kind", [Endless, says(b"[" * 1000)])
@@ -320,7 +320,7 @@ def test_of_a_blob_that_is_too_long_one_byte_more_is_read(
 )
 def test_a_list_that_is_none_is_one_clear_error(tmp_path: Path, body: bytes) -> None:
     with serving(tmp_path, says(body)) as server, pytest.raises(LayoutError) as raised:
-        Registry(server.url, REPOSITORY).referrers(SUBJECT, BUNDLE)
+        list(Registry(server.url, REPOSITORY).referrers(SUBJECT, BUNDLE))
     assert REPOSITORY in raised.value.where
 
 
@@ -329,7 +329,7 @@ def test_a_list_does_not_go_on_at_another_place(tmp_path: Path) -> None:
         link = f'<{other.url}/v2/more>; rel="next"'
         kind = says(b'{"manifests": []}', link=link)
         with serving(tmp_path, kind) as server, pytest.raises(FetchError) as raised:
-            Registry(server.url, REPOSITORY).referrers(SUBJECT, BUNDLE)
+            list(Registry(server.url, REPOSITORY).referrers(SUBJECT, BUNDLE))
         assert other.asked == []
     assert "goes on at another place" in raised.value.what
     assert raised.value.found == urlsplit(other.url).netloc
@@ -338,15 +338,15 @@ def test_a_list_does_not_go_on_at_another_place(tmp_path: Path) -> None:
 def test_a_list_that_does_not_end_is_refused(tmp_path: Path) -> None:
     kind = says(b'{"manifests": []}', link='</v2/again>; rel="next"')
     with serving(tmp_path, kind) as server:
-        with pytest.raises(FetchError, match="does not end"):
-            Registry(server.url, REPOSITORY).referrers(SUBJECT, BUNDLE)
+        with pytest.raises(LayoutError, match="does not end"):
+            list(Registry(server.url, REPOSITORY).referrers(SUBJECT, BUNDLE))
         assert len(server.asked) == 100
 
 
 @pytest.mark.parametrize("status", [401, 403, 500, 503, 302])
 def test_what_is_refused_is_no_empty_list(tmp_path: Path, status: int) -> None:
     with serving(tmp_path, says(b"", status)) as server, pytest.raises(FetchError):
-        Registry(server.url, REPOSITORY).referrers(SUBJECT, BUNDLE)
+        list(Registry(server.url, REPOSITORY).referrers(SUBJECT, BUNDLE))
 
 
 class Accepts(Says):
@@ -432,7 +432,7 @@ def test_a_blob_of_another_repository_is_mounted_or_sent(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("status", "may_help"), [(403, True), (404, True), (400, False), (402, False), (405, False)]
+    ("status", "may_help"), [(403, True), (400, False), (402, False), (405, False)]
 )
 def test_a_refusal_says_whether_to_log_in(tmp_path: Path, status: int, may_help: bool) -> None:
     with serving(tmp_path, says(b"", status)) as server, pytest.raises(FetchError) as raised:

@@ -200,7 +200,7 @@ def test_bundles_of_a_registry_are_found(store: BlobStore, image: Image, tmp_pat
         del held.manifests[entry["digest"]]
         ((_, data, problems),) = contents(address)["bundles"]
     assert not data
-    assert "the registry lacks a manifest it lists" in problems[0]
+    assert "the registry lacks what it lists" in problems[0]
     assert entry["digest"] in problems[0]
 
 

@@ -86,7 +86,7 @@ def test_what_was_exported_is_there(checkout: Checkout, archive: Path, tmp_path:
     assert read_stored(cache, tree_digest(PYTHON)) == PYTHON
     for reference in (f"oci:{layout.root}:{IMAGE}", f"oci-archive:{archive}:{IMAGE}"):
         with open_source(reference, Config()) as source:
-            found = source.referrers(BUNDLE)
+            found = list(source.referrers(BUNDLE))
             assert len(found) == 2
             assert not any(one.problems for one in found)
     assert taken.trust_folder is not None

@@ -69,7 +69,7 @@ def test_bundles_go_to_the_same_image_and_are_said_to_be_there(
     assert end == "listed by the registry's referrers API"
     said = {digest: called for called, digest in map(str.split, lines)}
     with open_source(f"{place}:latest", Config()) as source:
-        found = source.referrers(BUNDLE)
+        found = list(source.referrers(BUNDLE))
     assert {one.digest.oci: one.predicate_type for one in found if one.digest} == {
         digest: {"signature": COSIGN, "provenance": PROVENANCE, "sbom": SBOM}[called]
         for digest, called in said.items()
@@ -78,7 +78,7 @@ def test_bundles_go_to_the_same_image_and_are_said_to_be_there(
     # Once more changes nothing.
     assert main(["attach", "oci:oci:one", f"{place}@{image.manifest.digest.oci}"]) == 0
     with open_source(f"{place}:latest", Config()) as source:
-        assert len(source.referrers(BUNDLE)) == 3
+        assert len(list(source.referrers(BUNDLE))) == 3
 
 
 def test_bundles_of_files_stand_in_for_those_attached(

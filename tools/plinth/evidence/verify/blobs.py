@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from plinth.core.digest import Digest
+from plinth.core.digest import Digest, parse_oci
 from plinth.core.errors import LayoutError
 from plinth.core.report import human_size
 from plinth.evidence.verify.verdict import Check
+from plinth.fetch.sources.model import ImageSource, SourceLayer
 from plinth.formats.layer.estargz import TOC_DIGEST, UNCOMPRESSED_SIZE
 from plinth.formats.oci.documents import document
 from plinth.formats.oci.manifest import Manifest, parse_manifest
 from plinth.formats.oci.model import CONFIG, LAYER_GZIP, MANIFEST, Descriptor
 from plinth.formats.oci.strict import CONFIG_KEYS
 from plinth.inspect.contents.model import LayerContents
+from plinth.inspect.contents.read import ContentsCache, read_layers
+
+UNSIGNED = "not read: no valid signature is about this manifest"
+"""Why layers were not read."""
 
 
 def read_image(data: bytes) -> Manifest:
@@ -46,6 +53,31 @@ def read_config(data: bytes) -> dict[str, Any]:
     return config
 
 
+def read_signed(
+    source: ImageSource, manifest: Manifest, config: Mapping[str, Any], cache: ContentsCache | None
+) -> list[LayerContents | str]:
+    """What each layer of a signed `manifest` holds, or why it cannot be read. Nothing is unpacked
+    that is not, byte for byte, what manifest or config name, and nothing twice."""
+    layers, diff_ids = source.layers(), config["rootfs"]["diff_ids"]
+    if not len(layers) == len(manifest.layers) == len(diff_ids):
+        return ["not read: there are not as many layers as are named"] * len(layers)
+    if not source.compressed:
+        named = zip(layers, manifest.layers, diff_ids, strict=True)
+        layers = [_as_unpacked(layer, entry.digest, diff_id) for layer, entry, diff_id in named]
+    distinct = {(layer.digest, layer.name): layer for layer in layers}
+    found = dict(zip(distinct, read_layers([*distinct.values()], cache), strict=True))
+    return [found[layer.digest, layer.name] for layer in layers]
+
+
+def _as_unpacked(layer: SourceLayer, digest: Digest, diff_id: object) -> SourceLayer:
+    """A layer of a docker archive, which is the one of the manifest or, unpacked, its tar."""
+    with layer.open() as stream:
+        size = stream.seek(0, io.SEEK_END)
+    if size != digest.size:
+        digest = Digest(parse_oci(str(diff_id)), size)
+    return replace(layer, digest=digest)
+
+
 def check_blobs(
     manifest: Manifest,
     config_bytes: bytes,
@@ -59,6 +91,8 @@ def check_blobs(
     `contents` has, for each layer, what it holds or why it could not be read. Where layers are
     not `compressed` as the manifest has them (a docker archive), their diff_ids alone tell.
     """
+    if UNSIGNED in contents:
+        return Check("blobs", "", (UNSIGNED,))
     problems = []
     named = manifest.config.digest
     found = Digest.of(config_bytes)

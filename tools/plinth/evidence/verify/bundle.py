@@ -37,6 +37,7 @@ from plinth.formats.oci.referrers import BUNDLE
 from plinth.formats.oci.strict import loads
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
+_TOKENS, _MAX_TOKENS = (b"{", b"[", b",", b"\\"), 10_000
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,9 @@ class BundleVerifier:
         Raises:
             AttestationError: it proves nothing; says which part of it is wrong.
         """
+        # Nearly all of a bundle is the payload, one string; what else could take long to read?
+        if sum(map(raw.count, _TOKENS)) > _MAX_TOKENS:
+            raise self._wrong(where, "not a Sigstore bundle", "more fields than one has")
         try:
             # Its parsers take the last of two keys; others' need not.
             held = loads(raw)

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,15 @@ from plinth.core.store import BlobStore
 from plinth.evidence.provenance import Provenance, ProvenanceError
 from plinth.evidence.provenance import parse as parse_provenance
 from plinth.evidence.sbom.check import check_sbom
-from plinth.evidence.statement import PROVENANCE, SBOM
+from plinth.evidence.statement import PREDICATES, PROVENANCE, SBOM
 from plinth.evidence.verify import statements as bundles_module
-from plinth.evidence.verify.blobs import check_blobs, read_config, read_image
+from plinth.evidence.verify.blobs import (
+    UNSIGNED,
+    check_blobs,
+    read_config,
+    read_image,
+    read_signed,
+)
 from plinth.evidence.verify.bundle import BundleVerifier
 from plinth.evidence.verify.candidate import Candidate, notes, ranked
 from plinth.evidence.verify.contract import check_contract, check_platform, check_user
@@ -31,7 +38,7 @@ from plinth.evidence.verify.provenance import (
     claimed_recipe,
 )
 from plinth.evidence.verify.rebuild import check_rebuild
-from plinth.evidence.verify.rebuilders import Rebuilder, Subject, check_rebuilders, split
+from plinth.evidence.verify.rebuilders import Rebuilder, Subject, check_rebuilders, without_rebuilt
 from plinth.evidence.verify.statements import Proven, RawBundle, Statements, authenticate
 from plinth.evidence.verify.verdict import Check, Verdict
 from plinth.fetch.sources.model import ImageSource
@@ -41,7 +48,7 @@ from plinth.formats.oci.model import TITLE
 from plinth.formats.oci.reference import LINUX_AMD64
 from plinth.formats.oci.referrers import BUNDLE
 from plinth.inspect.contents.model import LayerContents
-from plinth.inspect.contents.read import ContentsCache, read_layers
+from plinth.inspect.contents.read import ContentsCache
 from plinth.recipe.files import write_sources
 
 _IMAGE = "dev.plinth.image"
@@ -52,14 +59,15 @@ class Request:
     """What to verify beside the image itself.
 
     expected: the image id or name it must be, empty where a digest was asked for. platform: what
-    it must be for. bundles: those given by hand. checkout: a folder with the verifier's own
-    specifications and locks. cache: what is remembered of layers' contents. rebuild: build it
-    again; inputs: blobs at hand for it.
+    it must be for. bundles: those given by hand. only: the digests of those attached to look at
+    (none: all). checkout: a folder with the verifier's own specifications and locks. cache: what
+    is remembered of layers' contents. rebuild: build it again; inputs: blobs at hand for it.
     """
 
     expected: str = ""
     platform: str = LINUX_AMD64
     bundles: tuple[RawBundle, ...] = ()
+    only: tuple[str, ...] = ()
     checkout: Path | None = None
     cache: ContentsCache | None = None
     rebuild: bool = False
@@ -77,11 +85,10 @@ def verify_image(
 ) -> Verdict:
     """Check everything there is to check of the image in `source`; `rebuilders` are those that
     `policy` names."""
-    rebuilt, attached = split([*_attached(source), *request.bundles])
+    rebuilt: list[RawBundle] = []
+    attached = chain(_attached(source, request.only), request.bundles)
+    statements = authenticate(without_rebuilt(attached, rebuilt), verifier)
     with ThreadPoolExecutor(1, "layers") as pool:
-        # Layers are hashed while everything else is checked.
-        waiting = pool.submit(lambda: read_layers(source.layers(), request.cache))
-        statements = authenticate(attached, verifier)
         try:
             manifest_bytes, config_bytes = source.manifest(), source.config()
             # A docker archive lost its manifest; the signed provenance has it.
@@ -98,7 +105,7 @@ def verify_image(
             config = read_config(config_bytes)
         except (IntegrityError, LayoutError) as error:
             return Verdict(source.name, "", (Check("manifest", "", (str(error),)),))
-        verdicts = [
+        checked = [
             _Verification(
                 source,
                 policy,
@@ -109,14 +116,16 @@ def verify_image(
                 config,
                 rebuilt,
                 rebuilders,
-            ).verdict(waiting.result)
+            )
             for one in manifests
         ]
+        # Layers are read while everything else is checked.
+        verdicts = [one.verdict(pool.submit(one.contents).result) for one in checked]
         return next((one for one in verdicts if one.passed), verdicts[0])
 
 
-def _attached(source: ImageSource) -> Iterator[RawBundle]:
-    for referrer in source.referrers(BUNDLE):
+def _attached(source: ImageSource, only: Sequence[str]) -> Iterator[RawBundle]:
+    for referrer in source.referrers(BUNDLE, only):
         yield RawBundle(
             referrer.where, referrer.data, referrer.predicate_type, tuple(referrer.problems)
         )
@@ -149,6 +158,16 @@ class _Verification:
     config: dict[str, Any]
     rebuilt: Sequence[RawBundle]
     rebuilders: Sequence[Rebuilder]
+
+    def contents(self) -> list[LayerContents | str]:
+        """What the layers hold; nothing of them is read before a signature is about this very
+        manifest."""
+        about = bundles_module.about(
+            self.statements, self.manifest.digest.hex, self.manifest.annotations.get(TITLE, "")
+        )
+        if not any(about.proven.get(kind) for kind in PREDICATES):
+            return [UNSIGNED] * len(self.manifest.layers)
+        return read_signed(self.source, self.manifest, self.config, self.request.cache)
 
     def verdict(self, contents_of_layers: Callable[[], list[LayerContents | str]]) -> Verdict:
         digest, annotations = self.manifest.digest, self.manifest.annotations

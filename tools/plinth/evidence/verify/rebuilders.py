@@ -13,6 +13,10 @@ from plinth.evidence.verify.statements import RawBundle, about, authenticate, ki
 from plinth.evidence.verify.verdict import Check
 
 
+MAX_REBUILT = 64 << 10
+"""The largest bundle of a statement of a rebuild (bytes); ours have a tenth of it."""
+
+
 @dataclass(frozen=True)
 class Rebuilder:
     """Somebody whose word counts, and what verifies their bundles."""
@@ -22,12 +26,17 @@ class Rebuilder:
     verifier: BundleVerifier
 
 
-def split(bundles: Iterable[RawBundle]) -> tuple[list[RawBundle], list[RawBundle]]:
-    """Those of `bundles` that state a rebuild, and the others."""
-    sides: tuple[list[RawBundle], list[RawBundle]] = [], []
+def without_rebuilt(bundles: Iterable[RawBundle], rebuilt: list[RawBundle]) -> Iterator[RawBundle]:
+    """Those of `bundles` that state no rebuild; the others are added to `rebuilt`, as many bytes of
+    them as their form has."""
     for one in bundles:
-        sides[kind_of(one) != REBUILT].append(one)
-    return sides
+        if kind_of(one) != REBUILT:
+            yield one
+        elif len(one.data) > MAX_REBUILT:
+            problem = f"{len(one.data)} bytes are too many for a statement of a rebuild"
+            rebuilt.append(RawBundle(one.where, b"", one.filed, (problem,)))
+        else:
+            rebuilt.append(one)
 
 
 @dataclass(frozen=True)

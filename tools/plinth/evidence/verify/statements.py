@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
-from plinth.core.errors import AttestationError, LayoutError
+from plinth.core.errors import AttestationError
 from plinth.evidence.statement import PREDICATES, Statement, parse
 from plinth.evidence.verify.bundle import Authentic, BundleVerifier
 from plinth.evidence.verify.verdict import Check
-from plinth.formats.oci.referrers import payload
-from plinth.formats.oci.strict import loads
 
 _PLACE = re.compile(r"(localhost|[^/]*[.:][^/]*)/.")
 """A repository with its registry's host: Docker tells a host from a name by dot, port or
 `localhost`."""
+
+_PAYLOAD = re.compile(rb'"payload"\s*:\s*"([A-Za-z0-9+/=]+)"')
+_KIND = re.compile(rb'"predicateType"\s*:\s*"([^"]{1,200})"')
 
 
 @dataclass(frozen=True)
@@ -52,19 +56,24 @@ class Statements:
 
 
 def authenticate(bundles: Iterable[RawBundle], verifier: BundleVerifier) -> Statements:
-    """Verify every one of `bundles`; whose image they are about is not looked at yet."""
-    found = Statements()
+    """Verify every one of `bundles`; whose image they are about is not looked at yet.
+
+    One bundle that is attached several times, one behind the other, is verified once; of several
+    that hold one statement by one signer (anybody may have it logged again), the first counts.
+    """
+    found, last = Statements(), b""
+    proven: set[tuple[bytes, str, str]] = set()
+    result: tuple[Authentic, Statement] | AttestationError
     for bundle in bundles:
-        kind = kind_of(bundle)
         if bundle.problems:
-            found.refuse(kind, f"{bundle.where}: {'; '.join(bundle.problems)}")
+            found.refuse(kind_of(bundle), f"{bundle.where}: {'; '.join(bundle.problems)}")
             continue
-        try:
-            authentic = verifier.verify(bundle.data, bundle.where)
-            statement = parse(authentic.payload, bundle.where)
-        except AttestationError as error:
-            found.refuse(kind, str(error))
+        if bundle.data is not last or not last:
+            result, last = _verified(bundle, verifier), bundle.data
+        if isinstance(result, AttestationError):
+            found.refuse(kind_of(bundle), str(result))
             continue
+        authentic, statement = result
         if bundle.filed and bundle.filed != statement.predicate_type:
             for kind in (bundle.filed, statement.predicate_type):
                 found.refuse(
@@ -73,10 +82,23 @@ def authenticate(bundles: Iterable[RawBundle], verifier: BundleVerifier) -> Stat
                     f"{statement.predicate_type}",
                 )
             continue
-        found.proven.setdefault(statement.predicate_type, []).append(
-            Proven(bundle.where, statement, authentic)
-        )
+        key = hashlib.sha256(authentic.payload).digest(), authentic.identity, authentic.issuer
+        if key not in proven:
+            proven.add(key)
+            found.proven.setdefault(statement.predicate_type, []).append(
+                Proven(bundle.where, statement, authentic)
+            )
     return found
+
+
+def _verified(
+    bundle: RawBundle, verifier: BundleVerifier
+) -> tuple[Authentic, Statement] | AttestationError:
+    try:
+        authentic = verifier.verify(bundle.data, bundle.where)
+        return authentic, parse(authentic.payload, bundle.where)
+    except AttestationError as error:
+        return error
 
 
 def about(statements: Statements, digest: str, name: str) -> Statements:
@@ -115,6 +137,8 @@ def checks(statements: Statements) -> tuple[list[Check], list[str]]:
         else:
             problems = tuple(refused) or (f"no bundle with a statement of type {kind} was found",)
             made.append(Check(label, "", problems))
+    if all(check.passed for check in made):
+        notes += [f"ignored: {reason}" for reason in unknown]
     for kind, entries in statements.proven.items():
         if kind not in PREDICATES:
             notes += [
@@ -133,8 +157,16 @@ def _detail(proven: Sequence[Proven]) -> str:
 def kind_of(bundle: RawBundle) -> str:
     """The predicate type that the payload claims, else the one it is filed under; believed by
     nobody: it sorts bundles and messages."""
+    return _declared(bundle.data) or bundle.filed
+
+
+# Of bundles that are attached several times, one behind the other, each is read once.
+@lru_cache(maxsize=1)
+def _declared(raw: bytes) -> str:
     try:
-        kind = loads(payload(bundle.data))["predicateType"]
-    except (LayoutError, ValueError, KeyError, TypeError):
-        return bundle.filed
-    return kind if isinstance(kind, str) and kind else bundle.filed
+        # Not parsed: a stranger's may be large, and of any form.
+        envelope = _PAYLOAD.search(raw)
+        found = _KIND.search(base64.b64decode(envelope[1])) if envelope else None
+    except ValueError:
+        return ""
+    return found[1].decode("utf-8", "replace") if found else ""

@@ -103,7 +103,9 @@ def table(verdict: Verdict) -> str:
         mark = "ok  " if check.passed else "FAIL"
         lines.append(f"  {mark}  {check.name:<{width}}  {plain(check.detail)}".rstrip())
         lines += _indented(check.problems)
-    lines += [f"  note: {plain(note)}" for note in verdict.notes]
+    lines += [f"  note: {plain(note)}" for note in verdict.notes[:_SHOWN]]
+    if len(verdict.notes) > _SHOWN:
+        lines.append(f"  and {len(verdict.notes) - _SHOWN} more notes; --json shows all")
     failed = [check.name for check in verdict.checks if not check.passed]
     if verdict.passed:
         lines.append(f"verified: {len(verdict.checks)} checks{_run(verdict.run)}")

@@ -77,7 +77,7 @@ class Connection:
                     expected=self._url,
                     found=urlsplit(url).netloc,
                 )
-        raise FetchError(f"the registry's list of {what} does not end", where=str(self))
+        raise LayoutError(f"the registry's list of {what} does not end", where=str(self))
 
     def _document(self, url: str, what: str) -> tuple[Mapping[str, str], bytes] | None:
         """Headers and body of a document; None where the registry answers 404."""

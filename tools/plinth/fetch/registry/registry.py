@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
@@ -20,6 +20,9 @@ from plinth.formats.oci.reference import RegistryReference
 
 if TYPE_CHECKING:
     from plinth.formats.oci.referrers import Artifact
+
+MAX_LISTED = 16 << 20
+"""The bytes that are read of a list of what refers to an image, in all its pages."""
 
 _TRIES = 3
 # What servers answer to HEAD where they refuse that method alone.
@@ -78,17 +81,22 @@ class Registry(Connection):
             remedy=REMEDY,
         )
 
-    def blob(self, digest: Digest) -> bytes:
-        """The content of a small blob; of one that is too long, one byte more than `digest` has.
-        It is not compared with the digest.
+    def blob(self, digest: Digest, *, manifest: bool = False) -> bytes:
+        """The content of a small blob or manifest; of one that is too long, one byte more than
+        `digest` has. It is not compared with the digest.
 
         Raises:
-            FetchError: the registry cannot be reached or has no such blob.
+            FetchError: the registry cannot be reached.
+            IntegrityError: it has no such blob.
         """
 
         def ask() -> bytes:
-            url = f"{self._base}/blobs/{digest.oci}"
-            with self._get(url, {"Accept-Encoding": "identity"}) as answer:
+            url = f"{self._base}/{'manifests' if manifest else 'blobs'}/{digest.oci}"
+            headers = {"Accept": MANIFEST} if manifest else {}
+            with self._ask("GET", url, {**headers, "Accept-Encoding": "identity"}) as answer:
+                if answer.status_code == 404:
+                    raise IntegrityError("the registry lacks what it lists", where=digest.oci)
+                self._check(answer, 200)
                 return first_bytes(answer, digest.size + 1)
 
         return self._retried(ask, digest.oci)
@@ -114,22 +122,29 @@ class Registry(Connection):
             )
         return Manifest(kind.partition(";")[0].strip(), data)
 
-    def referrers(self, subject: Digest, artifact_type: str) -> list[dict[str, Any]]:
+    def referrers(self, subject: Digest, artifact_type: str) -> Iterator[dict[str, Any]]:
         """The descriptors of what refers to the manifest `subject`, of one type where the
         registry sorts them (distribution-spec, "Listing Referrers").
 
         Raises:
-            FetchError: the registry cannot be reached, or its list goes on elsewhere or for ever.
-            LayoutError: what it sends is no list.
+            FetchError: the registry cannot be reached, or its list goes on elsewhere.
+            LayoutError: what it sends is no list, or one that is longer than is read.
         """
         wanted = quote(artifact_type, safe="")
         url = f"{self._base}/referrers/{subject.oci}?artifactType={wanted}"
-        pages = list(self._pages(url, "referrers"))
-        if not pages:
+        at, size, data = f"{self}: referrers", 0, None
+        for data in self._pages(url, "referrers"):
+            size += len(data)
+            if size > MAX_LISTED:
+                raise LayoutError(
+                    "the list goes on, the rest was not looked at",
+                    where=at,
+                    expected=f"at most {MAX_LISTED} bytes",
+                )
+            yield from entries(document(data, at), at)
+        if data is None:
             # The API came with version 1.1; before, there is an index with a name.
-            return self._listed(subject)
-        at = f"{self}: referrers"
-        return [entry for data in pages for entry in entries(document(data, at), at)]
+            yield from self._listed(subject)
 
     def push_blob(self, data: bytes) -> None:
         """Put a blob into the repository, unless it is there (distribution-spec, "Pushing blobs",

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from plinth.core.errors import AmbiguityError, LayoutError
 from plinth.fetch.sources.layout import INDEX_FILE, MARKER, LayoutSource
 from plinth.fetch.sources.model import ImageSource, SourceLayer
+from plinth.formats.oci.attached import Referrer
 from plinth.formats.oci.documents import MAX_MANIFEST, parsed, repository_name, several
 from plinth.formats.oci.files import Files, FolderFiles, TarFiles, read
 from plinth.formats.oci.reference import ArchiveReference, LayoutReference, answers, share, unasked
-from plinth.formats.oci.referrers import Referrer
 from plinth.formats.oci.strict import ARCHIVE_KEYS
 
 _DOCKER, _LEGACY = "manifest.json", "repositories"
@@ -219,11 +219,12 @@ class DockerArchive:
             None,
             lambda: self._files.open(name, self._files.size(name) or 0),
             lambda: self._files.path(name),
+            name,
         )
 
-    def referrers(self, artifact_type: str) -> Sequence[Referrer]:
+    def referrers(self, artifact_type: str, only: Collection[str] = ()) -> Iterator[Referrer]:
         """See `ImageSource`; there is no place for any."""
-        return ()
+        return iter(())
 
 
 def _texts(value: object) -> list[str]:

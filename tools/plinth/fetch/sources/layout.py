@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from plinth.core.digest import Digest
 from plinth.core.errors import IntegrityError, LayoutError
 from plinth.fetch.sources.model import SourceLayer
+from plinth.formats.oci.attached import Referrer, find
 from plinth.formats.oci.documents import (
     IMAGE_NAME,
     MAX_MANIFEST,
@@ -35,7 +36,7 @@ from plinth.formats.oci.files import Files, read
 from plinth.formats.oci.manifest import Manifest, parse_manifest
 from plinth.formats.oci.model import TITLE
 from plinth.formats.oci.reference import ArchiveReference, LayoutReference, unasked
-from plinth.formats.oci.referrers import Referrer, find, referrers_name, refers
+from plinth.formats.oci.referrers import referrers_name, refers
 
 MARKER = "oci-layout"
 INDEX_FILE = "index.json"
@@ -198,7 +199,7 @@ class LayoutSource:
 
         return SourceLayer(digest, lambda: self._files.open(name, digest.size + 1), locate)
 
-    def referrers(self, artifact_type: str) -> Sequence[Referrer]:
+    def referrers(self, artifact_type: str, only: Collection[str] = ()) -> Iterator[Referrer]:
         """See `ImageSource`; other tools list them in `index.json` without their subject, or in
         an index tagged `sha256-<hex>`."""
         name = referrers_name(self._digest)
@@ -208,14 +209,12 @@ class LayoutSource:
             if refers(entry, self._digest)
             or (entry.get("artifactType") == artifact_type and SUBJECT not in annotations_of(entry))
         ]
-        broken = []
         for entry in named(self._index, name):
             try:
                 listed += self._nested(entry)
             except (IntegrityError, LayoutError) as error:
-                broken.append(Referrer(f"{self._files.where}: {name}", problems=(str(error),)))
-        found = find(listed, self._digest, artifact_type, self._blob, self._files.where)
-        return [*broken, *found]
+                yield Referrer(f"{self._files.where}: {name}", problems=(str(error),))
+        yield from find(listed, self._digest, artifact_type, self._blob, self._files.where, only)
 
     def _blob(self, digest: Digest, kind: str) -> bytes:
         return read(self._files, blob_name(digest), digest.size + 1)

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from plinth.core.digest import Digest
 from plinth.core.errors import LayoutError
-from plinth.formats.oci.referrers import Referrer
+from plinth.formats.oci.attached import Referrer
 
 
 @dataclass(frozen=True)
 class SourceLayer:
     """A layer where it is. `digest` is what the manifest names, None where there is no manifest
-    (docker archives)."""
+    (docker archives); there, `name` is its file's."""
 
     digest: Digest | None
     opener: Callable[[], BinaryIO] = field(repr=False)
     locate: Callable[[], Path | None] = field(repr=False)
+    name: str = ""
 
     def open(self) -> BinaryIO:
         """The layer's bytes, to be closed by the caller; of a layer that is too long, one byte
@@ -84,8 +85,10 @@ class ImageSource(Protocol):
             PlinthError: the manifest does not say which they are.
         """
 
-    def referrers(self, artifact_type: str) -> Sequence[Referrer]:
-        """What is attached to the image, of one type (distribution-spec, "Listing Referrers").
+    def referrers(self, artifact_type: str, only: Collection[str] = ()) -> Iterator[Referrer]:
+        """What is attached to the image, of one type (distribution-spec, "Listing Referrers"), one
+        in memory at a time and in bounds (`plinth.formats.oci.attached`); where digests are given,
+        `only` those.
 
         Raises:
             FetchError: the registry cannot be asked.

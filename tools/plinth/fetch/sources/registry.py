@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from plinth.core.digest import Digest
 from plinth.core.errors import FetchError, IntegrityError, PlinthError
@@ -16,6 +16,7 @@ from plinth.core.store import BlobStore
 from plinth.fetch.registry.registry import Manifest as SentManifest
 from plinth.fetch.registry.registry import Registry
 from plinth.fetch.sources.model import ImageSource, SourceLayer
+from plinth.formats.oci.attached import Referrer, find
 from plinth.formats.oci.documents import (
     MAX_MANIFEST,
     descriptor,
@@ -30,7 +31,6 @@ from plinth.formats.oci.documents import (
 from plinth.formats.oci.manifest import Manifest, parse_manifest
 from plinth.formats.oci.model import MANIFEST
 from plinth.formats.oci.reference import RegistryReference
-from plinth.formats.oci.referrers import Referrer, find
 
 
 @contextlib.contextmanager
@@ -156,15 +156,21 @@ class RemoteSource:
 
         return SourceLayer(digest, opener, locate)
 
-    def referrers(self, artifact_type: str) -> Sequence[Referrer]:
-        """See `ImageSource`."""
-        listed = self._registry.referrers(self._digest, artifact_type)
+    def referrers(self, artifact_type: str, only: Collection[str] = ()) -> Iterator[Referrer]:
+        """See `ImageSource`; those asked for by digest need not be listed."""
+        listed = (
+            self._known(only) if only else self._registry.referrers(self._digest, artifact_type)
+        )
         return find(listed, self._digest, artifact_type, self._blob, str(self._registry))
 
+    def _known(self, only: Collection[str]) -> Iterator[dict[str, Any]]:
+        for digest in only:
+            found = self._registry.manifest(digest)
+            if found is None:
+                raise FetchError(
+                    "the registry has no such bundle", where=f"{self._registry}@{digest}"
+                )
+            yield {"digest": digest, "size": len(found.data)}
+
     def _blob(self, digest: Digest, kind: str) -> bytes:
-        if kind != MANIFEST:
-            return self._registry.blob(digest)
-        found = self._registry.manifest(digest.oci)
-        if found is None:
-            raise IntegrityError("the registry lacks a manifest it lists", where=digest.oci)
-        return found.data
+        return self._registry.blob(digest, manifest=kind == MANIFEST)

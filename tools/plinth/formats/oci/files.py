@@ -64,7 +64,7 @@ class _Window(io.RawIOBase):
     def __init__(self, path: Path, start: int, size: int) -> None:
         super().__init__()
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        self._at, self._end = start, start + size
+        self._start, self._at, self._end = start, start, start + size
 
     def readable(self) -> bool:
         return True
@@ -75,6 +75,13 @@ class _Window(io.RawIOBase):
         count = os.preadv(self._descriptor, [wanted], self._at) if len(wanted) else 0
         self._at += count
         return count
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._at = (self._start, self._at, self._end)[whence] + offset
+        return self._at - self._start
 
     def close(self) -> None:
         if not self.closed:

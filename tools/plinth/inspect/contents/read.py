@@ -12,7 +12,8 @@ from typing import BinaryIO, Protocol
 
 from plinth.core.digest import Digest
 from plinth.core.errors import IntegrityError, LayoutError, PlinthError
-from plinth.core.home import can_write, user_folder
+from plinth.core.home import can_write, make_private, others_can_write, user_folder
+from plinth.core.report import to_stderr
 from plinth.core.result import ActionResult
 from plinth.core.store import BlobStore
 from plinth.formats.python.place import PREFIX
@@ -124,26 +125,30 @@ def contents_of(
         LayoutError: it is damaged, or readers would differ about it.
     """
     named = layer.digest
-    remembered = cache.get(named) if cache is not None and named is not None else None
-    if remembered is not None:
-        with layer.open() as stream:
-            if _hashed(stream, remembered.digest.size) == remembered.digest:
-                return remembered
+    if named is not None:
+        # First: what is not the named blob may unpack to anything.
+        _compare(layer, named)
+        if cache is not None and (remembered := cache.get(named)) is not None:
+            return remembered
     contents = read_layer(layer.open, named, threads=threads)
-    if cache is not None and remembered is None and contents.digest == named:
+    if cache is not None and contents.digest == named:
         cache.put(contents)
     return contents
 
 
-def _hashed(stream: BinaryIO, limit: int) -> Digest | None:
-    """The digest of a stream, None where it is longer than `limit`."""
+def _compare(layer: LayerBlob, named: Digest) -> None:
     state, size = hashlib.sha256(), 0
-    while chunk := stream.read(_HASHED):
-        state.update(chunk)
-        size += len(chunk)
-        if size > limit:
-            return None
-    return Digest(state.hexdigest(), size)
+    with layer.open() as stream:
+        while size <= named.size and (chunk := stream.read(_HASHED)):
+            state.update(chunk)
+            size += len(chunk)
+    if size > named.size:
+        raise LayoutError(f"it has more than the {named.size} bytes that the manifest names")
+    if Digest(state.hexdigest(), size) != named:
+        raise LayoutError(
+            f"it is sha256:{state.hexdigest()} of {size} bytes, the manifest names {named.oci} of "
+            f"{named.size}"
+        )
 
 
 def read_layer(
@@ -229,14 +234,39 @@ def _system(files: Files, dpkg: Sequence[Entry]) -> FoundSystem | None:
 
 def contents_cache() -> ContentsCache | None:
     """Where it is remembered what layers hold: in the user's own cache folder; where that cannot be
-    written, in the checkout's build folder; None where there is no checkout either."""
+    written, in the checkout's build folder; None where there is no checkout either, or where others
+    can write to it, which is said."""
     folder = user_folder("XDG_CACHE_HOME", ".cache")
-    if folder is not None and can_write(folder):
-        return ContentsCache(folder / "plinth" / "contents")
+    own = folder is not None and can_write(folder)
+    if folder is not None and own:
+        root = folder / "plinth" / "contents"
+        cache = ContentsCache(root)
+    else:
+        try:
+            ws = Workspace.find()
+        except PlinthError:
+            return None
+        root, cache = ws.build / "cache", workspace_cache(ws)
     try:
-        return workspace_cache(Workspace.find())
-    except PlinthError:
+        if own and not root.exists():
+            make_private(root)
+        reason = next(filter(None, map(others_can_write, _folders(root))), "")
+        if own and not reason:
+            make_private(root)
+    except OSError as error:
+        reason = f"{error.strerror}: {error.filename}"
+    if reason:
+        to_stderr(f"note: what is remembered of layers is not used: {reason}")
         return None
+    return cache
+
+
+def _folders(root: Path) -> Iterator[Path]:
+    """The folders of a cache that others can come to, and so must not be able to write to."""
+    if root.is_dir():
+        yield root
+        inner = ("actions", "blobs", "blobs/sha256") if root.stat().st_mode & 0o077 else ()
+        yield from (root / name for name in inner if (root / name).is_dir())
 
 
 def workspace_cache(ws: Workspace) -> ContentsCache:

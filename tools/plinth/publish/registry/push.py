@@ -175,7 +175,7 @@ def _attach(
 ) -> str:
     """Attach what the layout has of bundles; says what keeps the image from being signed."""
     with open_source(f"oci:{ws.layout.root}@sha256:{place.digest}", config) as source:
-        if not source.referrers(BUNDLE):
+        if not any(source.referrers(BUNDLE)):
             return f"it is not signed; sign it and push again: plinth sign {image_id}"
         attached = attach(source, _shown(place), (), config)
     progress(f"{image_id}: attached {', '.join(kind for kind, _ in attached.bundles)}")
