@@ -14,17 +14,22 @@ from cryptography.x509 import ObjectIdentifier
 
 from field.conftest import IMAGE, OTHER, RELEASE, sign
 from field.documented import Answer, commands, run
+from plinth import __version__
 from plinth.authority import tsa
 from plinth.authority.domain import init_domain
+from plinth.core.settings import Config
 from plinth.evidence.statement import COSIGN, PREDICATES, PROVENANCE, SBOM
 from plinth.graph.workspace import Workspace
-from support.forge import IDENTITY, link_tree
+from plinth.publish.own import make_own, sign_own
+from support.forge import IDENTITY, forging, link_tree
 from support.published import Published, export
 from unit.authority.conftest import OLD_POLICY
 
 pytestmark = pytest.mark.judge("cosign")
 COMMANDS = commands("verify.md", f"**cosign {RELEASE}**")
 OF_IMAGES = [line for line in COMMANDS if "HOST/" in line]
+_ROOT = Path(__file__).resolve().parents[2]
+WHEEL = [line for line in commands("verify.md", "## plinth itself") if "verify" in line]
 OF_FILES = [line for line in COMMANDS if "MANIFEST" in line]
 TYPES = {COSIGN: COSIGN, PROVENANCE: "slsaprovenance1", SBOM: "cyclonedx"}
 """What cosign calls each predicate type."""
@@ -218,3 +223,26 @@ def refused(answer: Answer, reason: str) -> None:
     """cosign failed with this reason, and showed no statement as verified."""
     assert (answer.code, answer.out) == (1, "")
     assert reason in answer.error
+
+
+@pytest.mark.network
+def test_plinth_s_own_wheel(
+    environment: Mapping[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "auditor"
+    own = make_own(_ROOT, folder)
+    with forging(tmp_path / "domain") as forger:
+        monkeypatch.setenv("PLINTH_TRUST", str(forger.domain.folder))
+        sign_own(_ROOT, own, trust="embedded", token="", config=Config(), progress=print)
+    (folder / "trusted_root.json").write_text(forger.domain.trusted_root())
+    values = {"WHO": IDENTITY, "URL": forger.domain.issuer}
+    wheel = [command.replace("VERSION", __version__) for command in WHEEL]
+    assert len(wheel) == 3
+    for command in wheel:
+        good = run(command, values, folder, environment)
+        assert good.code == 0, good.error
+        bad = run(command, {**values, "WHO": "you@example.org"}, folder, environment)
+        assert bad.code != 0
+    own.wheel.write_bytes(own.wheel.read_bytes() + b"x")
+    for command in wheel:
+        assert run(command, values, folder, environment).code != 0

@@ -7,6 +7,8 @@ interfaces, and an interpreter in which making a socket is an error.
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -20,9 +22,12 @@ from pathlib import Path
 import docker
 import pytest
 
+import plinth
+from field.documented import commands, run
 from integration.conftest import ROOT
 from plinth.core.settings import load as load_config
 from plinth.fetch.interpreter import find_python
+from plinth.publish.own import make_own
 from support import needs
 from support.forge import IDENTITY, Copy, link_tree
 from support.helpers import pip_for
@@ -92,23 +97,20 @@ class Auditor:
 
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A virtual environment into which plinth was installed from the checkout's files."""
+    """A virtual environment into which plinth's own wheel was installed, as docs/verify.md says."""
     needs.program("bwrap")
     folder = tmp_path_factory.mktemp("installed")
-    # setuptools works in the folder it builds from, so it gets one of its own.
-    ignored = shutil.ignore_patterns("*.egg-info", "__pycache__")
-    shutil.copytree(ROOT / "tools", folder / "source" / "tools", ignore=ignored)
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, folder / "source" / name)
+    own = make_own(ROOT, folder)
     venv.create(folder / "venv")
-    done = subprocess.run(
-        [*pip_for(folder / "venv/bin/python"), "--no-compile", str(folder / "source")],
-        check=False,
-        text=True,
-        capture_output=True,
-    )
-    assert done.returncode == 0, done.stderr
-    shutil.rmtree(folder / "source")
+    pip = " ".join(map(shlex.quote, pip_for(folder / "venv/bin/python")))
+    values = {"VERSION": plinth.__version__, "DIGEST": own.digest.hex}
+    for line in commands("verify.md", "## plinth itself"):
+        if "install" in line or line.startswith("echo"):
+            command = line.replace("pip install", f"{pip} --no-compile")
+            for name, value in values.items():
+                command = command.replace(name, value)
+            done = run(command, {"-": "-"}, folder, os.environ)
+            assert done.code == 0, done.error
     return folder / "venv"
 
 
@@ -163,6 +165,11 @@ def test_the_network_is_really_cut_off(cut_off: Auditor, auditor: Auditor) -> No
 
 
 @pytest.mark.network
+def test_the_wheel_says_its_version(auditor: Auditor) -> None:
+    done = auditor.run("plinth", "--version")
+    assert done.stdout.split() == ["plinth", plinth.__version__]
+
+
 def test_the_package_alone_is_installed(cut_off: Auditor) -> None:
     where = cut_off.run("python", "-c", "import plinth; print(plinth.__file__)").stdout
     assert Path(where.strip()).is_relative_to(cut_off.venv)

@@ -233,13 +233,25 @@ def commands(ws: Workspace) -> None:
     _wrote("docs/commands.md", write_handbook(ws.root))
 
 
-def own(ws: Workspace) -> None:
-    """Write docs/licences.md and the SBOM of what plinth itself depends on."""
-    import plinth
-    from plinth.evidence.sbom.own import LIST, SBOM, write_own
+def own(ws: Workspace, *, sign: bool, trust: str, identity_token: str) -> None:
+    """Write docs/licences.md, and plinth's own wheel with its SBOM; sign them where told to."""
+    from plinth.evidence.sbom.own import LIST, write_licences
+    from plinth.publish.own import make_own, sign_own
 
-    _wrote(LIST, write_own(ws.root, ws.build, plinth.__version__))
-    print(f"wrote {ws.build / SBOM}")
+    _wrote(LIST, write_licences(ws.root))
+    made = make_own(ws.root, ws.build / "self")
+    if sign:
+        made = sign_own(
+            ws.root,
+            made,
+            trust=trust,
+            token=identity_token,
+            config=config.load(),
+            progress=to_stderr,
+        )
+    for path in (made.wheel, made.sbom, *made.bundles):
+        print(f"wrote {path}")
+    print(made.digest.oci)
 
 
 def _wrote(name: str, changed: bool) -> None:

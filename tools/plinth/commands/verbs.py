@@ -127,7 +127,7 @@ VERBS = (
         "verify",
         "verify:verify",
         "check signatures, provenance, SBOM and every byte of an image",
-        Operand("references", "REF", ANY_REF, "+"),
+        Operand("references", "REF", f"{ANY_REF}; or plinth's own wheel", "+"),
         POLICY,
         _many(
             "identity", "WHO", "a trusted signer, as certificates have it; any of several will do"
@@ -135,7 +135,11 @@ VERBS = (
         _text("issuer", "URL", "the OIDC issuer of the signer's identity"),
         _text("trusted-root", "FILE", TRUSTED_ROOT),
         TRUST,
-        _many("bundle", "PATH", f"{BUNDLE} beside those attached to the image"),
+        _many(
+            "bundle",
+            "PATH",
+            f"{BUNDLE} beside those attached to the image; sha256:…: of those attached only this",
+        ),
         _text("checkout", "DIR", "your own specifications and locks"),
         _text("image", "ID", "the image it must be"),
         Option(
@@ -364,7 +368,11 @@ VERBS = (
     _verb(
         "self",
         "images:own",
-        "write docs/licences.md and build/plinth.cdx.json: what plinth itself depends on",
+        "make plinth's own wheel and its SBOM in build/self, the same bytes anywhere; and "
+        "docs/licences.md",
+        _flag("sign", "sign them: signature, SLSA provenance and SBOM, as images are signed"),
+        TRUST,
+        _text("identity-token", "FILE", "an OIDC token to sign with (-: stdin)"),
     ),
     _verb(
         "completion",

@@ -14,6 +14,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from plinth.core.digest import Digest
 from plinth.core.errors import SbomError
 from plinth.evidence.sbom import own
 from plinth.recipe.locks.pins import pins
@@ -94,27 +95,29 @@ def checkout(tmp_path: Path) -> Path:
 
 def test_what_is_not_installed_is_unknown_until_it_was_once(checkout: Path) -> None:
     with pytest.raises(SbomError) as raised:
-        own.write_own(checkout, checkout / "build", "1.0")
+        own.write_licences(checkout)
     told = [problem.path for problem in raised.value.problems]
     assert told == ["pkg:pypi/absent@1.0", "pkg:pypi/tested@2.0"]
     path = checkout / own.LIST
     text = path.read_text()
     path.write_text(text.replace(own.UNKNOWN, "MIT"))
-    assert not own.write_own(checkout, checkout / "build", "1.0")
+    assert not own.write_licences(checkout)
     # Another version may have another licence.
     for file in (own.RUN, own.TEST):
         (checkout / file).write_text(
             (checkout / file).read_text().replace("absent==1", "absent==2")
         )
     with pytest.raises(SbomError, match=re.escape("absent@2.0")):
-        own.write_own(checkout, checkout / "build", "1.0")
+        own.write_licences(checkout)
 
 
 def test_sbom_of_plinth_is_valid_and_the_same_every_time() -> None:
     packages = own.locked(ROOT)
     found = own.declared(packages, own.known((ROOT / own.LIST).read_text(encoding="utf-8")))
-    data = own.sbom(packages, found, "1.0")
-    assert data == own.sbom(list(reversed(packages)), found, "1.0")
+    wheel = Digest.of(b"a wheel")
+    data = own.sbom(packages, found, "1.0", wheel)
+    assert data == own.sbom(list(reversed(packages)), found, "1.0", wheel)
+    assert data != own.sbom(packages, found, "1.0", Digest.of(b"another"))
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(data.decode()) is None
     document = json.loads(data)
     by_ref = {one["bom-ref"]: one for one in document["components"]}

@@ -1,4 +1,4 @@
-"""`doit self`: what plinth itself depends on, as a list of licences and as an SBOM (CycloneDX)."""
+"""What plinth itself depends on, as a list of licences and as the SBOM (CycloneDX) of its wheel."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-from cyclonedx.model import Property
+from cyclonedx.model import HashAlgorithm, HashType, Property
 from cyclonedx.model.bom import Bom, BomMetaData
 from cyclonedx.model.component import Component, ComponentScope, ComponentType
 from cyclonedx.model.dependency import Dependency
@@ -29,7 +29,7 @@ from plinth.recipe.locks.pins import pins
 from plinth.recipe.target import marker_environment
 
 RUN, TEST = "requirements/plinth.txt", "requirements/test.txt"
-LIST, SBOM = "docs/licences.md", "plinth.cdx.json"
+LIST = "docs/licences.md"
 # The Pythons that plinth runs on; of what only others need (3.10.1, say) nothing is said.
 _PYTHONS = [marker_environment(one) for one in ("3.10.19", "3.11.0", "3.12.0", "3.13.0")]
 UNKNOWN = "unknown"
@@ -130,15 +130,36 @@ def listed(packages: Sequence[Locked], found: Mapping[str, str]) -> str:
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def sbom(packages: Sequence[Locked], found: Mapping[str, str], version: str) -> bytes:
-    """The SBOM of plinth `version` as canonical JSON: the same bytes for equal requirements."""
+def own_sbom(root: Path, version: str, wheel: Digest) -> bytes:
+    """The SBOM of plinth's own `wheel`: what the checkout `root` locks it to, and not its tests.
+
+    Raises:
+        OSError: the requirements or the list of licences cannot be read.
+    """
+    packages = [one for one in locked(root) if not one.test]
+    found = declared(packages, known((root / LIST).read_text(encoding="utf-8")))
+    return sbom(packages, found, version, wheel)
+
+
+def sbom(
+    packages: Sequence[Locked], found: Mapping[str, str], version: str, wheel: Digest
+) -> bytes:
+    """The SBOM of plinth `version`, of which `wheel` is the file, as canonical JSON: the same bytes
+    for equal requirements."""
     components = {one: _component(one, found) for one in packages}
-    main = Component(type=ComponentType.APPLICATION, name="plinth", version=version, bom_ref="self")
+    main = Component(
+        type=ComponentType.APPLICATION,
+        name="plinth",
+        version=version,
+        bom_ref="self",
+        purl=PackageURL("pypi", None, "plinth", version),
+        hashes=[HashType(alg=HashAlgorithm.SHA_256, content=wheel.hex)],
+    )
     graph = [
         Dependency(main.bom_ref, _below("plinth", components)),
         *(Dependency(c.bom_ref, _below(one.name, components)) for one, c in components.items()),
     ]
-    content = "\n".join(sorted(digest for one in packages for digest in one.hashes))
+    content = "\n".join([wheel.hex, *sorted(d for one in packages for d in one.hashes)])
     bom = Bom(
         serial_number=uuid.uuid5(uuid.NAMESPACE_URL, Digest.of(content.encode()).oci),
         metadata=BomMetaData(component=main, tools=ToolRepository(components=[tool_component()])),
@@ -166,9 +187,8 @@ def _component(package: Locked, found: Mapping[str, str]) -> Component:
     )
 
 
-def write_own(root: Path, build: Path, version: str) -> bool:
-    """Write the list into the checkout `root` and the SBOM into the folder `build`; whether the
-    list changed.
+def write_licences(root: Path) -> bool:
+    """Write the list of licences into the checkout `root`; whether it changed.
 
     Raises:
         OSError: the requirements cannot be read, or there is no room.
@@ -179,9 +199,8 @@ def write_own(root: Path, build: Path, version: str) -> bool:
     packages = locked(root)
     found = declared(packages, known(before))
     text = listed(packages, found)
-    for target, data in ((path, text.encode()), (build / SBOM, sbom(packages, found, version))):
-        with atomic_write(target) as temporary:
-            temporary.write_bytes(data)
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(text.encode())
     if UNKNOWN in found.values():
         problems = [Problem(one, UNKNOWN) for one, text in found.items() if text == UNKNOWN]
         raise SbomError(
