@@ -17,11 +17,17 @@ from pathlib import Path
 import pytest
 
 from plinth.core.digest import canonical_json
+from plinth.core.report import quiet
+from plinth.core.settings import Config
 from plinth.evidence.statement import COSIGN, PREDICATES, PROVENANCE, SBOM
+from plinth.evidence.verify.bundle import BundleVerifier, Signers
+from plinth.evidence.verify.gate import Gate
+from plinth.evidence.verify.policy import Policy
 from plinth.formats.oci.model import LAYER_GZIP, MANIFEST, Descriptor
 from plinth.formats.oci.referrers import MAX_BUNDLE, artifact
+from plinth.publish.registry.pull import pull_image
 from support.fake_registry import FakeRegistry, fake_registry
-from support.forge import IDENTITY, Copy, Forger, Json
+from support.forge import IDENTITY, Copy, Forger, Json, Judge
 from support.oci_images import tarred
 from tampering.conftest import IMAGE
 
@@ -275,3 +281,21 @@ def test_a_bundle_of_many_small_things_is_not_parsed(
     found = verify(f"oci:{copy.root}:{IMAGE}").within()
     assert found.code == 0, found.out
     assert "more fields than one has" in found.out
+
+
+def test_what_strangers_attached_is_not_pulled(
+    copy: Copy, judge: Judge, registry: tuple[str, FakeRegistry], tmp_path: Path
+) -> None:
+    true = copy.bundles()
+    attached(copy, ((COSIGN, flipped(true[COSIGN], number), {}) for number in range(20)))
+    pushed(copy, registry[1])
+    signers = Signers(tuple(judge.identities), judge.issuer)
+    gate = Gate(Policy(), BundleVerifier(judge.believed, signers), signers, "the test's")
+    pulled = pull_image(
+        f"docker://{registry[0]}:latest",
+        tmp_path / "there",
+        config=Config(),
+        gate=gate,
+        progress=quiet,
+    )
+    assert pulled.bundles == len(true)

@@ -26,7 +26,7 @@ from plinth.core.store import atomic_write
 from plinth.evidence.git import git_state
 from plinth.evidence.provenance import LOCAL_BUILDER, wheel_provenance
 from plinth.evidence.sbom.own import RUN, own_sbom
-from plinth.evidence.sign import sign_statements
+from plinth.evidence.signing import sign_statements
 from plinth.evidence.statement import COSIGN, PREDICATES, PROVENANCE, SBOM, statement
 from plinth.formats.oci.strict import loads
 from plinth.formats.wheel.zipwriter import write_zip
@@ -94,13 +94,14 @@ def sign_own(
         SBOM: loads(own.sbom.read_bytes()),
     }
     name = own.wheel.name
-    statements = [(kind, statement(name, own.digest, kind, p)) for kind, p in predicates.items()]
-    (signed,) = sign_statements(
-        {name: statements}, trust=trust, token=token, config=config, progress=progress
-    ).values()
+    statements = [
+        (f"{name}.{PREDICATES[kind]}", statement(name, own.digest, kind, predicate))
+        for kind, predicate in predicates.items()
+    ]
+    signed = sign_statements(statements, trust=trust, token=token, config=config, progress=progress)
     bundles = []
-    for kind, data in signed.bundles:
-        bundles.append(own.wheel.with_name(f"{name}.{PREDICATES[kind]}.sigstore.json"))
+    for (called, _), (data, _) in zip(statements, signed, strict=True):
+        bundles.append(own.wheel.with_name(f"{called}.sigstore.json"))
         with atomic_write(bundles[-1]) as temporary:
             temporary.write_bytes(data)
     return Own(own.wheel, own.sbom, own.digest, tuple(bundles))

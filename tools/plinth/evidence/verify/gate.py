@@ -34,6 +34,14 @@ class Gate:
         """What is found of the image in `source`."""
         return verify_image(source, self.verifier, self.policy, request, self.rebuilders)
 
+    def proves(self, bundle: bytes) -> bool:
+        """Whether a bundle is of one of the signers; of whatever image."""
+        try:
+            self.verifier.verify(bundle, "a bundle")
+        except AttestationError:
+            return False
+        return True
+
     def admit(self, source: ImageSource, request: Request) -> Verdict:
         """The verdict on the image in `source`, which is to be handed on or taken in.
 

@@ -12,7 +12,6 @@ from plinth.evidence.verify.root import told
 from plinth.evidence.verify.statements import RawBundle, about, authenticate, kind_of
 from plinth.evidence.verify.verdict import Check
 
-
 MAX_REBUILT = 64 << 10
 """The largest bundle of a statement of a rebuild (bytes); ours have a tenth of it."""
 

@@ -86,15 +86,20 @@ def pull_image(
         if gate is None and (store.root / "index.json").exists():
             # Told before gigabytes come; asked again when it counts.
             check_free(read_index(store)["manifests"], called, digest)
-        _pull_layers(source, len(read.layers), jobs, progress)
         if gate is not None:
+            # Before the layers come: nothing of an image that nobody signed does.
             request = Request(source.asked, cache=contents_cache(), config=config)
             verdict = gate.admit(source, request)
             progress(f"verified, {len(verdict.checks)} checks, signed by {gate.shown}")
             called = name or read.annotations.get(_IMAGE, called)
             image_name = f"{read.annotations.get(TITLE, wanted.repository)}:latest"
-        found = source.referrers(BUNDLE)
-        bundles = [(one.predicate_type, one.data) for one in found if not one.problems]
+        _pull_layers(source, len(read.layers), jobs, progress)
+        # What strangers attached stays where it is.
+        bundles = [
+            (one.predicate_type, one.data)
+            for one in source.referrers(BUNDLE)
+            if not one.problems and (gate is None or gate.proves(one.data))
+        ]
     store.put(manifest)
     subject = Descriptor(MANIFEST, digest)
     if bundles:
