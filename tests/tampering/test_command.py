@@ -219,7 +219,7 @@ def alone(copy: Copy, **changes: object) -> None:
     index = copy.index()
     index["manifests"].remove(copy.entry(OTHER))
     copy.write_index(index)
-    copy.edit_entry(**changes)
+    copy.edit_entry("", **changes)
 
 
 def test_without_a_name_no_image_will_do(

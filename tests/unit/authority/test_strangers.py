@@ -140,7 +140,7 @@ def test_signatures_of_certificates_out_of_force_are_forgotten(domain: Domain) -
     pem = domain.issue(KEY.public_key()).public_bytes(Encoding.PEM)
     rekor.submit(json.dumps(dsse(pem)).encode(), moment)
     # What is handed in is noted by the next look.
-    for part in (2, 1):
+    for part in (2, 1.5):
         rekor.submit(json.dumps(dsse(pem)).encode(), moment + LEAF_LIFE / part)
     assert len(rekor.recent._at) == 2
     rekor.recent._forget(int((moment + LEAF_LIFE / 4).timestamp()))
