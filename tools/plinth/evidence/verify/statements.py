@@ -62,7 +62,7 @@ def authenticate(bundles: Iterable[RawBundle], verifier: BundleVerifier) -> Stat
     that hold one statement by one signer (anybody may have it logged again), the first counts.
     """
     found, last = Statements(), b""
-    proven: set[tuple[bytes, str, str]] = set()
+    proven: set[tuple[object, ...]] = set()
     result: tuple[Authentic, Statement] | AttestationError
     for bundle in bundles:
         if bundle.problems:
@@ -82,7 +82,8 @@ def authenticate(bundles: Iterable[RawBundle], verifier: BundleVerifier) -> Stat
                     f"{statement.predicate_type}",
                 )
             continue
-        key = hashlib.sha256(authentic.payload).digest(), authentic.identity, authentic.issuer
+        signer = authentic.identity, authentic.issuer, *sorted(authentic.certified.items())
+        key = hashlib.sha256(authentic.payload).digest(), signer
         if key not in proven:
             proven.add(key)
             found.proven.setdefault(statement.predicate_type, []).append(

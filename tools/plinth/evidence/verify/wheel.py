@@ -30,7 +30,9 @@ def verify_wheel(
     made = list(signed)
     for one in found.proven.get(PROVENANCE, []):
         try:
-            made.append(check_origin(parse_wheel(one.statement.predicate), policy))
+            made.append(
+                check_origin(parse_wheel(one.statement.predicate), one.authentic.certified, policy)
+            )
         except PlinthError as error:
             made.append(Check("origin", "", (f"{one.where}: {error}",)))
     for one in found.proven.get(SBOM, []):
@@ -41,4 +43,7 @@ def verify_wheel(
             hashes = []
         problem = f"it is of a file with SHA-256 {hashes}, this has {digest.hex}"
         made.append(Check("sbom", digest.oci, () if hashes == [digest.hex] else (problem,)))
+    if policy.rebuilders:
+        problem = "rebuilders state that of images alone; leave `rebuilders` out for the wheel"
+        made.append(Check("rebuilt", "", (problem,)))
     return Verdict(str(path), digest.oci, tuple(made), tuple(notes))
