@@ -29,6 +29,8 @@ from support.helpers import make_wheel
 
 pytestmark = [pytest.mark.engine, pytest.mark.network]
 
+# Debian's: another that is first on PATH may have no builder.
+DOCKER = os.environ.get("PLINTH_TEST_DOCKER", "/usr/bin/docker")
 SCORE = """\
 import demo
 
@@ -188,7 +190,8 @@ def test_an_extra_library_folder_is_prepended_to_the_path(
 def build(engine: docker.DockerClient, tmp_path: Path) -> Iterator[Callable[..., str]]:
     """A function that builds a context with BuildKit, without network unless options name a
     proxy for one; images are removed."""
-    docker_cli = needs.program("docker")
+    if shutil.which(DOCKER) is None:
+        needs.skip(needs.package("docker"))
     settings = tmp_path / "settings"
     settings.mkdir()
     made: list[str] = []
@@ -197,7 +200,7 @@ def build(engine: docker.DockerClient, tmp_path: Path) -> Iterator[Callable[...,
         name = f"plinth-test-{uuid4().hex}:latest"
         done = subprocess.run(
             [
-                *(docker_cli, "build", "--progress=plain", f"--tag={name}"),
+                *(DOCKER, "build", "--progress=plain", f"--tag={name}"),
                 *(options or ["--network=none"]),
                 str(context),
             ],
