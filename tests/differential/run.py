@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from differential.engines import ENGINES
-from differential.image import FORMS, Change, Made, Workshop, workshop
+from differential.image import FORMS, IMAGE, Change, Made, Workshop, workshop
 from differential.mutations import BENIGN, MUTATIONS
 from differential.readers import Engines, Reader, RefusedError, Taken, Tree, line, starts, whole
 from plinth.core.digest import Digest
@@ -99,10 +99,11 @@ class Result:
 
 
 def verdict(workshop: Workshop, made: Made) -> dict[str, Any]:
-    """plinth's verdict, as the verb gives it; and, where the image is verified, what it holds."""
+    """plinth's verdict, as the verb gives it, told by `--image` which image is meant where the
+    reference does not say; and, where the image is verified, what it holds."""
     with open_source(made.reference, Config()) as source:
         bundles = tuple(RawBundle(kind, data) for kind, data in made.bundles)
-        request = Request(expected=source.asked, bundles=bundles)
+        request = Request(expected=source.asked or IMAGE, bundles=bundles)
         found = verify_image(source, workshop.verifier, Policy(), request)
         if not found.passed:
             wrong = [f"{check.name}: {p}" for check in found.checks for p in check.problems]
