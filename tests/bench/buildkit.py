@@ -24,8 +24,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from plinth.build import contract  # noqa: E402
-from plinth.build.image import ordered  # noqa: E402
+from plinth.build.contract import contract_layer  # noqa: E402
+from plinth.build.contract_files import RUNTIME  # noqa: E402
+from plinth.build.plan import ordered  # noqa: E402
 from plinth.build.sdists import cached_wheel  # noqa: E402
 from plinth.build.wheels import WheelFile, cached_layer  # noqa: E402
 from plinth.core.digest import Digest  # noqa: E402
@@ -76,10 +77,10 @@ def base_image(ws: Workspace, base: Base) -> str:
     """The digest of an image in the layout that holds the base and the contract."""
     image = assemble(
         ws.layout,
-        [*base.layers, contract.contract_layer(session_of(ws))],
+        [*base.layers, contract_layer(session_of(ws))],
         architecture="amd64",
         created="1970-01-01T00:00:00Z",
-        runtime=contract.RUNTIME,
+        runtime=RUNTIME,
         annotations={},
     )
     return image.manifest.digest.oci

@@ -29,6 +29,7 @@ from plinth.core.store import BlobStore
 from plinth.evidence.choice import Believed
 from plinth.evidence.statement import statement
 from plinth.evidence.verify.bundle import BundleVerifier, Signers
+from plinth.evidence.verify.bytecode import Interpreters
 from plinth.evidence.verify.image import Request, verify_image
 from plinth.evidence.verify.policy import Policy
 from plinth.evidence.verify.rebuilders import Rebuilder
@@ -253,6 +254,7 @@ class Judge:
     config: Config = field(default_factory=Config)
     bundles: tuple[RawBundle, ...] = ()
     rebuilders: tuple[Rebuilder, ...] = ()
+    interpreters: Interpreters | None = None
 
     def verdict(self, copy: Copy, reference: str = "") -> Verdict:
         """What verification makes of the image, or of what the `reference` names."""
@@ -264,6 +266,7 @@ class Judge:
                 bundles=self.bundles,
                 cache=self.cache,
                 checkout=self.checkout,
+                interpreters=self.interpreters,
                 rebuild=self.rebuild,
                 inputs=self.inputs,
                 config=self.config,

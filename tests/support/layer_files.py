@@ -17,6 +17,7 @@ from plinth.formats.layer.model import Layer
 from plinth.formats.layer.writer import LayerWriter
 from plinth.formats.oci.manifest import Manifest, parse_manifest
 from plinth.formats.oci.model import CONFIG, MANIFEST, Descriptor
+from plinth.formats.python.place import owner_of
 from plinth.formats.python.tree import TreeFile, tree_digest
 from plinth.formats.wheel.record import Row, row_of, write
 from plinth.inspect.contents.model import LayerContents
@@ -187,7 +188,7 @@ def write_layer(folder: Path, title: str, files: Files) -> Layer:
     everything = dict(files)
     for path in files:
         while path := path.rpartition("/")[0]:
-            everything.setdefault(path, File(path, "directory", 0o755, ROOT))
+            everything.setdefault(path, File(path, "directory", 0o755, owner_of(path)))
     with LayerWriter(store) as writer:
         for path, file in sorted(everything.items()):
             if file.kind == "directory":

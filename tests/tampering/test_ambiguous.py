@@ -532,7 +532,8 @@ def test_other_bytes_are_not_the_same_image_rebuilt(
 ) -> None:
     original = copy.digest.oci
     resigned(copy, forger, make(copy.manifest()))
-    assert judge.problems(copy) == []
+    # What the locks decide is compared without building again, too.
+    assert all(one.startswith("contract: manifest") for one in judge.problems(copy))
     rebuilding = replace(judge, rebuild=True, inputs=checkout.ws.cache)
     digests = f"rebuild: the manifest is {copy.digest.oci} in the image, {original} rebuilt"
     rejected(rebuilding, copy, digests, message)

@@ -38,7 +38,8 @@ def verify(forger: Forger, root: Path, tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     for name in ("PLINTH_CONFIG", "PLINTH_TRUST", "XDG_CACHE_HOME"):
         monkeypatch.setenv(name, str(tmp_path / name))
-    (tmp_path / "PLINTH_CONFIG").write_text("")
+    # No interpreter: the machine's own is another than the small image's.
+    (tmp_path / "PLINTH_CONFIG").write_text('[python]\n"3.7" = "/none"\n')
     whom = ("--identity", IDENTITY, "--issuer", forger.domain.issuer, "--trusted-root", str(root))
     return lambda *rest: main(["verify", *whom, *map(str, rest)])
 
@@ -59,7 +60,7 @@ def test_for_people(verify: Verify, copy: Copy, forger: Forger, root: Path, caps
     assert "FAIL" not in out and "  ok    platform           linux/amd64\n" in out
     config = copy.manifest()["config"]["digest"]
     run = f"once loaded, run {config}, with containerd {copy.digest.oci}"
-    assert out.endswith(f"\nverified: 11 checks; {run}\n")
+    assert out.endswith(f"\nverified: 13 checks; {run}\n")
 
 
 def test_for_programs(verify: Verify, copy: Copy, capsys: Output) -> None:

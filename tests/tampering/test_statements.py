@@ -258,7 +258,7 @@ def test_what_needs_a_provenance_fails_without_one(judge: Judge, copy: Copy) -> 
     """Whatever was asked for is among the checks, and nothing else."""
     copy.attach({kind: data for kind, data in copy.bundles().items() if kind != PROVENANCE})
     plain = replace(judge, checkout=None)
-    ends = ["blobs", "sbom"]
+    held = ["contract", "layers", "sbom"]
     for wanted, more in (
         (plain, []),
         (judge, ["checkout"]),
@@ -266,9 +266,9 @@ def test_what_needs_a_provenance_fails_without_one(judge: Judge, copy: Copy) -> 
         (replace(judge, rebuild=True), ["checkout", "rebuild"]),
     ):
         found = {check.name: check.passed for check in wanted.verdict(copy).checks}
-        assert list(found) == [*NAMES, "contract", *more, *ends]
+        assert list(found) == [*NAMES, *held, *more, "blobs"]
         failed = [name for name, passed in found.items() if not passed]
-        assert failed == ["signed provenance", "origin", "provenance", "contract", *more]
+        assert failed == ["signed provenance", "origin", "provenance", *held, *more]
 
 
 def test_a_wheel_of_another_digest_or_with_other_annotations_is_named(

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from plinth.build.contract import RUNTIME, contract_layer
+from plinth.build.contract import contract_layer
+from plinth.build.contract_files import RUNTIME
 from plinth.core.errors import PlinthError
 from plinth.formats.layer.header import DOCKERUSER, ROOT
 from plinth.formats.oci.image import assemble
@@ -120,7 +121,7 @@ def test_a_file_the_contract_does_not_know_is_named(ws: Workspace, path: str) ->
     assert raised.value.where == f"base/rootfs/{path}"
     assert (
         raised.value.remedy
-        == "name it, its mode and its owner in plinth.build.contract, or remove it"
+        == "name it, with mode and owner, in plinth.build.contract_files, or remove it"
     )
     assert not ws.layout.root.exists() or not list(ws.layout.blobs.iterdir())
 

@@ -11,12 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plinth.build.wheels import WheelFile, grouped, title
+from plinth.build.plan import grouped, title
+from plinth.build.wheels import WheelFile
 from plinth.core.digest import Digest
 from plinth.core.errors import LayoutError
 from plinth.core.store import BlobStore
 from plinth.formats.layer.model import Layer
 from plinth.formats.wheel.splice import WheelSource, splice
+from plinth.recipe.locks.pylock import LockedFile, LockedPackage
 from support.helpers import make_wheel
 
 SITE = "opt/python/lib/python3.7/site-packages"
@@ -24,17 +26,18 @@ Entry = tuple[bytes, int, tuple[int, int], bytes | None]
 SIZES = st.lists(st.integers(0, 9) | st.integers(0, 10**9), min_size=1, max_size=40)
 
 
-def wheel(number: int, size: int, version: str = "1.0") -> WheelFile:
+def wheel(number: int, size: int, version: str = "1.0") -> LockedPackage:
     name = f"w{number:03}"
     content = hashlib.sha256(f"{name} {version}".encode()).hexdigest()
-    return WheelFile(name, version, f"{name}-{version}-py3-none-any.whl", Digest(content, size))
+    file = LockedFile(f"{name}-{version}-py3-none-any.whl", Digest(content, size), "1970")
+    return LockedPackage(name, version, file, is_sdist=False)
 
 
-def wheels(*sizes: int) -> list[WheelFile]:
+def wheels(*sizes: int) -> list[LockedPackage]:
     return [wheel(number, size) for number, size in enumerate(sizes)]
 
 
-def names(groups: list[tuple[WheelFile, ...]]) -> list[str]:
+def names(groups: list[tuple[LockedPackage, ...]]) -> list[str]:
     return [" ".join(one.name for one in group) for group in groups]
 
 
@@ -72,9 +75,9 @@ def test_none_that_shares_is_larger_than_one_that_does_not(sizes: list[int], roo
     found = grouped(wheels(*sizes), room)
     together = [group for group in found if len(group) > 1]
     assert len(together) == (1 if len(sizes) > room else 0)
-    alone = [group[0].digest.size for group in found if len(group) == 1]
+    alone = [group[0].file.digest.size for group in found if len(group) == 1]
     for group in together:
-        assert all(one.digest.size <= size for one in group for size in alone)
+        assert all(one.file.digest.size <= size for one in group for size in alone)
 
 
 @given(SIZES, st.integers(1, 45), st.randoms(use_true_random=False))
@@ -95,7 +98,9 @@ def test_a_large_wheel_that_changes_changes_its_own_layer_only(data: st.DataObje
     room = data.draw(st.integers(2, len(sizes)))
     before = grouped(wheels(*sizes), room)
     alone = data.draw(st.sampled_from([group[0] for group in before if len(group) == 1]))
-    largest = max((w.digest.size for group in before if len(group) > 1 for w in group), default=-1)
+    largest = max(
+        (w.file.digest.size for group in before if len(group) > 1 for w in group), default=-1
+    )
     number = int(alone.name[1:])
     bumped = wheel(number, data.draw(st.integers(largest + 1, 2000)), "2.0")
     after = grouped(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from plinth.build.image import labels
+from plinth.build.plan import labels
 from plinth.core.digest import Digest, Json, canonical_json
 from plinth.core.errors import ProblemsError
 from plinth.evidence.git import GitState

@@ -10,7 +10,8 @@ import pytest
 from plinth.core.digest import Digest, canonical_json
 from plinth.core.result import ActionResult
 from plinth.core.store import BlobStore
-from plinth.graph.actions import Action, ActionCache, encode
+from plinth.graph.actions import Action, encode
+from plinth.graph.cache import ActionCache
 from plinth.graph.reapi import messages
 from plinth.graph.run import known, lacking, run
 from plinth.graph.tree import File, Tree, files_of, tree

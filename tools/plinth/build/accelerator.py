@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from plinth.build.closure import keep_scans, scan_inputs
 from plinth.build.debs import package_layers
+from plinth.build.plan import linker_settings, linker_title
 from plinth.build.vendor import vendor_layers
 from plinth.core.report import Progress
 from plinth.core.settings import Config
@@ -47,9 +48,7 @@ def accelerator_layers(
 
 def linker_layer(ws: Session, layers: Sequence[Layer], spec: Accelerator) -> Layer:
     """The layer that lets the linker of an image made of `layers` find the set's folders."""
-    name = f"{spec.label} linker configuration"
-    settings = f"etc/ld.so.conf.d/{spec.name}.conf"
-    content = "".join(f"{folder}\n" for folder in spec.folders)
+    settings, content = linker_settings(spec)
     action = Action(
         "linker-layer",
         scan_inputs(ws, layers),
@@ -57,4 +56,4 @@ def linker_layer(ws: Session, layers: Sequence[Layer], spec: Accelerator) -> Lay
         ("layer", "scan"),
     )
     result, hit = run(ws, action, prepare=lambda: keep_scans(ws, layers))
-    return Layer.of(name, result, hit=hit)
+    return Layer.of(linker_title(spec), result, hit=hit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from plinth.build.interpreter import pack
+from plinth.build.plan import titles
 from plinth.core.digest import Digest
 from plinth.core.errors import InterpreterError
 from plinth.core.report import Progress, human_size
@@ -41,14 +42,16 @@ def planned_base(ws: Workspace, spec: BaseSpec, lock: BaseLock) -> Base | None:
     python = ws.actions.lookup(_python_action(spec, archive), ws.stores) if archive else None
     if isinstance(spec.rootfs, ImageRootfs):
         system = (
-            _pulled_layer(spec.rootfs, built=False) if ws.layout.has(spec.rootfs.layer) else None
+            _pulled_layer(spec, spec.rootfs, built=False)
+            if ws.layout.has(spec.rootfs.layer)
+            else None
         )
     else:
         found = ws.actions.lookup(_system_action(lock, spec.rootfs), ws.stores)
-        system = Layer.of(f"{spec.name} system", found, hit=True) if found else None
+        system = Layer.of(titles(spec)[0], found, hit=True) if found else None
     if python is None or system is None:
         return None
-    layers = (system, Layer.of(f"{spec.name} python", python, hit=True))
+    layers = (system, Layer.of(titles(spec)[1], python, hit=True))
     return Base(spec.name, layers, Interpreter(spec.python.version, tree))
 
 
@@ -111,7 +114,7 @@ def _system(
     ws: Session, spec: BaseSpec, lock: BaseLock, config: Config, progress: Progress
 ) -> Layer:
     if isinstance(spec.rootfs, ImageRootfs):
-        return _pulled(ws, spec.rootfs, config, progress)
+        return _pulled(ws, spec, spec.rootfs, config, progress)
     rootfs = spec.rootfs
 
     def prepare() -> None:
@@ -127,22 +130,23 @@ def _system(
         progress(f"building the system layer of {spec.name}")
 
     result, hit = run(ws, _system_action(lock, rootfs), prepare=prepare)
-    return Layer.of(f"{spec.name} system", result, hit=hit)
+    return Layer.of(titles(spec)[0], result, hit=hit)
 
 
-def _pulled(ws: Workspace, rootfs: ImageRootfs, config: Config, progress: Progress) -> Layer:
+def _pulled(
+    ws: Workspace, spec: BaseSpec, rootfs: ImageRootfs, config: Config, progress: Progress
+) -> Layer:
     built = not ws.layout.has(rootfs.layer)
     if built:
         from plinth.fetch.base_image import pull
 
         progress(f"pulling {rootfs.repository}, {human_size(rootfs.layer.size)}")
         pull(rootfs, config, ws.layout)
-    return _pulled_layer(rootfs, built=built)
+    return _pulled_layer(spec, rootfs, built=built)
 
 
-def _pulled_layer(rootfs: ImageRootfs, *, built: bool) -> Layer:
-    name = f"{rootfs.repository} (unmodified)"
-    return Layer(name, rootfs.layer, rootfs.diff_id, 0, built)
+def _pulled_layer(spec: BaseSpec, rootfs: ImageRootfs, *, built: bool) -> Layer:
+    return Layer(titles(spec)[0], rootfs.layer, rootfs.diff_id, 0, built)
 
 
 def _python(
@@ -172,4 +176,4 @@ def _python(
         packed, _ = run(ws, archive_action(tree), work=work)
         archive = packed.outputs["archive"]
     result, hit = run(ws, _python_action(spec, archive), prepare=prepare)
-    return Layer.of(f"{spec.name} python", result, hit=hit), tree
+    return Layer.of(titles(spec)[1], result, hit=hit), tree

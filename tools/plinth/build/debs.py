@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from plinth.build.plan import deb_groups, deb_title
 from plinth.core.report import Progress
 from plinth.formats import gzip
 from plinth.formats.layer.model import Layer
@@ -16,8 +17,6 @@ from plinth.recipe.locks.base import LockedDeb
 
 if TYPE_CHECKING:
     from plinth.fetch.debs import Places
-
-_LARGE = 8_000_000
 
 
 def package_layers(
@@ -38,7 +37,7 @@ def package_layers(
     """
 
     def layer(group: Sequence[LockedDeb]) -> Layer:
-        name = _title(group)
+        name = deb_title(group)
 
         def prepare() -> None:
             # A build that finds all in its cache pays for none of this.
@@ -50,29 +49,17 @@ def package_layers(
         result, hit = run(ws, _action(group), prepare=prepare)
         return Layer.of(name, result, hit=hit)
 
-    return [layer(group) for group in _groups(packages)]
+    return [layer(group) for group in deb_groups(packages)]
 
 
 def lacking(ws: Workspace, packages: Sequence[LockedDeb]) -> list[LockedDeb]:
     """Those of `packages` whose layer is not made yet."""
     return [
         package
-        for group in _groups(packages)
+        for group in deb_groups(packages)
         if ws.actions.lookup(_action(group), ws.stores) is None
         for package in group
     ]
-
-
-def _groups(packages: Sequence[LockedDeb]) -> list[tuple[LockedDeb, ...]]:
-    ordered = sorted(packages, key=lambda package: package.name)
-    small = tuple(package for package in ordered if package.digest.size < _LARGE)
-    return [*([small] if small else []), *((p,) for p in ordered if p not in small)]
-
-
-def _title(group: Sequence[LockedDeb]) -> str:
-    if len(group) == 1:
-        return f"{group[0].name} {group[0].version}"
-    return f"{len(group)} OS packages, {group[0].name} to {group[-1].name}"
 
 
 def _action(group: Sequence[LockedDeb]) -> Action:

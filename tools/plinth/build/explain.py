@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from plinth.build.base import planned_base
 from plinth.build.choice import chosen_recipe
 from plinth.build.debs import lacking
-from plinth.build.image import layer_order
+from plinth.build.plan import layer_order
 from plinth.build.planned import planned_layers
 from plinth.build.toc import cached_with_toc
 from plinth.build.vendor import lacking as lacking_archives

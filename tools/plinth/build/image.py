@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from plinth.build import contract, needs
@@ -12,9 +12,10 @@ from plinth.build.accelerator import accelerator_layers, linker_layer
 from plinth.build.base import ensure_base
 from plinth.build.choice import chosen_recipe, on_the_other_base
 from plinth.build.closure import ensure_closed, ensure_met, ensure_runs
+from plinth.build.plan import created, labels, layer_order, planned, runtime, wheel_groups
 from plinth.build.sdists import build_wheel
 from plinth.build.toc import with_tocs
-from plinth.build.wheels import WheelFile, grouped, layer_action, wheel_layer
+from plinth.build.wheels import WheelFile, layer_action, wheel_layer
 from plinth.core.errors import FetchError, InterpreterError, PlinthError
 from plinth.core.report import Progress
 from plinth.core.settings import Config
@@ -22,9 +23,8 @@ from plinth.fetch.probe import forget
 from plinth.fetch.wheels import fetch_files
 from plinth.formats.elf.closure import Rules
 from plinth.formats.layer.model import Layer
-from plinth.formats.oci.image import Image, Runtime, assemble
+from plinth.formats.oci.image import Image, assemble
 from plinth.formats.oci.layout import tag
-from plinth.formats.oci.model import TITLE
 from plinth.formats.python.place import Base
 from plinth.formats.wheel.admit import admit
 from plinth.graph.run import known, lacking
@@ -32,16 +32,12 @@ from plinth.graph.session import Session, session
 from plinth.graph.workspace import Workspace
 from plinth.recipe.accelerator import CPU
 from plinth.recipe.base import DebianRootfs, SdistBuild
-from plinth.recipe.built import BASE
-from plinth.recipe.image import ESTARGZ, ImageSpec
+from plinth.recipe.image import ESTARGZ
 from plinth.recipe.locks.base import write_local
-from plinth.recipe.locks.pylock import ImageLock, LockedPackage
+from plinth.recipe.locks.pylock import LockedPackage
 from plinth.recipe.locks.stale import read_image
 from plinth.recipe.recipe import Recipe
 from plinth.recipe.record import Record, write_record
-
-MAX_LAYERS = 120
-"""Overlay file systems end at about 127 layers, and users put a few of their own on top."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +113,7 @@ def _built(
     packages = layer_order(recipe)
     sdists = recipe.base.sdists
     wheels = {
-        _wheel(ws, package, built_base, sdists.get(package.name), fetch, progress): package
+        package.name: _wheel(ws, package, built_base, sdists.get(package.name), fetch, progress)
         for package in packages
     }
     layers = [*built_base.layers, contract.contract_layer(ws)]
@@ -126,9 +122,7 @@ def _built(
         above += accelerator_layers(
             ws, extra, recipe.accelerator_lock, config=config, progress=progress
         )
-    # The linker's configuration comes on top of all.
-    room = MAX_LAYERS - len(layers) - len(above) - 1
-    above_base = _wheel_layers(ws, grouped([*wheels], room), built_base, wheels, fetch)
+    above_base = _wheel_layers(ws, wheel_groups(recipe), built_base, wheels, fetch)
     ensure_met(spec, recipe.target, packages, above_base)
     layers += above_base
     # Last, so that images with and without them share all that is below.
@@ -143,6 +137,14 @@ def _built(
     notes = ensure_closed(ws, image_id, layers, rules, frameworks)
     for note in notes:
         progress(f"note: {note}")
+    if [layer.name for layer in layers] != [one.title for one in planned(recipe)]:
+        raise PlinthError(
+            "the layers are not those that the locks give",
+            where=image_id,
+            expected=", ".join(one.title for one in planned(recipe)),
+            found=", ".join(layer.name for layer in layers),
+            remedy="report this: no image of plinth's would verify",
+        )
     if spec.layer_format == ESTARGZ:
         # A base that comes from a registry stays as its makers published it.
         foreign = 0 if isinstance(recipe.base.rootfs, DebianRootfs) else 1
@@ -167,34 +169,6 @@ def _built(
     return Built(image_id, base_name, recipe.name, image)
 
 
-def ordered(lock: ImageLock) -> list[LockedPackage]:
-    """The packages in layer order: first what every image has, then the image's own.
-
-    Engines share layers only along a common beginning of the chain, so the scoring server and
-    all it needs go below what differs between images.
-    """
-    by_name = {package.name: package for package in lock.packages}
-    common: set[str] = set()
-    waiting = [package.name for package in lock.packages if package.from_base]
-    while waiting:
-        name = waiting.pop()
-        if name in by_name and name not in common:
-            common.add(name)
-            waiting += by_name[name].dependencies
-    return sorted(lock.packages, key=lambda package: (package.name not in common, package.name))
-
-
-def layer_order(recipe: Recipe) -> list[LockedPackage]:
-    """The Python packages in layer order: an image that extends another begins with it, and a
-    set's come last."""
-    found = ordered(recipe.lock)
-    if recipe.parent is not None:
-        names = [package.name for package in ordered(recipe.parent.lock)]
-        below = {name: number for number, name in enumerate(names)}
-        found.sort(key=lambda package: (below.get(package.name, len(below)), package.name))
-    return [*found, *recipe.accelerator_wheels]
-
-
 def _os_layers(ws: Session, recipe: Recipe, config: Config, progress: Progress) -> list[Layer]:
     """A layer for each OS package the image adds to its base."""
     rootfs = recipe.base.rootfs
@@ -211,34 +185,6 @@ def _os_layers(ws: Session, recipe: Recipe, config: Config, progress: Progress) 
         progress,
         again=f"delete locks/{image_id}/os.toml and run doit lock:{image_id}",
     )
-
-
-def created(spec: ImageSpec) -> str:
-    """The image's creation time: the moment its lock was resolved for, never the clock."""
-    return spec.as_of.strftime("%Y-%m-%dT%H:%M:%SZ") if spec.as_of else "1970-01-01T00:00:00Z"
-
-
-def runtime(recipe: Recipe) -> Runtime:
-    """How containers of the image start: as the contract has it, with the set's environment."""
-    if recipe.accelerator is None:
-        return contract.RUNTIME
-    environment = {**contract.RUNTIME.environment, **recipe.accelerator.environment}
-    return replace(contract.RUNTIME, environment=environment)
-
-
-def labels(recipe: Recipe) -> dict[str, str]:
-    """Manifest annotations and config labels (OCI image-spec, annotations.md)."""
-    spec, base = recipe.spec, recipe.base.name
-    return {
-        BASE: base,
-        "dev.plinth.image": spec.id,
-        "dev.plinth.lock": f"sha256:{recipe.lock.inputs_digest}",
-        "org.opencontainers.image.base.name": base,
-        "org.opencontainers.image.created": created(spec),
-        "org.opencontainers.image.description": spec.summary,
-        TITLE: recipe.name,
-        **({"org.opencontainers.image.version": spec.version} if spec.version else {}),
-    }
 
 
 def _admit(path: Path, package: LockedPackage) -> None:
@@ -274,30 +220,36 @@ def _wheel(
 
 def _wheel_layers(
     ws: Session,
-    groups: Sequence[tuple[WheelFile, ...]],
+    groups: Sequence[tuple[LockedPackage, ...]],
     base: Base,
-    packages: Mapping[WheelFile, LockedPackage],
+    wheels: Mapping[str, WheelFile],
     fetch: Fetch,
 ) -> list[Layer]:
-    """A layer for each group of wheels, in the order given; the largest are begun first."""
+    """A layer for each group of packages, in the order given; the largest are begun first. `wheels`
+    are theirs, by name."""
 
-    def sources(group: Sequence[WheelFile]) -> list[LockedPackage]:
+    def files(group: Sequence[LockedPackage]) -> list[WheelFile]:
+        return [wheels[package.name] for package in group]
+
+    def sources(group: Sequence[LockedPackage]) -> list[LockedPackage]:
         # The wheel of an sdist is the output of an action, and nowhere else.
-        return [packages[wheel] for wheel in group if not packages[wheel].is_sdist]
+        return [package for package in group if not package.is_sdist]
 
-    def make(group: tuple[WheelFile, ...]) -> Layer:
-        return wheel_layer(ws, group, base, fetch=lambda: fetch(sources(group)))
+    def make(group: tuple[LockedPackage, ...]) -> Layer:
+        return wheel_layer(ws, files(group), base, fetch=lambda: fetch(sources(group)))
 
     with ThreadPoolExecutor(ws.at_once, thread_name_prefix="layer") as pool:
         try:
-            held = pool.map(lambda group: known(ws, layer_action(group, base)), groups)
+            held = pool.map(lambda group: known(ws, layer_action(files(group), base)), groups)
             to_do = [group for group, there in zip(groups, held, strict=True) if not there]
             wanted = [package for group in to_do for package in sources(group)]
             absent = lacking(ws, [package.file.digest for package in wanted])
             fetch([package for package in wanted if package.file.digest in absent])
             waiting = {
                 group: pool.submit(make, group)
-                for group in sorted(groups, key=lambda group: -sum(w.digest.size for w in group))
+                for group in sorted(
+                    groups, key=lambda group: -sum(w.digest.size for w in files(group))
+                )
             }
             return [waiting[group].result() for group in groups]
         except BaseException:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from plinth.build.plan import layer_title
 from plinth.core.errors import FetchError, IntegrityError
 from plinth.core.report import Progress
 from plinth.core.result import ActionResult
@@ -40,7 +41,7 @@ def vendor_layers(
     """
 
     def layer(one: VendorFile, file: LockedVendorFile) -> Layer:
-        title = f"{one.name} {one.version}"
+        title = layer_title(one)
         action = _action(one)
 
         def work() -> ActionResult:

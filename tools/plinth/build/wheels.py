@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from packaging.utils import canonicalize_name
 
+from plinth.build.plan import title
 from plinth.core.digest import Digest
 from plinth.core.result import ActionResult
 from plinth.formats import gzip
@@ -45,12 +46,6 @@ def layer_action(wheels: Sequence[WheelFile], base: Base) -> Action:
     )
 
 
-def title(wheels: Sequence[WheelFile]) -> str:
-    """What a person calls the layer of `wheels`."""
-    first = f"{wheels[0].name} {wheels[0].version}"
-    return first if len(wheels) == 1 else f"{first} and {len(wheels) - 1} more"
-
-
 def cached_layer(ws: Workspace, wheel: WheelFile, base: Base) -> Layer | None:
     """The layer of `wheel` alone, if it is made already."""
     found = ws.actions.lookup(layer_action([wheel], base), ws.stores)
@@ -84,20 +79,3 @@ def _has_requires(result: ActionResult, wheels: Sequence[WheelFile]) -> bool:
     found = result.info.get("requires")
     names = {canonicalize_name(wheel.name) for wheel in wheels}
     return isinstance(found, dict) and found.keys() == names
-
-
-def grouped(wheels: Sequence[WheelFile], room: int) -> list[tuple[WheelFile, ...]]:
-    """`wheels` in at most `room` layers, in order: each alone, or, where they are too many, the
-    smallest together in one layer at the place of the last of them."""
-    if len(wheels) <= room:
-        return [(wheel,) for wheel in wheels]
-    by_size = sorted(wheels, key=lambda wheel: (wheel.digest.size, wheel.name))
-    small = set(by_size[: len(wheels) - room + 1])
-    together = tuple(wheel for wheel in wheels if wheel in small)
-    found: list[tuple[WheelFile, ...]] = []
-    for wheel in wheels:
-        if wheel not in small:
-            found.append((wheel,))
-        elif wheel == together[-1]:
-            found.append(together)
-    return found

@@ -149,7 +149,7 @@ VERBS = (
             metavar="OS/ARCHITECTURE",
         ),
         _flag("rebuild", "build it again and compare"),
-        _text("inputs", "DIR", "a store with inputs for --rebuild"),
+        _text("inputs", "DIR", "a store with locked files, to rebuild from or to compare with"),
         _flag("fresh", "ignore cached layer contents"),
         _flag("offline", "do not refresh the root of the public Sigstore"),
         JSON,

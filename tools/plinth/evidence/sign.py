@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from plinth import __version__
-from plinth.core.digest import Digest, Json
-from plinth.core.errors import AttestationError, IntegrityError
+from plinth.core.digest import Json
+from plinth.core.errors import AttestationError, IntegrityError, SbomError
 from plinth.core.report import Progress
-from plinth.core.result import ActionResult
 from plinth.core.settings import Config
 from plinth.core.store import atomic_write
 from plinth.evidence.git import git_state
 from plinth.evidence.provenance import LOCAL_BUILDER, Provenance
+from plinth.evidence.sbom.inputs import sbom_action
 from plinth.evidence.sbom.make import gather, make_sbom
 from plinth.evidence.signing import sign_statements
 from plinth.evidence.statement import COSIGN, PREDICATES, PROVENANCE, SBOM, statement
@@ -22,16 +22,13 @@ from plinth.formats.oci.layout import ImageReference
 from plinth.formats.oci.manifest import read_manifest
 from plinth.formats.oci.model import MANIFEST, Descriptor
 from plinth.formats.oci.referrers import attach_to_layout
-from plinth.graph.actions import Action
-from plinth.graph.run import run
 from plinth.graph.session import Session, default_jobs, session
 from plinth.graph.workspace import Workspace
+from plinth.inspect.conform import strays
+from plinth.inspect.contents.read import workspace_cache
 from plinth.recipe.built import find_reference, recipe_of, record_of
 from plinth.recipe.materials import materials
 from plinth.recipe.recipe import Recipe
-
-SBOM_VERSION = 1
-"""Raised whenever another SBOM would be made of the same image."""
 
 
 @dataclass(frozen=True)
@@ -105,23 +102,21 @@ def _check_blobs(ws: Session, image: ImageReference) -> None:
 
 
 def _sbom(ws: Session, image: ImageReference, recipe: Recipe) -> bytes:
-    """The image's SBOM, made once: it is a function of the manifest and the locks."""
-    action = Action(
-        "sbom",
-        {
-            "manifest": image.manifest,
-            **{path: Digest.of(data) for path, data in recipe.files.items()},
-        },
-        {"plinth": __version__},
-        ("sbom",),
-        SBOM_VERSION,
-    )
+    """The image's SBOM, made once.
 
-    def work() -> ActionResult:
-        return ActionResult({"sbom": ws.cache.put(make_sbom(gather(ws, image, recipe)))})
+    Raises:
+        SbomError: its layers are not what its locks give: nobody would verify it.
+    """
 
-    result, _ = run(ws, action, work=work)
-    return ws.cache.get(result.outputs["sbom"])
+    cache, action = workspace_cache(ws), sbom_action(image.manifest, recipe, __version__)
+    made = cache.lookup(action, "sbom")
+    if made is None:
+        inputs = gather(ws, image, recipe, cache)
+        if problems := strays(recipe, inputs.manifest, inputs.contents):
+            raise SbomError(image.name, problems, remedy="build the image again, in a new store")
+        made = make_sbom(inputs)
+        cache.store(action, "sbom", made)
+    return made
 
 
 def _recipe(ws: Workspace, image: ImageReference) -> Recipe:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +70,20 @@ def find_tree(version: str, config: Config, wanted: Digest | None = None) -> Fou
     if first is None:
         raise _none(version, tried)
     return first
+
+
+def own_python(config: Config) -> Callable[[str, Digest], Path | None]:
+    """What finds the CPython of this machine with a version and the digest of its tree; None where
+    there is none."""
+
+    def find(version: str, tree: Digest) -> Path | None:
+        try:
+            found = find_tree(version, config, tree)
+        except InterpreterError:
+            return None
+        return found.python if found.tree == tree else None
+
+    return find
 
 
 def _none(version: str, tried: list[str]) -> InterpreterError:

@@ -12,7 +12,7 @@ from plinth.core.errors import PlinthError
 from plinth.core.store import BlobStore, Stores
 
 if TYPE_CHECKING:
-    from plinth.graph.actions import ActionCache
+    from plinth.graph.cache import ActionCache
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,6 @@ class Workspace:
     def actions(self) -> ActionCache:
         """Results of build steps."""
         # Later than the rest: commands that build nothing shall not load the protocol's messages.
-        from plinth.graph.actions import ActionCache
+        from plinth.graph.cache import ActionCache
 
         return ActionCache(self.build / "cache" / "actions")

@@ -17,7 +17,7 @@ from plinth.core.store import BlobStore
 from plinth.formats.debian.deb import File
 from plinth.formats.layer.header import DOCKERUSER, ROOT
 from plinth.formats.python.tree import TreeFile, tree_digest
-from plinth.graph.actions import ActionCache
+from plinth.graph.cache import ActionCache
 from plinth.inspect.contents.model import LayerContents
 from plinth.inspect.contents.read import ContentsCache, contents_of, read_layers
 from support.layer_files import (

@@ -50,9 +50,8 @@ def image_component(inputs: SbomInputs) -> Component:
     )
 
 
-def tool_component() -> Component:
-    """This program: `metadata.tools`."""
-    version = plinth.__version__
+def tool_component(version: str = plinth.__version__) -> Component:
+    """This program, or another `version` of it: `metadata.tools`."""
     return Component(
         type=ComponentType.APPLICATION, name="plinth", version=version, bom_ref="plinth"
     )

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 from packaging.utils import canonicalize_version
 
+from plinth import __version__
+from plinth.core.digest import Digest
 from plinth.core.errors import Problem
 from plinth.formats.oci.manifest import Manifest
+from plinth.graph.cache import Fact
 from plinth.inspect.contents.model import (
     FoundArchive,
     FoundDeb,
@@ -58,6 +61,18 @@ class SbomInputs:
                 if archive.suite == suites[package]:
                     return archive.name
         return system
+
+
+VERSION = 2
+"""Raised whenever another SBOM would be made of the same image, or none where one was made."""
+
+
+def sbom_action(manifest: Digest, recipe: Recipe, version: str) -> Fact:
+    """What the SBOM of an image is remembered under: a function of its `manifest` and
+    `recipe`, and of the plinth `version` that it names as its maker."""
+    inputs = {path: Digest.of(data) for path, data in recipe.files.items()}
+    parameters = {"plinth": __version__, "maker": version}
+    return Fact("sbom", {"manifest": manifest, **inputs}, VERSION, parameters)
 
 
 def compare(inputs: SbomInputs) -> list[Problem]:

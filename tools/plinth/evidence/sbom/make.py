@@ -13,6 +13,7 @@ from cyclonedx.model.component import Component
 from cyclonedx.model.dependency import Dependency
 from cyclonedx.model.tool import ToolRepository
 
+from plinth import __version__
 from plinth.core.digest import Digest
 from plinth.core.errors import LayoutError, Problem, SbomError
 from plinth.core.store import BlobStore
@@ -30,8 +31,9 @@ from plinth.recipe.recipe import Recipe
 _CREATED = "org.opencontainers.image.created"
 
 
-def make_sbom(inputs: SbomInputs) -> bytes:
-    """The SBOM of an image as canonical JSON: the same bytes for the same inputs, anywhere.
+def make_sbom(inputs: SbomInputs, version: str = __version__) -> bytes:
+    """The SBOM of an image that plinth `version` built, as canonical JSON: the same bytes for the
+    same inputs, anywhere.
 
     Raises:
         SbomError: the layers do not hold what the locks name, with every difference.
@@ -58,7 +60,7 @@ def make_sbom(inputs: SbomInputs) -> bytes:
         metadata=BomMetaData(
             component=image,
             timestamp=_moment(inputs.manifest.annotations[_CREATED]),
-            tools=ToolRepository(components=[tool_component()]),
+            tools=ToolRepository(components=[tool_component(version)]),
         ),
         components=[component for _, component in made.values()],
         dependencies=_graph(inputs, image, made.values()),

@@ -3,7 +3,7 @@ to an image spoils nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from plinth.evidence.provenance import Provenance
@@ -14,12 +14,13 @@ from plinth.evidence.verify.verdict import Check
 class Candidate:
     """One authentic statement, found at `where`, with what checking it gave. Of a provenance:
     `statement` is the SHA-256 (hexadecimal) of the statement, `provenance` what it says, where it
-    can be read."""
+    can be read, `notes` are worth knowing."""
 
     where: str
     checks: list[Check]
     statement: str = ""
     provenance: Provenance | None = None
+    notes: Sequence[str] = ()
 
     @property
     def failed(self) -> list[Check]:

@@ -1,17 +1,18 @@
-"""Does the image's config say what plinth makes it say: non-root, and the contract's own values?"""
+"""Do manifest and config say what plinth makes them say: non-root, and the contract's values?"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from plinth.build.image import created, runtime
+from plinth.build.plan import PULLED, Planned, created, labels, planned, runtime
 from plinth.evidence.verify.verdict import Check
+from plinth.formats.layer.estargz import TOC_DIGEST, UNCOMPRESSED_SIZE
 from plinth.formats.layer.model import Layer
-from plinth.formats.oci.image import config_json
+from plinth.formats.oci.image import config_json, manifest_json
 from plinth.formats.oci.manifest import Manifest
-from plinth.formats.oci.model import TITLE
+from plinth.recipe.image import ESTARGZ
 from plinth.recipe.recipe import Recipe
 
 _ROOTS = ("", "0", "root")
@@ -34,35 +35,46 @@ def check_platform(config: Mapping[str, Any], wanted: str) -> Check:
     return Check("platform", found, () if found == wanted else (problem,))
 
 
-def check_contract(recipe: Recipe, manifest: Manifest, config: Mapping[str, Any]) -> Check:
-    """The config is, value for value, the one plinth gives an image of this recipe.
+def check_contract(
+    recipe: Recipe, manifest: Manifest, manifest_bytes: bytes, config: Mapping[str, Any]
+) -> Check:
+    """Manifest and config are, value for value, those that plinth gives an image of this recipe.
 
-    Layers are taken from the manifest and from the config itself: that they belong together is
-    checked where blobs are.
+    The digests of layers are taken from the manifest and from the config itself: that they belong
+    together is checked where blobs are, and what the layers hold elsewhere.
     """
+    plan = planned(recipe)
+    if len(plan) != len(manifest.layers):
+        problem = f"the locks give {len(plan)} layers, the manifest has {len(manifest.layers)}"
+        return Check("contract", "", (problem,))
     try:
-        wanted = _expected(recipe, manifest, config)
+        layers = [*_layers(recipe, plan, manifest, config)]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         return Check("contract", "", (f"what the config should be cannot be told: {error}",))
-    problems = [*_differences("config", wanted, config)]
-    return Check("contract", "config as plinth makes it", tuple(problems))
-
-
-def _expected(recipe: Recipe, manifest: Manifest, config: Mapping[str, Any]) -> dict[str, Any]:
-    layers = [
-        Layer(entry.annotations[TITLE], entry.digest, diff_id.removeprefix("sha256:"), 0)
-        for entry, diff_id in zip(manifest.layers, config["rootfs"]["diff_ids"], strict=True)
-    ]
+    annotations = labels(recipe)
+    named = manifest_json(layers, manifest.config.digest, annotations)
     made = config_json(
-        layers,
-        recipe.base.architecture,
-        created(recipe.spec),
-        runtime(recipe),
-        manifest.annotations,
+        layers, recipe.base.architecture, created(recipe.spec), runtime(recipe), annotations
     )
     # Through JSON and back, so that tuples and lists are one.
-    parsed: dict[str, Any] = json.loads(json.dumps(made))
-    return parsed
+    problems = [
+        *_differences("manifest", json.loads(json.dumps(named)), json.loads(manifest_bytes)),
+        *_differences("config", json.loads(json.dumps(made)), config),
+    ]
+    return Check("contract", "manifest and config as plinth makes them", tuple(problems))
+
+
+def _layers(
+    recipe: Recipe, plan: Sequence[Planned], manifest: Manifest, config: Mapping[str, Any]
+) -> Iterator[Layer]:
+    for one, entry, diff_id in zip(
+        plan, manifest.layers, config["rootfs"]["diff_ids"], strict=True
+    ):
+        toc, size = "", 0
+        if recipe.spec.layer_format == ESTARGZ and one.kind != PULLED:
+            toc = entry.annotations[TOC_DIGEST].removeprefix("sha256:")
+            size = int(entry.annotations[UNCOMPRESSED_SIZE])
+        yield Layer(one.title, entry.digest, diff_id.removeprefix("sha256:"), size, toc=toc)
 
 
 def _differences(path: str, wanted: object, found: object) -> Iterator[str]:

@@ -10,14 +10,14 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from plinth.core.digest import Digest, canonical_json
+from plinth.core.digest import Digest
 from plinth.core.errors import IntegrityError, LayoutError, PlinthError
 from plinth.core.report import Progress, quiet
 from plinth.core.settings import Config
 from plinth.core.store import BlobStore
 from plinth.evidence.provenance import Provenance, ProvenanceError
 from plinth.evidence.provenance import parse as parse_provenance
-from plinth.evidence.sbom.check import check_sbom
+from plinth.evidence.sbom.inputs import SbomInputs
 from plinth.evidence.statement import PREDICATES, PROVENANCE, SBOM
 from plinth.evidence.verify import statements as bundles_module
 from plinth.evidence.verify.blobs import (
@@ -28,8 +28,11 @@ from plinth.evidence.verify.blobs import (
     read_signed,
 )
 from plinth.evidence.verify.bundle import BundleVerifier
+from plinth.evidence.verify.bytecode import Interpreters, check_bytecode
 from plinth.evidence.verify.candidate import Candidate, notes, ranked
 from plinth.evidence.verify.contract import check_contract, check_platform, check_user
+from plinth.evidence.verify.inputs import check_locked_files
+from plinth.evidence.verify.layers import check_layers
 from plinth.evidence.verify.policy import Policy
 from plinth.evidence.verify.provenance import (
     check_checkout,
@@ -37,7 +40,6 @@ from plinth.evidence.verify.provenance import (
     check_origin,
     claimed_recipe,
 )
-from plinth.evidence.verify.rebuild import check_rebuild
 from plinth.evidence.verify.rebuilders import Rebuilder, Subject, check_rebuilders, without_rebuilt
 from plinth.evidence.verify.statements import Proven, RawBundle, Statements, authenticate
 from plinth.evidence.verify.verdict import Check, Verdict
@@ -50,8 +52,11 @@ from plinth.formats.oci.referrers import BUNDLE
 from plinth.inspect.contents.model import LayerContents
 from plinth.inspect.contents.read import ContentsCache
 from plinth.recipe.files import write_sources
+from plinth.recipe.recipe import Recipe
 
 _IMAGE = "dev.plinth.image"
+Contents = Callable[[], "list[LayerContents | str]"]
+"""What the layers hold, or why one cannot be read; waits until all are read."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,8 @@ class Request:
     expected: the image id or name it must be, empty where a digest was asked for. platform: what
     it must be for. bundles: those given by hand. only: the digests of those attached to look at
     (none: all). checkout: a folder with the verifier's own specifications and locks. cache: what
-    is remembered of layers' contents. rebuild: build it again; inputs: blobs at hand for it.
+    is remembered of layers' contents. interpreters: where bytecode is to be compiled again.
+    rebuild: build it again; inputs: locked files at hand for it, or to be compared without it.
     """
 
     expected: str = ""
@@ -70,6 +76,7 @@ class Request:
     only: tuple[str, ...] = ()
     checkout: Path | None = None
     cache: ContentsCache | None = None
+    interpreters: Interpreters | None = None
     rebuild: bool = False
     inputs: BlobStore | None = None
     config: Config = field(default_factory=Config)
@@ -169,16 +176,17 @@ class _Verification:
             return [UNSIGNED] * len(self.manifest.layers)
         return read_signed(self.source, self.manifest, self.config, self.request.cache)
 
-    def verdict(self, contents_of_layers: Callable[[], list[LayerContents | str]]) -> Verdict:
+    def verdict(self, contents_of_layers: Contents) -> Verdict:
         digest, annotations = self.manifest.digest, self.manifest.annotations
         about = bundles_module.about(self.statements, digest.hex, annotations.get(TITLE, ""))
         signed, noted = bundles_module.checks(about)
         checks = [self.name(), *self.index(), check_platform(self.config, self.request.platform)]
         checks += [*signed, check_user(self.config)]
-        ordered = self.by_provenance(about.proven.get(PROVENANCE, []))
+        proven, sboms = about.proven.get(PROVENANCE, []), about.proven.get(SBOM, [])
+        ordered = self.by_provenance(proven, sboms, contents_of_layers)
         best, *others = ordered
         checks += best.checks
-        noted += notes(others)
+        noted += [*best.notes, *notes(others)]
         if self.policy.rebuilders:
             good = {one.statement for one in ordered if not one.failed}
             subject = Subject(digest.hex, annotations.get(TITLE, ""), good)
@@ -195,9 +203,6 @@ class _Verification:
                 self.manifest, self.config_bytes, self.config, contents, self.source.compressed
             )
         )
-        check, ignored = self.by_sbom(about.proven.get(SBOM, []), contents)
-        checks.append(check)
-        noted += ignored
         return Verdict(
             self.source.name,
             digest.oci,
@@ -255,15 +260,17 @@ class _Verification:
             problems.append(f"its index is not signed: verify and run the image as @{digest}")
             yield Check("index", "", tuple(problems))
 
-    def by_provenance(self, proven: Sequence[Proven]) -> list[Candidate]:
+    def by_provenance(
+        self, proven: Sequence[Proven], sboms: Sequence[Proven], contents: Contents
+    ) -> list[Candidate]:
         """Every authentic provenance with the checks that need one, the one that counts first."""
-        names = ["origin", "provenance", "contract"]
+        names = ["origin", "provenance", "contract", "layers", "sbom"]
         names += ["checkout"] if self.request.checkout else []
         names += ["rebuild"] if self.request.rebuild else []
         if not proven:
             lacking = [Check(name, "", ("no valid provenance found",)) for name in names]
             return [Candidate("", lacking)]
-        found = ranked(map(self.candidate, proven))
+        found = ranked(self.candidate(one, sboms, contents) for one in proven)
         if self.request.rebuild:
             for number, one in enumerate(found):
                 # It takes long: of those that fail already, only one that is shown.
@@ -275,18 +282,27 @@ class _Verification:
                     break
         return found
 
-    def candidate(self, proven: Proven) -> Candidate:
+    def candidate(self, proven: Proven, sboms: Sequence[Proven], contents: Contents) -> Candidate:
         """An authentic provenance with all its checks but the rebuild."""
         statement = Digest.of(proven.authentic.payload).hex
         try:
             said = parse_provenance(proven.statement.predicate)
-            checks = list(self.provenance(said, proven.authentic.certified))
+            noted: list[str] = []
+            certified = proven.authentic.certified
+            checks = list(self.provenance(said, certified, sboms, contents, noted))
         except PlinthError as error:
             wrong = Check("provenance", "", (f"{proven.where}: {error}",))
             return Candidate(proven.where, [wrong], statement)
-        return Candidate(proven.where, checks, statement, said)
+        return Candidate(proven.where, checks, statement, said, noted)
 
-    def provenance(self, provenance: Provenance, certified: Mapping[str, str]) -> Iterator[Check]:
+    def provenance(
+        self,
+        provenance: Provenance,
+        certified: Mapping[str, str],
+        sboms: Sequence[Proven],
+        contents: Contents,
+        noted: list[str],
+    ) -> Iterator[Check]:
         yield check_origin(provenance, certified, self.policy)
         with tempfile.TemporaryDirectory(prefix="plinth-verify-") as folder:
             ws = write_sources(provenance.sources, Path(folder))
@@ -295,15 +311,20 @@ class _Verification:
             except (PlinthError, OSError) as error:
                 problem = f"the locks it carries cannot be used: {error}"
                 yield Check("provenance", "", (problem,))
-                yield Check("contract", "", ("unknown without these locks",))
+                for name in ("contract", "layers", "sbom"):
+                    yield Check(name, "", ("unknown without these locks",))
             else:
                 yield check_inputs(recipe, provenance, self.manifest_bytes)
-                yield check_contract(recipe, self.manifest, self.config)
+                yield check_contract(recipe, self.manifest, self.manifest_bytes, self.config)
+                yield from self.layers(recipe, sboms, provenance.version, contents(), noted)
         if self.request.checkout is not None:
             yield check_checkout(provenance, self.request.checkout)
 
     def rebuild(self, provenance: Provenance | None) -> Iterator[Check]:
         if provenance is not None:
+            # All that builds comes with it.
+            from plinth.evidence.verify.rebuild import check_rebuild
+
             with tempfile.TemporaryDirectory(prefix="plinth-rebuild-") as folder:
                 yield check_rebuild(
                     provenance,
@@ -315,23 +336,41 @@ class _Verification:
                     progress=self.request.progress,
                 )
 
-    def by_sbom(
-        self, proven: Sequence[Proven], contents: Sequence[LayerContents | str]
-    ) -> tuple[Check, list[str]]:
-        """The first authentic SBOM that agrees with what the layers hold, and that with its own
-        records; and notes on the others."""
-        if not proven:
-            return Check("sbom", "", ("no valid SBOM found",)), []
-        held = [one for one in contents if isinstance(one, LayerContents)]
-        if len(held) != len(contents):
-            return Check("sbom", "", ("layers cannot be read, see blobs",)), []
-        files = sum(layer.files for layer in held)
-        packages = sum(len(layer.packages) for layer in held)
-        detail = f"{packages} packages, {files} files, each accounted for"
-        found = []
-        for one in proven:
-            document = canonical_json(one.statement.predicate)
-            problems = map(str, check_sbom(document, self.manifest, held))
-            found.append(Candidate(one.where, [Check("sbom", detail, tuple(problems))]))
-        best, *others = ranked(found)
-        return best.checks[0], list(notes(others))
+    def layers(
+        self,
+        recipe: Recipe,
+        sboms: Sequence[Proven],
+        version: str,
+        contents: Sequence[LayerContents | str],
+        noted: list[str],
+    ) -> Iterator[Check]:
+        """What the layers hold, and the authentic SBOMs, against the locks; what is worth knowing
+        is added to `noted`."""
+        held = tuple(one for one in contents if isinstance(one, LayerContents))
+        if len(held) != len(contents) or len(held) != len(self.manifest.layers):
+            for name in ("layers", "sbom"):
+                yield Check(name, "", ("layers cannot be read, see blobs",))
+            return
+        inputs = SbomInputs(self.manifest, held, recipe)
+        right, sbom, ignored = check_layers(inputs, sboms, version, self.request.cache)
+        noted += ignored
+        yield from (right, sbom)
+        if right.passed:
+            yield from self.deeper(inputs)
+
+    def deeper(self, inputs: SbomInputs) -> Iterator[Check]:
+        """What layers that are as the locks give them are compared with, where it is at hand."""
+        request, layers = self.request, self.source.layers()
+        try:
+            if request.inputs is not None and not request.rebuild:
+                found = check_locked_files(inputs, layers, request.inputs, request.cache)
+                yield from filter(None, (found,))
+        except (PlinthError, OSError) as error:
+            yield Check("inputs", "", (str(error),))
+        try:
+            if request.interpreters is not None:
+                yield check_bytecode(
+                    inputs.recipe, layers, inputs.contents, request.interpreters, request.cache
+                )
+        except (PlinthError, OSError) as error:
+            yield Check("bytecode", "", (str(error),))

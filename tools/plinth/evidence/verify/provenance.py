@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from plinth.build.image import labels
+from plinth.build.plan import labels
 from plinth.evidence.provenance import LOCAL_BUILDER, Provenance
 from plinth.evidence.verify.certificate import FACTS
 from plinth.evidence.verify.policy import Policy

@@ -15,7 +15,7 @@ from plinth.formats.debian.deb import Deb, File
 from plinth.formats.debian.dpkg import database
 from plinth.formats.debian.merge import MERGED, Tree
 from plinth.formats.elf.closure import Tree as Objects
-from plinth.formats.elf.ldcache import cache_bytes
+from plinth.formats.elf.ldcache import PATH, cache_bytes
 from plinth.formats.elf.scan import LayerScan
 from plinth.formats.layer.header import DOCKERUSER, ROOT, Owner
 from plinth.formats.layer.model import Layer
@@ -29,6 +29,21 @@ _APT = "_apt:x:42:65534::/nonexistent:/usr/sbin/nologin\n"
 _APT_EXAMPLE = "usr/share/doc/apt/examples/sources.list"
 # Made by the script of base-files.
 _FOLDERS = ("media", "mnt", "srv", "usr/local/lib", "usr/local/sbin", "var/mail", "var/opt")
+_SOURCES = "etc/apt/sources.list"
+_GENERATED = frozenset(
+    (
+        *("etc/passwd", "etc/group", "etc/shadow", "etc/nsswitch.conf", "etc/hosts"),
+        *("etc/hostname", "etc/localtime", "etc/timezone", "etc/ca-certificates.conf"),
+        *("etc/ssl/certs/ca-certificates.crt", "usr/bin/awk", _SOURCES, PATH),
+        *("run/lock", "tmp", "var/lock", "var/lib/dpkg/updates", "var/run", "var/tmp"),
+        *(HOME, *MERGED, *_FOLDERS),
+    )
+)
+
+
+def is_generated(path: str) -> bool:
+    """Whether `path` is of what plinth makes in an operating system's layer, beside dpkg's own."""
+    return path in _GENERATED
 
 
 def rootfs_layer(
@@ -61,7 +76,7 @@ def _linker_cache(tree: Tree, name: str) -> File:
         elif file.kind == "file":
             scan.add(path, [file.data])
     cache = cache_bytes(Objects.of([(name, scan)]).cached())
-    return File("etc/ld.so.cache", "file", 0o644, ROOT, cache)
+    return File(PATH, "file", 0o644, ROOT, cache)
 
 
 def _generated(tree: Tree, debs: Mapping[str, Deb], omit: Collection[str]) -> Iterable[File]:
@@ -106,7 +121,7 @@ def _generated(tree: Tree, debs: Mapping[str, Deb], omit: Collection[str]) -> It
         yield link("usr/bin/awk", "mawk")
     for file in debs["apt"].files if "apt" in debs else ():
         if file.path == _APT_EXAMPLE:
-            yield text("etc/apt/sources.list", _signed_by(file.data.decode(), tree))
+            yield text(_SOURCES, _signed_by(file.data.decode(), tree))
     yield from database(debs, omit)
     for path in _FOLDERS:
         if path not in tree.files:

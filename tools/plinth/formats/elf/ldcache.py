@@ -10,6 +10,9 @@ import struct
 from collections.abc import Iterable
 from functools import cmp_to_key
 
+PATH = "etc/ld.so.cache"
+"""Where the linker looks for it, relative to /."""
+
 _HEADER = struct.Struct("<17s3sIIB3xI12x")
 _ENTRY = struct.Struct("<iIIIQ")
 # An ELF object for libc 6, 64 bits on x86-64.

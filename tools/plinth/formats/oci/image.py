@@ -50,15 +50,21 @@ def assemble(
     config = store.put(
         canonical_json(config_json(layers, architecture, created, runtime, annotations))
     )
-    manifest: Json = {
+    manifest = store.put(canonical_json(manifest_json(layers, config, annotations)))
+    return Image(Descriptor(MANIFEST, manifest), config, tuple(layers))
+
+
+def manifest_json(
+    layers: Sequence[Layer], config: Digest, annotations: Mapping[str, str]
+) -> dict[str, Json]:
+    """The manifest of an image (OCI image-spec, manifest.md); the arguments are `assemble`'s."""
+    return {
         "schemaVersion": 2,
         "mediaType": MANIFEST,
         "config": Descriptor(CONFIG, config).to_json(),
         "layers": [layer.descriptor.to_json() for layer in layers],
         "annotations": dict(annotations),
     }
-    manifest_digest = store.put(canonical_json(manifest))
-    return Image(Descriptor(MANIFEST, manifest_digest), config, tuple(layers))
 
 
 def config_json(

@@ -6,11 +6,11 @@ import posixpath
 from collections.abc import Sequence
 
 from plinth.core.store import BlobStore
-from plinth.formats.layer.header import DOCKERUSER, ROOT
+from plinth.formats.layer.header import DOCKERUSER
 from plinth.formats.layer.model import Layer
 from plinth.formats.layer.writer import LayerWriter
 from plinth.formats.python.bytecode import Compiler
-from plinth.formats.python.place import PREFIX, site_packages
+from plinth.formats.python.place import PREFIX, owner_of, site_packages
 from plinth.formats.python.tree import TreeFile
 from plinth.formats.wheel.install import bytecode_path
 
@@ -35,7 +35,7 @@ def python_layer(
             folders.add(path)
     with LayerWriter(store) as writer:
         for folder in sorted(folders):
-            writer.directory(folder, owner=DOCKERUSER if folder.startswith(PREFIX) else ROOT)
+            writer.directory(folder, owner=owner_of(folder))
         for file in sorted(entries, key=lambda file: file.path):
             if file.target:
                 writer.symlink(file.path, file.target, DOCKERUSER)

@@ -5,10 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from plinth.core.digest import Digest
+from plinth.formats.layer.header import DOCKERUSER, ROOT, Owner
 from plinth.formats.layer.model import Layer
 
 PREFIX = "opt/python"
 """Where the interpreter is in every image, whatever its base (relative to /)."""
+
+FILE_MODES = (0o644, 0o755)
+"""The modes that files of an interpreter or a wheel have in an image."""
+
+
+def owner_of(path: str) -> Owner:
+    """Who owns `path` in a layer of an interpreter or of wheels: the image's user all of Python,
+    root the folders that lead there."""
+    return DOCKERUSER if f"{path}/".startswith(f"{PREFIX}/") else ROOT
 
 
 def site_packages(version: str) -> str:

@@ -10,11 +10,11 @@ from pathlib import Path
 from plinth.core.store import BlobStore
 from plinth.formats import gzip
 from plinth.formats.elf.read import GapError
-from plinth.formats.layer.header import DOCKERUSER, ROOT
+from plinth.formats.layer.header import DOCKERUSER
 from plinth.formats.layer.model import Layer
 from plinth.formats.layer.writer import LayerWriter
 from plinth.formats.python.bytecode import Compiler
-from plinth.formats.python.place import PREFIX
+from plinth.formats.python.place import owner_of
 from plinth.formats.wheel import metadata
 from plinth.formats.wheel.archive import STORED, WheelArchive
 from plinth.formats.wheel.install import Installation, Placed, bytecode_path, plan
@@ -66,7 +66,7 @@ def _write(
     for folder in _folders([*paths, *(path for path, _ in bytecode)]):
         if folder not in folders:
             folders.add(folder)
-            writer.directory(folder, owner=DOCKERUSER if folder.startswith(PREFIX) else ROOT)
+            writer.directory(folder, owner=owner_of(folder))
     for placed in installation.placed:
         _place(archive, writer, placed)
     for new in made:

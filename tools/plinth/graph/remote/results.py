@@ -9,7 +9,8 @@ from plinth.core.digest import Digest, canonical_json
 from plinth.core.errors import IntegrityError, RemoteError
 from plinth.core.result import ActionResult
 from plinth.core.store import LAYER
-from plinth.graph.actions import DERIVED, Action
+from plinth.graph.actions import Action
+from plinth.graph.cache import DERIVED
 from plinth.graph.reapi import messages
 from plinth.graph.steps.model import INFO, OUTPUTS
 

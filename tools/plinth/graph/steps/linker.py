@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from plinth.core.result import ActionResult
 from plinth.formats.elf.closure import Tree
-from plinth.formats.elf.ldcache import cache_bytes
+from plinth.formats.elf.ldcache import PATH, cache_bytes
 from plinth.formats.elf.scan import LayerScan
 from plinth.formats.layer.writer import LayerWriter
 from plinth.graph.steps.model import Work
@@ -21,6 +21,6 @@ def linker_layer(work: Work) -> ActionResult:
     with LayerWriter(work.stores.layout) as writer:
         for folder in ("etc", "etc/ld.so.conf.d"):
             writer.directory(folder)
-        writer.file("etc/ld.so.cache", cache_bytes(Tree.of(scans).cached()))
+        writer.file(PATH, cache_bytes(Tree.of(scans).cached()))
         writer.file(name, settings.encode())
         return work.made(writer.commit("linker"))

@@ -27,6 +27,11 @@ class Entry:
     sha256: str = ""
     target: str = ""
 
+    @property
+    def attributes(self) -> str:
+        """Kind, mode and owner: `file 0644 0:0`."""
+        return f"{self.kind} {self.mode:04o} {self.uid}:{self.gid}"
+
 
 @dataclass(frozen=True)
 class FoundWheel:
@@ -34,8 +39,8 @@ class FoundWheel:
 
     `name` is normalized, `licences` are as METADATA declares them, `folder` is its .dist-info.
     `rows` counts the rows of RECORD whose hash was compared, `bytecode` those of bytecode, which
-    have none. `digest` is `files_digest` of all its files. `own` says that the interpreter
-    brought it.
+    have none. `digest` is `files_digest` of all its files, `listed` of those whose hash RECORD
+    has. `own` says that the interpreter brought it.
     """
 
     name: str
@@ -47,6 +52,7 @@ class FoundWheel:
     rows: int
     bytecode: int
     digest: str
+    listed: str
     own: bool
 
 
@@ -119,8 +125,9 @@ class LayerContents:
 
     `digest` is the blob's, `diff_id` the SHA-256 (hex) of its tar, `uncompressed` the tar's length
     in bytes, `toc` the SHA-256 (hex) of its table of contents (empty without one), `files` and
-    `size` (bytes) count regular files. `unaccounted` are entries that no package names: generated
-    files, empty folders. `problems` are what is wrong, each under the path of the file concerned.
+    `size` (bytes) count regular files. `entries` has the path of everything there, by its
+    `attributes`. `unaccounted` are entries that no package names: generated files, empty folders.
+    `problems` are what is wrong, each under the path of the file concerned.
     """
 
     digest: Digest
@@ -129,6 +136,7 @@ class LayerContents:
     toc: str
     files: int
     size: int
+    entries: Mapping[str, tuple[str, ...]]
     wheels: tuple[FoundWheel, ...]
     debs: tuple[FoundDeb, ...]
     archives: tuple[FoundArchive, ...]
@@ -157,6 +165,7 @@ class LayerContents:
         interpreter, system = document.pop("interpreter"), document.pop("system")
         return cls(
             digest=Digest(**document.pop("digest")),
+            entries=_tuples(document.pop("entries")),
             wheels=tuple(FoundWheel(**_tuples(one)) for one in document.pop("wheels")),
             debs=tuple(FoundDeb(**_tuples(one)) for one in document.pop("debs")),
             archives=tuple(FoundArchive(**one) for one in document.pop("archives")),

@@ -17,7 +17,7 @@ from plinth.core.report import to_stderr
 from plinth.core.result import ActionResult
 from plinth.core.store import BlobStore
 from plinth.formats.python.place import PREFIX
-from plinth.graph.actions import Action, ActionCache
+from plinth.graph.cache import ActionCache, Fact, Keyed
 from plinth.graph.workspace import Workspace
 from plinth.inspect.contents.archives import find_archives
 from plinth.inspect.contents.debs import database, find_debs
@@ -35,7 +35,7 @@ from plinth.inspect.contents.model import (
 from plinth.inspect.contents.toc import check_toc
 from plinth.inspect.contents.wheels import find_wheels
 
-VERSION = 3
+VERSION = 4
 """Raised whenever the code here would tell other facts about the same layer."""
 
 # Read at once to be hashed (bytes): between two pieces a thread waits for those that compute.
@@ -64,28 +64,36 @@ class ContentsCache:
         self._blobs = blobs or BlobStore(root)
         self._actions = actions or ActionCache(root / "actions")
 
+    def lookup(self, action: Keyed, output: str) -> bytes | None:
+        """The `output` that is remembered of `action`; a damaged one is none."""
+        found = self._actions.lookup(action, self._blobs)
+        try:
+            return self._blobs.get(found.outputs[output]) if found is not None else None
+        except (IntegrityError, KeyError):
+            return None
+
+    def store(self, action: Keyed, output: str, data: bytes) -> None:
+        """Remember `data`; where nothing can be written, nothing is remembered."""
+        with contextlib.suppress(OSError):
+            self._actions.store(action, ActionResult({output: self._blobs.put(data)}))
+
     def get(self, layer: Digest) -> LayerContents | None:
         """What is remembered of `layer`; a damaged entry is none."""
-        found = self._actions.lookup(contents_action(layer), self._blobs)
-        if found is None:
-            return None
+        data = self.lookup(contents_action(layer), "contents")
         try:
-            contents = LayerContents.from_json(self._blobs.get(found.outputs["contents"]))
+            contents = LayerContents.from_json(data) if data is not None else None
         except (IntegrityError, ValueError, KeyError, TypeError):
             return None
-        return contents if contents.digest == layer else None
+        return contents if contents is not None and contents.digest == layer else None
 
     def put(self, contents: LayerContents) -> None:
         """Remember `contents`, under the digest of the very bytes they were read from."""
-        # Where nothing can be written, nothing is remembered.
-        with contextlib.suppress(OSError):
-            blob = self._blobs.put(contents.to_json())
-            self._actions.store(contents_action(contents.digest), ActionResult({"contents": blob}))
+        self.store(contents_action(contents.digest), "contents", contents.to_json())
 
 
-def contents_action(layer: Digest) -> Action:
-    """The action under which the contents of `layer` are remembered."""
-    return Action("layer-contents", {"layer": layer}, outputs=("contents",), version=VERSION)
+def contents_action(layer: Digest) -> Fact:
+    """What the contents of `layer` are remembered under."""
+    return Fact("layer-contents", {"layer": layer}, VERSION)
 
 
 def read_layers(
@@ -204,6 +212,7 @@ def _contents(
         toc,
         len(regular),
         sum(entry.size for entry in regular),
+        _by_attributes(files),
         wheels,
         debs,
         archives,
@@ -212,6 +221,13 @@ def _contents(
         unaccounted,
         tuple(sorted(files.problems, key=lambda problem: (problem.path, problem.message))),
     )
+
+
+def _by_attributes(files: Files) -> dict[str, tuple[str, ...]]:
+    found: dict[str, list[str]] = {}
+    for path, entry in files.entries.items():
+        found.setdefault(entry.attributes, []).append(path)
+    return {attributes: tuple(sorted(found[attributes])) for attributes in sorted(found)}
 
 
 def _unaccounted(files: Files, accounted: set[str]) -> Iterator[Entry]:

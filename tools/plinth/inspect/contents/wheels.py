@@ -47,7 +47,7 @@ def _wheel(
     if not about.name or not about.version:
         files.wrong(described, "Name or Version is missing or there twice")
         return
-    held, compared, bytecode = _compare(files, record, library, rows)
+    held, listed, bytecode = _compare(files, record, library, rows)
     accounted.update(entry.path for entry in held)
     yield FoundWheel(
         canonicalize_name(about.name),
@@ -56,9 +56,10 @@ def _wheel(
         folder,
         len(held),
         sum(entry.size for entry in held),
-        compared,
+        len(listed),
         bytecode,
         files_digest(held),
+        files_digest(listed),
         own,
     )
 
@@ -77,11 +78,11 @@ def _rows(files: Files, path: str) -> dict[str, tuple[str, str]]:
 
 def _compare(
     files: Files, record: str, library: str, rows: dict[str, tuple[str, str]]
-) -> tuple[list[Entry], int, int]:
-    """The entries that RECORD lists, how many had a hash, and how many are bytecode."""
+) -> tuple[list[Entry], list[Entry], int]:
+    """The entries that RECORD lists, those that had a hash, and how many are bytecode."""
     paths = {posixpath.normpath(posixpath.join(library, row)): row for row in rows}
     held = []
-    compared = bytecode = 0
+    listed, bytecode = [], 0
     for path, row in paths.items():
         hash_, size = rows[row]
         if not path.startswith(f"{PREFIX}/"):
@@ -94,7 +95,7 @@ def _compare(
             continue
         held.append(entry)
         if hash_:
-            compared += 1
+            listed.append(entry)
             actual = encode(bytes.fromhex(entry.sha256))
             if hash_ != actual:
                 files.wrong(path, f"{record} says {hash_}, its content has {actual}")
@@ -106,7 +107,7 @@ def _compare(
             files.wrong(path, f"{record} gives no hash for it")
     if record not in paths:
         files.wrong(record, "it does not list itself")
-    return held, compared, bytecode
+    return held, listed, bytecode
 
 
 def is_bytecode(path: str, among: dict[str, str] | dict[str, Entry]) -> bool:

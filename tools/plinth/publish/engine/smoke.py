@@ -15,7 +15,7 @@ import requests
 from docker.errors import DockerException
 from docker.models.containers import Container
 
-from plinth.build.contract import APP_ROOT
+from plinth.build.contract_files import APP_ROOT
 from plinth.core.errors import EngineError, Problem, SpecError
 from plinth.core.report import Progress
 from plinth.formats.oci.layout import ImageReference

@@ -1,0 +1,86 @@
+"""`plinth verify` as a whole process against `sha256sum` of the image's blobs, in pairs.
+
+    python tests/bench/process.py [IMAGE [ROUNDS]]
+
+Wants the image built in this checkout; works on hard links of it, with a trust domain of its own.
+Medians: seconds by the clock, and of the processors.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from plinth.core.settings import Config  # noqa: E402
+from plinth.evidence.sign import prepare  # noqa: E402
+from plinth.formats.oci.documents import descriptor  # noqa: E402
+from plinth.graph.workspace import Workspace  # noqa: E402
+from support.forge import IDENTITY, Copy, forging, link_tree  # noqa: E402
+from support.sessions import session_of  # noqa: E402
+
+
+def spent(command: Sequence[str], environment: Mapping[str, str]) -> tuple[float, float]:
+    """Seconds by the clock and of the processors that a process takes, with its children."""
+    before, start = os.times(), time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True, env=environment, cwd="/")
+    wall, after = time.perf_counter() - start, os.times()
+    used = after.children_user + after.children_system
+    return wall, used - before.children_user - before.children_system
+
+
+def shown(name: str, rounds: Sequence[tuple[float, float]], size: int) -> None:
+    wall, cpu = (statistics.median(column) for column in zip(*rounds, strict=True))
+    print(f"| {name} | {wall:.2f} s | {cpu:.2f} s | {cpu / size * 1e9:.1f} |", flush=True)
+
+
+def main() -> None:
+    image = sys.argv[1] if len(sys.argv) > 1 else "sklearn-0.24.1"
+    rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 7
+    with (
+        tempfile.TemporaryDirectory(dir=ROOT / "build") as name,
+        forging(Path(name) / "trust", IDENTITY) as forger,
+    ):
+        build = Path(name) / "build"
+        for part in ("oci", "cache/actions", "cache/blobs", "cache/images"):
+            link_tree(ROOT / "build" / part, build / part)
+        ws = Workspace(ROOT, build)
+        copy = Copy(ws.layout.root, image)
+        prepared = prepare(session_of(ws), image, Config())
+        copy.attach({kind: forger.sign(data) for kind, data in prepared.statements})
+        root = Path(name) / "root.json"
+        root.write_text(forger.domain.trusted_root())
+        manifest = copy.manifest()
+        blobs = [descriptor(one, "") for one in (manifest["config"], *manifest["layers"])]
+        size = sum(blob.size for blob in blobs)
+        hashing = ["sha256sum", *(str(copy.store.path(blob)) for blob in blobs)]
+        command = [sys.executable, "-m", "plinth", "verify", f"oci:{copy.root}:{image}"]
+        command += ["--identity", IDENTITY, "--issuer", forger.domain.issuer]
+        command += ["--trusted-root", str(root)]
+        environment = {**os.environ, "XDG_CACHE_HOME": str(Path(name) / "known")}
+        first = [spent(command, environment)]
+        pairs = [(spent(hashing, environment), spent(command, environment)) for _ in range(rounds)]
+        for number in range(2):
+            first.append(spent(command, {**environment, "XDG_CACHE_HOME": f"{name}/{number}"}))
+        library = [sys.executable, "-c", "import sigstore.verify"]
+        imports = [spent(library, environment) for _ in range(rounds)]
+        print(f"{image}: {len(blobs)} blobs, {size / 1e6:.1f} MB\n")
+        print("| process | seconds | CPU seconds | CPU seconds a GB |\n|---|---|---|---|")
+        shown("sha256sum of the blobs", [one for one, _ in pairs], size)
+        shown("import sigstore.verify", imports, size)
+        shown("plinth verify, layers known", [one for _, one in pairs], size)
+        shown("plinth verify, first time", first, size)
+        ratio = statistics.median(other[0] / one[0] for one, other in pairs)
+        print(f"\nlayers known, by the clock: {ratio:.2f} x sha256sum")
+
+
+if __name__ == "__main__":
+    main()
