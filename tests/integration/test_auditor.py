@@ -43,8 +43,10 @@ CHECKS = (
     "origin",
     "provenance",
     "contract",
-    "blobs",
+    "layers",
     "sbom",
+    "bytecode",
+    "blobs",
 )
 NO_SOCKETS = """\
 import sys

@@ -251,7 +251,8 @@ def test_a_signed_payload_that_is_no_statement(judge: Judge, copy: Copy, forger:
     rejected(judge, copy, "signed provenance: ", f"filed as {PROVENANCE}")
 
 
-NAMES = ["name", "signature", "signed provenance", "signed sbom", "user", "origin", "provenance"]
+SIGNED = ["signature", "signed provenance", "signed sbom"]
+NAMES = ["name", "platform", *SIGNED, "user", "origin", "provenance"]
 
 
 def test_what_needs_a_provenance_fails_without_one(judge: Judge, copy: Copy) -> None:
