@@ -10,7 +10,7 @@ from cryptography.hazmat import asn1
 
 from plinth.evidence.provenance import Provenance
 from plinth.evidence.statement import PROVENANCE, SBOM
-from plinth.evidence.verify import image
+from plinth.evidence.verify import rebuild as rebuilding
 from plinth.evidence.verify.policy import Policy
 from plinth.evidence.verify.verdict import Check, Verdict
 from plinth.formats.oci.model import MANIFEST, Descriptor
@@ -220,7 +220,7 @@ def test_of_provenances_that_hold_one_rebuild_is_enough(
         tried.append(provenance.builder)
         return Check("rebuild", "", ("other bytes",) if len(tried) == 1 else ())
 
-    monkeypatch.setattr(image, "check_rebuild", rebuild)
+    monkeypatch.setattr(rebuilding, "check_rebuild", rebuild)
     bundles = copy.bundles()
     copy.attach({kind: data for kind, data in bundles.items() if kind != PROVENANCE})
     for builder in ("false", "one", "two", "three"):
