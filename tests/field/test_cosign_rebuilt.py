@@ -12,7 +12,7 @@ from field.documented import Answer, commands, run
 from field.test_cosign import stated
 from plinth.authority.domain import init_domain
 from plinth.evidence.statement import PREDICATES, REBUILT
-from support.forge import IDENTITY, Copy
+from support.forge import IDENTITY, Copy, link_tree
 from support.published import Published, export
 
 pytestmark = pytest.mark.judge("cosign")
@@ -26,15 +26,22 @@ def test_a_rebuild_of_an_image_in_a_registry(
     environment: Mapping[str, str],
     tmp_path: Path,
 ) -> None:
-    """A rebuilder of their own trust domain; pulled, and attached elsewhere, it is still there."""
+    """A rebuilder of their own trust domain, whom the publisher's policy waits for; pulled, and
+    attached elsewhere, their statement is still there."""
     host = registry()
-    place = publish(signed, IMAGE, f"{host}/plinth/{IMAGE}", signed.image(IMAGE).bundles())
+    link_tree(signed.ws.build, tmp_path / "build")
+    title = signed.image(IMAGE).manifest()["annotations"]["org.opencontainers.image.title"]
+    place = f"{host}/team/{title}@{signed.image(IMAGE).digest.oci}"
     domain = init_domain(tmp_path / "domain", WHO)
     folder = export(domain, tmp_path / "trust")
-    whose = f'trusted-root = "{signed.root}"\nidentity = "{IDENTITY}"\nissuer = "{signed.issuer}"\n'
-    (folder / "policy.toml").write_text(whose)
+    (folder / "policy.toml").write_text(
+        f'trusted-root = "{signed.root}"\nidentity = "{IDENTITY}"\nissuer = "{signed.issuer}"\n'
+        f'rebuilders = 1\nrebuilder-identities = [{{ identity = "{WHO}", '
+        f'issuer = "{domain.issuer}", trusted-root = "trusted_root.json" }}]\n'
+    )
     mine = {
         **environment,
+        "PLINTH_BUILD": str(tmp_path / "build"),
         "PLINTH_TRUST": str(domain.folder),
         "PLINTH_CONFIG": f"{signed.ws.root}-settings.toml",
     }
@@ -49,17 +56,20 @@ def test_a_rebuild_of_an_image_in_a_registry(
         }
         return run(command, values, folder, mine)
 
+    push = (
+        f"cd {signed.ws.root} && plinth push --to {host}/team --policy {folder}/policy.toml "
+        f"--no-verify {IMAGE}"
+    )
+    answer = do(push)
+    assert answer.code == 1 and f"rebuilt: not by {WHO}" in answer.error, answer.error
     assert do(VERIFY).code == 1
     answer = do(ATTEST)
     assert answer.code == 0, answer.error
-    digest = signed.image(IMAGE).digest
     answer = do(VERIFY)
     assert answer.code == 0, answer.error
-    assert stated(answer) == {(REBUILT, digest.hex)}
-    (folder / "policy.toml").write_text(
-        f'{whose}rebuilders = 1\nrebuilder-identities = [{{ identity = "{WHO}", '
-        f'issuer = "{domain.issuer}", trusted-root = "trusted_root.json" }}]\n'
-    )
+    assert stated(answer) == {(REBUILT, signed.image(IMAGE).digest.hex)}
+    answer = do(push)
+    assert answer.code == 0 and ", latest\n" in answer.out, answer.error
     answer = do(f"plinth pull {place} --layout layout --policy policy.toml")
     assert answer.code == 0, answer.error
     assert {*Copy(folder / "layout", IMAGE).bundles()} == {*PREDICATES, REBUILT}
