@@ -124,7 +124,7 @@ def test_imported_verified_and_built_again(sent: Sent, far: Far, published: Publ
     assert command[-3:] == ["--rebuild", "--inputs", "there/cache"]
     verified = far.plinth(*command[1:])
     assert verified.returncode == 0, verified.stdout + verified.stderr
-    assert "verified: 14 checks" in verified.stdout
+    assert "verified: 15 checks" in verified.stdout
     assert "the same to the last bit" in verified.stdout
     # Not by chance: without the inputs nothing can be built there.
     verified = far.plinth(*command[1:-2])

@@ -47,6 +47,7 @@ CHECKS = (
     "sbom",
     "bytecode",
     "blobs",
+    "form",
 )
 NO_SOCKETS = """\
 import sys

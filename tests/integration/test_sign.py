@@ -83,7 +83,7 @@ def test_nobody_verifies_by_a_trust_that_was_not_chosen(run: Run, signed: str) -
 def test_doit_verifies_what_doit_signed(run: Run, signed: str) -> None:
     done = run("doit", f"verify:{signed}", "trust=embedded")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "verified: 15 checks" in done.stdout
+    assert "verified: 16 checks" in done.stdout
     assert "FAIL" not in done.stdout
 
 
@@ -103,6 +103,7 @@ def test_programs_are_told_the_same(run: Run, signed: str) -> None:
         "contract",
         "checkout",
         "blobs",
+        "form",
         "sbom",
     ]
 
@@ -145,7 +146,7 @@ def test_an_image_that_is_not_there(run: Run, signed: str) -> None:
 def test_one_rejected_image_of_several_is_a_rejection(run: Run, signed: str) -> None:
     done = run("plinth", "verify", signed, "sklearn-0.24.1", "--trust", "embedded")
     assert done.returncode == 1
-    assert "verified: 15 checks" in done.stdout
+    assert "verified: 16 checks" in done.stdout
     assert "REJECTED" in done.stdout
 
 

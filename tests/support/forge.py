@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,7 +28,7 @@ from plinth.core.errors import PlinthError
 from plinth.core.settings import Config
 from plinth.core.store import BlobStore
 from plinth.evidence.choice import Believed
-from plinth.evidence.statement import statement
+from plinth.evidence.statement import PROVENANCE, SBOM, statement
 from plinth.evidence.verify.bundle import BundleVerifier, Signers
 from plinth.evidence.verify.bytecode import Interpreters
 from plinth.evidence.verify.image import Request, verify_image
@@ -154,6 +155,14 @@ class Copy:
         descriptor = self.put(MANIFEST, canonical_json(manifest))
         self.edit_entry(digest=descriptor["digest"], size=descriptor["size"])
         self.attach(bundles)
+
+    def layer(self, title: str) -> int:
+        """The number of the layer whose title begins so."""
+        titles = [
+            entry["annotations"]["org.opencontainers.image.title"]
+            for entry in self.manifest()["layers"]
+        ]
+        return next(n for n, one in enumerate(titles) if one.lower().startswith(title))
 
     def become_layer(self, number: int, data: bytes, diff_id: str) -> None:
         """Let one layer be `data`, with manifest, config and index in order."""
@@ -299,6 +308,40 @@ class Judge:
         """The root believed, as JSON."""
         found: Json = json.loads(self.believed.model.to_json())
         return found
+
+
+def resigned(
+    copy: Copy, forger: Forger, manifest: bytes, replaced: Mapping[str, str] | None = None
+) -> None:
+    """Let the image be this manifest, with all three statements about it; digests (hexadecimal) in
+    them are `replaced` by others."""
+    predicates = {kind: payload(one)["predicate"] for kind, one in copy.bundles().items()}
+    text = json.dumps(predicates[SBOM]).replace(f'"{copy.digest.size}"', f'"{len(manifest)}"')
+    for old, new in {copy.digest.hex: Digest.of(manifest).hex, **(replaced or {})}.items():
+        text = text.replace(old, new)
+    serial = uuid.uuid5(uuid.NAMESPACE_URL, Digest.of(manifest).oci).urn
+    predicates[SBOM] = {**json.loads(text), "serialNumber": serial}
+    (carried,) = predicates[PROVENANCE]["runDetails"]["byproducts"]
+    carried["content"] = base64.b64encode(manifest).decode()
+    carried["digest"] = {"sha256": Digest.of(manifest).hex}
+    made = copy.put(MANIFEST, manifest)
+    copy.edit_entry(digest=made["digest"], size=made["size"])
+    copy.attach({kind: forger.state(copy, kind, one) for kind, one in predicates.items()})
+
+
+def relayered(copy: Copy, forger: Forger, number: int, data: bytes, diff_id: str) -> None:
+    """Let one layer be `data`, and sign everything again: true in all but what the layer holds."""
+    manifest, config = copy.manifest(), copy.config()
+    old, old_diff_id = manifest["layers"][number], config["rootfs"]["diff_ids"][number]
+    made = copy.put(LAYER_GZIP, data)
+    manifest["layers"][number] = {**old, **made}
+    config["rootfs"]["diff_ids"][number] = f"sha256:{diff_id}"
+    manifest["config"] = copy.put(CONFIG, canonical_json(config))
+    replaced = {
+        old["digest"].removeprefix("sha256:"): Digest.of(data).hex,
+        old_diff_id.removeprefix("sha256:"): diff_id,
+    }
+    resigned(copy, forger, canonical_json(manifest), replaced)
 
 
 def rejected(judge: Judge, copy: Copy, *messages: str) -> None:

@@ -10,19 +10,18 @@ import gzip
 import io
 import json
 import tarfile
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from plinth.core.digest import Digest, canonical_json
-from plinth.evidence.statement import COSIGN, PROVENANCE, SBOM
+from plinth.core.digest import canonical_json
+from plinth.evidence.statement import COSIGN
 from plinth.evidence.verify.statements import RawBundle
 from plinth.formats.oci.model import CONFIG, INDEX, MANIFEST
 from support.fake_registry import FakeRegistry, fake_registry
-from support.forge import Copy, Forger, Json, Judge, payload, rejected
+from support.forge import Copy, Forger, Json, Judge, payload, rejected, resigned
 from support.small_checkout import SmallCheckout
 from tampering.conftest import IMAGE, OTHER
 
@@ -310,20 +309,6 @@ def test_by_digest_the_names_in_an_index_decide_nothing(judge: Judge, copy: Copy
     assert judge.problems(copy, reference) == []
 
 
-def resigned(copy: Copy, forger: Forger, manifest: bytes) -> None:
-    """Let the image be this manifest, with all three statements about it."""
-    text = json.dumps({kind: payload(one)["predicate"] for kind, one in copy.bundles().items()})
-    text = text.replace(copy.digest.hex, Digest.of(manifest).hex)
-    predicates = json.loads(text.replace(f'"{copy.digest.size}"', f'"{len(manifest)}"'))
-    (carried,) = predicates[PROVENANCE]["runDetails"]["byproducts"]
-    carried["content"] = base64.b64encode(manifest).decode()
-    serial = uuid.uuid5(uuid.NAMESPACE_URL, Digest.of(manifest).oci).urn
-    predicates[SBOM]["serialNumber"] = serial
-    made = copy.put(MANIFEST, manifest)
-    copy.edit_entry(digest=made["digest"], size=made["size"])
-    copy.attach({kind: forger.state(copy, kind, one) for kind, one in predicates.items()})
-
-
 def manifest_text(old: str, new: str) -> Callable[[Copy, Forger], None]:
     """Change the manifest's text, and sign it."""
 
@@ -503,19 +488,19 @@ REBUILT: list[tuple[str, Callable[[Json], bytes], str]] = [
     (
         "a layer's urls",
         _edited(lambda m: m["layers"][1].update(urls=["https://example.org"])),
-        'manifest.layers[1].urls: ["https://example.org"] in the image, null rebuilt',
+        'manifest.layers[1].urls: ["https://example.org"] in the image, nothing rebuilt',
     ),
     (
         "a layer's data",
         _edited(lambda m: m["layers"][1].update(data="eA==")),
-        'manifest.layers[1].data: "eA==" in the image, null rebuilt',
+        'manifest.layers[1].data: "eA==" in the image, nothing rebuilt',
     ),
     (
         "a layer's annotation",
         _edited(lambda m: m["layers"][1]["annotations"].update(x="y")),
-        "manifest.layers[1].annotations: ",
+        'manifest.layers[1].annotations.x: "y" in the image, nothing rebuilt',
     ),
-    ("a field", _edited(lambda m: m.update(x=1)), "manifest.x: 1 in the image, null rebuilt"),
+    ("a field", _edited(lambda m: m.update(x=1)), "manifest.x: 1 in the image, nothing rebuilt"),
 ]
 
 
@@ -533,7 +518,7 @@ def test_other_bytes_are_not_the_same_image_rebuilt(
     original = copy.digest.oci
     resigned(copy, forger, make(copy.manifest()))
     # What the locks decide is compared without building again, too.
-    assert all(one.startswith("contract: manifest") for one in judge.problems(copy))
+    assert all(one.startswith(("contract: manifest", "form: ")) for one in judge.problems(copy))
     rebuilding = replace(judge, rebuild=True, inputs=checkout.ws.cache)
     digests = f"rebuild: the manifest is {copy.digest.oci} in the image, {original} rebuilt"
     rejected(rebuilding, copy, digests, message)

@@ -60,7 +60,7 @@ def test_for_people(verify: Verify, copy: Copy, forger: Forger, root: Path, caps
     assert "FAIL" not in out and "  ok    platform           linux/amd64\n" in out
     config = copy.manifest()["config"]["digest"]
     run = f"once loaded, run {config}, with containerd {copy.digest.oci}"
-    assert out.endswith(f"\nverified: 13 checks; {run}\n")
+    assert out.endswith(f"\nverified: 14 checks; {run}\n")
 
 
 def test_for_programs(verify: Verify, copy: Copy, capsys: Output) -> None:

@@ -267,7 +267,7 @@ def test_what_needs_a_provenance_fails_without_one(judge: Judge, copy: Copy) -> 
         (replace(judge, rebuild=True), ["checkout", "rebuild"]),
     ):
         found = {check.name: check.passed for check in wanted.verdict(copy).checks}
-        assert list(found) == [*NAMES, *held, *more, "blobs"]
+        assert list(found) == [*NAMES, *held, *more, "blobs", "form"]
         failed = [name for name, passed in found.items() if not passed]
         assert failed == ["signed provenance", "origin", "provenance", *held, *more]
 
@@ -293,9 +293,9 @@ def test_a_wheel_of_another_digest_or_with_other_annotations_is_named(
 
 
 def test_of_two_good_statements_the_last_is_told(judge: Judge, copy: Copy, forger: Forger) -> None:
-    """What a second signer adds, `--bundle` or a registry brings."""
+    """What `--bundle` or a registry brings; the same statement logged again would count once."""
     bundles = copy.bundles()
-    again = forger.state(copy, COSIGN, {})
+    again = forger.state(copy, COSIGN, {"another": True})
     store = copy.store
     attach_to_layout(store, Descriptor(MANIFEST, copy.digest), [(COSIGN, again)])
     (check,) = [one for one in judge.verdict(copy).checks if one.name == "signature"]

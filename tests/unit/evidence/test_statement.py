@@ -24,7 +24,8 @@ def test_what_is_stated_is_read() -> None:
     assert (found.subjects, found.predicate_type) == ({"1" * 64: "a"}, SBOM)
     assert found.predicate == {"x": 1}
     bare = {key: value for key, value in GOOD.items() if key != "predicate"}
-    bare["subject"] = [{"digest": {"sha256": "0" * 64}}]
+    # As cosign signs.
+    bare["subject"] = [{"digest": {"sha256": "0" * 64}, "annotations": {"x": "y"}}]
     assert parse(json.dumps(bare).encode(), "x").subjects == {"0" * 64: ""}
 
 
@@ -58,6 +59,8 @@ def test_what_a_statement_lacks_is_named(key: str) -> None:
         ({"subject": [{"name": "a", "digest": "0"}]}, "digest: expected an object, found '0'"),
         ({"subject": GOOD["subject"] * 2}, "two subjects with the digest sha256:0000"),
         ({"subject": 7}, "subject: expected an array, found 7"),
+        ({"subjects": []}, "subjects: a field that is not compared with the image"),
+        ({"subject": [{**GOOD["subject"][0], "uri": "x"}]}, "subject.uri: a field that is not"),
         ({"subject": ["x"]}, "a subject: expected an object, found 'x'"),
     ],
 )

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from plinth.core.digest import Digest, Json
+from plinth.core.digest import Digest, Json, canonical_json
 from plinth.core.errors import IntegrityError, Problem, ProblemsError
 from plinth.evidence.git import GitState
 from plinth.evidence.statement import inline
+from plinth.evidence.values import differing
 from plinth.formats.gzip import COMPRESSOR
 from plinth.formats.oci.model import MANIFEST
 from plinth.recipe.base import NAME
@@ -118,10 +120,13 @@ def parse(predicate: Mapping[str, Any]) -> Provenance:
     """Read a predicate of our build type; inlined content is checked against its digest.
 
     Raises:
-        ProvenanceError: something is missing, malformed, or of another build type.
+        ProvenanceError: something is missing, malformed, of another build type, or more than a
+            provenance of plinth's says.
     """
     reader = _Reader()
     found = reader.provenance(predicate)
+    if found is not None and not reader.problems:
+        reader.other(found, predicate)
     if reader.problems or found is None:
         raise ProvenanceError("provenance", reader.problems)
     return found
@@ -229,6 +234,17 @@ class _Reader:
             manifest,
         )
 
+    def other(self, found: Provenance, predicate: Mapping[str, Any]) -> None:
+        """Whatever was not read: where `predicate` is not what `found` is written as."""
+        wanted = json.loads(canonical_json(found.to_json()))
+        for path, one, other in differing("", _ordered(wanted), _ordered(predicate)):
+            # Another plinth has another compressor, and cosign adds what SLSA has as an option.
+            if path != "buildDefinition.internalParameters.compressor" and (path, other) != (
+                "runDetails.metadata",
+                "{}",
+            ):
+                self.wrong(path, f"expected {one}, found {other}")
+
     def git(self, entry: dict[str, Any], at: str) -> GitState:
         commit = self.text(self.table(entry.get("digest"), f"{at}.digest"), "gitCommit", at)
         clean = self.table(entry.get("annotations"), f"{at}.annotations").get("clean")
@@ -268,3 +284,13 @@ class _Reader:
         rest = {key: value for key, value in annotations.items() if key != "size"}
         uri, name = self.text(entry, "uri", at), self.text(entry, "name", at)
         found.append(Material(uri, name, digest, rest))
+
+
+def _ordered(predicate: Mapping[str, Any]) -> dict[str, Any]:
+    """The predicate with its dependencies by name, whatever their order: none counts."""
+    definition = dict(predicate["buildDefinition"])
+    entries = definition.pop("resolvedDependencies")
+    named: dict[str, list[Any]] = {}
+    for entry in entries:
+        named.setdefault(f"{entry.get('uri', '')} {entry['name']}".strip(), []).append(entry)
+    return {**predicate, "buildDefinition": {**definition, "resolvedDependencies": named}}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -53,7 +53,8 @@ def parse(payload: bytes, where: str) -> Statement:
     """The in-toto statement in `payload`, called `where` in messages.
 
     Raises:
-        AttestationError: it is not one, or a subject has no SHA-256, or the same as another.
+        AttestationError: it is not one, or a subject has no SHA-256, or the same as another; or it
+            has fields that are not looked at here, and may be elsewhere.
     """
     try:
         document = _of(dict, loads(payload, STATEMENT_KEYS), "a statement")
@@ -64,9 +65,13 @@ def parse(payload: bytes, where: str) -> Statement:
         for subject in _field(document, "subject", list):
             digests = _field(_of(dict, subject, "a subject"), "digest", dict)
             digest = _field(digests, "sha256", str)
+            # cosign's signatures have annotations, by which no reader goes.
+            _only(subject, ("name", "digest", "annotations"), "subject.")
+            _only(digests, ("sha256",), "subject.digest.")
             if digest in subjects:
                 raise ValueError(f"two subjects with the digest sha256:{digest}")
             subjects[digest] = _of(str, subject.get("name", ""), "name")
+        _only(document, ("_type", "subject", "predicateType", "predicate"), "")
         kind = _field(document, "predicateType", str)
         predicate = _of(dict, document.get("predicate", {}), "predicate")
     except ValueError as error:
@@ -86,6 +91,11 @@ def _field(holder: dict[str, Any], key: str, kind: type[T]) -> T:
     if key not in holder:
         raise ValueError(f"{key}: missing")
     return _of(kind, holder[key], key)
+
+
+def _only(holder: Mapping[str, Any], known: Collection[str], path: str) -> None:
+    for key in sorted(holder.keys() - known):
+        raise ValueError(f"{path}{key:.100}: a field that is not compared with the image")
 
 
 def _of(kind: type[T], value: object, name: str) -> T:

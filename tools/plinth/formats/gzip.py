@@ -10,6 +10,7 @@ import deflate
 
 from plinth.core.errors import PlinthError
 
+MAGIC = b"\x1f\x8b"
 # No name, time 0, no compression hint, operating system unknown.
 MEMBER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 LEVEL = 6

@@ -91,6 +91,8 @@ class Source:
         self._at = 0
         self.position = 0
         """Bytes of the tar that were handed out."""
+        self.between = b""
+        """What `members` read between the content of an entry and that of the one before."""
 
     def piece(self, most: int) -> memoryview:
         """The next bytes, at least one and at most `most`; none at the end of the tar."""
@@ -174,7 +176,7 @@ def members(
     """
     records: dict[str, bytes] = {}
     kinds: set[bytes] = set()
-    last, count = "", 0
+    last, count, between = "", 0, b""
     while (block := source.exactly(_BLOCK)) != _ZEROS:
         if open_end and not block and not kinds:
             return
@@ -185,7 +187,8 @@ def members(
         if kind in b"xLKg":
             if kind in kinds:
                 raise _differ("two extended headers of one kind for one entry", last)
-            found = _extended(source, header, last)
+            data, found = _extended(source, header, last)
+            between += block + data
             if kind == b"g":
                 if not comments or kinds or found.keys() - {"comment"}:
                     raise _differ("a global extended header", last)
@@ -203,14 +206,17 @@ def members(
         member = _member(header, records, source.position)
         last, end = member.path, source.position + member.size
         source.check(member.size, last)
+        source.between = between + block
         yield member, _content(source, member)
         if not source.skip(end - source.position):
             raise _wrong("the tar ends within a file", last)
-        if not source.skip(-member.size % _BLOCK):
+        between = source.exactly(-member.size % _BLOCK)
+        if len(between) < -member.size % _BLOCK:
             raise _wrong("the tar ends early", last)
         records, kinds = {}, set()
     if kinds:
         raise _differ("an extended header without an entry", last)
+    source.between = between + 2 * _ZEROS
     if source.exactly(_BLOCK) != _ZEROS:
         raise _differ("a lone block of zeros", last, expected="two blocks of zeros at the end")
     while piece := source.piece(1 << 20):
@@ -232,7 +238,8 @@ def _header(block: bytes, last: str) -> _Header:
     """The header `block`; every number in it must be one, used or not: where one is none, Python
     takes the entry before for the last."""
     name, *numbers, kind, target, magic, major, minor, prefix, rest = _FIELDS.unpack(block)
-    if _number(numbers[-1], last) != sum(block) - sum(numbers[-1]) + _EIGHT_SPACES:
+    checksum, total = numbers[-1], sum(block.translate(None, b"\0"))
+    if _number(checksum, last) != total - sum(checksum) + _EIGHT_SPACES:
         raise _wrong("a header's checksum does not match", last)
     # Times may be before 1970.
     mode, uid, gid, size, mtime, _ = (
@@ -279,8 +286,8 @@ def _member(header: _Header, records: dict[str, bytes], at: int) -> Member:
     )
 
 
-def _extended(source: Source, header: _Header, last: str) -> dict[str, bytes]:
-    """The records of an extended header: pax (`x`, `g`), or a long name or target (GNU)."""
+def _extended(source: Source, header: _Header, last: str) -> tuple[bytes, dict[str, bytes]]:
+    """The blocks of an extended header (pax, or GNU's long name or target), and its records."""
     kind, size = header.kind, header.size
     if size > MAX_EXTENDED:
         raise _wrong("an extended header is too long", last, f"{size} bytes")
@@ -295,7 +302,7 @@ def _extended(source: Source, header: _Header, last: str) -> dict[str, bytes]:
         # Some take the header's own name then, some cut it there.
         if key in found and (not found[key] or b"\0" in found[key]):
             raise _differ("an empty name, or one with a NUL", last, repr(found[key][:40]))
-    return found
+    return data, found
 
 
 def _records(data: bytes, last: str) -> dict[str, bytes]:

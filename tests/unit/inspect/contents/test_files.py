@@ -124,7 +124,9 @@ DAMAGED = {
     "zstd": (b"\x28\xb5\x2f\xfd" + bytes(20), "zstd"),
     "damaged gzip": (gzip.compress(entry() + END)[:-9] + bytes(9), "damaged"),
     "truncated gzip": (gzip.compress(entry() + END)[:-9], "damaged"),
-    "behind gzip": (gzip.compress(entry() + END) + b"more", "damaged"),
+    "behind gzip": (gzip.compress(entry() + END) + b"more", "data behind a gzip member"),
+    "zeros behind gzip": (gzip.compress(entry() + END) + bytes(64), "data behind a gzip member"),
+    "one byte behind gzip": (gzip.compress(entry() + END) + bytes(1), "data behind a gzip member"),
     "another gzip member": (gzip.compress(entry() + END) + gzip.compress(entry()), "behind the"),
 }
 
@@ -150,6 +152,14 @@ PROBLEMS = {
     "hard link to nothing": (special(b"1", target="etc/none"), "no file of this layer"),
     "hard link out": (special(b"1", target="../../etc/passwd"), "no file of this layer"),
     "hard link to itself": (special(b"1", target="x"), "no file of this layer"),
+    "hard link with another mode": (
+        entry("a") + entry("b", b"", type=b"1", linkname="a", mode=0o4755),
+        "a hard link with mode 4755 and owner 0:0; 'a', which it is a link to, has 0644 and 0:0",
+    ),
+    "hard link with another owner": (
+        entry("a") + entry("b", b"", type=b"1", linkname="a", uid=1001),
+        "a hard link with mode 0644 and owner 1001:0",
+    ),
     "under a link": (special(b"2", "lib", "usr/lib") + entry("lib/a/b"), "lies under lib"),
     "under a file": (entry("a") + entry("a/b"), "lies under a"),
     "capability": (pax(record("SCHILY.xattr.security.capability", "x")) + entry(), "capability"),
@@ -220,6 +230,7 @@ def write(path: Path, mode: str, format_: int) -> None:
         archive.addfile(file, io.BytesIO(b"hello"))
         hard = tarfile.TarInfo("hard")
         hard.type, hard.linkname = tarfile.LNKTYPE, file.name
+        hard.mode, hard.uid = file.mode, file.uid
         archive.addfile(hard)
         soft = tarfile.TarInfo("soft")
         soft.type, soft.linkname = tarfile.SYMTYPE, "t" * 120 if format_ else "target"
@@ -238,8 +249,7 @@ def test_layers_of_other_writers(tmp_path: Path, mode: str, format_: int) -> Non
         assert [m.name.removeprefix("./") for m in members] == list(found)
         for member in members:
             one = found[member.name.removeprefix("./")]
-            if not member.islnk():
-                assert (one.mode, one.uid, one.gid) == (member.mode, member.uid, member.gid)
+            assert (one.mode, one.uid, one.gid) == (member.mode, member.uid, member.gid)
     file, hard, soft = list(found.values())[1:]
     assert file.mode == 0o4755
     assert file.sha256 == hard.sha256 == Digest.of(b"hello").hex

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from plinth.build.plan import PULLED, Planned, created, labels, planned, runtime
+from plinth.evidence.values import differing
 from plinth.evidence.verify.verdict import Check
 from plinth.formats.layer.estargz import TOC_DIGEST, UNCOMPRESSED_SIZE
 from plinth.formats.layer.model import Layer
@@ -58,8 +59,12 @@ def check_contract(
     )
     # Through JSON and back, so that tuples and lists are one.
     problems = [
-        *_differences("manifest", json.loads(json.dumps(named)), json.loads(manifest_bytes)),
-        *_differences("config", json.loads(json.dumps(made)), config),
+        f"{path}: expected {one}, found {other}"
+        for what, wanted, found in (
+            ("manifest", named, json.loads(manifest_bytes)),
+            ("config", made, config),
+        )
+        for path, one, other in differing(what, json.loads(json.dumps(wanted)), found)
     ]
     return Check("contract", "manifest and config as plinth makes them", tuple(problems))
 
@@ -75,19 +80,3 @@ def _layers(
             toc = entry.annotations[TOC_DIGEST].removeprefix("sha256:")
             size = int(entry.annotations[UNCOMPRESSED_SIZE])
         yield Layer(one.title, entry.digest, diff_id.removeprefix("sha256:"), size, toc=toc)
-
-
-def _differences(path: str, wanted: object, found: object) -> Iterator[str]:
-    if isinstance(wanted, Mapping) and isinstance(found, Mapping):
-        for key in sorted({*wanted, *found}):
-            yield from _differences(f"{path}.{key}", wanted.get(key), found.get(key))
-    elif isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
-        for number, (one, other) in enumerate(zip(wanted, found, strict=True)):
-            yield from _differences(f"{path}[{number}]", one, other)
-    elif wanted != found:
-        yield f"{path}: expected {_shown(wanted)}, found {_shown(found)}"
-
-
-def _shown(value: object) -> str:
-    text = "nothing" if value is None else json.dumps(value)
-    return text if len(text) < 200 else text[:200] + "…"

@@ -31,6 +31,7 @@ from plinth.evidence.verify.bundle import BundleVerifier
 from plinth.evidence.verify.bytecode import Interpreters, check_bytecode
 from plinth.evidence.verify.candidate import Candidate, notes, ranked
 from plinth.evidence.verify.contract import check_contract, check_platform, check_user
+from plinth.evidence.verify.form import check_form
 from plinth.evidence.verify.inputs import check_locked_files
 from plinth.evidence.verify.layers import check_layers
 from plinth.evidence.verify.policy import Policy
@@ -201,6 +202,17 @@ class _Verification:
         checks.append(
             check_blobs(
                 self.manifest, self.config_bytes, self.config, contents, self.source.compressed
+            )
+        )
+        checks.append(
+            check_form(
+                self.manifest,
+                self.manifest_bytes,
+                self.config_bytes,
+                self.config,
+                contents,
+                about.proven.get(PROVENANCE, []),
+                compressed=self.source.compressed,
             )
         )
         return Verdict(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from plinth.core.report import Progress
 from plinth.core.settings import Config
 from plinth.core.store import BlobStore
 from plinth.evidence.provenance import Provenance
+from plinth.evidence.values import differing
 from plinth.evidence.verify.compare import differences, first_difference
 from plinth.evidence.verify.provenance import claimed_recipe
 from plinth.evidence.verify.verdict import Check
@@ -113,23 +113,18 @@ def _admit(material: Material) -> Callable[[Path], None] | None:
 
 
 def _manifests(image: Mapping[str, Any], made: Mapping[str, Any]) -> Iterator[str]:
-    yield from _fields("manifest", _but(image, "layers"), _but(made, "layers"))
+    pairs = [("manifest", _but(image, "layers"), _but(made, "layers"))]
     for number, (one, other) in enumerate(zip(image["layers"], made["layers"], strict=False)):
+        # Which digests differ is said of the layers themselves.
         at = f"manifest.layers[{number}]"
-        yield from _fields(at, _but(one, "digest", "size"), _but(other, "digest", "size"))
+        pairs.append((at, _but(one, "digest", "size"), _but(other, "digest", "size")))
+    for path, one, other in pairs:
+        for field, wanted, found in differing(path, other, one):
+            yield f"{field}: {found} in the image, {wanted} rebuilt"
 
 
 def _but(table: Mapping[str, Any], *keys: str) -> dict[str, Any]:
     return {key: value for key, value in table.items() if key not in keys}
-
-
-def _fields(path: str, image: Mapping[str, Any], made: Mapping[str, Any]) -> Iterator[str]:
-    for key in sorted({*image, *made}):
-        if json.dumps(image.get(key)) != json.dumps(made.get(key)):
-            yield (
-                f"{path}.{key}: {json.dumps(image.get(key))} in the image, "
-                f"{json.dumps(made.get(key))} rebuilt"
-            )
 
 
 def _layers(

@@ -19,6 +19,8 @@ MAX_NAME, MAX_PATH = 255, 4_000
 """Bytes of one part of a path, and of all (POSIX, NAME_MAX and PATH_MAX, with room for a root)."""
 
 _USTAR_SIZE = 8**11
+# Magic and version; no user and group names; device numbers as octal zeros.
+_CONSTANT = b"ustar\x0000" + bytes(64) + b"0000000\x000000000\0"
 _FORBIDDEN = frozenset(("", ".", ".."))
 
 
@@ -105,23 +107,18 @@ def _record(key: bytes, value: bytes) -> bytes:
 def _ustar(
     name: bytes, prefix: bytes, kind: bytes, size: int, mode: int, owner: Owner, link: bytes
 ) -> bytes:
-    before = b"%s%07o\0%07o\0%07o\0%011o\x0000000000000\0" % (
+    numbers = b"%07o\0%07o\0%07o\0%011o\x0000000000000\0" % (mode, owner.uid, owner.gid, size)
+    # The checksum is of all bytes, its own field counted as eight spaces (8 x 32).
+    checksum = sum(b"".join((name, numbers, kind, link, _CONSTANT, prefix))) + 256
+    return b"%s%s%06o\0 %s%s%s%s" % (
         name.ljust(100, b"\0"),
-        mode,
-        owner.uid,
-        owner.gid,
-        size,
-    )
-    after = b"%s%sustar\x0000%s%s" % (
+        numbers,
+        checksum,
         kind,
         link.ljust(100, b"\0"),
-        # No user and group names; device numbers as octal zeros.
-        bytes(64) + b"0000000\x000000000\0",
+        _CONSTANT,
         prefix.ljust(167, b"\0"),
     )
-    # The checksum counts its own field as eight spaces (8 x 32).
-    checksum = sum(before) + sum(after) + 256
-    return b"%s%06o\0 %s" % (before, checksum, after)
 
 
 class Owner(NamedTuple):

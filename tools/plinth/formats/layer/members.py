@@ -10,24 +10,28 @@ from isal import isal_zlib
 
 from plinth.core.errors import LayoutError
 from plinth.formats.gunzip import DEFLATE_ERRORS
+from plinth.formats.gzip import MAGIC, MEMBER
 
 MAX_MEMBERS = 4_000_000
 """Members of one blob: each costs memory."""
 
-# Read at once (bytes): little where a member begins, for the next may begin close behind.
-_FIRST, _MORE = 1 << 14, 1 << 18
+# Read at once (bytes).
+_READ = 1 << 18
+# Inflated at once (bytes): little where a member begins, for what is behind its end is copied.
+_FIRST, _MOST = 1 << 12, 1 << 15
 # Given at once (bytes).
-_PIECE = 1 << 20
+_PIECE = 1 << 16
 _GZIP_WITH_HEADER = 31
 
 
 @dataclass(frozen=True)
 class Member:
     """Where a gzip member begins: `at` bytes into the blob, `plain` bytes into what the blob
-    inflates to."""
+    inflates to; and the first ten bytes of it, all of its header where that has no options."""
 
     at: int
     plain: int
+    header: bytes = b""
 
 
 def members(blob: BinaryIO, where: str = "") -> Iterator[Member | bytes]:
@@ -37,33 +41,36 @@ def members(blob: BinaryIO, where: str = "") -> Iterator[Member | bytes]:
     Raises:
         LayoutError: the blob is damaged, or has more than `MAX_MEMBERS` members.
     """
-    waiting = blob.read(_FIRST)
-    taken, given, count = len(waiting), 0, 0
-    while waiting:
+    chunk, at, before, given, count = memoryview(b""), 0, 0, 0, 0
+    while True:
+        if len(chunk) - at < len(MEMBER):
+            before += at
+            chunk, at = memoryview(bytes(chunk[at:]) + blob.read(_READ)), 0
+            if not chunk:
+                return
         count += 1
         if count > MAX_MEMBERS:
             raise LayoutError(f"the layer has more than {MAX_MEMBERS} gzip members", where=where)
-        yield Member(taken - len(waiting), given)
-        inflate = isal_zlib.decompressobj(_GZIP_WITH_HEADER)
-        while True:
-            try:
-                plain = inflate.decompress(waiting, _PIECE)
-            except (EOFError, *DEFLATE_ERRORS) as error:
-                raise LayoutError(f"the layer is damaged: {error}", where=where) from None
-            if plain:
-                given += len(plain)
-                yield plain
-            if inflate.eof:
-                waiting = inflate.unused_data
-                break
-            waiting = inflate.unconsumed_tail
-            if not waiting:
-                waiting = blob.read(_MORE)
-                taken += len(waiting)
-                if not waiting:
+        header = bytes(chunk[at : at + len(MEMBER)])
+        if count > 1 and not header.startswith(MAGIC):
+            raise LayoutError("the layer has data behind a gzip member", where=where)
+        yield Member(before + at, given, header)
+        inflate, step = isal_zlib.decompressobj(_GZIP_WITH_HEADER), _FIRST
+        while not inflate.eof:
+            if at == len(chunk):
+                before += at
+                chunk, at = memoryview(blob.read(_READ)), 0
+                if not chunk:
                     raise LayoutError(
                         "the layer is damaged: it ends within a gzip member", where=where
                     )
-        if not waiting:
-            waiting = blob.read(_FIRST)
-            taken += len(waiting)
+            piece = chunk[at : at + step]
+            try:
+                plain = inflate.decompress(piece, _PIECE)
+            except (EOFError, *DEFLATE_ERRORS) as error:
+                raise LayoutError(f"the layer is damaged: {error}", where=where) from None
+            at += len(piece) - len(inflate.unused_data) - len(inflate.unconsumed_tail)
+            step = min(8 * step, _MOST)
+            if plain:
+                given += len(plain)
+                yield plain

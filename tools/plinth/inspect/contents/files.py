@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from plinth.core.errors import LayoutError, Problem
 from plinth.formats.layer.estargz import TOC
+from plinth.formats.layer.form import TarForm
 from plinth.formats.python.place import PREFIX
 from plinth.formats.tar import HARDLINK, Content, Member, Source, members
 from plinth.formats.vendor.layer import RECORDS
@@ -29,14 +30,15 @@ _KEPT = re.compile(
 @dataclass
 class Files:
     """A layer's entries by path; where in the tar the content of each begins; MD5 (hex) of files
-    outside Python's folder; the content of those that say what belongs to whom; and what is wrong
-    with any."""
+    outside Python's folder; the content of those that say what belongs to whom; what is wrong with
+    any; and how the tar is not of plinth's form, see `TarForm`."""
 
     entries: dict[str, Entry] = field(default_factory=dict)
     places: dict[str, int] = field(default_factory=dict)
     md5: dict[str, str] = field(default_factory=dict)
     kept: dict[str, bytes] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    difference: str = ""
 
     def wrong(self, path: str, message: str) -> None:
         """Note a problem of the file at `path`."""
@@ -51,9 +53,10 @@ def read_files(plain: Source, *, legacy: bool = True) -> Files:
     Raises:
         LayoutError: the layer is damaged, or readers would differ about it.
     """
-    found = Files()
+    found, form = Files(), TarForm()
     room = MAX_KEPT_ALL
     for member, pieces in members(plain):
+        form.entry(member, plain.between)
         path = _path(member, found)
         if not path:
             continue
@@ -65,6 +68,8 @@ def read_files(plain: Source, *, legacy: bool = True) -> Files:
         room -= len(found.kept.get(path, b""))
         if room < 0:
             raise LayoutError("package records are too large", where=path)
+    form.end(plain.between, plain.position)
+    found.difference = form.difference
     _parents(found)
     return found
 
@@ -104,6 +109,14 @@ def _entry(member: Member, path: str, pieces: Content, found: Files, *, legacy: 
     if member.kind == HARDLINK:
         other = found.entries.get(_shown(member.target_path))
         if other is not None and other.kind == FILE:
+            if common != (other.mode, other.uid, other.gid):
+                # Some tools give the one file of both what its first name says, some the last.
+                found.wrong(
+                    path,
+                    f"a hard link with mode {member.mode:04o} and owner {member.uid}:{member.gid}; "
+                    f"{target!r}, which it is a link to, has {other.mode:04o} and "
+                    f"{other.uid}:{other.gid}",
+                )
             if other.path in found.md5:
                 found.md5[path] = found.md5[other.path]
             if other.path in found.kept:

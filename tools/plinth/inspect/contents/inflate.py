@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Iterator
 from concurrent.futures import Future
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from isal import isal_zlib
-
 from plinth.core.digest import CHUNK, Digest
 from plinth.core.errors import LayoutError
-from plinth.formats.gunzip import DEFLATE_ERRORS, most
+from plinth.formats.gunzip import most
+from plinth.formats.gzip import MAGIC
 from plinth.formats.layer.estargz import FOOTER_SIZE
+from plinth.formats.layer.form import GzipForm
+from plinth.formats.layer.members import Member, members
 from plinth.formats.layer.stream import Hasher, Threads
 from plinth.formats.tar import Source
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+ZSTD = b"\x28\xb5\x2f\xfd"
 
-# Chunks inflated before they are asked for.
-_AHEAD = 3
+# Chunks inflated before they are asked for, of so many bytes at least.
+_AHEAD, _JOINED = 3, 1 << 19
 
 
 class Blob(io.RawIOBase):
@@ -44,15 +46,12 @@ class Blob(io.RawIOBase):
 
     def readinto(self, buffer: WriteableBuffer) -> int:
         view = memoryview(buffer).cast("B")
-        if self._held:
-            size = min(len(self._held), len(view))
-            view[:size] = self._held[:size]
-            self._held = self._held[size:]
-            return size
-        data = self._stream.read(len(view))
+        held, self._held = self._held[: len(view)], self._held[len(view) :]
+        data = self._stream.read(len(view) - len(held))
         self._count(data)
-        view[: len(data)] = data
-        return len(data)
+        size = len(held) + len(data)
+        view[:size] = held + data if held else data
+        return size
 
     def _count(self, data: bytes | memoryview) -> None:
         self._sha256.update(data)
@@ -83,10 +82,9 @@ class Plain(Source):
         self._blob = Blob(stream, limit)
         if self._blob.head.startswith(ZSTD):
             raise LayoutError("the layer is compressed by zstd", expected="gzip, or plain tar")
-        self.is_gzip = self._blob.head.startswith(GZIP)
-        # What isal's own gzip.open reads through; it takes any object that has readinto.
-        blob = cast(BinaryIO, self._blob)
-        self._reader = isal_zlib._GzipReader(blob, CHUNK // 4) if self.is_gzip else self._blob
+        self.is_gzip = self._blob.head.startswith(MAGIC)
+        self._form = GzipForm()
+        self._chunks = self._inflated() if self.is_gzip else self._stored()
         self._threads = Threads(threads=threads)
         self._hasher = Hasher(None, self._threads.inner)
         self._taken = 0
@@ -117,19 +115,38 @@ class Plain(Source):
 
     def _read(self) -> memoryview:
         """The next chunk of the tar, empty at its end."""
-        # A new buffer each time: the hasher and the caller may still hold the last.
-        buffer = bytearray(CHUNK)
-        try:
-            size = self._reader.readinto(buffer)
-        except (OSError, EOFError, *DEFLATE_ERRORS) as error:
-            raise LayoutError(f"the layer is damaged: {error}") from None
-        self._taken += size
+        chunk = next(self._chunks, b"")
+        self._taken += len(chunk)
         if self._taken > most(self._blob.size):
             raise LayoutError(
                 "the layer unpacks to too much",
                 found=f"{self._taken} bytes and more from {self._blob.size}",
             )
-        return memoryview(buffer)[:size].toreadonly()
+        return memoryview(chunk)
+
+    def _stored(self) -> Iterator[bytes]:
+        return iter(lambda: self._blob.read(CHUNK) or b"", b"")
+
+    def _inflated(self) -> Iterator[bytes]:
+        pieces, size = [], 0
+        for found in members(cast(BinaryIO, self._blob)):
+            if isinstance(found, Member):
+                self._form.member(found)
+                continue
+            pieces.append(found)
+            size += len(found)
+            if size >= _JOINED:
+                yield b"".join(pieces)
+                pieces, size = [], 0
+        self._form.end(self._blob.size, self._blob.end)
+        if pieces:
+            yield b"".join(pieces)
+
+    @property
+    def difference(self) -> str:
+        """How the blob's gzip members are not plinth's; empty where they are. Ask for it at the
+        end."""
+        return self._form.difference if self.is_gzip else "it is not compressed by gzip"
 
     @property
     def end(self) -> bytes:

@@ -127,7 +127,9 @@ class LayerContents:
     in bytes, `toc` the SHA-256 (hex) of its table of contents (empty without one), `files` and
     `size` (bytes) count regular files. `entries` has the path of everything there, by its
     `attributes`. `unaccounted` are entries that no package names: generated files, empty folders.
-    `problems` are what is wrong, each under the path of the file concerned.
+    `tar_form` and `gzip_form` say how its headers and its compression are not as plinth writes
+    them, empty where they are. `problems` are what is wrong, each under the path of the file
+    concerned.
     """
 
     digest: Digest
@@ -143,6 +145,8 @@ class LayerContents:
     interpreter: FoundInterpreter | None
     system: FoundSystem | None
     unaccounted: tuple[Entry, ...]
+    tar_form: str
+    gzip_form: str
     problems: tuple[Problem, ...]
 
     @property

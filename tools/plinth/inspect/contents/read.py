@@ -35,7 +35,7 @@ from plinth.inspect.contents.model import (
 from plinth.inspect.contents.toc import check_toc
 from plinth.inspect.contents.wheels import find_wheels
 
-VERSION = 4
+VERSION = 5
 """Raised whenever the code here would tell other facts about the same layer."""
 
 # Read at once to be hashed (bytes): between two pieces a thread waits for those that compute.
@@ -174,7 +174,7 @@ def read_layer(
         files = read_files(plain)
         digest, diff_id = plain.finish()
     toc = check_toc(files, plain.end, digest, blob if plain.is_gzip else None)
-    return _contents(files, digest, diff_id, plain.position, toc)
+    return _contents(files, digest, diff_id, plain, toc)
 
 
 def list_files(stream: BinaryIO) -> dict[str, Entry]:
@@ -190,9 +190,7 @@ def list_files(stream: BinaryIO) -> dict[str, Entry]:
         return files.entries
 
 
-def _contents(
-    files: Files, digest: Digest, diff_id: str, uncompressed: int, toc: str
-) -> LayerContents:
+def _contents(files: Files, digest: Digest, diff_id: str, plain: Plain, toc: str) -> LayerContents:
     accounted: set[str] = set()
     wheels = find_wheels(files, accounted, own=bool(versions_in(files)))
     interpreter = find_interpreter(files, accounted)
@@ -208,7 +206,7 @@ def _contents(
     return LayerContents(
         digest,
         diff_id,
-        uncompressed,
+        plain.position,
         toc,
         len(regular),
         sum(entry.size for entry in regular),
@@ -219,6 +217,8 @@ def _contents(
         interpreter,
         _system(files, dpkg),
         unaccounted,
+        files.difference,
+        plain.difference,
         tuple(sorted(files.problems, key=lambda problem: (problem.path, problem.message))),
     )
 
