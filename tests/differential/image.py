@@ -33,7 +33,8 @@ from plinth.evidence.sbom.inputs import SbomInputs
 from plinth.evidence.sbom.make import make_sbom
 from plinth.evidence.sign import prepare
 from plinth.evidence.statement import PROVENANCE, SBOM, statement
-from plinth.evidence.verify.bundle import Authentic, BundleVerifier, Signers
+from plinth.evidence.verify.bundle import Authentic, BundleVerifier
+from plinth.evidence.verify.policy import Signers
 from plinth.fetch.sources.layout import blob_name
 from plinth.formats.oci.layout import references
 from plinth.formats.oci.manifest import parse_manifest

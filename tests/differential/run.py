@@ -29,9 +29,9 @@ from differential.readers import Engines, Reader, RefusedError, Taken, Tree, lin
 from plinth.core.digest import Digest
 from plinth.core.errors import PlinthError
 from plinth.core.settings import Config
-from plinth.evidence.verify.image import Request, verify_image
+from plinth.evidence.verify.image import verify_image
 from plinth.evidence.verify.policy import Policy
-from plinth.evidence.verify.statements import RawBundle
+from plinth.evidence.verify.request import RawBundle, Request
 from plinth.fetch.sources.source import open_source
 from plinth.inspect.contents.inflate import Plain
 from plinth.inspect.contents.read import list_files

@@ -22,8 +22,10 @@ from plinth.core.digest import canonical_json
 from plinth.core.errors import AttestationError
 from plinth.evidence.choice import Believed
 from plinth.evidence.statement import BEFORE, COSIGN, PROVENANCE, SBOM, statement
-from plinth.evidence.verify.bundle import BundleVerifier, Signers
-from plinth.evidence.verify.statements import RawBundle, about, authenticate
+from plinth.evidence.verify.bundle import BundleVerifier
+from plinth.evidence.verify.policy import Signers
+from plinth.evidence.verify.request import RawBundle
+from plinth.evidence.verify.statements import about, authenticate
 from support import needs
 from support.forge import IDENTITY, Copy, Forger, Json, Judge, link_tree, payload
 from support.private_sigstore import built

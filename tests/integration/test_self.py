@@ -18,9 +18,9 @@ from integration.conftest import ROOT
 from integration.test_reproducible import host_python
 from plinth.core.settings import Config
 from plinth.evidence.sbom.own import RUN
-from plinth.evidence.verify.bundle import BundleVerifier, Signers
-from plinth.evidence.verify.policy import Policy
-from plinth.evidence.verify.statements import RawBundle
+from plinth.evidence.verify.bundle import BundleVerifier
+from plinth.evidence.verify.policy import Policy, Signers
+from plinth.evidence.verify.request import RawBundle
 from plinth.evidence.verify.wheel import verify_wheel
 from plinth.publish.own import Own, make_own, sign_own
 from support.forge import IDENTITY, forging

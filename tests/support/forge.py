@@ -29,12 +29,13 @@ from plinth.core.settings import Config
 from plinth.core.store import BlobStore
 from plinth.evidence.choice import Believed
 from plinth.evidence.statement import PROVENANCE, SBOM, statement
-from plinth.evidence.verify.bundle import BundleVerifier, Signers
+from plinth.evidence.trusted_root import Root
+from plinth.evidence.verify.bundle import BundleVerifier
 from plinth.evidence.verify.bytecode import Interpreters
-from plinth.evidence.verify.image import Request, verify_image
-from plinth.evidence.verify.policy import Policy
+from plinth.evidence.verify.image import verify_image
+from plinth.evidence.verify.policy import Policy, Signers
 from plinth.evidence.verify.rebuilders import Rebuilder
-from plinth.evidence.verify.statements import RawBundle
+from plinth.evidence.verify.request import RawBundle, Request
 from plinth.evidence.verify.verdict import Verdict
 from plinth.fetch.sources.source import open_source
 from plinth.formats.oci.model import CONFIG, LAYER_GZIP, MANIFEST, Descriptor
@@ -281,6 +282,11 @@ class Judge:
                 config=self.config,
             )
             return verify_image(source, verifier, self.policy, request, self.rebuilders)
+
+    @property
+    def trusted_root(self) -> Root:
+        """The root believed, as a gate takes it."""
+        return Root(self.believed.shown, self.believed.model.to_json().encode())
 
     def problems(self, copy: Copy, reference: str = "") -> list[str]:
         """What is wrong, `check: problem` each; empty where nothing is."""

@@ -18,7 +18,7 @@ import pytest
 
 from plinth.core.digest import canonical_json
 from plinth.evidence.statement import COSIGN
-from plinth.evidence.verify.statements import RawBundle
+from plinth.evidence.verify.request import RawBundle
 from plinth.formats.oci.model import CONFIG, INDEX, MANIFEST
 from support.fake_registry import FakeRegistry, fake_registry
 from support.forge import Copy, Forger, Json, Judge, payload, rejected, resigned

@@ -20,9 +20,8 @@ from plinth.core.digest import canonical_json
 from plinth.core.report import quiet
 from plinth.core.settings import Config
 from plinth.evidence.statement import COSIGN, PREDICATES, PROVENANCE, SBOM
-from plinth.evidence.verify.bundle import BundleVerifier, Signers
 from plinth.evidence.verify.gate import Gate
-from plinth.evidence.verify.policy import Policy
+from plinth.evidence.verify.policy import Policy, Signers
 from plinth.formats.oci.model import LAYER_GZIP, MANIFEST, Descriptor
 from plinth.formats.oci.referrers import MAX_BUNDLE, artifact
 from plinth.publish.registry.pull import pull_image
@@ -303,7 +302,7 @@ def test_what_strangers_attached_is_not_pulled(
     attached(copy, ((COSIGN, flipped(true[COSIGN], number), {}) for number in range(20)))
     pushed(copy, registry[1])
     signers = Signers(tuple(judge.identities), judge.issuer)
-    gate = Gate(Policy(), BundleVerifier(judge.believed, signers), signers, "the test's")
+    gate = Gate(Policy(), judge.trusted_root, signers)
     pulled = pull_image(
         f"docker://{registry[0]}:latest",
         tmp_path / "there",

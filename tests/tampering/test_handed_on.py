@@ -20,7 +20,7 @@ from plinth.core.errors import LayoutError, VerificationError
 from plinth.core.report import quiet
 from plinth.core.settings import Config
 from plinth.evidence.verify.gate import Gate, required
-from plinth.evidence.verify.image import Request
+from plinth.evidence.verify.request import Request
 from plinth.fetch.sources.source import open_source
 from plinth.formats.oci.layout import ImageReference
 from plinth.formats.oci.model import MANIFEST

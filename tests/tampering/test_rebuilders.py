@@ -18,8 +18,8 @@ from plinth.core.settings import Config
 from plinth.evidence.provenance import LOCAL_BUILDER
 from plinth.evidence.rebuilt import Rebuilt
 from plinth.evidence.statement import PREDICATES, PROVENANCE, REBUILT, SBOM, statement
-from plinth.evidence.verify.bundle import BundleVerifier, Signers
-from plinth.evidence.verify.policy import Policy
+from plinth.evidence.verify.bundle import BundleVerifier
+from plinth.evidence.verify.policy import Policy, Signers
 from plinth.evidence.verify.rebuilders import Rebuilder
 from plinth.evidence.verify.verdict import REJECTED, VERIFIED, Check
 from plinth.formats.oci.documents import annotations_of

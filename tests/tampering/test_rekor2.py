@@ -14,7 +14,8 @@ from plinth.authority.keys import new_key
 from plinth.core.errors import AttestationError
 from plinth.evidence.choice import Believed
 from plinth.evidence.statement import COSIGN
-from plinth.evidence.verify.bundle import BundleVerifier, Signers
+from plinth.evidence.verify.bundle import BundleVerifier
+from plinth.evidence.verify.policy import Signers
 from support.forge import IDENTITY, Copy, Forger, Json, Judge, rejected
 from support.rekor2 import Log2
 

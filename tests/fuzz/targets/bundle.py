@@ -8,7 +8,8 @@ from pathlib import Path
 from sigstore_models.trustroot.v1 import TrustedRoot
 
 from plinth.evidence.choice import Believed
-from plinth.evidence.verify.bundle import BundleVerifier, Signers
+from plinth.evidence.verify.bundle import BundleVerifier
+from plinth.evidence.verify.policy import Signers
 
 ROOT = Path(__file__).parent / "trusted_root.json"
 

@@ -24,7 +24,8 @@ from plinth.authority.note import Checkpoint
 from plinth.authority.server import Running, serving
 from plinth.authority.state import ROLES, Role
 from plinth.evidence.choice import Believed
-from plinth.evidence.verify.bundle import BundleVerifier, Signers
+from plinth.evidence.verify.bundle import BundleVerifier
+from plinth.evidence.verify.policy import Signers
 from unit.authority.conftest import IDENTITY, OLD_POLICY, Sign
 
 

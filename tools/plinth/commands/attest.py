@@ -36,9 +36,8 @@ def attest(
     from plinth.evidence.attest import attest_rebuilt
     from plinth.evidence.statement import REBUILT
     from plinth.evidence.verify.gate import open_gate
-    from plinth.evidence.verify.image import Request
     from plinth.evidence.verify.policy import Policy, in_force
-    from plinth.evidence.verify.statements import RawBundle
+    from plinth.evidence.verify.request import RawBundle, Request
     from plinth.fetch.sources.source import open_source
     from plinth.formats.oci.model import MANIFEST, Descriptor
     from plinth.formats.oci.reference import ArchiveReference, LayoutReference, parse

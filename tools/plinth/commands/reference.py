@@ -13,7 +13,7 @@ from plinth.graph.workspace import Workspace
 from plinth.recipe.ids import all_images
 
 if TYPE_CHECKING:
-    from plinth.evidence.verify.statements import RawBundle
+    from plinth.evidence.verify.request import RawBundle
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def read_bundles(paths: Sequence[str]) -> list[RawBundle]:
     Raises:
         PlinthError: a folder has none, or one is too large.
     """
-    from plinth.evidence.verify.statements import RawBundle
+    from plinth.evidence.verify.request import RawBundle
     from plinth.formats.oci.referrers import MAX_BUNDLE
 
     found = []

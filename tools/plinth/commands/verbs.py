@@ -150,7 +150,7 @@ VERBS = (
         ),
         _flag("rebuild", "build it again and compare"),
         _text("inputs", "DIR", "a store with locked files, to rebuild from or to compare with"),
-        _flag("fresh", "ignore cached layer contents"),
+        _flag("fresh", "ignore cached layer contents and verdicts"),
         _flag("offline", "do not refresh the root of the public Sigstore"),
         JSON,
         images=True,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from plinth.commands.reference import bring, named, read_bundles
 from plinth.core import settings as config
-from plinth.core.errors import AmbiguityError, IntegrityError, PlinthError, plain
+from plinth.core.errors import AmbiguityError, AttestationError, IntegrityError, PlinthError, plain
 from plinth.core.report import quiet, to_stderr
 from plinth.core.store import BlobStore
 
@@ -38,10 +38,9 @@ def verify(
 ) -> int:
     """Verify the images `references` and show the verdicts; returns the exit code."""
     from plinth.evidence.verify.gate import open_gate
-    from plinth.evidence.verify.image import Request
     from plinth.evidence.verify.policy import Policy, in_force
+    from plinth.evidence.verify.request import Request
     from plinth.evidence.verify.verdict import REJECTED, UNREADABLE, VERIFIED, table
-    from plinth.evidence.verify.wheel import verify_wheel
     from plinth.fetch.interpreter import own_python
     from plinth.fetch.sources.source import open_source
     from plinth.inspect.contents.read import contents_cache
@@ -51,7 +50,7 @@ def verify(
     try:
         settings = config.load()
         options = Policy(tuple(identity), issuer, trusted_root, trust)
-        gate = open_gate(in_force(settings, options, policy), offline=offline)
+        gate = open_gate(in_force(settings, options, policy), offline=offline, later=True)
         if not as_json:
             print(f"trusting signatures by {gate.shown}", file=sys.stderr)
         only = tuple(one for one in bundle if one.startswith("sha256:"))
@@ -64,6 +63,8 @@ def verify(
             if reference.endswith(".whl"):
                 beside = sorted(Path(reference).parent.glob(f"{Path(reference).name}.*.json"))
                 given = bundles or tuple(read_bundles([str(file) for file in beside]))
+                from plinth.evidence.verify.wheel import verify_wheel
+
                 verdicts.append(verify_wheel(Path(reference), given, gate.verifier, gate.policy))
                 if not as_json:
                     print(table(verdicts[-1]), flush=True)
@@ -87,6 +88,10 @@ def verify(
                     progress=quiet if as_json else to_stderr,
                 )
                 verdicts.append(gate.verdict(source, request))
+        except AttestationError as error:
+            # Of no bundle, whose errors are in the verdict: a root cannot be used.
+            print(f"plinth: {error}", file=sys.stderr)
+            return UNREADABLE
         except (PlinthError, OSError) as error:
             failures.append((reference, error))
             continue

@@ -15,7 +15,7 @@ from plinth.evidence.rebuilt import Rebuilt
 from plinth.evidence.signing import sign_statements
 from plinth.evidence.statement import REBUILT, statement
 from plinth.evidence.verify.gate import Gate, failures
-from plinth.evidence.verify.image import Request
+from plinth.evidence.verify.request import Request
 from plinth.fetch.sources.model import ImageSource
 from plinth.formats.oci.manifest import parse_manifest
 from plinth.formats.oci.model import TITLE

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from sigstore._internal.rekor.client_v2 import RekorV2Client
 from sigstore._utils import is_timerange_valid
@@ -18,18 +16,15 @@ from sigstore_models.trustroot.v1 import ClientTrustConfig as ClientModel
 from sigstore_models.trustroot.v1 import TrustedRoot as Model
 
 from plinth.core.errors import AttestationError
-from plinth.formats.oci.strict import loads
-
-# Libraries warn on standard error where nobody listens; what matters of it is an error here.
-for _name in ("sigstore", "tuf", "securesystemslib"):
-    logging.getLogger(_name).addHandler(logging.NullHandler())
-
-PUBLIC, EMBEDDED = "public", "embedded"
-_CHOICES = (
-    "--trust TRUST (with doit: trust=TRUST), or `trust` in the settings, where TRUST is one of\n"
-    "public: Sigstore's own\n"
-    "embedded: a trust domain on this machine; plinth trust init makes one\n"
-    "FILE: the client trust config of a private instance"
+from plinth.evidence.trusted_root import (
+    CHOICES,
+    EMBEDDED,
+    PUBLIC,
+    Root,
+    chosen,
+    read_client,
+    told,
+    usable,
 )
 
 _WEB = re.compile(r"https?://([\w.-]+|\[[0-9a-f:.]+\])(:\d+)?(/|$)", re.IGNORECASE)
@@ -88,12 +83,12 @@ def signing_trust(choice: str) -> Iterator[SigningTrust]:
         except SigstoreError as error:
             raise AttestationError(
                 "the public Sigstore's trusted root is not available",
-                found=_told(error),
-                remedy="check the network, or choose another: " + _CHOICES,
+                found=told(error),
+                remedy="check the network, or choose another: " + CHOICES,
             ) from None
     else:
-        path = _file(choice, "sign")
-        yield SigningTrust(f"the instance of {path}", ClientTrustConfig(_client_model(path)))
+        root = read_client(choice, "sign")
+        yield SigningTrust(root.shown, ClientTrustConfig(_client_model(root)))
 
 
 def signing_context(trust: SigningTrust) -> SigningContext:
@@ -119,7 +114,7 @@ def signing_context(trust: SigningTrust) -> SigningContext:
             where=trust.shown,
             expected="a Fulcio (API version 1), a Rekor (1 or 2) and time stamp authorities (1) "
             "that are valid now",
-            found=_told(error),
+            found=told(error),
         ) from None
     if isinstance(context._rekor, RekorV2Client) and not context._tsa_clients:
         raise AttestationError(
@@ -132,70 +127,31 @@ def signing_context(trust: SigningTrust) -> SigningContext:
 
 
 def believed(choice: str, *, trusted_root: str = "", offline: bool = False) -> Believed:
-    """What `choice` says to believe; `trusted_root`, a file, comes before it. `offline` takes the
-    public root as it was last seen, without asking.
+    """What `choice` says to believe (see `plinth.evidence.trusted_root.chosen`), parsed.
 
     Raises:
         AttestationError: nothing is chosen, or what is chosen cannot be used.
     """
-    if trusted_root:
-        path = Path(trusted_root)
-        try:
-            return Believed(f"the trusted root {path}", Model.from_json(_read(path)))
-        except (SigstoreError, OSError, ValueError) as error:
-            raise AttestationError(
-                "not a trusted root that can be used",
-                where=str(path),
-                expected="a trusted_root.json, as `plinth trust export` or Sigstore's TUF "
-                "repository have it",
-                found=_told(error),
-            ) from None
-    if choice == EMBEDDED:
-        from plinth.authority.domain import default_folder, read_state
-        from plinth.authority.roots import trusted_root as root_of
-
-        # Believing takes no private key, so none is opened.
-        state = read_state(default_folder())
-        root = Model.from_json(root_of(state))
-        shown = f"the embedded trust domain {default_folder()}"
-        return Believed(shown, root, state.identity, state.issuer)
-    if choice == PUBLIC:
-        try:
-            # The library has no other way to what its TUF client holds.
-            model = ClientTrustConfig.production(offline=offline)._inner.trusted_root
-        except SigstoreError as error:
-            raise AttestationError(
-                "the public Sigstore's trusted root is not available",
-                found=_told(error),
-                remedy="give it as a file: --trusted-root",
-            ) from None
-        return Believed("the public Sigstore", model)
-    path = _file(choice, "verify")
-    return Believed(f"the instance of {path}", _client_model(path).trusted_root)
+    return parsed(chosen(choice, trusted_root=trusted_root, offline=offline))
 
 
-def _file(choice: str, verb: str) -> Path:
-    if not choice:
-        raise AttestationError(
-            "no trusted root was given" if verb == "verify" else "no trust was given to sign with",
-            remedy=("--trusted-root FILE, or " if verb == "verify" else "") + _CHOICES,
-        )
-    path = Path(choice)
-    if not path.is_file():
-        raise AttestationError("no such trust", where=choice, remedy=_CHOICES)
-    return path
+def parsed(root: Root) -> Believed:
+    """The chosen `root`, parsed.
+
+    Raises:
+        AttestationError: it is no root.
+    """
+    if root.client:
+        model = _client_model(root).trusted_root
+    else:
+        with usable(root.path, client=False):
+            model = Model.from_json(root.data)
+    return Believed(root.shown, model, root.identity, root.issuer)
 
 
-def _client_model(path: Path) -> ClientModel:
-    try:
-        model = ClientModel.from_json(_read(path))
-    except (SigstoreError, OSError, ValueError) as error:
-        raise AttestationError(
-            "not a client trust config that can be used",
-            where=str(path),
-            expected="JSON of media type application/vnd.dev.sigstore.clienttrustconfig.v0.1+json",
-            found=_told(error),
-        ) from None
+def _client_model(root: Root) -> ClientModel:
+    with usable(root.path, client=True):
+        model = ClientModel.from_json(root.data)
     services = model.signing_config
     for service in (*services.ca_urls, *services.rekor_tlog_urls, *services.oidc_urls):
         # The library puts "/api/…" behind.
@@ -203,20 +159,7 @@ def _client_model(path: Path) -> ClientModel:
     return model
 
 
-def _read(path: Path) -> bytes:
-    """The JSON in a file, in which every reader finds the same: the library takes the last of two
-    keys."""
-    data = path.read_bytes()
-    loads(data)
-    return data
-
-
 def _passphrase() -> str | None:
     from plinth.authority.passphrase import passphrase_from_environment
 
     return passphrase_from_environment()
-
-
-def _told(error: BaseException) -> str:
-    """What a library's error says, without the advice it has for its own users."""
-    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__

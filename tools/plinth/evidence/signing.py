@@ -12,7 +12,8 @@ from plinth.core.settings import Config
 from plinth.evidence.choice import SigningTrust, signing_context, signing_trust
 from plinth.evidence.identity import identity_token
 from plinth.evidence.services import unusable, watch
-from plinth.evidence.verify.bundle import BundleVerifier, Signers, log_index, signer_of
+from plinth.evidence.verify.bundle import BundleVerifier, log_index, signer_of
+from plinth.evidence.verify.policy import Signers
 
 
 def sign_statements(

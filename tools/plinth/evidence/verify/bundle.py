@@ -32,6 +32,7 @@ from plinth.core.errors import AttestationError
 from plinth.evidence.choice import Believed
 from plinth.evidence.verify.certificate import facts, signer
 from plinth.evidence.verify.logs import certificate_log_of, log_of, timeless
+from plinth.evidence.verify.policy import Signers
 from plinth.evidence.verify.root import certificates, check_root, told
 from plinth.formats.oci.referrers import BUNDLE
 from plinth.formats.oci.strict import loads
@@ -54,19 +55,10 @@ class Authentic:
     certified: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Signers:
-    """Who may have signed: any of `identities`, vouched for by `issuer` (empty: by anybody the
-    root believes)."""
-
-    identities: tuple[str, ...]
-    issuer: str = ""
-
-    @property
-    def policy(self) -> VerificationPolicy:
-        """The library's policy for it."""
-        who = AnyOf([Identity(identity=one) for one in self.identities])
-        return AllOf([who, OIDCIssuerV2(self.issuer)]) if self.issuer else who
+def _policy(signers: Signers) -> VerificationPolicy:
+    """The library's policy for `signers`."""
+    who = AnyOf([Identity(identity=one) for one in signers.identities])
+    return AllOf([who, OIDCIssuerV2(signers.issuer)]) if signers.issuer else who
 
 
 def log_index(bundle: Bundle) -> int:
@@ -152,7 +144,7 @@ class BundleVerifier:
         only = self._believed.model.model_copy(update=logs)
         try:
             verifier = Verifier(trusted_root=TrustedRoot(only))
-            kind, payload = verifier.verify_dsse(bundle, self._signers.policy)
+            kind, payload = verifier.verify_dsse(bundle, _policy(self._signers))
         except Exception as error:
             raise self._refused(where, error, certificate) from None
         if kind != PAYLOAD_TYPE:

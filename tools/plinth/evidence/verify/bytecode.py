@@ -10,7 +10,7 @@ from pathlib import Path
 from plinth.build.plan import PYTHON, WHEELS, planned
 from plinth.core.digest import Digest
 from plinth.core.errors import Problem
-from plinth.evidence.verify.verdict import Check
+from plinth.evidence.verify.verdict import NOT_SHOWN, Check
 from plinth.fetch.sources.model import SourceLayer
 from plinth.formats.python.bytecode import Compiler
 from plinth.formats.python.place import PREFIX, site_packages
@@ -53,7 +53,7 @@ def check_bytecode(
         if one is not None
     )
     if tree is None:
-        return Check("bytecode", f"NOT SHOWN for {total} files: {_REBUILD}")
+        return Check("bytecode", f"{NOT_SHOWN} for {total} files: {_REBUILD}")
     waiting = [
         (number, one.kind, layer)
         for number, (one, layer) in enumerate(zip(planned(recipe), layers, strict=True))
@@ -62,7 +62,7 @@ def check_bytecode(
     python = interpreters(version, tree) if waiting else None
     if waiting and python is None:
         what = f"the CPython {version} of the image ({tree.oci[:19]}) is not on this machine"
-        return Check("bytecode", f"NOT SHOWN for {total} files: {what}; {_REBUILD}")
+        return Check("bytecode", f"{NOT_SHOWN} for {total} files: {what}; {_REBUILD}")
     problems: list[str] = []
     # Processes of it start with the first file, so that what is known already starts none.
     jobs = len(os.sched_getaffinity(0))

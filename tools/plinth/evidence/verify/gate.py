@@ -3,15 +3,17 @@ for tags that move, and for the site."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from plinth.core.errors import AttestationError, LayoutError, VerificationError
 from plinth.core.settings import Config
-from plinth.evidence.choice import believed
-from plinth.evidence.verify.bundle import BundleVerifier, Signers
-from plinth.evidence.verify.image import Request, verify_image
-from plinth.evidence.verify.policy import Policy, in_force
-from plinth.evidence.verify.rebuilders import Rebuilder
+from plinth.evidence.trusted_root import Root, chosen
+from plinth.evidence.verify.known import Whom, known_or
+from plinth.evidence.verify.policy import Policy, Signers, in_force
+from plinth.evidence.verify.request import RawBundle, Request
 from plinth.evidence.verify.verdict import Verdict
 from plinth.fetch.sources.model import ImageSource
 from plinth.fetch.sources.source import open_source
@@ -19,20 +21,63 @@ from plinth.formats.oci.layout import ImageReference
 from plinth.graph.workspace import Workspace
 from plinth.inspect.contents.read import contents_cache
 
+if TYPE_CHECKING:
+    from plinth.evidence.verify.bundle import BundleVerifier
+    from plinth.evidence.verify.rebuilders import Rebuilder
+
 
 @dataclass(frozen=True)
-class Gate:
-    """Verification by one policy; `shown` names the signers and the root for people."""
+class Gate(Whom):
+    """Verification by one policy. Roots are parsed, and the libraries that verify are loaded, when
+    the first verdict is not known already."""
 
-    policy: Policy
-    verifier: BundleVerifier
-    signers: Signers
-    shown: str
-    rebuilders: tuple[Rebuilder, ...] = ()
+    @property
+    def shown(self) -> str:
+        """The signers and the root for people."""
+        signers = self.signers
+        who = " or ".join(signers.identities)
+        return f"{who}, issuer {signers.issuer} (root: {self.root.shown})"
+
+    @cached_property
+    def verifier(self) -> BundleVerifier:
+        """What verifies the signers' bundles.
+
+        Raises:
+            AttestationError: the root cannot be used.
+        """
+        return _verifier(self.root, self.signers)
+
+    @cached_property
+    def rebuilders(self) -> tuple[Rebuilder, ...]:
+        """The policy's rebuilders, each with what verifies their bundles.
+
+        Raises:
+            AttestationError: a root cannot be used.
+        """
+        from plinth.evidence.verify.rebuilders import Rebuilder
+
+        named = zip(self.policy.rebuilder_identities, self.rebuilder_roots, strict=True)
+        return tuple(
+            Rebuilder(
+                one.identity, one.issuer, _verifier(root, Signers((one.identity,), one.issuer))
+            )
+            for one, root in named
+        )
 
     def verdict(self, source: ImageSource, request: Request) -> Verdict:
-        """What is found of the image in `source`."""
-        return verify_image(source, self.verifier, self.policy, request, self.rebuilders)
+        """What is found of the image in `source`.
+
+        Raises:
+            AttestationError: a root cannot be used.
+        """
+
+        def verify(bundles: Iterable[RawBundle]) -> Verdict:
+            from plinth.evidence.verify.image import verify_image
+
+            verifier, rebuilders = self.verifier, self.rebuilders
+            return verify_image(source, verifier, self.policy, request, rebuilders, bundles)
+
+        return known_or(verify, source, request, self)
 
     def proves(self, bundle: bytes) -> bool:
         """Whether a bundle is of one of the signers; of whatever image."""
@@ -77,14 +122,22 @@ class Gate:
             )
 
 
-def open_gate(policy: Policy, *, offline: bool = False) -> Gate:
-    """The gate by `policy`; `offline` is as in `plinth.evidence.choice.believed`. An identity and
-    an issuer that the policy lacks are those that its root is there for.
+def _verifier(root: Root, signers: Signers) -> BundleVerifier:
+    from plinth.evidence.choice import parsed
+    from plinth.evidence.verify.bundle import BundleVerifier
+
+    return BundleVerifier(parsed(root), signers)
+
+
+def open_gate(policy: Policy, *, offline: bool = False, later: bool = False) -> Gate:
+    """The gate by `policy`; `offline` is as in `plinth.evidence.trusted_root.chosen`. An identity
+    and an issuer that the policy lacks are those that its root is there for. `later` parses roots
+    with the first verdict that needs them.
 
     Raises:
         AttestationError: no root, no identity or no issuer is given, or the root cannot be used.
     """
-    root = believed(policy.trust, trusted_root=policy.trusted_root, offline=offline)
+    root = chosen(policy.trust, trusted_root=policy.trusted_root, offline=offline)
     identities = policy.identities or ((root.identity,) if root.identity else ())
     issuer = policy.issuer or root.issuer
     if not identities or not issuer:
@@ -95,14 +148,14 @@ def open_gate(policy: Policy, *, offline: bool = False) -> Gate:
             remedy="`identity` and `issuer` in a policy file: --policy FILE, or `policy` in the "
             "settings; for `plinth verify` also --identity WHO --issuer URL",
         )
-    signers = Signers(identities, issuer)
-    shown = f"{' or '.join(identities)}, issuer {issuer} (root: {root.shown})"
-    rebuilders = []
-    for one in policy.rebuilder_identities:
-        theirs = believed("", trusted_root=one.trusted_root) if one.trusted_root else root
-        verifier = BundleVerifier(theirs, Signers((one.identity,), one.issuer))
-        rebuilders.append(Rebuilder(one.identity, one.issuer, verifier))
-    return Gate(policy, BundleVerifier(root, signers), signers, shown, tuple(rebuilders))
+    theirs = tuple(
+        chosen("", trusted_root=one.trusted_root) if one.trusted_root else root
+        for one in policy.rebuilder_identities
+    )
+    gate = Gate(policy, root, Signers(identities, issuer), theirs)
+    if not later:
+        _ = gate.verifier, gate.rebuilders
+    return gate
 
 
 def required(

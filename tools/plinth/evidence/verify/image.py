@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from itertools import chain
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from plinth.core.digest import Digest
 from plinth.core.errors import IntegrityError, LayoutError, PlinthError
-from plinth.core.report import Progress, quiet
-from plinth.core.settings import Config
-from plinth.core.store import BlobStore
 from plinth.evidence.provenance import Provenance, ProvenanceError
 from plinth.evidence.provenance import parse as parse_provenance
 from plinth.evidence.sbom.inputs import SbomInputs
@@ -28,7 +24,7 @@ from plinth.evidence.verify.blobs import (
     read_signed,
 )
 from plinth.evidence.verify.bundle import BundleVerifier
-from plinth.evidence.verify.bytecode import Interpreters, check_bytecode
+from plinth.evidence.verify.bytecode import check_bytecode
 from plinth.evidence.verify.candidate import Candidate, notes, ranked
 from plinth.evidence.verify.contract import check_contract, check_platform, check_user
 from plinth.evidence.verify.form import check_form
@@ -42,16 +38,14 @@ from plinth.evidence.verify.provenance import (
     claimed_recipe,
 )
 from plinth.evidence.verify.rebuilders import Rebuilder, Subject, check_rebuilders, without_rebuilt
-from plinth.evidence.verify.statements import Proven, RawBundle, Statements, authenticate
+from plinth.evidence.verify.request import RawBundle, Request, bundles_of
+from plinth.evidence.verify.statements import Proven, Statements, authenticate
 from plinth.evidence.verify.verdict import Check, Verdict
 from plinth.fetch.sources.model import ImageSource
 from plinth.formats.oci.documents import repository_name
 from plinth.formats.oci.manifest import Manifest
 from plinth.formats.oci.model import TITLE
-from plinth.formats.oci.reference import LINUX_AMD64
-from plinth.formats.oci.referrers import BUNDLE
 from plinth.inspect.contents.model import LayerContents
-from plinth.inspect.contents.read import ContentsCache
 from plinth.recipe.files import write_sources
 from plinth.recipe.recipe import Recipe
 
@@ -60,42 +54,19 @@ Contents = Callable[[], "list[LayerContents | str]"]
 """What the layers hold, or why one cannot be read; waits until all are read."""
 
 
-@dataclass(frozen=True)
-class Request:
-    """What to verify beside the image itself.
-
-    expected: the image id or name it must be, empty where a digest was asked for. platform: what
-    it must be for. bundles: those given by hand. only: the digests of those attached to look at
-    (none: all). checkout: a folder with the verifier's own specifications and locks. cache: what
-    is remembered of layers' contents. interpreters: where bytecode is to be compiled again.
-    rebuild: build it again; inputs: locked files at hand for it, or to be compared without it.
-    """
-
-    expected: str = ""
-    platform: str = LINUX_AMD64
-    bundles: tuple[RawBundle, ...] = ()
-    only: tuple[str, ...] = ()
-    checkout: Path | None = None
-    cache: ContentsCache | None = None
-    interpreters: Interpreters | None = None
-    rebuild: bool = False
-    inputs: BlobStore | None = None
-    config: Config = field(default_factory=Config)
-    progress: Progress = quiet
-
-
 def verify_image(
     source: ImageSource,
     verifier: BundleVerifier,
     policy: Policy,
     request: Request,
     rebuilders: Sequence[Rebuilder] = (),
+    bundles: Iterable[RawBundle] | None = None,
 ) -> Verdict:
     """Check everything there is to check of the image in `source`; `rebuilders` are those that
-    `policy` names."""
+    `policy` names, `bundles` those of `request`, where they were read already."""
     rebuilt: list[RawBundle] = []
-    attached = chain(_attached(source, request.only), request.bundles)
-    statements = authenticate(without_rebuilt(attached, rebuilt), verifier)
+    bundles = bundles_of(source, request) if bundles is None else bundles
+    statements = authenticate(without_rebuilt(bundles, rebuilt), verifier)
     with ThreadPoolExecutor(1, "layers") as pool:
         try:
             manifest_bytes, config_bytes = source.manifest(), source.config()
@@ -130,13 +101,6 @@ def verify_image(
         # Layers are read while everything else is checked.
         verdicts = [one.verdict(pool.submit(one.contents).result) for one in checked]
         return next((one for one in verdicts if one.passed), verdicts[0])
-
-
-def _attached(source: ImageSource, only: Sequence[str]) -> Iterator[RawBundle]:
-    for referrer in source.referrers(BUNDLE, only):
-        yield RawBundle(
-            referrer.where, referrer.data, referrer.predicate_type, tuple(referrer.problems)
-        )
 
 
 def _manifests_of(statements: Statements, config: str) -> list[bytes]:

@@ -11,13 +11,22 @@ import tomli
 
 from plinth.core.errors import Problem, ProblemsError
 from plinth.core.settings import Config
-from plinth.evidence.choice import EMBEDDED, PUBLIC
+from plinth.evidence.trusted_root import EMBEDDED, PUBLIC
 
 WANTED = ("builder", "source", "commit", "ref", "runner", "trigger")
 """What a policy may want of the build, each by a value of its own."""
 
 _TEXTS = ("trusted-root", "trust", "issuer", *WANTED)
 _OTHERS = ("identity", "require-clean", "certified", "rebuilders", "rebuilder-identities")
+
+
+@dataclass(frozen=True)
+class Signers:
+    """Who may have signed: any of `identities`, vouched for by `issuer` (empty: by anybody the
+    root believes)."""
+
+    identities: tuple[str, ...]
+    issuer: str = ""
 
 
 @dataclass(frozen=True)
@@ -37,7 +46,7 @@ class Policy:
 
     identities: who may have signed, each exactly as certificates have it (an e-mail address or a
         URI); one of them is enough. issuer: who vouched for them.
-    trusted_root: path of a trusted_root.json; trust: as in `plinth.evidence.choice`.
+    trusted_root: path of a trusted_root.json; trust: as in `plinth.evidence.trusted_root`.
     builder: the builder's id. source: the repository's URI. commit: its object name. These are
         taken from the certificate where it has them, else from the provenance. ref, runner and
         trigger are in certificates alone. See `plinth.evidence.verify.certificate`.

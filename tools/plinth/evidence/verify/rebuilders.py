@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from plinth.evidence.rebuilt import parse
 from plinth.evidence.statement import REBUILT
 from plinth.evidence.verify.bundle import BundleVerifier, signer_of
+from plinth.evidence.verify.request import RawBundle
 from plinth.evidence.verify.root import told
-from plinth.evidence.verify.statements import RawBundle, about, authenticate, kind_of
+from plinth.evidence.verify.statements import about, authenticate, kind_of
 from plinth.evidence.verify.verdict import Check
 
 MAX_REBUILT = 64 << 10

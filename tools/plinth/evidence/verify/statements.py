@@ -12,6 +12,7 @@ from functools import lru_cache
 from plinth.core.errors import AttestationError
 from plinth.evidence.statement import PREDICATES, Statement, parse
 from plinth.evidence.verify.bundle import Authentic, BundleVerifier
+from plinth.evidence.verify.request import RawBundle
 from plinth.evidence.verify.verdict import Check
 
 _PLACE = re.compile(r"(localhost|[^/]*[.:][^/]*)/.")
@@ -20,17 +21,6 @@ _PLACE = re.compile(r"(localhost|[^/]*[.:][^/]*)/.")
 
 _PAYLOAD = re.compile(rb'"payload"\s*:\s*"([A-Za-z0-9+/=]+)"')
 _KIND = re.compile(rb'"predicateType"\s*:\s*"([^"]{1,200})"')
-
-
-@dataclass(frozen=True)
-class RawBundle:
-    """A bundle as it was found: `where`, its bytes, the predicate type it is filed under (empty
-    where nothing says), and what was wrong with how it is attached."""
-
-    where: str
-    data: bytes
-    filed: str = ""
-    problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

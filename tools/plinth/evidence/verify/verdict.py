@@ -12,6 +12,10 @@ VERIFIED, REJECTED, UNREADABLE = 0, 1, 3
 """Exit codes: every check passed; one did not; there was nothing that could be checked."""
 
 
+NOT_SHOWN = "NOT SHOWN"
+"""How the detail of a check begins that passed without what this machine lacks."""
+
+
 @dataclass(frozen=True)
 class Claim:
     """Something that nothing here can show: the signer's word, or, `certified`, that of the

@@ -12,7 +12,8 @@ from plinth.evidence.statement import PROVENANCE, SBOM
 from plinth.evidence.verify.bundle import BundleVerifier
 from plinth.evidence.verify.policy import Policy
 from plinth.evidence.verify.provenance import check_origin
-from plinth.evidence.verify.statements import RawBundle, about, authenticate, checks
+from plinth.evidence.verify.request import RawBundle
+from plinth.evidence.verify.statements import about, authenticate, checks
 from plinth.evidence.verify.verdict import Check, Verdict
 
 

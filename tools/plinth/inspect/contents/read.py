@@ -124,6 +124,23 @@ def read_layers(
         return [waiting[number].result() for number in range(len(layers))]
 
 
+def are_named(layers: Sequence[LayerBlob]) -> bool:
+    """Whether each of `layers` is the very blob that its manifest names: all are read and hashed,
+    several at once."""
+
+    def named(layer: LayerBlob) -> bool:
+        try:
+            if layer.digest is not None:
+                _compare(layer, layer.digest)
+        except (PlinthError, OSError):
+            return False
+        return layer.digest is not None
+
+    distinct = {layer.digest: layer for layer in layers}
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0)), "hashing") as pool:
+        return all(pool.map(named, distinct.values()))
+
+
 def contents_of(
     layer: LayerBlob, cache: ContentsCache | None = None, *, threads: bool = False
 ) -> LayerContents:

@@ -15,7 +15,7 @@ from plinth.core.report import Progress, human_size
 from plinth.core.settings import Config
 from plinth.core.store import BlobStore, atomic_write
 from plinth.evidence.verify.gate import Gate
-from plinth.evidence.verify.image import Request
+from plinth.evidence.verify.request import Request
 from plinth.fetch.sources.source import open_source
 from plinth.formats.oci.documents import descriptor
 from plinth.formats.oci.layout import editing, entry_name, read_index

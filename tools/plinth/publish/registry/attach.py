@@ -15,7 +15,7 @@ from plinth.core.errors import (
 )
 from plinth.core.settings import Config
 from plinth.evidence.statement import CALLED, parse
-from plinth.evidence.verify.statements import RawBundle
+from plinth.evidence.verify.request import RawBundle
 from plinth.fetch.registry.referrers import attach_to_registry
 from plinth.fetch.registry.registry import Registry
 from plinth.fetch.sources.model import ImageSource

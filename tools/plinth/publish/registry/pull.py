@@ -13,7 +13,7 @@ from plinth.core.report import Progress
 from plinth.core.settings import Config
 from plinth.core.store import BlobStore
 from plinth.evidence.verify.gate import Gate
-from plinth.evidence.verify.image import Request
+from plinth.evidence.verify.request import Request
 from plinth.fetch.sources.model import ImageSource
 from plinth.fetch.sources.registry import open_remote
 from plinth.formats.oci.documents import document, repository_name

@@ -11,7 +11,7 @@ from plinth.core.errors import ImageNameError, LayoutError, PlinthError
 from plinth.core.report import Progress
 from plinth.core.settings import Config
 from plinth.evidence.verify.gate import Gate, failures
-from plinth.evidence.verify.image import Request
+from plinth.evidence.verify.request import Request
 from plinth.fetch.registry.registry import Registry
 from plinth.fetch.remote_layers import bring_image, reading
 from plinth.fetch.sources.registry import open_remote

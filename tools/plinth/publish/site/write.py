@@ -12,8 +12,8 @@ from plinth.core.errors import PlinthError
 from plinth.core.report import Progress
 from plinth.core.settings import Config
 from plinth.evidence.verify.gate import open_gate
-from plinth.evidence.verify.image import Request
 from plinth.evidence.verify.policy import Policy, in_force
+from plinth.evidence.verify.request import Request
 from plinth.fetch.sources.source import open_source
 from plinth.graph.workspace import Workspace
 from plinth.inspect.contents.read import ContentsCache, workspace_cache
