@@ -94,6 +94,7 @@ def test_programs_are_told_the_same(run: Run, signed: str) -> None:
     assert verdict["verified"] is True
     assert [check["name"] for check in verdict["checks"]] == [
         "name",
+        "platform",
         "signature",
         "signed provenance",
         "signed sbom",
@@ -101,10 +102,13 @@ def test_programs_are_told_the_same(run: Run, signed: str) -> None:
         "origin",
         "provenance",
         "contract",
+        "layers",
+        "sbom",
+        "inputs",
+        "bytecode",
         "checkout",
         "blobs",
         "form",
-        "sbom",
     ]
 
 
