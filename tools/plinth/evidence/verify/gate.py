@@ -4,6 +4,7 @@ for tags that move, and for the site."""
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -80,12 +81,13 @@ class Gate(Whom):
         return known_or(verify, source, request, self)
 
     def proves(self, bundle: bytes) -> bool:
-        """Whether a bundle is of one of the signers; of whatever image."""
-        try:
-            self.verifier.verify(bundle, "a bundle")
-        except AttestationError:
-            return False
-        return True
+        """Whether a bundle is of one of the signers, or of the policy's rebuilders; of whatever
+        image."""
+        for one in (self.verifier, *(rebuilder.verifier for rebuilder in self.rebuilders)):
+            with suppress(AttestationError):
+                one.verify(bundle, "a bundle")
+                return True
+        return False
 
     def admit(self, source: ImageSource, request: Request) -> Verdict:
         """The verdict on the image in `source`, which is to be handed on or taken in.

@@ -153,7 +153,7 @@ def _read(data: bytes, source: ImageSource) -> Verdict | None:
         notes, run = tuple(held.pop("notes")), tuple(held.pop("run"))
         verdict = Verdict(checks=checks, notes=notes, run=run, **held)
         return verdict if _lasts(verdict, source) else None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
