@@ -243,7 +243,7 @@ def content(reference: str) -> tuple[bytes, list[bytes]]:
         for layer in source.layers():
             with layer.open() as stream:
                 data = stream.read()
-            layers.append(gzip.decompress(data) if source.compressed else data)
+            layers.append(gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data)
         return source.config(), layers
 
 

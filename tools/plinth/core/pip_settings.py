@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,15 +25,20 @@ class PipSettings:
     proxy: str = ""
 
 
+_READING = threading.Lock()
+
+
 def pip_settings(environment: Mapping[str, str] = os.environ) -> PipSettings:
     """The settings in force: of the environment, else of pip's files, read by pip itself.
 
     Raises:
         FetchError: a file of them cannot be read.
     """
-    return _read(
-        tuple((k, v) for k, v in environment.items() if k.startswith("PIP_") or k in _PLACES)
-    )
+    # Places are asked at the same time, and HOME is everybody's.
+    with _READING:
+        return _read(
+            tuple((k, v) for k, v in environment.items() if k.startswith("PIP_") or k in _PLACES)
+        )
 
 
 @functools.cache
