@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from plinth.core.digest import Json
+from plinth.evidence.statement import PAYLOAD_TYPE
 from plinth.formats.oci.model import MANIFEST
-
-STATEMENT_TYPE = "application/vnd.in-toto+json"
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Rebuilt:
     def to_json(self) -> Json:
         """The predicate. It has no time; the bundle has one."""
         return {
-            "builtFrom": {"mediaType": STATEMENT_TYPE, "digest": {"sha256": self.provenance}},
+            "builtFrom": {"mediaType": PAYLOAD_TYPE, "digest": {"sha256": self.provenance}},
             "result": {"mediaType": MANIFEST, "digest": {"sha256": self.manifest}},
             "rebuilder": {"id": self.builder, "version": {"plinth": self.version}},
         }

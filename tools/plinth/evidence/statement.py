@@ -11,6 +11,7 @@ from plinth.core.digest import Digest, Json, canonical_json
 from plinth.core.errors import AttestationError
 from plinth.formats.oci.strict import STATEMENT_KEYS, loads
 
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT = "https://in-toto.io/Statement/v1"
 BEFORE = "https://in-toto.io/Statement/v0.1"
 """The form before, which `cosign attest` writes: the same fields, and each subject has a name."""

@@ -30,6 +30,7 @@ from sigstore_models.trustroot.v1 import CertificateAuthority
 
 from plinth.core.errors import AttestationError
 from plinth.evidence.choice import Believed
+from plinth.evidence.statement import PAYLOAD_TYPE
 from plinth.evidence.verify.certificate import facts, signer
 from plinth.evidence.verify.logs import certificate_log_of, log_of, timeless
 from plinth.evidence.verify.policy import Signers
@@ -37,7 +38,6 @@ from plinth.evidence.verify.root import certificates, check_root, told
 from plinth.formats.oci.referrers import BUNDLE
 from plinth.formats.oci.strict import loads
 
-PAYLOAD_TYPE = "application/vnd.in-toto+json"
 _TOKENS, _MAX_TOKENS = (b"{", b"[", b",", b"\\"), 10_000
 
 

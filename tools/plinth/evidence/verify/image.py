@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -131,19 +132,21 @@ class _Verification:
     rebuilt: Sequence[RawBundle]
     rebuilders: Sequence[Rebuilder]
 
+    @cached_property
+    def about(self) -> Statements:
+        """The statements that are about this very manifest."""
+        title = self.manifest.annotations.get(TITLE, "")
+        return bundles_module.about(self.statements, self.manifest.digest.hex, title)
+
     def contents(self) -> list[LayerContents | str]:
         """What the layers hold; nothing of them is read before a signature is about this very
         manifest."""
-        about = bundles_module.about(
-            self.statements, self.manifest.digest.hex, self.manifest.annotations.get(TITLE, "")
-        )
-        if not any(about.proven.get(kind) for kind in PREDICATES):
+        if not any(self.about.proven.get(kind) for kind in PREDICATES):
             return [UNSIGNED] * len(self.manifest.layers)
         return read_signed(self.source, self.manifest, self.config, self.request.cache)
 
     def verdict(self, contents_of_layers: Contents) -> Verdict:
-        digest, annotations = self.manifest.digest, self.manifest.annotations
-        about = bundles_module.about(self.statements, digest.hex, annotations.get(TITLE, ""))
+        digest, annotations, about = self.manifest.digest, self.manifest.annotations, self.about
         signed, noted = bundles_module.checks(about)
         checks = [self.name(), *self.index(), check_platform(self.config, self.request.platform)]
         checks += [*signed, check_user(self.config)]
