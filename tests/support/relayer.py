@@ -16,13 +16,12 @@ from plinth.evidence.statement import PROVENANCE, SBOM
 from plinth.formats.debian.deb import File
 from plinth.formats.gunzip import gunzipped_tar
 from plinth.formats.layer.header import Owner
-from plinth.formats.layer.writer import LayerWriter
 from plinth.formats.oci.manifest import parse_manifest
 from plinth.formats.oci.model import TITLE
-from plinth.formats.python.place import owner_of
 from plinth.inspect.contents.read import read_layer
 from plinth.recipe.recipe import Recipe
 from support.forge import Copy, Forger, Json, payload
+from support.layer_files import write_layer
 from support.small_checkout import SmallCheckout
 
 Files = dict[str, File]
@@ -86,19 +85,7 @@ class Image:
         self.blobs[a], self.blobs[b] = self.blobs[b], self.blobs[a]
 
     def _written(self, title: str, files: Files) -> tuple[Json, str]:
-        everything = dict(files)
-        for path in files:
-            while path := path.rpartition("/")[0]:
-                everything.setdefault(path, File(path, "directory", 0o755, owner_of(path)))
-        with LayerWriter(self.copy.store) as writer:
-            for path, file in sorted(everything.items()):
-                if file.kind == "directory":
-                    writer.directory(path, file.mode, file.owner)
-                elif file.kind == "symlink":
-                    writer.symlink(path, file.target, file.owner)
-                else:
-                    writer.file(path, file.data, file.mode, file.owner)
-            layer = writer.commit(title)
+        layer = write_layer(self.copy.store.root, title, files)
         return json.loads(json.dumps(layer.descriptor.to_json())), f"sha256:{layer.diff_id}"
 
     def sign(self, forger: Forger, checkout: SmallCheckout) -> None:

@@ -17,6 +17,7 @@ from plinth.formats.layer.header import FILE, ROOT, header
 from plinth.inspect.contents import files as files_module
 from plinth.inspect.contents.model import LayerContents
 from plinth.inspect.contents.read import list_files, read_layer
+from support.tars import record, spoiled
 
 END = bytes(1024)
 
@@ -39,24 +40,8 @@ def pax(records: bytes, kind: bytes = b"x") -> bytes:
     return entry("PaxHeader", records, type=kind)
 
 
-def record(key: str, value: str) -> bytes:
-    rest = len(key) + len(value.encode()) + 3
-    size = rest + len(str(rest))
-    size = rest + len(str(size))
-    return f"{size} {key}={value}\n".encode()
-
-
 def read(data: bytes, named: Digest | None = None) -> LayerContents:
     return read_layer(lambda: io.BytesIO(data), named)
-
-
-def spoiled(block: bytes, at: int, value: bytes) -> bytes:
-    """A header with other bytes and the checksum they need."""
-    changed = bytearray(block)
-    changed[at : at + len(value)] = value
-    changed[148:156] = b" " * 8
-    changed[148:156] = b"%06o\0 " % sum(changed[:512])
-    return bytes(changed)
 
 
 DAMAGED = {
