@@ -31,12 +31,12 @@ from plinth.evidence.choice import Believed
 from plinth.evidence.statement import PROVENANCE, SBOM, statement
 from plinth.evidence.trusted_root import Root
 from plinth.evidence.verify.bundle import BundleVerifier
-from plinth.evidence.verify.bytecode import Interpreters
 from plinth.evidence.verify.image import verify_image
 from plinth.evidence.verify.policy import Policy, Signers
 from plinth.evidence.verify.rebuilders import Rebuilder
 from plinth.evidence.verify.request import RawBundle, Request
 from plinth.evidence.verify.verdict import Verdict
+from plinth.fetch.interpreter import Interpreters
 from plinth.fetch.sources.source import open_source
 from plinth.formats.oci.model import CONFIG, LAYER_GZIP, MANIFEST, Descriptor
 from plinth.formats.oci.referrers import attach_to_layout, refers

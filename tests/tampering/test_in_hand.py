@@ -11,6 +11,7 @@ import pytest
 
 from plinth.core.digest import Digest
 from plinth.evidence.statement import SBOM
+from plinth.fetch.interpreter import Interpreters
 from plinth.formats.debian.deb import File
 from plinth.formats.layer.header import DOCKERUSER, ROOT
 from plinth.formats.python.tree import write_tree
@@ -382,7 +383,9 @@ def test_bytecode_that_is_not_its_sources(
     image = Image.of(copy)
     change(image)
     image.sign(forger, checkout)
-    said = replace(judge, interpreters=lambda version, tree: python).problems(copy)
+    said = replace(judge, interpreters=Interpreters(lambda version, tree: python, list)).problems(
+        copy
+    )
     assert [one[: len(message)] for one in said] == [message]
 
 
@@ -395,7 +398,9 @@ def test_bytecode_is_compiled_once_for_each_layer(
         asked.append(version)
         return python
 
-    judge = replace(judge, interpreters=own, cache=ContentsCache(tmp_path / "contents"))
+    judge = replace(
+        judge, interpreters=Interpreters(own, list), cache=ContentsCache(tmp_path / "contents")
+    )
     for _ in range(2):
         (check,) = [one for one in judge.verdict(copy).checks if one.name == "bytecode"]
         assert check.passed
@@ -407,7 +412,9 @@ def test_without_the_images_interpreter_it_says_what_was_not_shown(
     judge: Judge, copy: Copy, tmp_path: Path
 ) -> None:
     nobody = replace(
-        judge, interpreters=lambda version, tree: None, cache=ContentsCache(tmp_path / "contents")
+        judge,
+        interpreters=Interpreters(lambda version, tree: None, list),
+        cache=ContentsCache(tmp_path / "contents"),
     )
     (check,) = [one for one in nobody.verdict(copy).checks if one.name == "bytecode"]
     assert check.passed

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from plinth.evidence.verify.gate import Gate
 from plinth.evidence.verify.policy import NamedRebuilder, Policy, Signers
 from plinth.evidence.verify.request import RawBundle, Request
 from plinth.evidence.verify.verdict import NOT_SHOWN, REJECTED, VERIFIED, Verdict
+from plinth.fetch.interpreter import own_interpreters
 from plinth.fetch.sources.source import open_source
 from plinth.graph.cache import Keyed
 from plinth.inspect.contents.read import ContentsCache
@@ -226,7 +228,7 @@ def test_every_field_of_a_request_counts(asked: Asked, tmp_path: Path) -> None:
         "expected": "other",
         "platform": "other",
         "only": ("other",),
-        "interpreters": lambda version, tree: None,
+        "interpreters": own_interpreters(Config()),
         "checkout": tmp_path,
         "rebuild": True,
         "inputs": BlobStore(tmp_path),
@@ -284,11 +286,18 @@ def test_other_code(asked: Asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert not asked.known()
 
 
-def test_what_was_not_shown_is_not_remembered(asked: Asked) -> None:
-    request = replace(asked.request, interpreters=lambda version, tree: None)
-    without = replace(asked, request=request)
-    assert any(check.detail.startswith(NOT_SHOWN) for check in without.verdict().checks)
-    assert not without.known()
+def test_what_was_not_shown_is_tried_again_when_interpreters_change(
+    asked: Asked, tmp_path: Path
+) -> None:
+    python = tmp_path / "python3.7"
+    # No interpreter has the tree of the small image's, this one neither.
+    own = own_interpreters(Config(python={"3.7": str(python)}))
+    without = replace(asked, request=replace(asked.request, interpreters=own))
+    for change in (python.touch, partial(python.write_bytes, b"#!/bin/sh\n")):
+        assert any(check.detail.startswith(NOT_SHOWN) for check in without.verdict().checks)
+        assert without.known()
+        change()
+        assert not without.known()
 
 
 def test_a_checkout_is_looked_at_each_time(asked: Asked, judge: Judge) -> None:
@@ -396,6 +405,7 @@ from plinth.core.settings import Config
 from plinth.evidence.verify.gate import open_gate
 from plinth.evidence.verify.policy import Policy
 from plinth.evidence.verify.request import Request
+from plinth.fetch.interpreter import own_interpreters
 from plinth.fetch.sources.source import open_source
 from plinth.inspect.contents.read import ContentsCache
 import plinth.commands.main, plinth.commands.verify, plinth.fetch.interpreter
@@ -427,7 +437,7 @@ def test_the_command_says_the_same(
     for name in ("PLINTH_CONFIG", "PLINTH_TRUST", "XDG_CACHE_HOME"):
         monkeypatch.setenv(name, str(tmp_path / name))
     # No interpreter has the tree of the small image's, so bytecode is left out.
-    monkeypatch.setattr("plinth.fetch.interpreter.own_python", lambda config: None)
+    monkeypatch.setattr("plinth.fetch.interpreter.own_interpreters", lambda config: None)
     root = tmp_path / "root.json"
     root.write_text(forger.domain.trusted_root())
     command = ["verify", "--identity", IDENTITY, "--issuer", forger.domain.issuer]

@@ -41,7 +41,7 @@ def verify(
     from plinth.evidence.verify.policy import Policy, in_force
     from plinth.evidence.verify.request import Request
     from plinth.evidence.verify.verdict import REJECTED, UNREADABLE, VERIFIED, table
-    from plinth.fetch.interpreter import own_python
+    from plinth.fetch.interpreter import own_interpreters
     from plinth.fetch.sources.source import open_source
     from plinth.inspect.contents.read import contents_cache
 
@@ -81,7 +81,7 @@ def verify(
                     only=only,
                     checkout=Path(checkout) if checkout else one.ws.root if one.ws else None,
                     cache=None if fresh else contents_cache(),
-                    interpreters=own_python(settings),
+                    interpreters=own_interpreters(settings),
                     rebuild=rebuild,
                     inputs=BlobStore(store) if store else None,
                     config=settings,

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from plinth.core.digest import Digest
+from plinth.core.digest import Digest, Json
 from plinth.core.errors import InterpreterError
 from plinth.core.settings import Config
-from plinth.fetch.interpreter_places import candidates
+from plinth.fetch.interpreter_places import all_candidates, candidates
 from plinth.formats.python.tree import TreeFile, read_tree, tree_digest
 
 _TIMEOUT = 20
@@ -72,9 +72,18 @@ def find_tree(version: str, config: Config, wanted: Digest | None = None) -> Fou
     return first
 
 
-def own_python(config: Config) -> Callable[[str, Digest], Path | None]:
-    """What finds the CPython of this machine with a version and the digest of its tree; None where
-    there is none."""
+@dataclass(frozen=True)
+class Interpreters:
+    """The CPythons that a verifier has. find: the one with a version ("3.7") and the digest of its
+    tree, or None. stamp: a value of JSON that is another after one was installed, replaced or
+    removed."""
+
+    find: Callable[[str, Digest], Path | None]
+    stamp: Callable[[], Json]
+
+
+def own_interpreters(config: Config) -> Interpreters:
+    """The CPythons of this machine."""
 
     def find(version: str, tree: Digest) -> Path | None:
         try:
@@ -83,7 +92,19 @@ def own_python(config: Config) -> Callable[[str, Digest], Path | None]:
             return None
         return found.python if found.tree == tree else None
 
-    return find
+    def stamp() -> Json:
+        paths = [*map(Path, config.python.values()), *all_candidates()]
+        return [[str(path), *_state(path)] for path in paths]
+
+    return Interpreters(find, stamp)
+
+
+def _state(path: Path) -> list[int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return []
+    return [found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns]
 
 
 def _none(version: str, tried: list[str]) -> InterpreterError:

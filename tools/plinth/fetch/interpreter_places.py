@@ -30,6 +30,12 @@ def candidates(version: str) -> Iterator[Path]:
             yield path
 
 
+def all_candidates() -> Iterator[Path]:
+    """`candidates` of every version of Python 3 from 3.6 to 3.29."""
+    for minor in range(6, 30):
+        yield from candidates(f"3.{minor}")
+
+
 def _candidates(version: str) -> Iterator[Path]:
     name = f"python{version}"
     found = shutil.which(name)

@@ -4,13 +4,14 @@ where it has the very files of the image's: nothing of an image is run."""
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from plinth.build.plan import PYTHON, WHEELS, planned
 from plinth.core.digest import Digest
 from plinth.core.errors import Problem
 from plinth.evidence.verify.verdict import NOT_SHOWN, Check
+from plinth.fetch.interpreter import Interpreters
 from plinth.fetch.sources.model import SourceLayer
 from plinth.formats.python.bytecode import Compiler
 from plinth.formats.python.place import PREFIX, site_packages
@@ -26,9 +27,6 @@ from plinth.recipe.recipe import Recipe
 
 VERSION = 1
 """Raised whenever other bytecode would be accepted."""
-
-Interpreters = Callable[[str, Digest], Path | None]
-"""The verifier's own CPython of a version ("3.7") whose tree has that digest; None for none."""
 
 
 def check_bytecode(
@@ -59,7 +57,7 @@ def check_bytecode(
         for number, (one, layer) in enumerate(zip(planned(recipe), layers, strict=True))
         if one.kind in (PYTHON, WHEELS) and not _is_known(cache, contents[number].digest, tree)
     ]
-    python = interpreters(version, tree) if waiting else None
+    python = interpreters.find(version, tree) if waiting else None
     if waiting and python is None:
         what = f"the CPython {version} of the image ({tree.oci[:19]}) is not on this machine"
         return Check("bytecode", f"{NOT_SHOWN} for {total} files: {what}; {_REBUILD}")

@@ -3,8 +3,9 @@
 A verdict that passed is a function of what its key is made of: digests, what was asked, and the
 code that answers. Layers are part of it by their digests in the manifest, so that each is hashed
 every time. It does not pass and later fail by the clock: all times are held against the time of
-signing, by keys that are valid already. Where anything differs nothing is known, and the full run
-gives the verdict.
+signing, by keys that are valid already. What was not shown for want of an interpreter stays so
+until those of the machine change. Where anything differs nothing is known, and the full run gives
+the verdict.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from plinth.core.errors import PlinthError
 from plinth.evidence.trusted_root import Root
 from plinth.evidence.verify.policy import Policy, Signers
 from plinth.evidence.verify.request import RawBundle, Request, bundles_of
-from plinth.evidence.verify.verdict import NOT_SHOWN, Check, Claim, Verdict
+from plinth.evidence.verify.verdict import Check, Claim, Verdict
 from plinth.fetch.sources.model import ImageSource
 from plinth.formats.oci.manifest import parse_manifest
 from plinth.formats.oci.model import TITLE
 from plinth.graph.cache import Fact
 from plinth.inspect.contents.read import are_named
 
-VERSION = 1
+VERSION = 2
 """Raised whenever verdicts are kept in another form."""
 
 PACKAGE = Path(__file__).parents[2]
@@ -113,7 +114,7 @@ def _fact(
                 "expected": request.expected,
                 "platform": request.platform,
                 "only": request.only,
-                "bytecode": request.interpreters is not None,
+                "interpreters": request.interpreters.stamp() if request.interpreters else None,
                 "name": source.name,
                 "place": source.place,
                 "by digest": source.by_digest,
@@ -128,13 +129,8 @@ def _fact(
 
 
 def _lasts(verdict: Verdict, source: ImageSource) -> bool:
-    """Whether another run must find the same: it passed, is about this very manifest, and lacked
-    nothing that may be at hand then."""
-    return (
-        verdict.passed
-        and verdict.digest == Digest.of(source.manifest() or b"").oci
-        and not any(check.detail.startswith(NOT_SHOWN) for check in verdict.checks)
-    )
+    """Whether another run must find the same: it passed, and is about this very manifest."""
+    return verdict.passed and verdict.digest == Digest.of(source.manifest() or b"").oci
 
 
 def _read(data: bytes, source: ImageSource) -> Verdict | None:

@@ -16,7 +16,7 @@ from plinth.formats.oci.referrers import BUNDLE
 from plinth.inspect.contents.read import ContentsCache
 
 if TYPE_CHECKING:
-    from plinth.evidence.verify.bytecode import Interpreters
+    from plinth.fetch.interpreter import Interpreters
 
 
 @dataclass(frozen=True)
