@@ -9,12 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from plinth.core.errors import PlinthError
-from plinth.core.store import BlobStore
 from plinth.evidence.verify.compare import differences
 from plinth.formats.gunzip import plain_digest
 from plinth.formats.layer.extract import extract
 from plinth.formats.layer.scan import read_scan
-from plinth.formats.layer.with_toc import stored_toc, with_toc
 from plinth.inspect.contents.read import list_files, read_layer
 
 Reader = Callable[[bytes, Path], object]
@@ -26,8 +24,6 @@ READERS: tuple[Reader, ...] = (
 OF_FILES: tuple[Callable[[Path, Path], object], ...] = (
     lambda path, _: plain_digest(path),
     lambda path, _: read_scan(path, "demo"),
-    lambda path, _: stored_toc(path),
-    lambda path, folder: with_toc(path, "demo", BlobStore(folder / "store")),
     lambda path, folder: extract(path, folder / "root"),
     lambda path, _: list(differences(path, path)),
 )

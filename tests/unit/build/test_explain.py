@@ -19,7 +19,6 @@ from plinth.core.report import human_size, quiet
 from plinth.core.settings import load
 from plinth.evidence.sign import prepare
 from plinth.formats.layer.model import Layer
-from plinth.formats.oci.layout import references
 from plinth.formats.python.place import Base, Interpreter
 from plinth.graph.workspace import Workspace
 from plinth.publish.registry.known import Known
@@ -137,27 +136,6 @@ def test_every_kind_of_change_has_its_words() -> None:
     assert found.to_json()["os_to_build"] == ["libgl1", "libx11-6"]
     pushed = replace(found, pushes=(Push("r", 2, 3_000),))
     assert pushed.text().endswith("a push to r sends 2 layers, 3.0 kB")
-
-
-def test_layers_that_can_be_read_lazily_are_held_as_such(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "wheels").mkdir()
-    checkout = make(tmp_path / "checkout", [wheel(tmp_path / "wheels", "one", "1.0")])
-    checkout.seed(debs=True)
-    monkeypatch.setenv("PLINTH_CONFIG", str(checkout.settings))
-    for path in (tmp_path / "wheels").iterdir():
-        checkout.ws.cache.put_file(path)
-    spec = checkout.ws.images / f"{IMAGE}.toml"
-    plain = spec.read_text()
-    build_image(checkout.ws, IMAGE, config=load(), jobs=1, progress=quiet)
-    (before,) = explain_image(checkout.ws, IMAGE, config=load()).held
-    spec.write_text(f'layer-format = "estargz"\n{plain}')
-    build_image(checkout.ws, IMAGE, config=load(), jobs=1, progress=quiet)
-    (after,) = explain_image(checkout.ws, IMAGE, config=load()).held
-    assert after.digest != before.digest
-    layers = json.loads(checkout.ws.layout.get(references(checkout.ws.layout)[IMAGE].manifest))
-    assert after.digest.oci in [layer["digest"] for layer in layers["layers"]]
 
 
 PARENT_FILES = (

@@ -13,14 +13,12 @@ import pytest
 
 from plinth.core.digest import Digest
 from plinth.core.errors import LayoutError, PlinthError
-from plinth.core.store import BlobStore
 from plinth.evidence.verify.compare import differences
 from plinth.formats.gunzip import gunzipped, gunzipped_tar, plain_digest
 from plinth.formats.layer.extract import extract
 from plinth.formats.layer.header import END, FILE, ROOT, header
 from plinth.formats.layer.model import Layer
 from plinth.formats.layer.scan import read_scan
-from plinth.formats.layer.with_toc import stored_toc, with_toc
 from plinth.formats.oci.image import Runtime, assemble
 from plinth.formats.oci.layout import tag
 from plinth.formats.oci.validate import validate
@@ -101,8 +99,6 @@ READERS: dict[str, Callable[[Path, Path], object]] = {
     "scan": lambda path, _: read_scan(path, "demo"),
     "extract": lambda path, folder: extract(path, folder / "root"),
     "interpreter": lambda path, _: read_written(path, "3.7", "demo"),
-    "toc": lambda path, folder: with_toc(path, "demo", BlobStore(folder / "store")),
-    "stored toc": lambda path, _: stored_toc(path),
     "usage": lambda path, folder: usage(layout(folder, path.read_bytes())[0]),
 }
 # Nothing at all is no bad gzip file to its readers.

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from plinth.build.closure import scan
-from plinth.build.toc import cached_with_toc, with_tocs
 from plinth.commands.main import main
 from plinth.core.digest import Digest
 from plinth.core.errors import IntegrityError, LayoutError, PlinthError
@@ -375,20 +374,3 @@ def test_the_command_is_a_dry_run_unless_told(
     assert capsys.readouterr().out.endswith("deleted 2.5 kB\n")
     assert main(["gc", "--delete"]) == 0
     assert capsys.readouterr().out.startswith("nothing to delete")
-
-
-def test_what_a_live_layer_was_given_its_table_from_stays(ws: Workspace) -> None:
-    plain = [layer(ws, content) for content in ("one", "two")]
-    live, _ = with_tocs(session_of(ws), plain, 1)
-    made = assemble(
-        ws.layout, [live], architecture="amd64", created="", runtime=RUNTIME, annotations={}
-    )
-    tag(ws.layout, "a", made.manifest, image_name="a:latest", architecture="amd64")
-    age(ws)
-    collect(ws, delete=True, waiting=never)
-    assert ws.layout.has(plain[0].digest)
-    assert not ws.layout.has(plain[1].digest)
-    again = with_tocs(session_of(ws), [plain[0]], 1)
-    assert [one.built for one in again] == [False]
-    assert cached_with_toc(ws, plain[0]) == again[0]
-    assert cached_with_toc(ws, plain[1]) is None

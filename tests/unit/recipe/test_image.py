@@ -97,7 +97,7 @@ reason = " "
         "python.requirements[4]: expected a string, found 7",
         "summary: missing; expected a string",
         "surprise: unknown field; known here: accelerator, base, closure, extends, framework, "
-        "layer-format, python, smoke, summary, version",
+        "python, smoke, summary, version",
     ]
 
 
@@ -125,8 +125,7 @@ def test_an_image_that_extends_another(tmp_path: Path) -> None:
         ),
         (
             'extends = "sklearn-0.24.1"\nsummary = "x"\nbase = "other"\n',
-            "base: unknown field; known here: closure, extends, layer-format, os, python, smoke, "
-            "summary",
+            "base: unknown field; known here: closure, extends, os, python, smoke, summary",
         ),
     ],
 )

@@ -11,7 +11,6 @@ from plinth.build.choice import chosen_recipe
 from plinth.build.debs import lacking
 from plinth.build.plan import layer_order
 from plinth.build.planned import planned_layers
-from plinth.build.toc import cached_with_toc
 from plinth.build.vendor import lacking as lacking_archives
 from plinth.core.digest import Json
 from plinth.core.report import human_size
@@ -19,7 +18,6 @@ from plinth.core.settings import Config
 from plinth.formats.layer.model import Layer
 from plinth.formats.python.place import Base
 from plinth.graph.workspace import Workspace
-from plinth.recipe.image import ESTARGZ
 from plinth.recipe.locks.base import LockedDeb
 from plinth.recipe.locks.pylock import LockedPackage
 from plinth.recipe.recipe import Recipe
@@ -166,10 +164,6 @@ def explain_image(
     if known_base is None:
         return replace(found, base_to_build=True)
     held, missing = planned_layers(ws, layer_order(recipe), recipe.base.sdists, known_base)
-    if recipe.spec.layer_format == ESTARGZ:
-        held = [cached_with_toc(ws, layer) or layer for layer in held]
-        below = tuple(cached_with_toc(ws, layer) or layer for layer in known_base.layers)
-        known_base = replace(known_base, layers=below)
     absent = ws.cache.missing([package.file.digest for package in missing])
     return replace(
         found,

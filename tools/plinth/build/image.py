@@ -14,7 +14,6 @@ from plinth.build.choice import chosen_recipe, on_the_other_base
 from plinth.build.closure import ensure_closed, ensure_met, ensure_runs
 from plinth.build.plan import created, labels, layer_order, planned, runtime, wheel_groups
 from plinth.build.sdists import build_wheel
-from plinth.build.toc import with_tocs
 from plinth.build.wheels import WheelFile, layer_action, wheel_layer
 from plinth.core.errors import FetchError, InterpreterError, PlinthError
 from plinth.core.report import Progress
@@ -32,7 +31,6 @@ from plinth.graph.session import Session, session
 from plinth.graph.workspace import Workspace
 from plinth.recipe.accelerator import CPU
 from plinth.recipe.base import DebianRootfs, SdistBuild
-from plinth.recipe.image import ESTARGZ
 from plinth.recipe.locks.base import write_local
 from plinth.recipe.locks.pylock import LockedPackage
 from plinth.recipe.locks.stale import read_image
@@ -145,10 +143,6 @@ def _built(
             found=", ".join(layer.name for layer in layers),
             remedy="report this: no image of plinth's would verify",
         )
-    if spec.layer_format == ESTARGZ:
-        # A base that comes from a registry stays as its makers published it.
-        foreign = 0 if isinstance(recipe.base.rootfs, DebianRootfs) else 1
-        layers[foreign:] = with_tocs(ws, layers[foreign:], ws.at_once)
     image = assemble(
         ws.layout,
         layers,

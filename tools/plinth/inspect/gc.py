@@ -16,8 +16,6 @@ from typing import Any
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
-from plinth.build.toc import toc_action
-from plinth.core.digest import Digest
 from plinth.core.errors import IntegrityError, LayoutError
 from plinth.core.lease import removing
 from plinth.core.store import LAYER
@@ -131,8 +129,6 @@ def _results(ws: Workspace, live: Live) -> Iterator[tuple[Path, set[str] | None]
             result = json.loads(path.read_bytes())
             kind = str(result["mnemonic"])
             outputs = {key: str(value[0]) for key, value in result["outputs"].items()}
-            if LAYER in outputs and _becomes_live(ws, Digest(*result["outputs"][LAYER]), live):
-                live.layout.add(outputs[LAYER])
             stays = _stays(ws, path, kind, outputs, result["info"], live)
         except FileNotFoundError:
             continue
@@ -150,15 +146,6 @@ def _results(ws: Workspace, live: Live) -> Iterator[tuple[Path, set[str] | None]
     for found in others.values():
         for number, (_, path, made) in enumerate(sorted(found, reverse=True, key=_age_and_path)):
             yield path, (made if number < room else None)
-
-
-def _becomes_live(ws: Workspace, layer: Digest, live: Live) -> bool:
-    """Whether an image has `layer` with a table of contents: else the next build, whatever it is
-    about, would make all of them again."""
-    if layer.hex in live.layout:
-        return False
-    found = ws.actions.lookup(toc_action(layer), ws.stores)
-    return found is not None and found.outputs[LAYER].hex in live.layout
 
 
 def _age_and_path(one: tuple[float, Path, set[str]]) -> tuple[float, Path]:

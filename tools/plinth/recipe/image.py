@@ -12,7 +12,6 @@ from plinth.core.errors import Problem, SpecError
 from plinth.recipe.accelerator import CPU
 from plinth.recipe.base import NAME, BaseSpec, load_base
 
-GZIP, ESTARGZ = "gzip", "estargz"
 """Formats of layers: gzip tars, and those that can be pulled file by file as well."""
 
 
@@ -34,8 +33,7 @@ class ImageSpec:
     it serves. `extends` names the image this one adds to, with `os_packages` of its base's
     archive; `requirements` then are those of both. `dlopen` are libraries the framework opens
     by name, `host` those that come from the host at run time, with the reason. `indexes` names,
-    for a project, the index its files come from where the settings know that one. `layer_format`
-    is one of the two above.
+    for a project, the index its files come from where the settings know that one.
     """
 
     id: str
@@ -54,7 +52,6 @@ class ImageSpec:
     os_packages: tuple[str, ...] = ()
     dlopen: tuple[str, ...] = ()
     host: Mapping[str, str] = field(default_factory=dict)
-    layer_format: str = GZIP
 
     def published(self, base: str, label: str = "") -> str:
         """The name the image is published under when it stands on `base` and holds the
@@ -132,7 +129,6 @@ def _whole(image_id: str, table: Table) -> ImageSpec:
         case=smoke.text("case", required=False) or framework,
         dlopen=closure.texts("dlopen", required=False),
         host=closure.mapping("host"),
-        layer_format=_format(table) or GZIP,
     )
     if spec.accelerator and not NAME.fullmatch(spec.accelerator):
         table.problem("accelerator", f"expected cpu or a set's name, found {spec.accelerator!r}")
@@ -169,12 +165,7 @@ def _extended(folder: Path, image_id: str, table: Table, extends: str) -> ImageS
         os_packages=table.table("os").texts("packages", required=False),
         imports=(*parent.imports, *smoke.texts("imports", required=False)),
         host={**parent.host, **closure.mapping("host")},
-        layer_format=_format(table) or parent.layer_format,
     )
-
-
-def _format(table: Table) -> str:
-    return table.text("layer-format", required=False, choices=(GZIP, ESTARGZ))
 
 
 def _constraints(python: Table) -> tuple[Constraint, ...]:

@@ -11,7 +11,7 @@ import pytest
 
 from plinth.core.digest import Digest
 from plinth.core.store import BlobStore
-from plinth.formats.layer.with_toc import with_toc
+from plinth.formats.layer.model import Layer
 from plinth.formats.layer.writer import LayerWriter
 from plinth.graph.remote import probe
 from plinth.graph.steps.model import INFO, INPUTS, OUTPUTS, PARAMETERS, REFUSED, UNABLE
@@ -29,29 +29,30 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "root"
 
 
-def a_layer(folder: Path) -> Path:
-    store = BlobStore(folder)
-    with LayerWriter(store) as writer:
-        writer.file("etc/motd", b"hello\n")
-        return store.path(writer.commit("x").digest)
+MOTD = b"hello\n"
+
+
+def a_layer(folder: Path) -> Layer:
+    with LayerWriter(BlobStore(folder)) as writer:
+        writer.file("motd", MOTD)
+        return writer.commit("x")
 
 
 def test_outputs_have_their_names_and_nothing_else_is_left(root: Path, tmp_path: Path) -> None:
-    path = a_layer(tmp_path / "store")
-    (root / INPUTS / "layer").write_bytes(path.read_bytes())
-    done = do(root, "estargz-layer")
+    (root / INPUTS / "motd").write_bytes(MOTD)
+    done = do(root, "contract-layer", folders=[], files=[["motd", 0o644, 0, 0]])
     assert (done.returncode, done.stderr) == (0, "")
-    wanted = with_toc(path, "layer", BlobStore(tmp_path / "other"))
+    wanted = a_layer(tmp_path / "store")
     assert Digest.of_file(root / OUTPUTS / "layer") == wanted.digest
     assert json.loads((root / OUTPUTS / INFO).read_bytes())["diff_id"] == wanted.diff_id
     assert {path.name for path in (root / OUTPUTS).iterdir()} == {"layer", INFO}
 
 
 def test_input_that_is_not_usable(root: Path) -> None:
-    (root / INPUTS / "layer").write_bytes(b"no layer")
-    done = do(root, "estargz-layer")
+    (root / INPUTS / "demo").write_bytes(b"no package")
+    done = do(root, "deb-layer", filenames={"demo": "demo_1_all.deb"})
     assert done.returncode == REFUSED
-    assert "layer" in done.stderr and "Traceback" not in done.stderr
+    assert "demo_1_all.deb" in done.stderr and "Traceback" not in done.stderr
     assert list((root / OUTPUTS).iterdir()) == []
 
 
@@ -59,7 +60,8 @@ def test_an_interpreter_that_does_not_run(root: Path, tmp_path: Path) -> None:
     """It is the worker that is unable: the step may be done elsewhere."""
     from support.helpers import wheel_files, zipped
 
-    (root / INPUTS / "interpreter").write_bytes(a_layer(tmp_path / "store").read_bytes())
+    store = BlobStore(tmp_path)
+    (root / INPUTS / "interpreter").write_bytes(store.get(a_layer(tmp_path).digest))
     files = wheel_files({"demo/__init__.py": b"x = 1\n"})
     (root / INPUTS / "wheel-0").write_bytes(zipped(files))
     done = do(root, "wheel-layer", filenames=["demo-1.0-py3-none-any.whl"], python="3.7", title="x")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,10 +12,9 @@ from plinth.core.errors import LayoutError
 from plinth.core.report import human_size
 from plinth.evidence.verify.verdict import Check
 from plinth.fetch.sources.model import ImageSource, SourceLayer
-from plinth.formats.layer.estargz import TOC_DIGEST, UNCOMPRESSED_SIZE
 from plinth.formats.oci.documents import document
 from plinth.formats.oci.manifest import Manifest, parse_manifest
-from plinth.formats.oci.model import CONFIG, LAYER_GZIP, MANIFEST, Descriptor
+from plinth.formats.oci.model import CONFIG, LAYER_GZIP, MANIFEST
 from plinth.formats.oci.strict import CONFIG_KEYS
 from plinth.inspect.contents.model import LayerContents
 from plinth.inspect.contents.read import ContentsCache, read_layers
@@ -121,21 +120,9 @@ def check_blobs(
             problems.append(
                 f"{title}: unpacked it is sha256:{held.diff_id}, the config names {diff_id}"
             )
-        problems += [f"{title}: {problem}" for problem in _table(entry, held)]
         total += wanted.size
     detail = f"{len(layers)} layers and the config, {human_size(total)}"
     return Check("blobs", detail, tuple(problems))
-
-
-def _table(entry: Descriptor, held: LayerContents) -> Iterator[str]:
-    """Where annotations that lazy pullers believe are not of the layer."""
-    for key, wanted in (
-        (TOC_DIGEST, f"sha256:{held.toc}" if held.toc else None),
-        (UNCOMPRESSED_SIZE, str(held.uncompressed) if held.toc else None),
-    ):
-        found = entry.annotations.get(key)
-        if found != wanted:
-            yield f"its annotation {key} should be {wanted or 'absent'}, it is {found or 'absent'}"
 
 
 def _shown(digest: Digest) -> str:

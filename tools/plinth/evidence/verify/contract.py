@@ -6,14 +6,12 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from plinth.build.plan import PULLED, Planned, created, labels, planned, runtime
+from plinth.build.plan import Planned, created, labels, planned, runtime
 from plinth.evidence.values import differing
 from plinth.evidence.verify.verdict import Check
-from plinth.formats.layer.estargz import TOC_DIGEST, UNCOMPRESSED_SIZE
 from plinth.formats.layer.model import Layer
 from plinth.formats.oci.image import config_json, manifest_json
 from plinth.formats.oci.manifest import Manifest
-from plinth.recipe.image import ESTARGZ
 from plinth.recipe.recipe import Recipe
 
 _ROOTS = ("", "0", "root")
@@ -75,8 +73,4 @@ def _layers(
     for one, entry, diff_id in zip(
         plan, manifest.layers, config["rootfs"]["diff_ids"], strict=True
     ):
-        toc, size = "", 0
-        if recipe.spec.layer_format == ESTARGZ and one.kind != PULLED:
-            toc = entry.annotations[TOC_DIGEST].removeprefix("sha256:")
-            size = int(entry.annotations[UNCOMPRESSED_SIZE])
-        yield Layer(one.title, entry.digest, diff_id.removeprefix("sha256:"), size, toc=toc)
+        yield Layer(one.title, entry.digest, diff_id.removeprefix("sha256:"), 0)

@@ -6,7 +6,6 @@ has one was not written by plinth, whoever signed it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,12 +15,10 @@ from plinth.evidence.values import differing
 from plinth.evidence.verify.compare import first_difference
 from plinth.evidence.verify.statements import Proven
 from plinth.evidence.verify.verdict import Check
-from plinth.formats.layer.estargz import TOC_DIGEST, UNCOMPRESSED_SIZE
 from plinth.formats.layer.model import Layer
 from plinth.formats.oci.documents import document
 from plinth.formats.oci.image import manifest_json
 from plinth.formats.oci.manifest import Manifest
-from plinth.formats.oci.model import Descriptor
 from plinth.inspect.contents.model import LayerContents
 
 
@@ -77,15 +74,8 @@ def _pulled(proven: Sequence[Proven]) -> set[str]:
 
 
 def _manifest(manifest: Manifest) -> Mapping[str, Any]:
-    layers = [_layer(entry) for entry in manifest.layers]
+    layers = [Layer(entry.title, entry.digest, "", 0) for entry in manifest.layers]
     return manifest_json(layers, manifest.config.digest, manifest.annotations)
-
-
-def _layer(entry: Descriptor) -> Layer:
-    size = entry.annotations.get(UNCOMPRESSED_SIZE, "")
-    toc = entry.annotations.get(TOC_DIGEST, "").removeprefix("sha256:")
-    length = int(size) if re.fullmatch("[0-9]{1,20}", size) else 0
-    return Layer(entry.title, entry.digest, "", length, toc=toc)
 
 
 def _fields(name: str, wanted: object, found: object) -> Iterator[str]:

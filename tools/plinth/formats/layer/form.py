@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from plinth.core.errors import LayoutError
 from plinth.formats import gzip, tar
-from plinth.formats.layer.estargz import FOOTER_SIZE, footer
 from plinth.formats.layer.header import (
     BLOCK,
     DIRECTORY,
@@ -79,37 +78,14 @@ class GzipForm:
 
     def __init__(self) -> None:
         self.difference = ""
-        self._foreign: Member | None = None
 
     def member(self, member: Member) -> None:
         """The next member."""
-        if self._foreign is not None and not self.difference:
-            self.difference = _options(self._foreign)
-        if member.header != gzip.MEMBER:
-            self._foreign = self._foreign or member
-
-    def end(self, size: int, end: bytes) -> None:
-        """The blob's end: it has `size` bytes, the last of which are `end`. A table of contents is
-        found by an empty member with options, the last."""
-        last = self._foreign
-        if last is None or self.difference:
-            return
-        if size - last.at != FOOTER_SIZE or not _is_footer(end):
-            self.difference = _options(last)
-
-
-def _is_footer(end: bytes) -> bool:
-    try:
-        return end == footer(int(end[16:32], 16))
-    except ValueError:
-        return False
-
-
-def _options(member: Member) -> str:
-    return (
-        f"the gzip member at byte {member.at} begins with {member.header.hex()}, not "
-        f"{gzip.MEMBER.hex()} as plinth writes it: options, a time, or an operating system"
-    )
+        if member.header != gzip.MEMBER and not self.difference:
+            self.difference = (
+                f"the gzip member at byte {member.at} begins with {member.header.hex()}, not "
+                f"{gzip.MEMBER.hex()} as plinth writes it: options, a time, or an operating system"
+            )
 
 
 def _difference(member: tar.Member, found: bytes) -> str:

@@ -26,22 +26,20 @@ _GZIP_WITH_HEADER = 31
 
 @dataclass(frozen=True)
 class Member:
-    """Where a gzip member begins: `at` bytes into the blob, `plain` bytes into what the blob
-    inflates to; and the first ten bytes of it, all of its header where that has no options."""
+    """Where a gzip member begins, `at` bytes into the blob, and the first ten bytes of it: all of
+    its header where that has no options."""
 
     at: int
-    plain: int
-    header: bytes = b""
+    header: bytes
 
 
-def members(blob: BinaryIO, where: str = "") -> Iterator[Member | bytes]:
-    """The members of `blob` (RFC 1952, 2.2), each followed by its content in pieces; errors call it
-    `where`.
+def members(blob: BinaryIO) -> Iterator[Member | bytes]:
+    """The members of `blob` (RFC 1952, 2.2), each followed by its content in pieces.
 
     Raises:
         LayoutError: the blob is damaged, or has more than `MAX_MEMBERS` members.
     """
-    chunk, at, before, given, count = memoryview(b""), 0, 0, 0, 0
+    chunk, at, before, count = memoryview(b""), 0, 0, 0
     while True:
         if len(chunk) - at < len(MEMBER):
             before += at
@@ -50,27 +48,24 @@ def members(blob: BinaryIO, where: str = "") -> Iterator[Member | bytes]:
                 return
         count += 1
         if count > MAX_MEMBERS:
-            raise LayoutError(f"the layer has more than {MAX_MEMBERS} gzip members", where=where)
+            raise LayoutError(f"the layer has more than {MAX_MEMBERS} gzip members")
         header = bytes(chunk[at : at + len(MEMBER)])
         if count > 1 and not header.startswith(MAGIC):
-            raise LayoutError("the layer has data behind a gzip member", where=where)
-        yield Member(before + at, given, header)
+            raise LayoutError("the layer has data behind a gzip member")
+        yield Member(before + at, header)
         inflate, step = isal_zlib.decompressobj(_GZIP_WITH_HEADER), _FIRST
         while not inflate.eof:
             if at == len(chunk):
                 before += at
                 chunk, at = memoryview(blob.read(_READ)), 0
                 if not chunk:
-                    raise LayoutError(
-                        "the layer is damaged: it ends within a gzip member", where=where
-                    )
+                    raise LayoutError("the layer is damaged: it ends within a gzip member")
             piece = chunk[at : at + step]
             try:
                 plain = inflate.decompress(piece, _PIECE)
             except (EOFError, *DEFLATE_ERRORS) as error:
-                raise LayoutError(f"the layer is damaged: {error}", where=where) from None
+                raise LayoutError(f"the layer is damaged: {error}") from None
             at += len(piece) - len(inflate.unused_data) - len(inflate.unconsumed_tail)
             step = min(8 * step, _MOST)
             if plain:
-                given += len(plain)
                 yield plain

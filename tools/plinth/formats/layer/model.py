@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from plinth.core.digest import Digest, Json
 from plinth.core.result import ActionResult
 from plinth.formats.elf.scan import LayerScan
-from plinth.formats.layer.estargz import TOC_DIGEST, UNCOMPRESSED_SIZE
 from plinth.formats.oci.model import LAYER_GZIP, TITLE, Descriptor
 
 
@@ -19,9 +18,8 @@ class Layer:
     `diff_id` is the SHA-256 (hex) of the uncompressed tar (OCI image-spec, config.md),
     `name` what a person calls it, `built` whether this run made it, `uncompressed` the tar's
     length in bytes, `scan` what its writer saw of shared objects, if it just wrote it, and
-    `scanned` the blob that keeps it; `toc` is the SHA-256 (hex) of its table of contents, empty
-    where it has none. `requires` is what the Python distributions in it require, by normalized
-    name, where its step recorded it.
+    `scanned` the blob that keeps it. `requires` is what the Python distributions in it require,
+    by normalized name, where its step recorded it.
     """
 
     name: str
@@ -31,14 +29,11 @@ class Layer:
     built: bool = False
     scan: LayerScan | None = field(default=None, compare=False, repr=False)
     scanned: Digest | None = field(default=None, compare=False)
-    toc: str = ""
     requires: Mapping[str, Sequence[str]] = field(default_factory=dict, compare=False)
 
     def result(self) -> ActionResult:
         """The layer as an action's result."""
         info: dict[str, Json] = {"diff_id": self.diff_id, "uncompressed": self.uncompressed}
-        if self.toc:
-            info["toc"] = self.toc
         if self.requires:
             info["requires"] = {name: list(texts) for name, texts in self.requires.items()}
         return ActionResult({"layer": self.digest}, info)
@@ -53,19 +48,13 @@ class Layer:
             int(str(result.info["uncompressed"])),
             built=not hit,
             scanned=result.outputs.get("scan"),
-            toc=str(result.info.get("toc", "")),
             requires=_texts(result.info.get("requires")),
         )
 
     @property
     def descriptor(self) -> Descriptor:
-        """The layer's descriptor; its name travels as the title annotation, and what vouches for
-        its table of contents beside it."""
-        noted = {TITLE: self.name}
-        if self.toc:
-            noted[TOC_DIGEST] = f"sha256:{self.toc}"
-            noted[UNCOMPRESSED_SIZE] = str(self.uncompressed)
-        return Descriptor(LAYER_GZIP, self.digest, noted)
+        """The layer's descriptor; its name travels as the title annotation."""
+        return Descriptor(LAYER_GZIP, self.digest, {TITLE: self.name})
 
 
 def _texts(value: Json) -> dict[str, list[str]]:

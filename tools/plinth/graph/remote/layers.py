@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from plinth.core.errors import IntegrityError, LayoutError, RemoteError
+from plinth.core.errors import IntegrityError, RemoteError
 from plinth.core.result import ActionResult
 from plinth.formats.gunzip import plain_digest
-from plinth.formats.layer.with_toc import stored_toc
-
-
-def _toc(path: Path) -> str:
-    try:
-        return f"a table of contents {stored_toc(path).oci}"
-    except LayoutError as error:
-        return error.what
 
 
 def check_layer(path: Path, result: ActionResult, *, where: str) -> None:
@@ -30,9 +22,6 @@ def check_layer(path: Path, result: ActionResult, *, where: str) -> None:
     except IntegrityError as error:
         found = error.what
     wanted = f"sha256:{result.info['diff_id']}, {expected} bytes"
-    if found == wanted and "toc" in result.info:
-        wanted = f"a table of contents sha256:{result.info['toc']}"
-        found = _toc(path)
     if found != wanted:
         raise RemoteError(
             "a layer of the remote server is not what its result says",

@@ -75,8 +75,6 @@ def from_message(
             raise TypeError(info)
         if LAYER in outputs:
             Digest(facts["diff_id"], facts["uncompressed"])
-            if "toc" in facts:
-                Digest(facts["toc"], 0)
     except (ValueError, TypeError, KeyError, RecursionError, IntegrityError) as error:
         raise wrong("facts that cannot be read") from error
     return ActionResult(outputs, facts)

@@ -11,7 +11,6 @@ STEPS = {
     "contract-layer": ("plinth.graph.steps.contract", "contract_layer"),
     "deb-layer": ("plinth.graph.steps.debs", "deb_layer"),
     "debian-rootfs": ("plinth.graph.steps.system", "debian_rootfs"),
-    "estargz-layer": ("plinth.graph.steps.toc", "estargz_layer"),
     "linker-layer": ("plinth.graph.steps.linker", "linker_layer"),
     "python-layer": ("plinth.graph.steps.python", "interpreter_layer"),
     "wheel-layer": ("plinth.graph.steps.wheels", "wheel_layer"),

@@ -7,7 +7,6 @@ import re
 from dataclasses import dataclass, field
 
 from plinth.core.errors import LayoutError, Problem
-from plinth.formats.layer.estargz import TOC
 from plinth.formats.layer.form import TarForm
 from plinth.formats.python.place import PREFIX
 from plinth.formats.tar import HARDLINK, Content, Member, Source, members
@@ -23,18 +22,17 @@ _KEPT = re.compile(
     rf"|{PREFIX}/include/python3[^/]*/patchlevel\.h"
     r"|var/lib/dpkg/(status|status\.d/[^/]+|info/[^/]+\.(list|md5sums))"
     r"|usr/share/doc/[^/]+/copyright|usr/lib/os-release|etc/os-release"
-    rf"|{RECORDS}/[^/]+\.json|{re.escape(TOC)}"
+    rf"|{RECORDS}/[^/]+\.json"
 )
 
 
 @dataclass
 class Files:
-    """A layer's entries by path; where in the tar the content of each begins; MD5 (hex) of files
-    outside Python's folder; the content of those that say what belongs to whom; what is wrong with
-    any; and how the tar is not of plinth's form, see `TarForm`."""
+    """A layer's entries by path; MD5 (hex) of files outside Python's folder; the content of those
+    that say what belongs to whom; what is wrong with any; and how the tar is not of plinth's form,
+    see `TarForm`."""
 
     entries: dict[str, Entry] = field(default_factory=dict)
-    places: dict[str, int] = field(default_factory=dict)
     md5: dict[str, str] = field(default_factory=dict)
     kept: dict[str, bytes] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
@@ -64,7 +62,6 @@ def read_files(plain: Source, *, legacy: bool = True) -> Files:
         if path in found.entries:
             found.wrong(path, "two entries have this path")
         found.entries[path] = entry
-        found.places[path] = member.at
         room -= len(found.kept.get(path, b""))
         if room < 0:
             raise LayoutError("package records are too large", where=path)
@@ -136,7 +133,7 @@ def _hashed(path: str, size: int, pieces: Content, found: Files, *, legacy: bool
     if legacy and not path.startswith(f"{PREFIX}/"):
         md5 = hashlib.md5(usedforsecurity=False)
     kept: list[memoryview] | None = [] if legacy and _KEPT.fullmatch(path) else None
-    if kept is not None and size > (MAX_KEPT_ALL if path == TOC else MAX_KEPT):
+    if kept is not None and size > MAX_KEPT:
         raise LayoutError("a package record is too large", where=path, found=f"{size} bytes")
     for piece in pieces:
         sha256.update(piece)

@@ -13,7 +13,6 @@ from plinth.core.digest import CHUNK, Digest
 from plinth.core.errors import LayoutError
 from plinth.formats.gunzip import most
 from plinth.formats.gzip import MAGIC
-from plinth.formats.layer.estargz import FOOTER_SIZE
 from plinth.formats.layer.form import GzipForm
 from plinth.formats.layer.members import Member, members
 from plinth.formats.layer.stream import Hasher, Threads
@@ -36,7 +35,6 @@ class Blob(io.RawIOBase):
         self._limit = limit
         self._sha256 = hashlib.sha256()
         self.size = 0
-        self.end = b""
         self.head = stream.read(4)
         self._count(self.head)
         self._held = self.head
@@ -56,7 +54,6 @@ class Blob(io.RawIOBase):
     def _count(self, data: bytes | memoryview) -> None:
         self._sha256.update(data)
         self.size += len(data)
-        self.end = (self.end + bytes(data[-FOOTER_SIZE:]))[-FOOTER_SIZE:]
         if self._limit is not None and self.size > self._limit:
             raise LayoutError(
                 "the layer is longer than its descriptor says", expected=f"{self._limit} bytes"
@@ -138,7 +135,6 @@ class Plain(Source):
             if size >= _JOINED:
                 yield b"".join(pieces)
                 pieces, size = [], 0
-        self._form.end(self._blob.size, self._blob.end)
         if pieces:
             yield b"".join(pieces)
 
@@ -147,11 +143,6 @@ class Plain(Source):
         """How the blob's gzip members are not plinth's; empty where they are. Ask for it at the
         end."""
         return self._form.difference if self.is_gzip else "it is not compressed by gzip"
-
-    @property
-    def end(self) -> bytes:
-        """The last bytes of the blob, as many as a footer has; ask for it at the end."""
-        return self._blob.end
 
     def finish(self) -> tuple[Digest, str]:
         """The digest of the blob and the SHA-256 (hex) of its tar; call it at the end."""

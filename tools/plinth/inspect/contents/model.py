@@ -124,7 +124,7 @@ class LayerContents:
     """All that one layer holds.
 
     `digest` is the blob's, `diff_id` the SHA-256 (hex) of its tar, `uncompressed` the tar's length
-    in bytes, `toc` the SHA-256 (hex) of its table of contents (empty without one), `files` and
+    in bytes, `files` and
     `size` (bytes) count regular files. `entries` has the path of everything there, by its
     `attributes`. `unaccounted` are entries that no package names: generated files, empty folders.
     `tar_form` and `gzip_form` say how its headers and its compression are not as plinth writes
@@ -135,7 +135,6 @@ class LayerContents:
     digest: Digest
     diff_id: str
     uncompressed: int
-    toc: str
     files: int
     size: int
     entries: Mapping[str, tuple[str, ...]]

@@ -32,10 +32,9 @@ from plinth.inspect.contents.model import (
     LayerContents,
     files_digest,
 )
-from plinth.inspect.contents.toc import check_toc
 from plinth.inspect.contents.wheels import find_wheels
 
-VERSION = 5
+VERSION = 6
 """Raised whenever the code here would tell other facts about the same layer."""
 
 # Read at once to be hashed (bytes): between two pieces a thread waits for those that compute.
@@ -190,8 +189,7 @@ def read_layer(
     with blob() as stream, Plain(stream, limit, threads=threads and large) as plain:
         files = read_files(plain)
         digest, diff_id = plain.finish()
-    toc = check_toc(files, plain.end, digest, blob if plain.is_gzip else None)
-    return _contents(files, digest, diff_id, plain, toc)
+    return _contents(files, digest, diff_id, plain)
 
 
 def list_files(stream: BinaryIO) -> dict[str, Entry]:
@@ -207,7 +205,7 @@ def list_files(stream: BinaryIO) -> dict[str, Entry]:
         return files.entries
 
 
-def _contents(files: Files, digest: Digest, diff_id: str, plain: Plain, toc: str) -> LayerContents:
+def _contents(files: Files, digest: Digest, diff_id: str, plain: Plain) -> LayerContents:
     accounted: set[str] = set()
     wheels = find_wheels(files, accounted, own=bool(versions_in(files)))
     interpreter = find_interpreter(files, accounted)
@@ -224,7 +222,6 @@ def _contents(files: Files, digest: Digest, diff_id: str, plain: Plain, toc: str
         digest,
         diff_id,
         plain.position,
-        toc,
         len(regular),
         sum(entry.size for entry in regular),
         _by_attributes(files),
