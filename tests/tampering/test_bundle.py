@@ -174,6 +174,11 @@ FIELDS: list[tuple[str, Callable[[Json, Json, Json], None], str]] = [
         at(*PROOF, "checkpoint", "envelope", to="log\n٣\nroot\n\nsig\n"),
         "a checkpoint of None entries",
     ),
+    (
+        "checkpoint of a number that is too long",
+        at(*PROOF, "checkpoint", "envelope", to="log\n" + "9" * 5000 + "\nroot\n\nsig\n"),
+        "a checkpoint of None entries",
+    ),
     ("checkpoint of another", of_other(*PROOF, "checkpoint"), "of different trees"),
     ("checkpoint of a stranger", of_stranger(*PROOF, "checkpoint"), "checkpoint"),
     ("body", at(*ENTRY, "canonicalizedBody", to=flip), "that can be read"),

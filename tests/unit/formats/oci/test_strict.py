@@ -71,6 +71,8 @@ def test_keys_that_every_reader_tells_apart_are_taken(text: str, known: Collecti
         b"\xef\xbb\xbf{}",
         b"\xff\xfe{\0}\0",
         b"[" * 200_000,
+        b"[" * 201 + b"]" * 201,
+        b'{"a":' * 201 + b"1" + b"}" * 201,
     ],
 )
 def test_what_is_not_json_in_utf8_is_refused(data: bytes) -> None:

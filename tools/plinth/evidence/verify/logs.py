@@ -7,6 +7,7 @@ root where it does not know an id as the hash of a key, and ids of Rekor v2 need
 from __future__ import annotations
 
 import datetime
+import re
 from urllib.parse import urlsplit
 
 from cryptography.x509 import (
@@ -99,9 +100,10 @@ def _stamps(certificate: Certificate) -> list[SignedCertificateTimestamp]:
 
 
 def _size(note: str) -> int | None:
-    """The tree size a checkpoint states (C2SP tlog-checkpoint: its second line)."""
+    """The tree size a checkpoint states (C2SP tlog-checkpoint: its second line), which is below
+    2^63; Python reads no number of thousands of digits."""
     lines = note.split("\n")
-    return int(lines[1]) if len(lines) > 2 and lines[1].isascii() and lines[1].isdigit() else None
+    return int(lines[1]) if len(lines) > 2 and re.fullmatch("[0-9]{1,19}", lines[1]) else None
 
 
 def _names(note: str) -> list[str]:

@@ -41,6 +41,10 @@ STATEMENT_KEYS = frozenset(
 )
 """Fields of in-toto statements and of the resource descriptors in them (Statement v1)."""
 
+MAX_DEPTH = 200
+"""Objects and arrays within each other that are read; statements have a tenth of it. What is read
+can be written again, and compared, without the end of Python's stack (1,000 calls)."""
+
 # Every reader takes their keys as they are.
 _MAPS = ("annotations", "Labels", "ExposedPorts", "Volumes")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -56,7 +60,8 @@ def loads(data: bytes, known: Collection[str] = ()) -> Any:
     Raises:
         AmbiguousJsonError: an object has a key twice, two keys that differ only in case, or one
             that differs only in case from one of `known`; the message names both and the object.
-        ValueError: it is not JSON in UTF-8 (RFC 8259), or has half of a surrogate pair.
+        ValueError: it is not JSON in UTF-8 (RFC 8259), has half of a surrogate pair, or more than
+            `MAX_DEPTH` values within each other.
     """
     text = data.decode("utf-8")
     try:
@@ -87,15 +92,21 @@ def _not_a_number(text: str) -> NoReturn:
 
 
 def _difference(
-    value: dict[str, Any] | list[Any], known: Mapping[str, str], *, exact: bool = False
+    value: dict[str, Any] | list[Any],
+    known: Mapping[str, str],
+    *,
+    exact: bool = False,
+    depth: int = 1,
 ) -> tuple[str, str] | None:
     """What readers of `value` would differ about, and its path, if anything; where `exact`, the
-    keys of the outermost object are not looked at."""
+    keys of the outermost object are not looked at. It is `depth` values deep in the document."""
+    if depth > MAX_DEPTH:
+        raise RecursionError
     if isinstance(value, dict) and not exact and (what := _alike(value, known)):
         return what, ""
     for key, item in value.items() if isinstance(value, dict) else enumerate(value):
         if isinstance(item, dict | list) and (
-            found := _difference(item, known, exact=key in _MAPS)
+            found := _difference(item, known, exact=key in _MAPS, depth=depth + 1)
         ):
             at = f".{key}" if isinstance(key, str) else f"[{key}]"
             return found[0], at + found[1]
