@@ -82,6 +82,7 @@ def test_the_version_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
         (["explain"], "the following arguments are required: ID"),
         (["build", "--jobs", "many"], "invalid int value: 'many'"),
         (["validate", "--all"], "unrecognized arguments: --all"),
+        (["verify", "x", "--checkout", ""], "argument --checkout: the value is empty"),
     ],
 )
 def test_wrong_usage_is_2(

@@ -51,6 +51,22 @@ def _one_of(choices: Sequence[str]) -> Callable[[str], str]:
     return check
 
 
+class _Given(argparse.Action):
+    """Takes a value that is not empty, as `"$UNSET"` in a script is: what it was to insist on would
+    silently not count."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        if values == "":
+            raise argparse.ArgumentError(self, "the value is empty; leave the option out")
+        setattr(namespace, self.dest, values)
+
+
 def _add_arguments(parser: argparse.ArgumentParser, verb: Verb) -> None:
     for operand in verb.operands:
         more: dict[str, Any] = {} if operand.count == "1" else {"nargs": operand.count}
@@ -68,6 +84,7 @@ def _add_arguments(parser: argparse.ArgumentParser, verb: Verb) -> None:
             more = {"default": option.default, "metavar": option.value}
             more |= {"action": "append", "default": []} if option.kind is list else {}
             more |= {"type": int} if option.kind is int else {}
+            more |= {"action": _Given} if option.kind is str else {}
             more |= {"choices": option.choices} if option.choices else {}
             more |= {"required": True} if option.required else {}
         names = [f"-{option.short}"] if option.short else []

@@ -85,6 +85,12 @@ TWO = """rebuilder-identities = [{ identity = "a", issuer = "i" }, { identity = 
     [
         ("identity = 1\n", "identity: expected a text"),
         ("identity = [1]\n", "identity: expected a text"),
+        ("identity = []\n", "identity: it is empty"),
+        ('identity = ""\n', "identity: it is empty"),
+        ('identity = ["a", ""]\n', "identity: it is empty"),
+        ('issuer = ""\n', "issuer: it is empty"),
+        ('commit = ""\n', "commit: it is empty"),
+        ('trusted-root = ""\n', "trusted-root: it is empty"),
         ("issuer = []\n", "issuer: expected a text"),
         ('require-clean = "yes"\n', "require-clean: expected true or false"),
         ('identitty = "a"\n', "identitty: not a key"),
@@ -107,7 +113,10 @@ TWO = """rebuilder-identities = [{ identity = "a", issuer = "i" }, { identity = 
             TWO.replace('"b"', '"a"').replace('"i" }]', '"j" }]'),
             "rebuilder-identities[1]: a is there already; it counts once",
         ),
+        (TWO.replace('"b"', '"A"'), "rebuilder-identities[1]: A is there already"),
         ("identity\n", "policy.toml"),
+        ('\ufeffidentity = "a"\n', "Invalid statement (at line 1, column 1)"),
+        ('issuer = "a"\nissuer = "b"\n', "Cannot overwrite a value"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str) -> None:

@@ -17,6 +17,7 @@ WANTED = ("builder", "source", "commit", "ref", "runner", "trigger")
 """What a policy may want of the build, each by a value of its own."""
 
 _TEXTS = ("trusted-root", "trust", "issuer", *WANTED)
+_EMPTY = "it is empty, which nothing can be held against; leave the key out to insist on nothing"
 _OTHERS = ("identity", "require-clean", "certified", "rebuilders", "rebuilder-identities")
 
 
@@ -103,14 +104,20 @@ def load_policy(path: Path) -> Policy:
     """
     try:
         document = tomli.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomli.TOMLDecodeError) as error:
+    except OSError as error:
+        problem = f"it cannot be read: {error.strerror}"
+        raise ProblemsError(str(path), [Problem("", problem)]) from None
+    except (UnicodeDecodeError, tomli.TOMLDecodeError) as error:
         raise ProblemsError(str(path), [Problem("", str(error))]) from None
     problems: list[Problem] = []
+    stated = "identity" in document
     identity = document.pop("identity", [])
     identities = [identity] if isinstance(identity, str) else identity
     if not isinstance(identities, list) or not all(isinstance(one, str) for one in identities):
         problems.append(Problem("identity", "expected a text, or an array of texts"))
         identities = []
+    elif stated and not all(identities or [""]):
+        problems.append(Problem("identity", _EMPTY))
     clean = document.pop("require-clean", False)
     if not isinstance(clean, bool):
         problems.append(Problem("require-clean", f"expected true or false, found {clean!r}"))
@@ -133,6 +140,8 @@ def load_policy(path: Path) -> Policy:
             problems.append(Problem(key, f"not a key of a policy; known are {known}"))
         elif not isinstance(value, str):
             problems.append(Problem(key, f"expected a text, found {value!r}"))
+        elif not value:
+            problems.append(Problem(key, _EMPTY))
     if problems:
         raise ProblemsError(str(path), problems)
     root, trust = document.get("trusted-root", ""), document.get("trust", "")
@@ -150,7 +159,8 @@ def load_policy(path: Path) -> Policy:
 
 
 def _rebuilders(value: object, path: Path, problems: list[Problem]) -> Iterator[NamedRebuilder]:
-    """The rebuilders in the array `value`, each identity once."""
+    """The rebuilders in the array `value`, each identity once, in whatever case it is written: mail
+    addresses that differ in nothing else are one person's."""
     known: set[str] = set()
     if not isinstance(value, list):
         problems.append(Problem("rebuilder-identities", "expected an array of tables"))
@@ -167,10 +177,10 @@ def _rebuilders(value: object, path: Path, problems: list[Problem]) -> Iterator[
         ):
             message = f"expected identity, issuer and at most trusted-root, as texts; found {one!r}"
             problems.append(Problem(at, message))
-        elif identity in known:
+        elif str(identity).casefold() in known:
             problems.append(Problem(at, f"{identity} is there already; it counts once"))
         else:
-            known.add(str(identity))
+            known.add(str(identity).casefold())
             yield NamedRebuilder(
                 str(identity), str(issuer), str(path.parent / root) if root else ""
             )
