@@ -161,10 +161,15 @@ def layer_media_type(copy: Copy) -> None:
     copy.become(manifest)
 
 
-def user_is_root(copy: Copy) -> None:
-    config = copy.config()
-    config["config"]["User"] = "0:0"
-    copy.become(copy.manifest(), config)
+def user(name: str) -> Callable[[Copy], None]:
+    """The image runs as another user."""
+
+    def change(copy: Copy) -> None:
+        config = copy.config()
+        config["config"]["User"] = name
+        copy.become(copy.manifest(), config)
+
+    return change
 
 
 def diff_id_changed(copy: Copy) -> None:
@@ -331,7 +336,9 @@ LAYOUT: list[tuple[Callable[[Copy], None], str]] = [
     (layer_added, "signature: "),
     (layer_removed, "signature: "),
     (layer_media_type, "layers[0] is not a descriptor of"),
-    (user_is_root, "user: it runs as root"),
+    (user("0:0"), "user: it runs as root"),
+    (user("00"), "user: it runs as root"),
+    (user("+0:100"), "user: it runs as root"),
     (diff_id_changed, "blobs: not read: no valid signature"),
     (config_without_diff_ids, "no rootfs.diff_ids"),
     (diff_id_added, "blobs: not read: no valid signature"),

@@ -94,6 +94,12 @@ def test_a_repository_by_whichever_protocol_it_was_cloned(other: str) -> None:
     assert checked(Policy(source=other)).passed
 
 
+@pytest.mark.parametrize("other", ["https://evil.example/://example.org/m", "a/b://example.org/m"])
+def test_a_repository_whose_path_has_another_in_it(other: str) -> None:
+    assert not checked(certified={"source": other}).passed
+    assert not checked(Policy(source=other)).passed
+
+
 @pytest.mark.parametrize("fact", ["builder", "source", "commit", "ref", "runner", "trigger"])
 def test_a_policy_wants_one_value(fact: str) -> None:
     assert checked(wanting(fact, CERTIFIED[fact]), CERTIFIED).passed

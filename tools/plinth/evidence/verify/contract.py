@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,8 @@ from plinth.formats.oci.image import config_json, manifest_json
 from plinth.formats.oci.manifest import Manifest
 from plinth.recipe.recipe import Recipe
 
-_ROOTS = ("", "0", "root")
+# As engines read a number; of a number of none, or none at all, root is the user.
+_ROOT = re.compile(r"\s*([+-]?0*|root)\s*")
 
 
 def check_user(config: Mapping[str, Any]) -> Check:
@@ -22,7 +24,7 @@ def check_user(config: Mapping[str, Any]) -> Check:
     inner = config.get("config")
     user = inner.get("User", "") if isinstance(inner, dict) else ""
     problems = []
-    if not isinstance(user, str) or user.partition(":")[0].strip() in _ROOTS:
+    if not isinstance(user, str) or _ROOT.fullmatch(user.partition(":")[0]):
         problems.append(f"it runs as root: config.User is {user!r}")
     return Check("user", f"runs as {user}" if not problems else "", tuple(problems))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from plinth.recipe.accelerator import CPU
 from plinth.recipe.base import LOCAL
 from plinth.recipe.materials import Material, materials
 from plinth.recipe.recipe import Recipe
+
+# Alone in front: behind a host, `://` is part of a path.
+_PROTOCOL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def check_origin(provenance: Provenance, certified: Mapping[str, str], policy: Policy) -> Check:
@@ -62,7 +66,7 @@ def _same(fact: str, one: str, other: str) -> bool:
 def _repository(uri: str) -> str:
     """Host and path of a repository, which is cloned by several protocols, with and without
     `.git`."""
-    return uri.rpartition("://")[2].rstrip("/").removesuffix(".git")
+    return _PROTOCOL.sub("", uri).rstrip("/").removesuffix(".git")
 
 
 def _told(provenance: Provenance, certified: Mapping[str, str]) -> str:
