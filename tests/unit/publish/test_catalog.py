@@ -301,7 +301,9 @@ def test_a_set_that_is_not_locked_is_said_and_how_to_get_it(ws: Workspace) -> No
 def test_where_a_package_with_a_choice_comes_from_is_said(ws: Workspace) -> None:
     specify(ws, "third-3", "one==1.*")
     path = ws.images / "third-3.toml"
-    path.write_text(f'{path.read_text()}\n[python.indexes]\none = "one-cpu"\n')
+    path.write_text(
+        f'{path.read_text()}\n[python.indexes]\none = {{index = "one-cpu", fallback = "default"}}\n'
+    )
     build(ws, "third-3", lock(ws, "third-3", ONE), [bytes(SHARED)])
     asked = "`one-cpu` is asked first where the settings name it\n"
     note = f"- note: one 1.4.2 is the build of PyPI or its mirror; {asked}"

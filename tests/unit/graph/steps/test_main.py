@@ -45,7 +45,7 @@ def test_outputs_have_their_names_and_nothing_else_is_left(root: Path, tmp_path:
     wanted = a_layer(tmp_path / "store")
     assert Digest.of_file(root / OUTPUTS / "layer") == wanted.digest
     assert json.loads((root / OUTPUTS / INFO).read_bytes())["diff_id"] == wanted.diff_id
-    assert {path.name for path in (root / OUTPUTS).iterdir()} == {"layer", INFO}
+    assert {path.name for path in (root / OUTPUTS).iterdir()} == {"layer", "scan", INFO}
 
 
 def test_input_that_is_not_usable(root: Path) -> None:
