@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from plinth.core.home import make_private, others_can_write
+from plinth.core.home import make_private, others_can_write, user_folder
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 
@@ -18,6 +18,15 @@ def home(tmp_path: Path) -> Path:
     """A user's folder with a cache in it."""
     make_private(tmp_path / "home" / "cache" / "contents")
     return tmp_path / "home"
+
+
+@pytest.mark.parametrize("relative", ["", "cache", "./cache", "~/cache"])
+def test_a_relative_path_is_no_folder_of_the_users(
+    relative: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert user_folder("X", ".cache", {"X": relative}) == tmp_path / ".cache"
+    assert user_folder("X", ".cache", {"X": "/cache"}) == Path("/cache")
 
 
 def test_a_folder_is_made_private_whatever_the_umask(tmp_path: Path) -> None:
@@ -49,6 +58,15 @@ def _link(home: Path) -> None:
     (home / "cache" / "contents").symlink_to(home / "open" / "contents")
 
 
+def _link_to_a_link(home: Path) -> None:
+    """The cache is a link to a link, in a folder that others write to, that leads out of it."""
+    (home / "open").mkdir()
+    (home / "open").chmod(0o777)
+    (home / "cache" / "contents").rename(home / "contents")
+    (home / "open" / "link").symlink_to("../contents")
+    (home / "cache" / "contents").symlink_to(home / "open" / "link")
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -58,6 +76,7 @@ def _link(home: Path) -> None:
         (_mode("cache", 0o777), "{home}/cache (mode 0777)"),
         (_mode("", 0o775), "{home} (mode 0775)"),
         (_link, "{home}/open (mode 0777)"),
+        (_link_to_a_link, "{home}/open (mode 0777)"),
         pytest.param(_owner("cache/contents"), "belongs to user 12345", marks=root_only),
         pytest.param(_owner(""), "{home} belongs to user 12345", marks=root_only),
     ],

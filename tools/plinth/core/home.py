@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 
@@ -20,10 +20,12 @@ def home() -> Path | None:
 def user_folder(
     variable: str, default: str, environment: Mapping[str, str] = os.environ
 ) -> Path | None:
-    """The folder `$variable` (XDG base directory specification), else `default` below the home
-    folder; None where there is neither."""
-    if named := environment.get(variable):
-        return Path(named)
+    """The folder `$variable`, else `default` below the home folder; None where there is neither. A
+    relative path does not count (XDG base directory specification): it would be another folder
+    wherever one is, such as in somebody else's checkout."""
+    named = Path(environment.get(variable, ""))
+    if named.is_absolute():
+        return named
     found = home()
     return found / default if found else None
 
@@ -48,12 +50,13 @@ def make_private(folder: Path) -> None:
 def others_can_write(folder: Path) -> str:
     """Why what is in `folder` may be another user's: which place they can write to, and how; empty
     where they cannot. As sshd looks at `authorized_keys` (`StrictModes`): folder and all above it,
-    by name and where links lead, are the user's or root's, and nobody else can write there; above
-    it a sticky folder such as /tmp will do, in which nobody can replace what is the user's.
+    by name and wherever links lead, one to the next, are the user's or root's, and nobody else can
+    write there; above it a sticky folder such as /tmp will do, in which nobody can replace what is
+    the user's.
     """
     folder = folder.absolute()
     real = folder.resolve()
-    for path in dict.fromkeys((*reversed(folder.parents), folder, *reversed(real.parents), real)):
+    for path in (*_crossed(folder, {}), real):
         found = path.lstat()
         if found.st_uid not in (0, os.geteuid()):
             return f"{path} belongs to user {found.st_uid}"
@@ -61,3 +64,13 @@ def others_can_write(folder: Path) -> str:
         if found.st_mode & 0o022 and not sticky and not stat.S_ISLNK(found.st_mode):
             return f"others can write to {path} (mode 0{found.st_mode & 0o7777:o})"
     return ""
+
+
+def _crossed(path: Path, seen: dict[Path, None]) -> Iterable[Path]:
+    """What the system goes through to `path`, itself included, beside what was `seen` before."""
+    for one in (*reversed(path.parents), path):
+        if one not in seen:
+            seen[one] = None
+            if one.is_symlink():
+                _crossed(one.parent / one.readlink(), seen)
+    return seen
