@@ -287,6 +287,35 @@ def test_a_root_that_readers_take_differently(
         assert "not a trusted root that can be used" in capsys.readouterr().err
 
 
+def test_a_folder_of_bundles_has_no_devices_and_pipes(
+    verify: Verify, copy: Copy, tmp_path: Path, capsys: Output
+) -> None:
+    """Read, they would never end, or fill all memory."""
+    folder = tmp_path / "bundles"
+    files_of(copy, folder)
+    for make in (lambda path: path.symlink_to("/dev/zero"), os.mkfifo):
+        make(folder / "x.sigstore.json")
+        assert verify(reference(copy), "--bundle", folder) == UNREADABLE
+        assert "x.sigstore.json: not a file" in capsys.readouterr().err
+        (folder / "x.sigstore.json").unlink()
+    assert verify(reference(copy), "--bundle", "/dev/zero") == UNREADABLE
+    assert "too large for a bundle" in capsys.readouterr().err
+
+
+def test_a_wheel_and_what_is_beside_it_are_files(
+    verify: Verify, tmp_path: Path, capsys: Output
+) -> None:
+    os.mkfifo(tmp_path / "a.whl")
+    assert verify(tmp_path / "a.whl") == UNREADABLE
+    assert "a.whl: there is no such file" in capsys.readouterr().err
+    (tmp_path / "[b].whl").write_bytes(b"")
+    os.mkfifo(tmp_path / "[b].whl.sigstore.json")
+    (tmp_path / "[b].whl.x.sigstore.json").write_bytes(b"nonsense")
+    (tmp_path / "b.whl.x.sigstore.json").symlink_to("/dev/zero")
+    assert verify(tmp_path / "[b].whl") == REJECTED
+    assert "[b].whl.x.sigstore.json: not a Sigstore bundle" in capsys.readouterr().out
+
+
 def kind_of(bundle: Path) -> str:
     return str(payload(bundle.read_bytes())["predicateType"])
 

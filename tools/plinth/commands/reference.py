@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,23 +48,36 @@ def bring(ws: Workspace, ids: Sequence[str]) -> None:
             bring_image(ws, image_id, settings)
 
 
-def read_bundles(paths: Sequence[str]) -> list[RawBundle]:
-    """The bundles in the files and folders `paths`.
+MAX_READ = 128 << 20
+"""Bytes of all bundles that are given in files."""
+
+
+def read_bundles(paths: Iterable[str | Path]) -> list[RawBundle]:
+    """The bundles in the files and folders `paths`. Somebody else may have made the folder: in it,
+    only plain files are read.
 
     Raises:
-        PlinthError: a folder has none, or one is too large.
+        PlinthError: a folder has none, or something else of that name; or they are too large.
     """
     from plinth.evidence.verify.request import RawBundle
     from plinth.formats.oci.referrers import MAX_BUNDLE
 
-    found = []
-    for text in paths:
-        path = Path(text)
+    found: list[RawBundle] = []
+    room = MAX_READ
+    for path in map(Path, paths):
         files = sorted(path.glob("*.sigstore.json")) if path.is_dir() else [path]
         if not files:
-            raise PlinthError("no bundle in it", where=text, expected="files *.sigstore.json")
+            raise PlinthError("no bundle in it", where=str(path), expected="files *.sigstore.json")
         for file in files:
-            if file.stat().st_size > MAX_BUNDLE:
+            if path.is_dir() and not file.is_file():
+                raise PlinthError("not a file", where=str(file))
+            # Of a device or a pipe nothing else tells.
+            with file.open("rb") as stream:
+                data = stream.read(MAX_BUNDLE + 1)
+            if len(data) > MAX_BUNDLE:
                 raise PlinthError("too large for a bundle", where=str(file))
-            found.append(RawBundle(str(file), file.read_bytes()))
+            room -= len(data)
+            if room < 0:
+                raise PlinthError(f"more than {MAX_READ} bytes of bundles", where=str(file))
+            found.append(RawBundle(str(file), data))
     return found

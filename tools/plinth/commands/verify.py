@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,11 +62,14 @@ def verify(
     for reference in references:
         try:
             if reference.endswith(".whl"):
-                beside = sorted(Path(reference).parent.glob(f"{Path(reference).name}.*.json"))
-                given = bundles or tuple(read_bundles([str(file) for file in beside]))
                 from plinth.evidence.verify.wheel import verify_wheel
 
-                verdicts.append(verify_wheel(Path(reference), given, gate.verifier, gate.policy))
+                wheel = Path(reference)
+                if not wheel.is_file():
+                    raise PlinthError("there is no such file", where=reference)
+                beside = wheel.parent.glob(f"{escape(wheel.name)}.*.json")
+                given = bundles or tuple(read_bundles(sorted(p for p in beside if p.is_file())))
+                verdicts.append(verify_wheel(wheel, given, gate.verifier, gate.policy))
                 if not as_json:
                     print(table(verdicts[-1]), flush=True)
                 continue

@@ -16,6 +16,9 @@ from plinth.evidence.trusted_root import EMBEDDED, PUBLIC
 WANTED = ("builder", "source", "commit", "ref", "runner", "trigger")
 """What a policy may want of the build, each by a value of its own."""
 
+MAX_POLICY = 1 << 20
+"""The largest policy file (bytes)."""
+
 _TEXTS = ("trusted-root", "trust", "issuer", *WANTED)
 _EMPTY = "it is empty, which nothing can be held against; leave the key out to insist on nothing"
 _OTHERS = ("identity", "require-clean", "certified", "rebuilders", "rebuilder-identities")
@@ -103,7 +106,11 @@ def load_policy(path: Path) -> Policy:
         ProblemsError: it cannot be read, or has unknown or mistyped keys.
     """
     try:
-        document = tomli.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as stream:
+            data = stream.read(MAX_POLICY + 1)
+        if len(data) > MAX_POLICY:
+            raise ProblemsError(str(path), [Problem("", f"larger than {MAX_POLICY} bytes")])
+        document = tomli.loads(data.decode("utf-8"))
     except OSError as error:
         problem = f"it cannot be read: {error.strerror}"
         raise ProblemsError(str(path), [Problem("", problem)]) from None
