@@ -8,8 +8,10 @@ The server's own pause is read by urllib3 (Retry-After).
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urljoin, urlsplit
@@ -35,6 +37,10 @@ T = TypeVar("T")
 
 Open = Callable[[Mapping[str, str]], requests.Response]
 """Asks for a file with the headers given and returns the streaming answer, its status checked."""
+
+
+class TooLateError(Exception):
+    """The whole of an answer was not there in time."""
 
 
 def pause_after(error: Exception, failures: int) -> float:
@@ -195,6 +201,27 @@ def opened(
         raise FetchError(missing, where=what)
     answer.raise_for_status()
     return answer
+
+
+def in_time(ask: Callable[[], T], longest: float) -> T:
+    """What `ask` returns. A time-out of sockets is for each read, so that a server which sends a
+    byte now and then is waited for; a thread is left behind at the end of the whole time.
+
+    Raises:
+        TooLateError: `longest` seconds are over.
+    """
+    answer: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            answer.set_result(ask())
+        except BaseException as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    if not wait((answer,), longest).done:
+        raise TooLateError
+    return answer.result()
 
 
 def first_bytes(answer: requests.Response, limit: int) -> bytes:

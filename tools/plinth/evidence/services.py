@@ -10,18 +10,14 @@ from __future__ import annotations
 
 import io
 import json
-import threading
-from collections.abc import Callable
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as TooLateError
-from typing import Any, TypeVar
+from typing import Any
 
 import requests
 from rfc3161_client import decode_timestamp_response
 from sigstore.sign import SigningContext
 
 from plinth.core.errors import AttestationError, FetchError
-from plinth.core.http import first_bytes, shown, system_reason
+from plinth.core.http import TooLateError, first_bytes, in_time, shown, system_reason
 from plinth.core.session import Adapter, everybody
 from plinth.evidence.verify.root import told
 
@@ -29,7 +25,6 @@ LONGEST = 30.0
 """Seconds in which a service must have answered whole. Rekor v2 answers when an entry is in the
 log, which takes some."""
 
-T = TypeVar("T")
 _MOST = 4 * 1024 * 1024
 _REMEDY = "try again later, or ask whoever runs the instance; its URL is in the signing config"
 
@@ -80,7 +75,7 @@ class _Service(Adapter):
         self._asked.append(who)
         options |= {"stream": True, "timeout": self.longest}
         try:
-            response, body = _in_time(lambda: self._ask(request, options), self.longest)
+            response, body = in_time(lambda: self._ask(request, options), self.longest)
         except (TooLateError, requests.Timeout):
             raise AttestationError(
                 f"{who} did not answer in time",
@@ -184,21 +179,6 @@ def unusable(who: str, error: Exception) -> AttestationError:
         found=found or type(error).__name__,
         remedy=_REMEDY,
     )
-
-
-def _in_time(ask: Callable[[], T], longest: float) -> T:
-    """What `ask` returns. A time-out of sockets is for each read, so that a server which sends a
-    byte now and then is waited for; a thread is left behind at the end of the whole time."""
-    answer: Future[T] = Future()
-
-    def work() -> None:
-        try:
-            answer.set_result(ask())
-        except BaseException as error:
-            answer.set_exception(error)
-
-    threading.Thread(target=work, daemon=True).start()
-    return answer.result(longest)
 
 
 def _reason(response: requests.Response, body: bytes) -> str:

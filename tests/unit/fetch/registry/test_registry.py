@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+import threading
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -60,6 +62,29 @@ class Endless(Handler):
                 self.wfile.write(b"[" * (1 << 20))
         except ConnectionError:
             self.close_connection = True
+
+
+class Drips(Handler):
+    """Sends a byte now and then."""
+
+    start = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
+    byte = b" "
+
+    def answer(self) -> None:
+        """Send until the client hangs up."""
+        self.close_connection = True
+        with contextlib.suppress(ConnectionError):
+            self.wfile.write(self.start)
+            for _ in range(200):
+                self.wfile.write(self.byte)
+                threading.Event().wait(0.01)
+
+
+class Continues(Drips):
+    """Goes on and on in front of its answer (RFC 9110, 15.2)."""
+
+    start = b""
+    byte = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 def says(body: bytes, status: int = 200, link: str = "") -> type[Handler]:
@@ -305,6 +330,20 @@ def test_more_than_a_manifest_may_be_is_refused(tmp_path: Path, kind: type[Handl
             registry.manifest("latest")
         with pytest.raises(LayoutError, match="more than 4194304 bytes"):
             list(registry.referrers(SUBJECT, BUNDLE))
+
+
+@pytest.mark.parametrize("kind", [Drips, Continues])
+def test_a_document_that_does_not_come_in_time_is_refused(
+    tmp_path: Path, kind: type[Handler], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("plinth.fetch.registry.connection.LONGEST", 0.2)
+    with serving(tmp_path, kind) as server:
+        registry = Registry(server.url, REPOSITORY)
+        with pytest.raises(FetchError, match="the registry did not answer in time"):
+            registry.manifest("latest")
+        with pytest.raises(FetchError, match="the registry did not answer in time"):
+            registry.blob(Digest(SUBJECT.hex, 1000))
+        assert len(server.asked) == 2
 
 
 @pytest.mark.parametrize("kind", [Endless, says(b"[" * 1000)])

@@ -99,7 +99,7 @@ class Registry(Connection):
                 self._check(answer, 200)
                 return first_bytes(answer, digest.size + 1)
 
-        return self._retried(ask, digest.oci)
+        return self._prompt(ask, digest.oci)
 
     def manifest(self, reference: str) -> Manifest | None:
         """The manifest or index of a tag or digest (`sha256:…`); None where there is none.

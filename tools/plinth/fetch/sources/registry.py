@@ -82,7 +82,9 @@ def _first(
             continue
         if found is not None:
             return registry, found
-        last = FetchError(f"the registry has no {wanted.place} of it", where=str(registry))
+        last = FetchError(
+            f"the registry has no manifest {wanted.place!r} here", where=str(registry)
+        )
     raise last or FetchError("no registry is configured", where=wanted.host)
 
 
