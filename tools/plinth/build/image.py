@@ -12,6 +12,7 @@ from plinth.build.accelerator import accelerator_layers, linker_layer
 from plinth.build.base import ensure_base
 from plinth.build.choice import chosen_recipe, on_the_other_base
 from plinth.build.closure import ensure_closed, ensure_met, ensure_runs
+from plinth.build.overlaps import overlaps
 from plinth.build.plan import created, labels, layer_order, planned, runtime, wheel_groups
 from plinth.build.sdists import build_wheel
 from plinth.build.wheels import WheelFile, layer_action, wheel_layer
@@ -34,6 +35,7 @@ from plinth.recipe.base import DebianRootfs, SdistBuild
 from plinth.recipe.locks.base import write_local
 from plinth.recipe.locks.pylock import LockedPackage
 from plinth.recipe.locks.stale import read_image
+from plinth.recipe.order import install_order
 from plinth.recipe.recipe import Recipe
 from plinth.recipe.record import Record, write_record
 
@@ -120,7 +122,21 @@ def _built(
         above += accelerator_layers(
             ws, extra, recipe.accelerator_lock, config=config, progress=progress
         )
-    above_base = _wheel_layers(ws, wheel_groups(recipe), built_base, wheels, fetch)
+    groups, order = wheel_groups(recipe), install_order(recipe.wheels)
+    above_base = _wheel_layers(ws, groups, built_base, wheels, fetch, order)
+    without, shared = overlaps(ws.cache, above_base, order)
+    for note in shared:
+        progress(f"note: {note}")
+    for number, paths in without.items():
+        group = groups[number]
+        above_base[number] = wheel_layer(
+            ws,
+            [wheels[package.name] for package in group],
+            built_base,
+            lambda group=group: fetch([one for one in group if not one.is_sdist]),  # type: ignore[misc]
+            order,
+            paths,
+        )
     ensure_met(spec, recipe.target, packages, above_base)
     layers += above_base
     # Last, so that images with and without them share all that is below.
@@ -218,9 +234,10 @@ def _wheel_layers(
     base: Base,
     wheels: Mapping[str, WheelFile],
     fetch: Fetch,
+    order: Sequence[str],
 ) -> list[Layer]:
     """A layer for each group of packages, in the order given; the largest are begun first. `wheels`
-    are theirs, by name."""
+    are theirs, by name; `order` is that in which pip installs them."""
 
     def files(group: Sequence[LockedPackage]) -> list[WheelFile]:
         return [wheels[package.name] for package in group]
@@ -230,11 +247,13 @@ def _wheel_layers(
         return [package for package in group if not package.is_sdist]
 
     def make(group: tuple[LockedPackage, ...]) -> Layer:
-        return wheel_layer(ws, files(group), base, fetch=lambda: fetch(sources(group)))
+        return wheel_layer(ws, files(group), base, lambda: fetch(sources(group)), order)
 
     with ThreadPoolExecutor(ws.at_once, thread_name_prefix="layer") as pool:
         try:
-            held = pool.map(lambda group: known(ws, layer_action(files(group), base)), groups)
+            held = pool.map(
+                lambda group: known(ws, layer_action(files(group), base, order)), groups
+            )
             to_do = [group for group, there in zip(groups, held, strict=True) if not there]
             wanted = [package for group in to_do for package in sources(group)]
             absent = lacking(ws, [package.file.digest for package in wanted])

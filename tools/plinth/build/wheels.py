@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from packaging.utils import canonicalize_name
 
 from plinth.build.plan import title
-from plinth.core.digest import Digest
+from plinth.core.digest import Digest, Json
 from plinth.core.result import ActionResult
 from plinth.formats import gzip
 from plinth.formats.layer.model import Layer
@@ -29,8 +29,21 @@ class WheelFile:
     digest: Digest
 
 
-def layer_action(wheels: Sequence[WheelFile], base: Base) -> Action:
-    """The action that makes the layer of `wheels` for the interpreter of `base`."""
+def layer_action(
+    wheels: Sequence[WheelFile],
+    base: Base,
+    order: Sequence[str] = (),
+    without: Mapping[str, Sequence[str]] = {},
+) -> Action:
+    """The action that makes the layer of `wheels` for the interpreter of `base`. Of a file that
+    several have, the one installed last in `order` has its own there; `without` are files that
+    packages leave to others below."""
+    more: dict[str, Json] = {}
+    if len(wheels) > 1:
+        names = {wheel.name for wheel in wheels}
+        more["order"] = [name for name in order if name in names]
+    if without:
+        more["without"] = {name: list(paths) for name, paths in without.items()}
     return Action(
         "wheel-layer",
         {
@@ -41,8 +54,9 @@ def layer_action(wheels: Sequence[WheelFile], base: Base) -> Action:
             "filenames": [wheel.filename for wheel in wheels],
             "python": base.interpreter.version,
             "compressor": gzip.COMPRESSOR,
+            **more,
         },
-        ("layer", "scan"),
+        ("layer", "scan", "files"),
     )
 
 
@@ -57,17 +71,18 @@ def wheel_layer(
     wheels: Sequence[WheelFile],
     base: Base,
     fetch: Callable[[], None] | None = None,
+    order: Sequence[str] = (),
+    without: Mapping[str, Sequence[str]] = {},
 ) -> Layer:
     """The layer of `wheels`; made unless it is cached. `fetch` brings them into `ws.cache` where
-    they are needed and may not be there.
+    they are needed and may not be there; `order` and `without` are as in `layer_action`.
 
     Raises:
         WheelError: a wheel cannot be installed.
-        LayoutError: two wheels hold the same file.
     """
     result, hit = run(
         ws,
-        layer_action(wheels, base),
+        layer_action(wheels, base, order, without),
         prepare=fetch,
         sound=lambda found: _has_requires(found, wheels),
     )

@@ -28,6 +28,7 @@ from plinth.formats.oci.manifest import Manifest
 from plinth.formats.python.place import FILE_MODES, owner_of, site_packages
 from plinth.inspect.contents.model import DIRECTORY, FILE, SYMLINK, Entry, LayerContents
 from plinth.recipe.base import ImageRootfs
+from plinth.recipe.order import install_order
 from plinth.recipe.recipe import Recipe
 
 _SHOWN = 5
@@ -48,7 +49,7 @@ def strays(recipe: Recipe, manifest: Manifest, contents: Sequence[LayerContents]
             found += [*_attributes(recipe, one, layer), *_parents(layer)]
         at = f"layer {number} ({one.title})"
         problems += [Problem(f"{at}: {p.path}" if p.path else at, p.message) for p in found]
-    return [*problems, *_replaced(plan, contents)]
+    return [*problems, *_left(recipe, plan, contents), *_replaced(plan, contents)]
 
 
 def _order(wanted: Sequence[str], found: Sequence[str]) -> Iterator[Problem]:
@@ -202,6 +203,32 @@ def _parents(layer: LayerContents) -> Iterator[Problem]:
         for path in paths:
             if path.rpartition("/")[0] not in folders:
                 yield Problem(f"/{path}", "the folder that it is in is not in the layer")
+
+
+def _left(
+    recipe: Recipe, plan: Sequence[Planned], contents: Sequence[LayerContents]
+) -> Iterator[Problem]:
+    """Files that a wheel's RECORD lists and that are not there, unless a package that pip installs
+    later has its own in their place, in the same layer or in one below."""
+    order = {name: number for number, name in enumerate(install_order(recipe.wheels))}
+    if not any(wheel.absent for layer in contents for wheel in layer.wheels):
+        return
+    later: dict[str, int] = {}
+    for number, (one, layer) in enumerate(zip(plan, contents, strict=True)):
+        if one.kind != WHEELS:
+            continue
+        last = max((order[wheel.name] for wheel in layer.wheels if wheel.name in order), default=0)
+        for attributes, paths in layer.entries.items():
+            if attributes.startswith(f"{FILE} "):
+                later.update((path, max(last, later.get(path, 0))) for path in paths)
+        for wheel in layer.wheels:
+            for path in wheel.absent:
+                if later.get(path, -1) <= order.get(wheel.name, 0):
+                    at = f"layer {number} ({one.title}): /{path}"
+                    message = (
+                        f"{wheel.folder}/RECORD lists it as a file, and it is not in the layer"
+                    )
+                    yield Problem(at, message)
 
 
 def _replaced(plan: Sequence[Planned], contents: Sequence[LayerContents]) -> Iterator[Problem]:

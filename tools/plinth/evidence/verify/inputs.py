@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import base64
 import posixpath
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from plinth.core.digest import Digest
 from plinth.core.store import BlobStore
@@ -54,8 +54,11 @@ def check_locked_files(
         expected = _expected(package, version, store, cache)
         if expected is not None:
             names.append(package.name)
+            if wheel.absent and _has(store, package.file.digest):
+                files = _files(package, version, store)
+                expected = files_digest(e for p, e in files.items() if p not in wheel.absent)
             if wheel.listed != expected:
-                problems += _differences(package, version, store, layer)
+                problems += _differences(package, version, store, layer, wheel.absent)
     python = inputs.recipe.base.python
     if isinstance(python, StandalonePython):
         tree = _tree(python, store, cache)
@@ -124,9 +127,13 @@ def _files(package: LockedPackage, version: str, store: BlobStore) -> Mapping[st
 
 
 def _differences(
-    package: LockedPackage, version: str, store: BlobStore, layer: SourceLayer
+    package: LockedPackage,
+    version: str,
+    store: BlobStore,
+    layer: SourceLayer,
+    absent: Collection[str],
 ) -> Iterator[str]:
-    wanted = _files(package, version, store)
+    wanted = {p: e for p, e in _files(package, version, store).items() if p not in absent}
     with layer.open() as stream:
         held = list_files(stream)
     bad = [path for path, entry in sorted(wanted.items()) if held.get(path) != entry]

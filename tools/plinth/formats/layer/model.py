@@ -19,7 +19,9 @@ class Layer:
     `name` what a person calls it, `built` whether this run made it, `uncompressed` the tar's
     length in bytes, `scan` what its writer saw of shared objects, if it just wrote it, and
     `scanned` the blob that keeps it. `requires` is what the Python distributions in it require,
-    by normalized name, where its step recorded it.
+    by normalized name, where its step recorded it. `files` are their files, if its writer just
+    wrote it: by path, the distributions that have it, with what it is there, the one whose file is
+    in the layer last; `listed` is the blob that keeps them.
     """
 
     name: str
@@ -30,6 +32,10 @@ class Layer:
     scan: LayerScan | None = field(default=None, compare=False, repr=False)
     scanned: Digest | None = field(default=None, compare=False)
     requires: Mapping[str, Sequence[str]] = field(default_factory=dict, compare=False)
+    files: Mapping[str, Sequence[tuple[str, str]]] | None = field(
+        default=None, compare=False, repr=False
+    )
+    listed: Digest | None = field(default=None, compare=False)
 
     def result(self) -> ActionResult:
         """The layer as an action's result."""
@@ -49,6 +55,7 @@ class Layer:
             built=not hit,
             scanned=result.outputs.get("scan"),
             requires=_texts(result.info.get("requires")),
+            listed=result.outputs.get("files"),
         )
 
     @property

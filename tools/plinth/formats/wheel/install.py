@@ -11,8 +11,8 @@ import hashlib
 import posixpath
 import re
 import zipfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from plinth.formats.python.place import PREFIX, site_packages
 from plinth.formats.wheel import record
@@ -62,6 +62,22 @@ class Installation:
     record_path: str
     rows: tuple[Row, ...]
     library: str
+
+    def without(self, paths: Collection[str]) -> Installation:
+        """The same, without the files at `paths`, which RECORD lists all the same: as pip leaves
+        it where another package's files are in their place."""
+        return replace(
+            self,
+            placed=tuple(one for one in self.placed if one.path not in paths),
+            made=tuple(one for one in self.made if one.path not in paths),
+        )
+
+    def contents(self) -> dict[str, str]:
+        """Hash and mode of every file, by path."""
+        modes = {one.path: one.mode for one in self.placed}
+        modes |= {one.path: one.mode for one in self.made}
+        rows = ((posixpath.normpath(f"{self.library}/{row.path}"), row) for row in self.rows)
+        return {path: f"{row.hash} {modes[path]:o}" for path, row in rows if path in modes}
 
     def record(self, bytecode: list[str]) -> Made:
         """RECORD itself, listing the bytecode files at `bytecode` too."""

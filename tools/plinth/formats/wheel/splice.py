@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -32,34 +33,73 @@ class WheelSource:
 
 
 def splice(
-    store: BlobStore, wheels: Sequence[WheelSource], version: str, compiler: Compiler | None
+    store: BlobStore,
+    wheels: Sequence[WheelSource],
+    version: str,
+    compiler: Compiler | None,
+    order: Sequence[str] = (),
+    without: Mapping[str, Collection[str]] = {},
 ) -> Layer:
     """Make the layer of `wheels` in `store`; without `compiler`, no bytecode.
 
+    Of a file that several have, the one installed last, in the `order` of their names, has its own
+    there. `without` are, by the name of a wheel, paths that it leaves to another layer's.
+
     Raises:
         WheelError: a wheel is damaged or cannot be installed.
-        LayoutError: two wheels hold the same file.
+        LayoutError: the bytecode of one wheel is where another has a file.
     """
     total = sum(wheel.path.stat().st_size for wheel in wheels)
     requires = {}
-    with LayerWriter(store, threads=total >= _THREADED) as writer:
+    with LayerWriter(store, threads=total >= _THREADED) as writer, ExitStack() as stack:
+        archives = [
+            stack.enter_context(WheelArchive(wheel.path, wheel.filename)) for wheel in wheels
+        ]
+        plans = {archive.name: plan(archive, version) for archive in archives}
+        files = _files(plans, order)
         folders: set[str] = set()
-        for wheel in wheels:
-            with WheelArchive(wheel.path, wheel.filename) as archive:
-                _write(archive, writer, folders, version, compiler)
-                requires[archive.name] = metadata.parse(metadata.read(archive)).requires
-        return replace(writer.commit(wheels[0].filename), requires=requires)
+        for archive in archives:
+            name = archive.name
+            left = {path for path, holders in files.items() if holders[-1][0] != name}
+            _write(
+                archive,
+                plans[name].without({*left, *without.get(name, ())}),
+                writer,
+                folders,
+                version,
+                compiler,
+            )
+            requires[name] = metadata.parse(metadata.read(archive)).requires
+        layer = writer.commit(wheels[0].filename)
+    held = {
+        path: [one for one in holders if path not in without.get(one[0], ())]
+        for path, holders in files.items()
+    }
+    return replace(
+        layer, requires=requires, files={path: found for path, found in held.items() if found}
+    )
+
+
+def _files(
+    plans: Mapping[str, Installation], order: Sequence[str]
+) -> dict[str, list[tuple[str, str]]]:
+    """The wheels that have each path, the one installed last at the end, with what the file is."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for name in sorted(plans, key=lambda name: order.index(name) if name in order else -1):
+        for path, content in plans[name].contents().items():
+            found.setdefault(path, []).append((name, content))
+    return found
 
 
 def _write(
     archive: WheelArchive,
+    installation: Installation,
     writer: LayerWriter,
     folders: set[str],
     version: str,
     compiler: Compiler | None,
 ) -> None:
     """One wheel's files into the layer; `folders` are those it has already."""
-    installation = plan(archive, version)
     bytecode = _bytecode(archive, installation, version, compiler) if compiler else []
     made = [*installation.made, installation.record([path for path, _ in bytecode])]
     paths = [f.path for f in installation.placed] + [f.path for f in made]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from plinth.core.digest import canonical_json
 from plinth.core.result import ActionResult
 from plinth.core.store import Stores
 from plinth.formats.layer.model import Layer
@@ -42,9 +43,13 @@ class Work:
     compilers: Compilers
 
     def made(self, layer: Layer) -> ActionResult:
-        """The result of a step that wrote `layer`, with what its writer saw of shared objects."""
+        """The result of a step that wrote `layer`, with what its writer saw of shared objects and
+        of distributions' files."""
         result = layer.result()
-        if layer.scan is None:
-            return result
-        scan = self.stores.cache.put(layer.scan.to_json())
-        return ActionResult({**result.outputs, "scan": scan}, result.info)
+        more = {}
+        if layer.scan is not None:
+            more["scan"] = self.stores.cache.put(layer.scan.to_json())
+        if layer.files is not None:
+            files = {path: [list(one) for one in found] for path, found in layer.files.items()}
+            more["files"] = self.stores.cache.put(canonical_json(files))
+        return ActionResult({**result.outputs, **more}, result.info)

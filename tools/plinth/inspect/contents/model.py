@@ -38,10 +38,11 @@ class FoundWheel:
     """An installed Python distribution, checked against its RECORD.
 
     `name` is normalized, `licences` and `requires` (Requires-Dist) are as METADATA declares them,
-    `folder` is its .dist-info.
-    `rows` counts the rows of RECORD whose hash was compared, `bytecode` those of bytecode, which
-    have none. `digest` is `files_digest` of all its files, `listed` of those whose hash RECORD
-    has. `own` says that the interpreter brought it.
+    `folder` is its .dist-info. `rows` counts the rows of RECORD whose hash was compared, `bytecode`
+    those of bytecode, which have none. `digest` is `files_digest` of all its files, `listed` of
+    those whose hash RECORD has. `own` says that the interpreter brought it. `absent` are paths that
+    RECORD lists and whose file is not its own there: another distribution's is, in this layer or
+    in one below.
     """
 
     name: str
@@ -56,6 +57,7 @@ class FoundWheel:
     digest: str
     listed: str
     own: bool
+    absent: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ from plinth.inspect.contents.model import (
 )
 from plinth.inspect.contents.wheels import find_wheels
 
-VERSION = 6
+VERSION = 7
 """Raised whenever the code here would tell other facts about the same layer."""
 
 # Read at once to be hashed (bytes): between two pieces a thread waits for those that compute.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 from packaging.utils import canonicalize_name
 
@@ -25,16 +25,27 @@ def find_wheels(files: Files, accounted: set[str], *, own: bool) -> tuple[FoundW
     """The distributions in `files`, by name; their files are added to `accounted`, what is wrong
     to the problems of `files`. `own` says that they are an interpreter's."""
     folders = {match[0]: match[1] for match in map(_INFO.match, files.entries) if match}
+    claims: dict[str, set[str]] = {}
+    for folder, library in folders.items():
+        for row in parse(files.kept.get(f"{folder}/RECORD", b""))[0]:
+            path = posixpath.normpath(posixpath.join(library, row.path))
+            claims.setdefault(path, set()).add(row.hash)
     found = [
         wheel
         for folder, library in sorted(folders.items())
-        for wheel in _wheel(files, folder, library, accounted, own=own)
+        for wheel in _wheel(files, folder, library, accounted, claims, own=own)
     ]
     return tuple(sorted(found, key=lambda wheel: (wheel.name, wheel.version)))
 
 
 def _wheel(
-    files: Files, folder: str, library: str, accounted: set[str], *, own: bool
+    files: Files,
+    folder: str,
+    library: str,
+    accounted: set[str],
+    claims: Mapping[str, Collection[str]],
+    *,
+    own: bool,
 ) -> Iterator[FoundWheel]:
     record, described = f"{folder}/RECORD", f"{folder}/METADATA"
     lacking = [path for path in (record, described) if path not in files.kept]
@@ -47,7 +58,7 @@ def _wheel(
     if not about.name or not about.version:
         files.wrong(described, "Name or Version is missing or there twice")
         return
-    held, listed, bytecode = _compare(files, record, library, rows)
+    held, listed, bytecode, absent = _compare(files, record, library, rows, {} if own else claims)
     accounted.update(entry.path for entry in held)
     yield FoundWheel(
         canonicalize_name(about.name),
@@ -62,6 +73,7 @@ def _wheel(
         files_digest(held),
         files_digest(listed),
         own,
+        tuple(absent),
     )
 
 
@@ -78,18 +90,27 @@ def _rows(files: Files, path: str) -> dict[str, tuple[str, str]]:
 
 
 def _compare(
-    files: Files, record: str, library: str, rows: dict[str, tuple[str, str]]
-) -> tuple[list[Entry], list[Entry], int]:
-    """The entries that RECORD lists, those that had a hash, and how many are bytecode."""
+    files: Files,
+    record: str,
+    library: str,
+    rows: dict[str, tuple[str, str]],
+    claims: Mapping[str, Collection[str]],
+) -> tuple[list[Entry], list[Entry], int, list[str]]:
+    """The entries that RECORD lists, those that had a hash, how many are bytecode, and the paths
+    that are left to other distributions; `claims` are the hashes that all RECORDs of the layer give
+    for a path, empty where nothing may be left to others."""
     paths = {posixpath.normpath(posixpath.join(library, row)): row for row in rows}
     held = []
-    listed, bytecode = [], 0
+    listed, bytecode, absent = [], 0, []
     for path, row in paths.items():
         hash_, size = rows[row]
         if not path.startswith(f"{PREFIX}/"):
             files.wrong(record, f"{row} leads out of /{PREFIX}")
             continue
         entry = files.entries.get(path)
+        if hash_ and claims and _is_left(entry, hash_, claims[path]):
+            absent.append(path)
+            continue
         if entry is None or entry.kind != FILE:
             is_what = "is not in the layer" if entry is None else f"is a {entry.kind}"
             files.wrong(path, f"{record} lists it as a file, and it {is_what}")
@@ -108,7 +129,18 @@ def _compare(
             files.wrong(path, f"{record} gives no hash for it")
     if record not in paths:
         files.wrong(record, "it does not list itself")
-    return held, listed, bytecode
+    return held, listed, bytecode, absent
+
+
+def _is_left(entry: Entry | None, hash_: str, claims: Collection[str]) -> bool:
+    """Whether the file that has `hash_` in a RECORD is not there, for another distribution's is, in
+    the layer or, as is for others to see, in one below."""
+    if entry is None:
+        return True
+    if entry.kind != FILE:
+        return False
+    actual = encode(bytes.fromhex(entry.sha256))
+    return actual != hash_ and actual in claims
 
 
 def is_bytecode(path: str, among: dict[str, str] | dict[str, Entry]) -> bool:

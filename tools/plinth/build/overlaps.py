@@ -1,0 +1,55 @@
+"""Files that several wheels of an image have: in the image is, as with pip, that of the package
+installed last, whichever layer is on top."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from plinth.core.store import BlobStore
+from plinth.formats.layer.model import Layer
+
+
+@dataclass(frozen=True)
+class _Holder:
+    """A package that has a file: in which layer, and what the file is."""
+
+    layer: int
+    name: str
+    content: str
+
+
+def overlaps(
+    store: BlobStore, layers: Sequence[Layer], order: Sequence[str]
+) -> tuple[dict[int, dict[str, list[str]]], list[str]]:
+    """What each of `layers`, bottom first, has to leave to another, by its number, and a sentence
+    for each set of packages that share files; `order` is that in which pip installs packages."""
+    place = {name: number for number, name in enumerate(order)}
+    held: dict[str, list[_Holder]] = {}
+    for number, layer in enumerate(layers):
+        if layer.listed is not None:
+            for path, holders in json.loads(store.get(layer.listed)).items():
+                held.setdefault(path, []).extend(
+                    _Holder(number, name, content) for name, content in holders
+                )
+    shared = {path: found for path, found in sorted(held.items()) if len(found) > 1}
+    without: dict[int, dict[str, list[str]]] = {}
+    for path, found in shared.items():
+        winner = max(found, key=lambda one: place[one.name])
+        for one in found:
+            if one.layer > winner.layer and one.content != winner.content:
+                without.setdefault(one.layer, {}).setdefault(one.name, []).append(path)
+    return without, [*_notes(shared, place)]
+
+
+def _notes(shared: Mapping[str, Sequence[_Holder]], place: Mapping[str, int]) -> Iterator[str]:
+    paths: dict[tuple[tuple[str, ...], bool], list[str]] = {}
+    for path, found in shared.items():
+        names = tuple(sorted((one.name for one in found), key=place.__getitem__))
+        alike = len({one.content for one in found}) == 1
+        paths.setdefault((names, alike), []).append(path)
+    for (names, alike), several in paths.items():
+        more = f" and {len(several) - 1} more files" if len(several) > 1 else ""
+        who = f"{', '.join(names[:-1])} and {names[-1]} install the same path: /{several[0]}{more}"
+        yield f"{who}, alike" if alike else f"{who}; as with pip, that of {names[-1]} stays"
