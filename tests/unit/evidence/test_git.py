@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from plinth.evidence.git import git_state
+from plinth.evidence.git import git_state, untold
 
 
 def git(root: Path, *arguments: str) -> str:
@@ -64,6 +64,23 @@ def test_a_remote_without_credentials_or_paths(checkout: Path, remote: str, show
 
 def test_no_checkout(tmp_path: Path) -> None:
     assert git_state(tmp_path) is None
+    assert untold(tmp_path) == ""
+
+
+def test_a_commit_that_git_does_not_give_is_explained(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert untold(checkout) == ""
+    # As git does for a folder of another owner.
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    monkeypatch.setenv("GIT_CONFIG_SYSTEM", "/dev/null")
+    assert git_state(checkout) is None
+    why = untold(checkout)
+    assert why.startswith(f"detected dubious ownership in repository at '{checkout}'")
+    assert f"git config --global --add safe.directory {checkout}" in why
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert untold(checkout) == "git cannot be run: No such file or directory"
 
 
 def test_a_folder_inside_another_checkout_is_none(checkout: Path) -> None:

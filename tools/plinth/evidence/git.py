@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,18 +32,35 @@ def git_state(root: Path) -> GitState | None:
     return GitState(commit, changes == "", _without_credentials(remote))
 
 
+def untold(root: Path) -> str:
+    """Why git gives no commit of the checkout at `root`, such as a folder of another owner;
+    empty where it does, or `root` is no checkout."""
+    if not (root / ".git").exists() or git_state(root) is not None:
+        return ""
+    try:
+        done = _run(root, "rev-parse", "--verify", "HEAD^{commit}")
+    except OSError as error:
+        return f"git cannot be run: {error.strerror}"
+    return " ".join(done.stderr.split()).removeprefix("fatal: ") or "it is not at the root"
+
+
 def _git(root: Path, *arguments: str) -> str | None:
     try:
-        done = subprocess.run(
-            ["git", "-C", str(root), *arguments],
-            capture_output=True,
-            encoding="utf-8",
-            errors="surrogateescape",
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
+        done = _run(root, *arguments)
+    except OSError:
         return None
-    return done.stdout.strip()
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _run(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["git", "-C", str(root), *arguments],
+        capture_output=True,
+        encoding="utf-8",
+        errors="surrogateescape",
+        check=False,
+        env={**os.environ, "LC_ALL": "C.UTF-8"},
+    )
 
 
 def _without_credentials(url: str) -> str:

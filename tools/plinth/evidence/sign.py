@@ -12,7 +12,7 @@ from plinth.core.errors import AttestationError, IntegrityError, SbomError
 from plinth.core.report import Progress
 from plinth.core.settings import Config
 from plinth.core.store import atomic_write
-from plinth.evidence.git import git_state
+from plinth.evidence.git import git_state, untold
 from plinth.evidence.provenance import LOCAL_BUILDER, Provenance
 from plinth.evidence.sbom.inputs import sbom_action
 from plinth.evidence.sbom.make import gather, make_sbom
@@ -152,6 +152,8 @@ def sign_images(
             verify; nothing is attached then.
         PlinthError: as `prepare`.
     """
+    if why := untold(ws.root):
+        progress(f"note: the provenance names no commit, for git gives none: {why}")
     # All is prepared before the first signature: an entry in a log is for ever.
     with session(ws, config, jobs=default_jobs(), progress=progress) as opened:
         prepared = [prepare(opened, image_id, config) for image_id in ids]
