@@ -24,7 +24,7 @@ def order(graph: Mapping[str, Sequence[str]]) -> list[str]:
 
 def of_pip(graph: Mapping[str, Sequence[str]]) -> list[str]:
     """pip's own answer for a requirements file that names all of them."""
-    made = DirectedGraph()
+    made: DirectedGraph[str | None] = DirectedGraph()
     for name in (None, *graph):
         made.add(name)
     for name, needs in graph.items():

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 from packaging.tags import Tag
 
 from plinth.core.digest import Digest
 from plinth.fetch.pypi.candidates import Candidate, best, candidates
 from plinth.fetch.pypi.index import IndexFile
-from plinth.recipe.image import Target
+from plinth.recipe.image import Target, load_target
 from plinth.recipe.target import fits, tags
 
+ROOT = Path(__file__).resolve().parents[3]
 TARGET = Target("3.7", (2, 27), "amd64", ())
 
 
@@ -162,6 +166,27 @@ def test_another_python_and_glibc_have_other_tags() -> None:
 def test_requires_python_decides(requires: str, fits: bool) -> None:
     assert bool(chosen("demo-1.0-py3-none-any.whl", requires_python=requires)) is fits
     assert bool(chosen("demo-1.0.tar.gz", requires_python=requires)) is fits
+
+
+@pytest.mark.parametrize(
+    ("requires", "canonical", "both"),
+    [
+        (">=3.7.9", True, True),
+        (">=3.7.10", False, False),
+        # The other base has an interpreter that is found, of any release.
+        ("<3.7.10", True, False),
+        (">=3.7", True, True),
+    ],
+)
+def test_the_interpreters_of_all_bases_decide_by_their_release(
+    requires: str, canonical: bool, both: bool
+) -> None:
+    pair = load_target(ROOT / "base", "ubuntu18.04-py37")
+    assert pair.releases == ("3.7.9", "3.7.99")
+    alone = replace(pair, bases=pair.bases[:1])
+    file = IndexFile("demo-1.0.tar.gz", "", Digest.of(b""), "", requires, False, "")
+    assert bool([*candidates([file], alone)]) is canonical
+    assert bool([*candidates([file], pair)]) is both
 
 
 def test_sdists_count_with_their_version() -> None:

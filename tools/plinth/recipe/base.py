@@ -61,6 +61,12 @@ class StandalonePython:
     asset: str
     digest: Digest
 
+    @property
+    def patch(self) -> str:
+        """Its version with the patch level (`3.7.9`), which the archive's name has; else empty."""
+        found = re.match(rf"cpython-({re.escape(self.version)}\.\d+)[-+]", self.asset)
+        return found[1] if found else ""
+
 
 @dataclass(frozen=True)
 class FoundPython:

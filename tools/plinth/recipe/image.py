@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 from plinth.core.document import Table, read
 from plinth.core.errors import Problem, SpecError
 from plinth.recipe.accelerator import CPU
-from plinth.recipe.base import NAME, BaseSpec, load_base
+from plinth.recipe.base import NAME, BaseSpec, StandalonePython, load_base
 
 DEFAULT = "default"
 """The configured index, as a fallback."""
@@ -89,6 +89,15 @@ class Target:
     def requirements(self) -> tuple[str, ...]:
         """Requirements every image on these bases has."""
         return self.bases[0].requirements
+
+    @property
+    def releases(self) -> tuple[str, ...]:
+        """The releases of Python (`3.7.9`) that a package must allow: of each base that pins its
+        interpreter that one's; of one that is found, or of no base, the last there can be."""
+        last = f"{self.python}.99"
+        pinned = (base.python for base in self.bases)
+        found = {p.patch or last if isinstance(p, StandalonePython) else last for p in pinned}
+        return tuple(sorted(found)) or (last,)
 
     def __str__(self) -> str:
         names = " and ".join(base.name for base in self.bases)

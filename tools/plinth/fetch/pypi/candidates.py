@@ -51,7 +51,7 @@ def candidates(files: Iterable[IndexFile], target: Target) -> Iterator[Candidate
     Python, nor names that are neither."""
     ranks = tags(target.python, target.glibc, target.architecture)
     for file in files:
-        if not _python_fits(file.requires_python, target.python):
+        if not _python_fits(file.requires_python, target.releases):
             continue
         try:
             if file.name.endswith(".whl"):
@@ -67,9 +67,9 @@ def candidates(files: Iterable[IndexFile], target: Target) -> Iterator[Candidate
 
 
 @lru_cache(maxsize=4096)
-def _python_fits(requires: str, python: str) -> bool:
+def _python_fits(requires: str, releases: tuple[str, ...]) -> bool:
     try:
-        # The last patch release: what a target needs is decided by its feature release.
-        return not requires or SpecifierSet(requires).contains(f"{python}.99")
+        wanted = SpecifierSet(requires)
+        return all(wanted.contains(release) for release in releases)
     except InvalidSpecifier:
         return True
