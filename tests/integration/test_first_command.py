@@ -116,7 +116,7 @@ def on_the_canonical_base(there: Machine, image: str, done: Done) -> str:
     assert done.code == 0, done.shown
     assert f"name      azureml/{image}-{BASE}-cpu-inference:latest" in done.shown
     assert NOTE not in done.shown
-    assert "Traceback" not in done.shown
+    assert "Traceback" not in done.shown, done.shown
     return there.checkout.digests()[image]
 
 
