@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from plinth.build.contract import contract_layer
-from plinth.build.contract_files import RUNTIME
+from plinth.build.contract_files import ALL_FILES, RUNTIME, files
 from plinth.core.errors import PlinthError
 from plinth.formats.layer.header import DOCKERUSER, ROOT
 from plinth.formats.oci.image import assemble
@@ -20,13 +20,14 @@ from plinth.graph.workspace import Workspace
 from support.sessions import session_of
 
 CHECKOUT = Path(__file__).resolve().parents[3]
-FRONT, RUNSVDIR = "usr/local/bin/plinth-front", "usr/local/bin/runsvdir"
-GUNICORN, RUN = "var/runit/server/gunicorn.conf.py", "var/runit/server/run"
+RUNSVDIR, RUN = "usr/local/bin/runsvdir", "var/runit/server/run"
+DISTRIBUTION = ("nginx", "nginx-common", "runit")
+"""Packages that bring the front and the supervisor."""
 
 
 def checkout(root: Path) -> Workspace:
     """A checkout with the contract's files, as git would write them under this umask."""
-    for path in (FRONT, RUNSVDIR, GUNICORN, RUN):
+    for path in ALL_FILES:
         copy = root / "base" / "rootfs" / path
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(CHECKOUT / "base" / "rootfs" / path, copy)
@@ -38,8 +39,11 @@ def ws(tmp_path: Path) -> Workspace:
     return checkout(tmp_path)
 
 
-def test_the_layer_holds_the_folders_and_files_of_the_contract(ws: Workspace) -> None:
-    layer = contract_layer(session_of(ws))
+@pytest.mark.parametrize("packages", [(), DISTRIBUTION], ids=["image", "distribution"])
+def test_the_layer_holds_the_folders_and_files_of_the_contract(
+    ws: Workspace, packages: tuple[str, ...]
+) -> None:
+    layer = contract_layer(session_of(ws), packages)
     assert (layer.name, layer.built) == ("contract", True)
     found = {}
     with tarfile.open(ws.layout.path(layer.digest)) as tar:
@@ -50,37 +54,65 @@ def test_the_layer_holds_the_folders_and_files_of_the_contract(ws: Workspace) ->
                 stream = tar.extractfile(member)
                 assert stream is not None
                 assert stream.read() == (CHECKOUT / "base/rootfs" / member.name).read_bytes()
-    assert found == {
+    own = {
+        "usr/local/bin/plinth-front": (0o755, ROOT, False),
+        "usr/local/lib/plinth/supervise": (0o755, ROOT, False),
+    }
+    nginx = {
+        "etc": (0o755, ROOT, True),
+        "etc/nginx": (0o755, ROOT, True),
+        "etc/nginx/front.conf": (0o644, ROOT, False),
+        "etc/nginx/sites-available": (0o755, ROOT, True),
+        "etc/nginx/sites-available/health": (0o644, ROOT, False),
+        "etc/nginx/sites-enabled": (0o755, ROOT, True),
+        "etc/nginx/sites-enabled/app": (0o644, ROOT, False),
+        "var/lib": (0o755, ROOT, True),
+        "var/lib/nginx": (0o755, DOCKERUSER, True),
+        "var/log/nginx": (0o755, DOCKERUSER, True),
+        "var/runit/nginx": (0o755, DOCKERUSER, True),
+        "var/runit/nginx/control": (0o755, DOCKERUSER, True),
+        "var/runit/nginx/control/t": (0o755, DOCKERUSER, False),
+        "var/runit/nginx/finish": (0o755, DOCKERUSER, False),
+        "var/runit/nginx/run": (0o755, DOCKERUSER, False),
+        "var/runit/server/control": (0o755, DOCKERUSER, True),
+        "var/runit/server/control/t": (0o755, DOCKERUSER, False),
+        "var/runit/server/finish": (0o755, DOCKERUSER, False),
+    }
+    assert found == (nginx if packages else own) | {
+        "IMAGE_INFORMATION": (0o644, ROOT, False),
         "home": (0o755, ROOT, True),
         "home/dockeruser": (0o755, DOCKERUSER, True),
         "run": (0o755, DOCKERUSER, True),
         "usr": (0o755, ROOT, True),
         "usr/local": (0o755, ROOT, True),
         "usr/local/bin": (0o755, ROOT, True),
-        FRONT: (0o755, ROOT, False),
         RUNSVDIR: (0o755, ROOT, False),
+        "usr/local/lib": (0o755, ROOT, True),
+        "usr/local/lib/plinth": (0o755, ROOT, True),
+        "usr/local/lib/plinth/say.sh": (0o644, ROOT, False),
         "var": (0o755, ROOT, True),
         "var/azureml-app": (0o755, DOCKERUSER, True),
         "var/azureml-app/azureml-models": (0o755, DOCKERUSER, True),
         "var/log": (0o755, DOCKERUSER, True),
         "var/runit": (0o755, DOCKERUSER, True),
         "var/runit/server": (0o755, DOCKERUSER, True),
-        GUNICORN: (0o644, DOCKERUSER, False),
+        "var/runit/server/gunicorn.conf.py": (0o644, DOCKERUSER, False),
+        "var/runit/server/json_logs.py": (0o644, DOCKERUSER, False),
         RUN: (0o755, DOCKERUSER, False),
     }
 
 
 def test_the_layer_is_made_once(ws: Workspace) -> None:
-    first, second = contract_layer(session_of(ws)), contract_layer(session_of(ws))
+    first, second = contract_layer(session_of(ws), ()), contract_layer(session_of(ws), ())
     assert (first.built, second.built) == (True, False)
     assert first.digest == second.digest
 
 
 def test_the_layer_is_made_again_when_a_file_changes(ws: Workspace) -> None:
-    first = contract_layer(session_of(ws))
+    first = contract_layer(session_of(ws), ())
     run = ws.bases / "rootfs" / RUN
     run.write_bytes(run.read_bytes() + b"# more\n")
-    second = contract_layer(session_of(ws))
+    second = contract_layer(session_of(ws), ())
     assert second.built
     assert second.digest != first.digest
 
@@ -93,17 +125,17 @@ def test_no_umask_and_no_mode_of_the_checkout_changes_a_byte(
     try:
         other = checkout(tmp_path / "other")
         (other.bases / "rootfs" / RUN).chmod(0o600)
-        layer = contract_layer(session_of(other))
+        layer = contract_layer(session_of(other), ())
     finally:
         os.umask(before)
-    assert layer.digest == contract_layer(session_of(ws)).digest
+    assert layer.digest == contract_layer(session_of(ws), ()).digest
 
 
 @pytest.mark.parametrize("path", [RUNSVDIR, RUN])
 def test_a_missing_file_is_named(ws: Workspace, path: str) -> None:
     (ws.bases / "rootfs" / path).unlink()
     with pytest.raises(PlinthError) as raised:
-        contract_layer(session_of(ws))
+        contract_layer(session_of(ws), ())
     assert raised.value.what == "a file of the contract is missing"
     assert raised.value.where == f"base/rootfs/{path}"
 
@@ -116,7 +148,7 @@ def test_a_file_the_contract_does_not_know_is_named(ws: Workspace, path: str) ->
     file.parent.mkdir(parents=True, exist_ok=True)
     file.touch()
     with pytest.raises(PlinthError) as raised:
-        contract_layer(session_of(ws))
+        contract_layer(session_of(ws), ())
     assert raised.value.what == "a file no image would hold"
     assert raised.value.where == f"base/rootfs/{path}"
     assert (
@@ -128,23 +160,27 @@ def test_a_file_the_contract_does_not_know_is_named(ws: Workspace, path: str) ->
 
 def test_the_scripts_run_under_what_the_image_has() -> None:
     # The supervisor must not see the user's packages; the service is a shell script.
-    first = [
-        (CHECKOUT / "base/rootfs" / path).read_text().split("\n", 1)[0] for path in (RUNSVDIR, RUN)
-    ]
-    assert first == ["#!/opt/python/bin/python3 -I", "#!/bin/sh"]
+    first = {
+        path: (CHECKOUT / "base/rootfs" / path).read_text().split("\n", 1)[0]
+        for path, mode, _ in (*files(()), *files(DISTRIBUTION))
+        if mode == 0o755
+    }
+    assert first.pop("usr/local/lib/plinth/supervise") == "#!/opt/python/bin/python3 -I"
+    assert first.pop("usr/local/bin/plinth-front") == "#!/opt/python/bin/python3 -IS"
+    assert set(first.values()) == {"#!/bin/sh"}
 
 
 def test_the_documented_contract_is_what_images_run_with(ws: Workspace) -> None:
     image = assemble(
         ws.layout,
-        [contract_layer(session_of(ws))],
+        [contract_layer(session_of(ws), ())],
         architecture="amd64",
         created="",
         runtime=RUNTIME,
         annotations={},
     )
     config = json.loads(ws.layout.get(image.config))["config"]
-    assert config["User"] == "dockeruser"
+    assert config["User"] == str(DOCKERUSER.uid)
     assert config["Cmd"] == ["runsvdir", "/var/runit"]
     assert "Entrypoint" not in config
     assert config["WorkingDir"] == "/var/azureml-app"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -9,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
-RUN = Path(__file__).resolve().parents[3] / "base/rootfs/var/runit/server/run"
+from support import needs
+
+ROOTFS = Path(__file__).resolve().parents[3] / "base/rootfs"
+RUN = ROOTFS / "var/runit/server/run"
 FRONT = "plinth-front 5001 31311 azmlinfsrv --port 5001 --entry_script"
 GUNICORN = "gunicorn --proxy-protocol --config /var/runit/server/gunicorn.conf.py"
 PIP = "python -m pip install --disable-pip-version-check --no-cache-dir"
@@ -35,6 +39,13 @@ def program(folder: Path, name: str, script: str) -> None:
     (folder / name).chmod(0o755)
 
 
+def service(tmp_path: Path) -> list[str]:
+    """The command that runs the service, with plinth's shell functions of this checkout."""
+    copy = tmp_path / "run"
+    copy.write_text(RUN.read_text().replace(". /usr/local/", f". {ROOTFS}/usr/local/"))
+    return ["/bin/sh", str(copy)]
+
+
 def app(tmp_path: Path, *files: str) -> Path:
     folder = tmp_path / "app"
     folder.mkdir(exist_ok=True)
@@ -47,7 +58,7 @@ def app(tmp_path: Path, *files: str) -> Path:
 def ran(tmp_path: Path, **environment: str) -> tuple[int, list[str]]:
     """The exit code and the output of the service, in an environment of these alone."""
     done = subprocess.run(
-        ["/bin/sh", str(RUN)],
+        service(tmp_path),
         env={"PATH": str(tmp_path / "bin"), "AML_APP_ROOT": str(tmp_path / "app"), **environment},
         check=False,
         capture_output=True,
@@ -55,7 +66,8 @@ def ran(tmp_path: Path, **environment: str) -> tuple[int, list[str]]:
     )
     # Logs go to standard output, all of them.
     assert done.stderr == ""
-    return done.returncode, done.stdout.splitlines()
+    lines = done.stdout.splitlines()
+    return done.returncode, [line for line in lines if not line.startswith("plinth: serving ")]
 
 
 def served(tmp_path: Path, script: Path, **environment: str) -> str:
@@ -68,11 +80,95 @@ def served(tmp_path: Path, script: Path, **environment: str) -> str:
     return path.removeprefix("path ")
 
 
-def test_score_is_served_before_main(tmp_path: Path) -> None:
-    folder = app(tmp_path, "main.py")
-    assert served(tmp_path, folder / "main.py") == ""
+def test_main_is_served_before_score(tmp_path: Path) -> None:
+    folder = app(tmp_path, "score.py")
+    assert served(tmp_path, folder / "score.py") == ""
+    app(tmp_path, "main.py")
+    served(tmp_path, folder / "main.py")
+
+
+def test_where_nginx_is_the_server_runs_without_the_front(tmp_path: Path, programs: Path) -> None:
+    folder = app(tmp_path, "score.py")
+    program(programs, "nginx", "")
+    program(programs, "azmlinfsrv", 'echo "azmlinfsrv $*"; echo "gunicorn $GUNICORN_CMD_ARGS"')
+    assert ran(tmp_path, SEPERATE_HEALTH_ENDPOINT="true") == (
+        0,
+        [
+            f"azmlinfsrv --port 5001 --entry_script {folder}/score.py",
+            "gunicorn --config /var/runit/server/gunicorn.conf.py ",
+        ],
+    )
+
+
+def test_lines_are_json_where_that_is_asked_for(tmp_path: Path, programs: Path) -> None:
+    folder = app(tmp_path, 'a "b" \\c.py')
+    for name in ("date", "tr", "sed"):
+        (programs / name).symlink_to(shutil.which(name) or "")
+    script = {"AZUREML_ENTRY_SCRIPT": 'a "b" \\c.py', "AZUREML_LOG_FORMAT": "json"}
+    code, (line, call, *_) = ran(tmp_path, **script)
+    assert code == 0
+    found = json.loads(line)
+    assert (found["level"], found["logger"]) == ("INFO", "plinth")
+    assert found["message"].startswith(f'plinth: serving {folder}/a "b" \\c.py with ')
+    assert call.startswith("plinth-front 5001 31311 python /var/runit/server/json_logs.py --port ")
+
+
+def test_the_start_is_logged_with_the_packages_at_debug(tmp_path: Path) -> None:
+    folder = app(tmp_path, "score.py")
+    environment = {"PATH": str(tmp_path / "bin"), "AML_APP_ROOT": str(folder), "PYTHONPATH": "/a"}
+    for level, packages in (("INFO", 0), ("DEBUG", 1)):
+        done = subprocess.run(
+            service(tmp_path),
+            env={**environment, "AZUREML_LOG_LEVEL": level},
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        python = tmp_path / "bin" / "python"
+        assert done.stdout.splitlines()[0] == (
+            f"plinth: serving {folder}/score.py with {python}, PYTHONPATH=/a"
+        )
+        assert done.stdout.count("python -m pip list --format freeze") == packages
+
+
+@pytest.mark.parametrize(
+    ("port", "message"),
+    [
+        (
+            "5678",
+            "plinth: debugpy is not installed, and AZUREML_DEBUG_PORT is set: pip install debugpy",
+        ),
+        ("no", "plinth: AZUREML_DEBUG_PORT is 'no': give a port"),
+        ("0", "plinth: AZUREML_DEBUG_PORT is '0': give a port"),
+        ("123456", "plinth: AZUREML_DEBUG_PORT is '123456': give a port"),
+    ],
+)
+def test_a_debugger_that_cannot_be_had_is_94(
+    tmp_path: Path, programs: Path, port: str, message: str
+) -> None:
     app(tmp_path, "score.py")
-    served(tmp_path, folder / "score.py")
+    program(programs, "python", "exit 1")
+    assert ran(tmp_path, AZUREML_DEBUG_PORT=port) == (94, [message])
+
+
+def test_a_debugger_that_is_installed_is_left_to_the_server(tmp_path: Path) -> None:
+    folder = app(tmp_path, "score.py")
+    code, lines = ran(tmp_path, AZUREML_DEBUG_PORT="5678")
+    assert (code, lines[1]) == (0, f"{FRONT} {folder}/score.py")
+
+
+def test_what_the_user_may_not_read_is_named(tmp_path: Path, programs: Path) -> None:
+    if os.geteuid() == 0:
+        needs.skip("a user other than root")
+    folder = app(tmp_path, "score.py")
+    for name in ("id", "stat"):
+        (programs / name).symlink_to(shutil.which(name) or "")
+    for path in (folder / "score.py", folder):
+        path.chmod(0)
+        code, (line,) = ran(tmp_path)
+        assert code == 111
+        assert line.startswith(f"plinth: user {os.geteuid()} may not read {path} (mode 0, owner ")
+        path.chmod(0o755)
 
 
 @pytest.mark.parametrize("script", ["predict.py", "deep/er/predict.py"])
@@ -199,19 +295,19 @@ def test_the_front_takes_the_services_place(tmp_path: Path, programs: Path) -> N
     app(tmp_path, "score.py")
     program(programs, "plinth-front", "echo $$; exit 42")
     with subprocess.Popen(
-        ["/bin/sh", str(RUN)],
+        service(tmp_path),
         env={"PATH": str(programs), "AML_APP_ROOT": str(tmp_path / "app")},
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
         out, _ = process.communicate(timeout=10)
     assert process.returncode == 42
-    assert int(out) == process.pid
+    assert int(out.splitlines()[-1]) == process.pid
 
 
 def test_an_unset_application_root_is_the_default(tmp_path: Path) -> None:
     done = subprocess.run(
-        ["/bin/sh", str(RUN)],
+        service(tmp_path),
         env={"PATH": os.fspath(tmp_path / "bin")},
         check=False,
         capture_output=True,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-RUNSVDIR = Path(__file__).resolve().parents[3] / "base/rootfs/usr/local/bin/runsvdir"
+RUNSVDIR = Path(__file__).resolve().parents[3] / "base/rootfs/usr/local/lib/plinth/supervise"
 SUBREAPER = 36  # prctl(PR_SET_CHILD_SUBREAPER), see prctl(2)
 Start = Callable[..., "subprocess.Popen[str]"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from plinth.build.contract_files import FILES, FOLDERS
+from plinth.build.contract_files import files, folders
 from plinth.build.plan import planned
 from plinth.core.digest import Digest
 from plinth.evidence.sbom.inputs import SbomInputs
@@ -38,19 +38,19 @@ Change = Callable[[dict[str, Files]], object]
 
 
 def _contract() -> Files:
-    found = {path: File(path, "directory", mode, owner) for path, mode, owner in FOLDERS}
-    for path, mode, owner in FILES:
+    found = {path: File(path, "directory", mode, owner) for path, mode, owner in folders(())}
+    for path, mode, owner in files(()):
         found[path] = File(path, "file", mode, owner, (ROOTFS / path).read_bytes())
     return found
 
 
 def _recipe(recipe: Recipe) -> Recipe:
     """With the contract's files, and a set of an archive and settings for the linker."""
-    files = {f"base/rootfs/{path}": (ROOTFS / path).read_bytes() for path, _, _ in FILES}
+    kept = {f"base/rootfs/{path}": (ROOTFS / path).read_bytes() for path, _, _ in files(())}
     file = LockedVendorFile("cuda", "11.0.3", "vendor", "11.0.3/cuda.run", "a" * 64, 10)
     extra = Accelerator("set", "gpu", "", "amd64", (), {}, ("/usr/local/lib",), {}, {}, ())
     lock = AcceleratorLock((), (), {}, {}, (file,))
-    return replace(recipe, files=files, accelerator=extra, accelerator_lock=lock)
+    return replace(recipe, files=kept, accelerator=extra, accelerator_lock=lock)
 
 
 def _layers() -> dict[str, Files]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
-from plinth.build.contract_files import CONTRACT_TITLE, FILES, FOLDERS
+from plinth.build.contract_files import ALL_FILES, CONTRACT_TITLE, files, folders
 from plinth.core.digest import Digest
 from plinth.core.errors import PlinthError
 from plinth.formats import gzip
@@ -14,15 +15,16 @@ from plinth.graph.run import run
 from plinth.graph.session import Session
 
 
-def contract_layer(ws: Session) -> Layer:
-    """The layer with the files of base/rootfs and the folders the contract names.
+def contract_layer(ws: Session, packages: Collection[str]) -> Layer:
+    """The layer with files of base/rootfs and the folders the contract names, for a base of these
+    OS packages.
 
     Raises:
         PlinthError: base/rootfs lacks a file, or holds one the contract does not know.
     """
     folder = ws.bases / "rootfs"
-    contents = {path: _content(folder, path) for path, _, _ in FILES}
-    known = {folder / path for path in contents}
+    contents = {path: _content(folder, path) for path, _, _ in files(packages)}
+    known = {folder / path for path in ALL_FILES}
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path not in known:
             raise PlinthError(
@@ -35,8 +37,8 @@ def contract_layer(ws: Session) -> Layer:
         {path: Digest.of(data) for path, data in contents.items()},
         {
             "compressor": gzip.COMPRESSOR,
-            "folders": [[path, mode, *owner] for path, mode, owner in FOLDERS],
-            "files": [[path, mode, *owner] for path, mode, owner in FILES],
+            "folders": [[path, mode, *owner] for path, mode, owner in folders(packages)],
+            "files": [[path, mode, *owner] for path, mode, owner in files(packages)],
         },
         ("layer", "scan"),
     )

@@ -5,6 +5,8 @@ The contract of the original prebuilt inference images (docs/contract.md).
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from plinth.formats.layer.header import DOCKERUSER, ROOT, Owner
 from plinth.formats.oci.image import Runtime
 from plinth.formats.python.place import PREFIX
@@ -14,18 +16,25 @@ CONTRACT_TITLE = "contract"
 """What a person calls its layer."""
 
 RUNTIME = Runtime(
-    user="dockeruser",
+    # A number, which Kubernetes' runAsNonRoot can tell from root; /etc/passwd calls it dockeruser.
+    user=str(DOCKERUSER.uid),
     working_dir=APP_ROOT,
     environment={
         "PATH": f"/{PREFIX}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "HOME": "/home/dockeruser",
         "LANG": "C.UTF-8",
+        "LC_ALL": "C.UTF-8",
+        "AZUREML_CONDA_ENVIRONMENT_PATH": f"/{PREFIX}",
+        "LD_LIBRARY_PATH": f"/{PREFIX}/lib",
         "AML_APP_ROOT": APP_ROOT,
         "AZUREML_MODEL_DIR": f"{APP_ROOT}/azureml-models",
         "AZUREML_LOG_LEVEL": "INFO",
         "WORKER_COUNT": "1",
         "WORKER_TIMEOUT": "300",
         "SCORING_TIMEOUT_MS": "3600000",
+        "FRONT_BODY_LIMIT_MB": "100",
+        "FRONT_TIMEOUT": "1000",
+        "FRONT_CLIENT_TIMEOUT": "60",
         "SVDIR": "/var/runit",
         "PYTHONUNBUFFERED": "1",
         # Where there is no network it would hold up every pip install by ten seconds.
@@ -39,14 +48,19 @@ RUNTIME = Runtime(
     stop_signal="SIGTERM",
 )
 
-# Folder, mode, owner. `var` and the like are there in every base with these very values.
-FOLDERS: tuple[tuple[str, int, Owner], ...] = (
+Row = tuple[str, int, Owner]
+"""A path in the image, its mode, its owner."""
+
+# `var` and the like are there in every base with these very values.
+_FOLDERS: tuple[Row, ...] = (
     ("home", 0o755, ROOT),
     ("home/dockeruser", 0o755, DOCKERUSER),
     ("run", 0o755, DOCKERUSER),
     ("usr", 0o755, ROOT),
     ("usr/local", 0o755, ROOT),
     ("usr/local/bin", 0o755, ROOT),
+    ("usr/local/lib", 0o755, ROOT),
+    ("usr/local/lib/plinth", 0o755, ROOT),
     ("var", 0o755, ROOT),
     ("var/azureml-app", 0o755, DOCKERUSER),
     ("var/azureml-app/azureml-models", 0o755, DOCKERUSER),
@@ -55,9 +69,54 @@ FOLDERS: tuple[tuple[str, int, Owner], ...] = (
     ("var/runit/server", 0o755, DOCKERUSER),
 )
 # Modes are here and not in the checkout, whose umask may be anything.
-FILES: tuple[tuple[str, int, Owner], ...] = (
-    ("usr/local/bin/plinth-front", 0o755, ROOT),
+_FILES: tuple[Row, ...] = (
+    ("IMAGE_INFORMATION", 0o644, ROOT),
     ("usr/local/bin/runsvdir", 0o755, ROOT),
+    ("usr/local/lib/plinth/say.sh", 0o644, ROOT),
     ("var/runit/server/gunicorn.conf.py", 0o644, DOCKERUSER),
+    ("var/runit/server/json_logs.py", 0o644, DOCKERUSER),
     ("var/runit/server/run", 0o755, DOCKERUSER),
 )
+_OWN_FILES: tuple[Row, ...] = (
+    ("usr/local/bin/plinth-front", 0o755, ROOT),
+    ("usr/local/lib/plinth/supervise", 0o755, ROOT),
+)
+_NGINX_FOLDERS: tuple[Row, ...] = (
+    ("etc", 0o755, ROOT),
+    ("etc/nginx", 0o755, ROOT),
+    ("etc/nginx/sites-available", 0o755, ROOT),
+    ("etc/nginx/sites-enabled", 0o755, ROOT),
+    ("var/lib", 0o755, ROOT),
+    ("var/lib/nginx", 0o755, DOCKERUSER),
+    ("var/log/nginx", 0o755, DOCKERUSER),
+    ("var/runit/nginx", 0o755, DOCKERUSER),
+    ("var/runit/nginx/control", 0o755, DOCKERUSER),
+    ("var/runit/server/control", 0o755, DOCKERUSER),
+)
+_NGINX_FILES: tuple[Row, ...] = (
+    ("etc/nginx/front.conf", 0o644, ROOT),
+    ("etc/nginx/sites-available/health", 0o644, ROOT),
+    ("etc/nginx/sites-enabled/app", 0o644, ROOT),
+    ("var/runit/nginx/control/t", 0o755, DOCKERUSER),
+    ("var/runit/nginx/finish", 0o755, DOCKERUSER),
+    ("var/runit/nginx/run", 0o755, DOCKERUSER),
+    ("var/runit/server/control/t", 0o755, DOCKERUSER),
+    ("var/runit/server/finish", 0o755, DOCKERUSER),
+)
+ALL_FILES = frozenset(path for path, _, _ in (*_FILES, *_OWN_FILES, *_NGINX_FILES))
+"""The files of base/rootfs."""
+
+
+def folders(packages: Collection[str]) -> tuple[Row, ...]:
+    """The folders of the contract's layer on a base of these OS packages."""
+    return tuple(sorted((*_FOLDERS, *(_NGINX_FOLDERS if _held(packages) else ()))))
+
+
+def files(packages: Collection[str]) -> tuple[Row, ...]:
+    """The files of the contract's layer on a base of these OS packages: with nginx and runit where
+    the distribution's are there, and else with plinth's own front and supervisor."""
+    return tuple(sorted((*_FILES, *(_NGINX_FILES if _held(packages) else _OWN_FILES))))
+
+
+def _held(packages: Collection[str]) -> bool:
+    return {"nginx", "runit"} <= set(packages)

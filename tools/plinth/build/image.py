@@ -116,7 +116,8 @@ def _built(
         package.name: _wheel(ws, package, built_base, sdists.get(package.name), fetch, progress)
         for package in packages
     }
-    layers = [*built_base.layers, contract.contract_layer(ws)]
+    os_names = [package.name for package in recipe.base_lock.packages]
+    layers = [*built_base.layers, contract.contract_layer(ws, os_names)]
     above = _os_layers(ws, recipe, config, progress)
     if extra is not None and recipe.accelerator_lock is not None:
         above += accelerator_layers(

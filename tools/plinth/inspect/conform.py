@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from plinth.build.contract_files import FILES, FOLDERS
+from plinth.build.contract_files import files, folders
 from plinth.build.plan import (
     ARCHIVE,
     CONTRACT,
@@ -120,11 +120,14 @@ def _exact(recipe: Recipe, one: Planned) -> dict[str, tuple[str, str]] | None:
     """Attributes and SHA-256 (empty: of a folder, or not known) of every entry of a layer that is
     plinth's own; None for others."""
     if one.kind == CONTRACT:
-        files = {
+        packages = [package.name for package in recipe.base_lock.packages]
+        kept = {
             path: (_shown(FILE, mode, owner), _sha256(recipe.files, f"base/rootfs/{path}"))
-            for path, mode, owner in FILES
+            for path, mode, owner in files(packages)
         }
-        return {p: (_shown(DIRECTORY, mode, owner), "") for p, mode, owner in FOLDERS} | files
+        return {
+            path: (_shown(DIRECTORY, mode, owner), "") for path, mode, owner in folders(packages)
+        } | kept
     if one.kind == LINKER and recipe.accelerator is not None:
         settings, text = linker_settings(recipe.accelerator)
         file, folder = _shown(FILE, 0o644, ROOT), _shown(DIRECTORY, _FOLDER, ROOT)
