@@ -62,7 +62,7 @@ for top, folders, names in os.walk("/"):
             found["privileged"].append(path)
         if about.st_mode & 0o002:
             found["writable"][path] = oct(about.st_mode)
-        if path.startswith("/opt/python") and (about.st_uid, about.st_gid) != (1001, 1001):
+        if path.startswith("/opt/python") and (about.st_uid, about.st_gid) != (1000, 1000):
             found["foreign"].append(path)
         if regular and about.st_size < 1 << 26:
             with open(path, "rb") as stream:
@@ -119,7 +119,7 @@ def command(engine: docker.DockerClient, image: str, *words: str, **options: Any
 
 def test_the_configuration_is_the_contract(engine: docker.DockerClient, minimal: str) -> None:
     config = engine.images.get(minimal).attrs["Config"]
-    assert config["User"] == "dockeruser"
+    assert config["User"] == "1000"
     assert config["Cmd"] == ["runsvdir", "/var/runit"]
     assert not config["Entrypoint"]
     assert set(config["ExposedPorts"]) == {"5001/tcp", "8883/tcp", "8888/tcp"}
@@ -128,11 +128,17 @@ def test_the_configuration_is_the_contract(engine: docker.DockerClient, minimal:
     assert not config["Volumes"] and not config["OnBuild"]
     assert sorted(config["Env"]) == [
         "AML_APP_ROOT=/var/azureml-app",
+        "AZUREML_CONDA_ENVIRONMENT_PATH=/opt/python",
         "AZUREML_LOG_LEVEL=INFO",
         "AZUREML_MODEL_DIR=/var/azureml-app/azureml-models",
+        "FRONT_BODY_LIMIT_MB=100",
+        "FRONT_CLIENT_TIMEOUT=60",
+        "FRONT_TIMEOUT=1000",
         "GUNICORN_CMD_ARGS=--worker-tmp-dir /dev/shm",
         "HOME=/home/dockeruser",
         "LANG=C.UTF-8",
+        "LC_ALL=C.UTF-8",
+        "LD_LIBRARY_PATH=/opt/python/lib",
         "PATH=/opt/python/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "PIP_DISABLE_PIP_VERSION_CHECK=1",
         "PYTHONUNBUFFERED=1",
@@ -156,12 +162,12 @@ def test_images_differ_in_their_labels_only(
 
 def test_every_process_is_dockeruser(server: Server) -> None:
     assert server.inside("id") == (
-        "uid=1001(dockeruser) gid=1001(dockeruser) groups=1001(dockeruser)\n"
+        "uid=1000(dockeruser) gid=1000(dockeruser) groups=1000(dockeruser)\n"
     )
     processes = server.processes()
-    assert {user for user, _ in processes} == {"1001"}
-    # The supervisor, the front, the server, its one worker.
-    assert len(processes) == 4
+    assert {user for user, _ in processes} == {"1000"}
+    # runsvdir and runit's own, a runsv and two processes each of nginx and the server.
+    assert len(processes) == 8
 
 
 def test_health_is_one_word(server: Server) -> None:
@@ -184,12 +190,12 @@ def test_swagger_describes_the_service(server: Server) -> None:
     ("environment", "files", "expected"),
     [
         ({}, ["main.py"], "main.py"),
-        ({}, ["main.py", "score.py"], "score.py"),
+        ({}, ["main.py", "score.py"], "main.py"),
         ({"AZUREML_ENTRY_SCRIPT": "serve.py"}, ["score.py", "serve.py"], "serve.py"),
         ({"AZUREML_ENTRY_SCRIPT": "src/serve.py"}, ["score.py", "src/serve.py"], "src/serve.py"),
         ({"AZUREML_ENTRY_SCRIPT": f"{APP}/src/a b.py"}, ["score.py", "src/a b.py"], "src/a b.py"),
     ],
-    ids=["main.py", "score.py first", "relative", "in a folder", "absolute"],
+    ids=["main.py", "main.py first", "relative", "in a folder", "absolute"],
 )
 def test_the_entry_script_is_found(
     serve: Serve, environment: dict[str, str], files: list[str], expected: str
@@ -312,7 +318,7 @@ def test_it_serves_without_privileges_on_a_read_only_root(serve: Serve, user: st
     with serve(user=user, **HARDENED) as server:
         # More than the front holds in memory.
         assert server.answer({"data": [1] * 500_000})["sum"] == 500_000
-        assert server.inside("id", "-u").strip() == ("1001" if user == "dockeruser" else "54321")
+        assert server.inside("id", "-u").strip() == ("1000" if user == "dockeruser" else "54321")
         server.container.stop(timeout=15)
         assert ended(server.container)[0] == 0
 
@@ -341,7 +347,7 @@ def test_two_workers_serve_at_once(serve: Serve) -> None:
         serve({"score.py": script}, environment={"WORKER_COUNT": "2"}) as server,
         ThreadPoolExecutor(4) as pool,
     ):
-        assert len(server.processes()) == 5
+        assert len(server.processes()) == 9
         assert len(set(pool.map(server.answer, [{}] * 4))) == 2
 
 
@@ -354,6 +360,7 @@ def test_folders_are_the_users_and_writable(engine: docker.DockerClient, minimal
         "/run",
         "/var/azureml-app",
         "/var/azureml-app/azureml-models",
+        "/var/lib/nginx",
         "/var/log",
         "/var/runit",
         "/var/runit/server",
@@ -366,7 +373,7 @@ def test_folders_are_the_users_and_writable(engine: docker.DockerClient, minimal
         "    print(path, about.st_uid, about.st_gid, oct(about.st_mode & 0o7777))\n"
     )
     seen = command(engine, minimal, "python", "-c", script, *folders)
-    assert seen.splitlines() == [f"{folder} 1001 1001 0o755" for folder in folders]
+    assert seen.splitlines() == [f"{folder} 1000 1000 0o755" for folder in folders]
 
 
 @pytest.mark.parametrize(
@@ -449,15 +456,31 @@ def test_with_nothing_to_serve_it_ends_with_what_to_do(
 
 
 FAILING = {
-    "raises": ("def init():\n    raise RuntimeError('no model')\n", "RuntimeError: no model"),
-    "exits": ("def init():\n    raise SystemExit(0)\n", "SystemExit: 0"),
-    "is gone": ("import os\n\n\ndef init():\n    os._exit(0)\n", "Worker failed to boot"),
-    "is killed": ("import os\n\n\ndef init():\n    os.kill(os.getpid(), 9)\n", "due to signal 9"),
-    "ImportError": ("import no_such_module\n", "No module named 'no_such_module'"),
-    "SyntaxError": ("def init(:\n", "SyntaxError: invalid syntax"),
-    "no init": ("def run(data):\n    pass\n", "does not have a init() function defined"),
+    "raises": (
+        "def init():\n    raise RuntimeError('no model')\n",
+        f": {APP}/score.py, line 4: RuntimeError: no model",
+    ),
+    "exits": (
+        "def init():\n    raise SystemExit(0)\n",
+        f": {APP}/score.py, line 4: SystemExit: 0",
+    ),
+    "is gone": ("import os\n\n\ndef init():\n    os._exit(0)\n", ""),
+    "is killed": ("import os\n\n\ndef init():\n    os.kill(os.getpid(), 9)\n", ""),
+    "ImportError": (
+        "import no_such_module\n",
+        f": {APP}/score.py, line 3: ModuleNotFoundError: No module named 'no_such_module'",
+    ),
+    "SyntaxError": (
+        "def init(:\n",
+        f": {APP}/score.py, line 1: SyntaxError: invalid syntax",
+    ),
+    "no init": (
+        "def run(data):\n    pass\n",
+        ": azureml_inference_server_http.server.user_script.UserScriptError: User script at "
+        f"{APP}/score.py does not have a init() function defined.",
+    ),
 }
-"""Scripts, and what the log says of each."""
+"""Scripts, and how the last line of the log ends."""
 
 
 @pytest.mark.parametrize(
@@ -491,8 +514,7 @@ def test_a_script_that_fails_ends_the_container_with_3(
         finished = container.attrs["State"]["FinishedAt"]
     assert code == 3
     lines = log.splitlines()
-    assert [line for line in lines[-30:] if reason in line], log
-    assert lines[-1] == "runsvdir: server ended with 3"
+    assert lines[-1] == f"runsvdir: server ended with 3{reason}", log
     for line in lines:
         if line.startswith("begun "):
             took = [datetime.fromisoformat(one[:26]) for one in (line[6:], finished)]
@@ -534,7 +556,10 @@ def test_the_log_has_the_address_of_the_client(serve: Serve) -> None:
 def test_a_body_of_more_than_100_mb_is_refused(server: Server) -> None:
     answer = requests.post(f"{server.url}/score", data=bytes((100 << 20) + 1), timeout=60)
     assert answer.status_code == 413
-    assert answer.json() == {"message": "the request has a body of more than 104857600 bytes"}
+    assert answer.json() == {
+        "message": "the request has a body that is too large (FRONT_BODY_LIMIT_MB)"
+    }
+    wait_for(server, "nginx - 413 to ")
 
 
 def test_bodies_that_do_not_end_leave_the_container_its_memory(
@@ -551,7 +576,7 @@ def test_bodies_that_do_not_end_leave_the_container_its_memory(
             client.sendall(head + bytes(60_000_000))
         assert server.get("/").text == "Healthy"
         assert server.answer({"data": [1, 2]})["sum"] == 3
-        wait_for(server, "plinth-front: 503 to ")
+        wait_for(server, "nginx - 503 to ")
 
 
 def test_a_field_of_a_client_does_not_move_the_paths(server: Server) -> None:
@@ -559,22 +584,208 @@ def test_a_field_of_a_client_does_not_move_the_paths(server: Server) -> None:
     assert (answer.status_code, answer.text) == (200, "Healthy")
 
 
-@pytest.mark.parametrize("generation", [1, 2], ids=["front", "server"])
-def test_a_server_that_crashes_ends_the_container(serve: Serve, generation: int) -> None:
-    # The front is the child of the first process, the server is the front's.
-    kill = (
-        "import os, sys\n"
-        "pid = '1'\n"
-        "for _ in range(int(sys.argv[1])):\n"
-        "    pid = open('/proc/%s/task/%s/children' % (pid, pid)).read().split()[0]\n"
-        "os.kill(int(pid), 9)\n"
-    )
+@pytest.mark.parametrize("name", ["nginx", "server"])
+def test_a_service_that_crashes_ends_the_container(serve: Serve, name: str) -> None:
     with serve() as server:
         # The shell that does it may be ended with the container.
-        server.container.exec_run(["python", "-c", kill, str(generation)])
+        kill = f"kill -9 $(cat $SVDIR/{name}/supervise/pid)"
+        server.container.exec_run(["sh", "-c", kill])
         code, log = ended(server.container, 10)
     assert code == 137
-    assert log.endswith("runsvdir: server ended with 137\n")
+    assert log.endswith(f"runsvdir: {name} ended with 137\n")
+
+
+def test_a_service_may_be_restarted_by_hand(serve: Serve) -> None:
+    with serve() as server:
+        for name in ("nginx", "server"):
+            assert server.inside("sv", "restart", name).startswith(f"ok: run: {name}: ")
+            server.until_healthy(10)
+        assert server.answer({"data": [1, 2]})["sum"] == 3
+
+
+def test_a_restart_policy_sees_a_script_that_fails(
+    engine: docker.DockerClient, minimal: str, tmp_path: Path
+) -> None:
+    app = application(tmp_path / "app", {"score.py": FAILING["raises"][0]})
+    policy = {"Name": "on-failure", "MaximumRetryCount": 2}
+    with started(engine, minimal, app, restart_policy=policy) as container:
+        deadline = time.monotonic() + 30
+        while container.status != "exited" or container.attrs["RestartCount"] < 2:
+            assert time.monotonic() < deadline, container.attrs["State"]
+            time.sleep(0.2)
+            container.reload()
+        log = container.logs().decode()
+    assert (container.attrs["RestartCount"], container.attrs["State"]["ExitCode"]) == (2, 3)
+    assert log.count("runsvdir: server ended with 3: ") == 3
+
+
+def test_a_folder_the_user_may_not_read_is_named(
+    engine: docker.DockerClient, minimal: str, app: Path
+) -> None:
+    app.chmod(0o700)
+    with started(engine, minimal, app) as container:
+        code, log = ended(container, 10)
+    app.chmod(0o755)
+    owner = f"{app.stat().st_uid}:{app.stat().st_gid}"
+    assert code == 111
+    assert log.splitlines() == [
+        f"plinth: user 1000 may not read {APP} (mode 700, owner {owner}): "
+        "chmod -R a+rX the folder that is mounted",
+        "runsvdir: server ended with 111",
+    ]
+
+
+def test_probes_tell_a_container_that_lives_from_one_that_serves(
+    engine: docker.DockerClient, minimal: str, tmp_path: Path
+) -> None:
+    script = (
+        "import os, time\n\n\ndef init():\n"
+        f"    while not os.path.exists('{APP}/go'):\n        time.sleep(0.1)\n\n\n"
+        "def run(data):\n    time.sleep(float(data))\n    return data\n"
+    )
+    app = application(tmp_path / "app", {"score.py": script})
+    with serving(engine, minimal, app, path="/health") as server:
+        assert server.get("/health").text == "Healthy"
+        answer = server.get("/ready")
+        assert (answer.status_code, answer.text) == (503, "init() has not come back yet\n")
+        (app / "go").touch()
+        server.until_healthy(10)
+        answer = server.get("/ready")
+        assert (answer.status_code, answer.text) == (200, "Ready")
+        # A worker that is busy does not delay them.
+        with ThreadPoolExecutor(1) as pool:
+            busy = pool.submit(server.score, 2)
+            time.sleep(0.3)
+            begun = time.monotonic()
+            assert server.get("/ready").text == "Ready"
+            assert server.get("/health").text == "Healthy"
+            assert time.monotonic() - begun < 1
+            assert not busy.done()
+        assert "/ready" not in server.log() and "/health" not in server.log()
+
+
+def test_a_stream_is_passed_on_as_it_comes(serve: Serve) -> None:
+    script = (
+        "import time\n"
+        "from azureml.contrib.services.aml_response import AMLResponse\n\n\n"
+        "def init():\n    pass\n\n\n"
+        "def run(data):\n"
+        "    def words():\n        yield b'one'\n        time.sleep(2)\n        yield b'two'\n"
+        "    return AMLResponse(words(), 200)\n"
+    )
+    with serve({"score.py": script}) as server:
+        begun = time.monotonic()
+        with requests.post(f"{server.url}/score", json={}, stream=True, timeout=30) as answer:
+            parts = answer.iter_content(None)
+            assert next(parts) == b"one"
+            assert time.monotonic() - begun < 1.5
+            assert b"".join(parts) == b"two"
+
+
+def test_settings_of_the_front_are_taken_from_the_environment(serve: Serve) -> None:
+    script = "import time\n\n\ndef init():\n    pass\n\n\ndef run(data):\n    time.sleep(3)\n"
+    settings = {"FRONT_BODY_LIMIT_MB": "1", "FRONT_TIMEOUT": "1", "FRONT_CLIENT_TIMEOUT": "1"}
+    with serve({"score.py": script}, environment=settings) as server:
+        assert requests.post(f"{server.url}/score", bytes(1 << 20), timeout=30).status_code != 413
+        assert requests.post(f"{server.url}/score", bytes(1 << 21), timeout=30).status_code == 413
+        answer = server.score(1)
+        assert answer.status_code == 504
+        message = "the scoring server did not answer in time (FRONT_TIMEOUT)"
+        assert answer.json() == {"message": message}
+        address = ("127.0.0.1", int(server.url.rpartition(":")[2]))
+        with socket.create_connection(address, timeout=10) as client:
+            client.sendall(b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+            assert b" 408 " in client.recv(1000).partition(b"\r\n")[0]
+
+
+def test_a_setting_that_is_no_number_is_named(
+    engine: docker.DockerClient, minimal: str, app: Path
+) -> None:
+    with started(engine, minimal, app, environment={"FRONT_TIMEOUT": "1 h"}) as container:
+        code, log = ended(container, 10)
+    assert code == 111
+    assert "plinth: FRONT_TIMEOUT is '1 h': give a whole number, such as 1000" in log.splitlines()
+
+
+def test_the_ids_of_requests_are_kept(serve: Serve) -> None:
+    with serve() as server:
+        for name in ("x-request-id", "x-ms-request-id", "x-ms-client-request-id"):
+            for _ in range(3):
+                answer = requests.post(
+                    f"{server.url}/score", json={"data": []}, headers={name: "mine"}, timeout=30
+                )
+                assert (answer.status_code, answer.headers[name]) == (200, "mine")
+        # One that the front itself answers, too.
+        headers = {"x-request-id": "large", "Content-Length": "999999999"}
+        answer = requests.post(f"{server.url}/score", headers=headers, timeout=30)
+        assert (answer.status_code, answer.headers["x-request-id"]) == (413, "large")
+        wait_for(server, " large - the request has a body that is too large")
+        # The server would say so for every such request.
+        assert server.log().count("x-ms-request-id header has been deprecated") == 1
+
+
+def test_logs_are_json_where_that_is_asked_for(serve: Serve) -> None:
+    script = (
+        "import logging\n\n\ndef init():\n    print('said by \"init\"')\n\n\n"
+        "def run(data):\n    raise RuntimeError('two\\nlines')\n"
+    )
+    with serve({"score.py": script}, environment={"AZUREML_LOG_FORMAT": "json"}) as server:
+        server.score(1)
+        requests.post(f"{server.url}/score", headers={"Content-Length": "999999999"}, timeout=30)
+        wait_for(server, '"logger": "nginx"')
+        server.container.kill("SIGTERM")
+        code, log = ended(server.container, 15)
+    assert code == 0
+    lines = [json.loads(line) for line in log.splitlines()]
+    assert {"time", "level", "logger"} <= set.intersection(*map(set, lines))
+    assert {'said by "init"'} == {one["message"] for one in lines if "said by" in one["message"]}
+    assert [one for one in lines if "RuntimeError: two\nlines" in one["message"]]
+    assert [one["status"] for one in lines if one["logger"] == "nginx"] == [413]
+
+
+def test_telemetry_that_nobody_configured_is_not_imported(serve: Serve) -> None:
+    script = (
+        "import sys\n\n\ndef init():\n    pass\n\n\n"
+        "def run(data):\n"
+        "    found = [name for name in sys.modules if name.startswith(('opencensus', 'azure.'))]\n"
+        "    from opencensus.ext.azure.log_exporter import AzureLogHandler\n"
+        "    return [found, AzureLogHandler.__name__]\n"
+    )
+    with serve({"score.py": script}) as server:
+        assert server.answer({}) == [[], "AzureLogHandler"]
+    key = {
+        "AML_APP_INSIGHTS_ENABLED": "true",
+        "AML_APP_INSIGHTS_KEY": "00000000-0000-4000-8000-000000000000",
+    }
+    with serve({"score.py": script}, environment=key) as server:
+        assert "opencensus.ext.azure.trace_exporter" in server.answer({})[0]
+
+
+def test_nginx_can_be_changed_by_a_dockerfile_as_before(
+    engine: docker.DockerClient, minimal: str, app: Path
+) -> None:
+    # As a Dockerfile of a user of the original images does it.
+    change = (
+        'conf=/etc/nginx/sites-enabled/app; sed -i "$(grep "location /" $conf -n | cut -f1 -d:) '
+        'a add_header X-Changed yes;" $conf'
+    )
+    with started(engine, minimal, command=["sh", "-c", change], user="0") as container:
+        assert ended(container) == (0, "")
+        image = container.commit(changes=['CMD ["runsvdir", "/var/runit"]', "USER 1000"])
+    assert image.id is not None
+    try:
+        with serving(engine, image.id, app) as server:
+            assert server.get("/").headers["X-Changed"] == "yes"
+    finally:
+        engine.images.remove(image.id, force=True)
+
+
+@pytest.mark.parametrize("environment", [{}, {"SEPERATE_HEALTH_ENDPOINT": "true"}])
+def test_health_may_have_a_port_of_its_own(serve: Serve, environment: dict[str, str]) -> None:
+    ask = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:5000/').read().decode())"
+    with serve(environment=environment) as server:
+        found = server.container.exec_run(["python", "-c", ask])
+    assert (found.exit_code == 0) == bool(environment)
 
 
 def test_a_worker_that_fails_does_not_wait_for_another_to_begin(
@@ -620,7 +831,7 @@ def test_pip_installs_as_the_user(
     )
     mounts = {str(wheels): {"bind": "/wheels", "mode": "ro"}}
     output = command(engine, minimal, "bash", "-c", script, volumes=mounts, network_mode="none")
-    assert output == "/opt/python/lib/python3.7/site-packages/demo/__init__.py 1001\n"
+    assert output == "/opt/python/lib/python3.7/site-packages/demo/__init__.py 1000\n"
 
 
 @pytest.mark.parametrize("image", ["minimal", "sklearn"])

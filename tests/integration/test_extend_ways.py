@@ -249,7 +249,7 @@ def test_a_dockerfile_adds_packages_and_the_application(
         assert mine["Config"][field] == base["Config"][field]
     with serving(engine, name, read_only=True, tmpfs={"/tmp": ""}) as server:  # noqa: S108
         assert server.answer({}) == ["built in", INSTALLED]
-        assert server.inside("id", "-u") == "1001\n"
+        assert server.inside("id", "-u") == "1000\n"
 
 
 def test_a_dockerfile_changes_the_system_as_root(
@@ -276,7 +276,7 @@ def test_a_dockerfile_changes_the_system_as_root(
     name = build(context)
     with serving(engine, name) as server:
         assert server.answer({}) == ["42\n", "0\n"]
-        assert {user for user, _ in server.processes()} == {"1001"}
+        assert {user for user, _ in server.processes()} == {"1000"}
 
 
 @pytest.fixture
@@ -345,7 +345,7 @@ def test_the_dockerfile_of_the_documentation_builds_and_serves(
     name = build(context, "--network=host", f"--build-arg=http_proxy={archive}")
     with serving(engine, name) as server:
         assert server.answer({}).endswith("/site-packages/lightgbm/__init__.py")
-        assert server.inside("id", "-u") == "1001\n"
+        assert server.inside("id", "-u") == "1000\n"
         assert server.inside("dpkg", "--audit") == ""
 
 

@@ -83,7 +83,7 @@ def layer_tree(path: Path) -> Tree:
             assert kind == "directory" or member.isfile()
             assert (member.mtime, member.uname, member.gname) == (0, "", "")
             in_prefix = member.name.startswith("opt/python")
-            assert (member.uid, member.gid) == ((1001, 1001) if in_prefix else (0, 0))
+            assert (member.uid, member.gid) == ((1000, 1000) if in_prefix else (0, 0))
             tree[member.name] = (kind, member.mode, stream.read() if stream else b"")
     return tree
 

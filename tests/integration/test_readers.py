@@ -112,7 +112,7 @@ def test_skopeo_copies_to_an_engine_that_runs_it(
     source = f"oci:{built.ws.layout.root}:minimal"
     run("skopeo", "copy", f"--dest-daemon-host={host}", source, "docker-daemon:plinth-test:skopeo")
     output = engine.containers.run("plinth-test:skopeo", ["id"], remove=True)
-    assert output.decode() == "uid=1001(dockeruser) gid=1001(dockeruser) groups=1001(dockeruser)\n"
+    assert output.decode() == "uid=1000(dockeruser) gid=1000(dockeruser) groups=1000(dockeruser)\n"
 
 
 @pytest.mark.engine

@@ -91,12 +91,12 @@ class Server:
         user, command = top["Titles"].index("UID"), top["Titles"].index("CMD")
         return [(row[user], row[command]) for row in top["Processes"]]
 
-    def until_healthy(self, seconds: float = 30) -> None:
-        """Wait until `GET /` says so; a container that ended fails at once, with its log."""
+    def until_healthy(self, seconds: float = 30, path: str = "/") -> None:
+        """Wait until `GET path` says so; a container that ended fails at once, with its log."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             with contextlib.suppress(requests.RequestException):
-                if self.get("/").text == "Healthy":
+                if self.get(path).text == "Healthy":
                     return
             self.container.reload()
             assert self.container.status == "running", self.log()
@@ -122,13 +122,17 @@ def started(
 
 @contextlib.contextmanager
 def serving(
-    engine: docker.DockerClient, image: str, app: Path | None = None, **options: Any
+    engine: docker.DockerClient,
+    image: str,
+    app: Path | None = None,
+    path: str = "/",
+    **options: Any,
 ) -> Iterator[Server]:
-    """A container that serves, and is healthy."""
+    """A container that serves, and is healthy by what `path` answers."""
     # A host port of None lets the engine choose.
     with started(engine, image, app, ports={PORT: ("127.0.0.1", None)}, **options) as container:
         server = Server(container, published(container))
-        server.until_healthy()
+        server.until_healthy(path=path)
         yield server
 
 

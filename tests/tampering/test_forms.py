@@ -99,7 +99,7 @@ TARS: list[tuple[str, Tar, str]] = [
     (
         "a hard link's own mode",
         hard(b"0004755"),
-        "n0.py: a hard link with mode 4755 and owner 1001:1001; 'opt/python/",
+        "n0.py: a hard link with mode 4755 and owner 1000:1000; 'opt/python/",
     ),
     (
         "an empty pax linkpath",

@@ -425,12 +425,12 @@ FORGED: list[tuple[str, Callable[[Files], Files], str]] = [
     (
         "another module",
         _with(_mine(f"{SITE}/demo/m0.py", b"import evil\n"), listed=DEMO),
-        f"inputs: demo-1.0-py3-none-any.whl gives /{SITE}/demo/m0.py as file 0644 1001:1001",
+        f"inputs: demo-1.0-py3-none-any.whl gives /{SITE}/demo/m0.py as file 0644 1000:1000",
     ),
     (
         "another mode",
         _set(f"{SITE}/demo/m0.py", mode=0o755),
-        f"inputs: demo-1.0-py3-none-any.whl gives /{SITE}/demo/m0.py as file 0644 1001:1001",
+        f"inputs: demo-1.0-py3-none-any.whl gives /{SITE}/demo/m0.py as file 0644 1000:1000",
     ),
     (
         "a module less",

@@ -71,7 +71,7 @@ def refused(tmp_path: Path, *packages: Package) -> PackageError:
 
 def test_the_bytes_of_the_smallest_system_are_fixed(tmp_path: Path) -> None:
     layer, _ = built(tmp_path)
-    assert layer.diff_id == "db0bc81c22d294c15728da834a6b544c5d89ffef50a32addbe14b6c21f6cc888"
+    assert layer.diff_id == "20acc0dfc0858c4dff3c974d42a74267b5aeee77f795048b1b81a64345959cad"
     assert layer.digest.hex == "a8d5f243c53bb8be39c27b028dafdacc4e9626b5875f86e1fee353cdc8622c8f"
 
 
@@ -201,10 +201,10 @@ def test_users_and_groups_are_made_from_the_master_files(tmp_path: Path) -> None
     assert found["etc/passwd"][3] == (
         b"root:x:0:0:root:/root:/bin/bash\n"
         b"daemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin\n"
-        b"dockeruser:x:1001:1001::/home/dockeruser:/bin/bash\n"
+        b"dockeruser:x:1000:1000::/home/dockeruser:/bin/bash\n"
         b"_apt:x:42:65534::/nonexistent:/usr/sbin/nologin\n"
     )
-    assert found["etc/group"][3] == b"root:x:0:\nshadow:x:42:\ndockeruser:x:1001:\n"
+    assert found["etc/group"][3] == b"root:x:0:\nshadow:x:42:\ndockeruser:x:1000:\n"
     # No password, never to be changed, root's and group shadow's alone.
     assert found["etc/shadow"] == (
         "file",
@@ -213,7 +213,7 @@ def test_users_and_groups_are_made_from_the_master_files(tmp_path: Path) -> None
         b"root:*:1:0:99999:7:::\ndaemon:*:1:0:99999:7:::\ndockeruser:*:1:0:99999:7:::\n"
         b"_apt:*:1:0:99999:7:::\n",
     )
-    assert found["home/dockeruser"] == ("dir", 0o755, (1001, 1001), "")
+    assert found["home/dockeruser"] == ("dir", 0o755, (1000, 1000), "")
 
 
 def test_without_master_files_there_is_no_system(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def stored_wheel(tmp_path: Path) -> Path:
 
 def test_the_bytes_of_a_layer_are_fixed(tmp_path: Path) -> None:
     layer, _ = spliced(tmp_path, stored_wheel(tmp_path))
-    assert layer.diff_id == "877d2599a26945371ce149aecf235f7dbeaaa090844da8048269e4fddb2f33dd"
+    assert layer.diff_id == "0190cf4a26ce1ac50d55291f911de6e370cbe05cf48d5f37fa98182433cb784b"
     assert layer.digest.hex == "02b584e7f96cc2ed1331326ce55b3a2d44c1d75e52e063a86b0e1e15956f3467"
 
 

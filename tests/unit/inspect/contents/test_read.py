@@ -401,7 +401,7 @@ def test_other_layers_are_listed_entry_by_entry(tmp_path: Path) -> None:
     program, folder = found.unaccounted
     assert (program.path, program.mode, program.size) == ("usr/local/bin/runsvdir", 0o755, 10)
     assert program.sha256 == Digest.of(b"#!/bin/sh\n").hex
-    assert (folder.path, folder.kind, folder.uid) == ("var/azureml-app", "directory", 1001)
+    assert (folder.path, folder.kind, folder.uid) == ("var/azureml-app", "directory", 1000)
 
 
 def test_facts_survive_json(tmp_path: Path) -> None:

@@ -131,5 +131,5 @@ class Owner(NamedTuple):
 ROOT = Owner(0, 0)
 
 
-DOCKERUSER = Owner(1001, 1001)
+DOCKERUSER = Owner(1000, 1000)
 """The user every image runs as; owns the Python environment and the application's folders."""
