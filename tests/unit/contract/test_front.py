@@ -402,6 +402,34 @@ def test_what_is_too_large_is_refused_and_its_client_reads_that(
     assert passed(front.ask(post(b"x" * (5 << 20))))
 
 
+def test_the_limit_of_bodies_is_a_setting(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRONT_BODY_LIMIT_MB", "5")
+    front = start()
+    assert refusal(front.ask(post(b"x" * (6 << 20))))[0] == 413
+    assert passed(front.ask(post(b"x" * (5 << 20))))
+
+
+def test_a_server_that_does_not_answer_in_time_is_not_waited_for(start: Start) -> None:
+    front = start(SERVER_TIMEOUT=0.5)
+    begun = time.monotonic()
+    status, message = refusal(front.ask(post(path="/wait/3")))
+    assert (status, "FRONT_TIMEOUT" in message) == (504, True)
+    assert time.monotonic() - begun < 2
+
+
+def test_probes_cost_the_server_nothing(start: Start, tmp_path: Path) -> None:
+    front = start(PROBES=repr(str(tmp_path)))
+    health, ready = b"GET /health HTTP/1.1\r\n\r\n", b"GET /ready HTTP/1.1\r\n\r\n"
+    assert front.ask(health).endswith(b"\r\n\r\nHealthy")
+    assert front.ask(ready).startswith(b"HTTP/1.1 503 ")
+    (tmp_path / "ready").touch()
+    assert front.ask(ready).startswith(b"HTTP/1.1 200 OK\r\n")
+    assert front.ask(ready.replace(b"GET", b"HEAD")).endswith(b"\r\n\r\n")
+    assert front.requests() == []
+    # Nothing else is a probe.
+    assert passed(front.ask(post(path="/ready")))
+
+
 def test_a_request_that_does_not_arrive_is_ended(start: Start) -> None:
     front = start(HEAD_TIMEOUT=0.5, PAUSE_TIMEOUT=0.5)
     begun = time.monotonic()

@@ -24,9 +24,8 @@ def programs(tmp_path: Path) -> Path:
     """A folder of programs: a scoring server, its front and a Python that print their calls."""
     folder = tmp_path / "bin"
     folder.mkdir()
-    dirname = shutil.which("dirname")
-    assert dirname is not None
-    (folder / "dirname").symlink_to(dirname)
+    for name in ("dirname", "mktemp"):
+        (folder / name).symlink_to(shutil.which(name) or "")
     program(folder, "azmlinfsrv", "")
     script = 'echo "plinth-front $*"; echo "in $(pwd)"; echo "path $PYTHONPATH"'
     program(folder, "plinth-front", f'{script}; echo "gunicorn $GUNICORN_CMD_ARGS"')
