@@ -302,7 +302,7 @@ def test_a_server_that_will_not_end_is_ended(serve: Serve) -> None:
         took = time.monotonic() - begun
         asking.join()
         code, _ = ended(server.container)
-    assert 7 < took < 10
+    assert 6 < took < 10
     assert code == 0
 
 

@@ -87,7 +87,7 @@ class Server:
 
     def processes(self) -> list[tuple[str, str]]:
         """User id and command line of each process."""
-        top = self.container.top()
+        top = self.container.top(ps_args="-eo uid,pid,cmd")
         user, command = top["Titles"].index("UID"), top["Titles"].index("CMD")
         return [(row[user], row[command]) for row in top["Processes"]]
 

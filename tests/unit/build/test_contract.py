@@ -191,6 +191,6 @@ def test_the_documented_contract_is_what_images_run_with(ws: Workspace) -> None:
     # The table of docs/contract.md: variable, default, meaning.
     text = (CHECKOUT / "docs" / "contract.md").read_text()
     rows = re.findall(r"^\| `([A-Z_]+)` \| (?:`(.*?)`)? ?\|", text, re.MULTILINE)
-    assert len(rows) == 9
+    assert len(rows) == 14
     for name, default in rows:
         assert environment.get(name, "") == default
