@@ -149,7 +149,7 @@ def read_by_podman(where: str, folder: Path, digest: str) -> None:
     try:
         run("pull", "--quiet", "--creds", f"{USER}:{PASSWORD}", *certificates, where)
         assert run("image", "inspect", "--format", "{{.Digest}}", where) == digest
-        assert run("image", "inspect", "--format", "{{.User}}", where) == "dockeruser"
+        assert run("image", "inspect", "--format", "{{.User}}", where) == "1000"
         assert (Path(run("image", "mount", where)) / "opt/python/bin/python3.7").exists()
     finally:
         run("image", "unmount", "--all")
