@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from plinth.formats.debian.control import parse
 from plinth.formats.debian.deb import Deb, File
@@ -41,6 +41,15 @@ def database(debs: Mapping[str, Deb], omit: Collection[str]) -> Iterator[File]:
     yield _text("info/format", "1\n")
     yield File(f"{_FOLDER}/updates", "directory", 0o755, ROOT)
     yield from _triggers(interests)
+
+
+def overrides(files: Iterable[File]) -> File:
+    """The file that keeps owners and modes of `files` when dpkg unpacks them again.
+
+    dpkg-statoverride(1); its format is that of dpkg's own writer, with paths as packages have them.
+    """
+    lines = [f"#{file.owner.uid} #{file.owner.gid} {file.mode:o} /{file.path}\n" for file in files]
+    return _text("statoverride", "".join(sorted(lines)))
 
 
 def _text(path: str, content: str, mode: int = 0o644) -> File:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 
 from plinth.core.errors import PackageError
 from plinth.core.store import BlobStore
 from plinth.formats.debian.deb import Deb, File
-from plinth.formats.debian.dpkg import database
+from plinth.formats.debian.dpkg import database, overrides
 from plinth.formats.debian.merge import MERGED, Tree
+from plinth.formats.debian.pam import TYPES, common_files
 from plinth.formats.elf.closure import Tree as Objects
 from plinth.formats.elf.ldcache import PATH, cache_bytes
 from plinth.formats.elf.scan import LayerScan
@@ -23,8 +25,10 @@ from plinth.formats.layer.writer import LayerWriter
 
 HOME = "home/dockeruser"
 _SHADOW = Owner(0, 42)
-# What apt becomes while it downloads; the number is the one Debian reserves for it.
-_APT = "_apt:x:42:65534::/nonexistent:/usr/sbin/nologin\n"
+# What apt becomes while it downloads; the number is the one Debian reserves for it. Newer lists of
+# users have it.
+_APT = "_apt:*:42:65534::/nonexistent:/usr/sbin/nologin\n"
+_PRIVILEGED = 0o6000
 # Where the package apt has the sources that Debian's installer would write.
 _APT_EXAMPLE = "usr/share/doc/apt/examples/sources.list"
 # Made by the script of base-files.
@@ -32,10 +36,12 @@ _FOLDERS = ("media", "mnt", "srv", "usr/local/lib", "usr/local/sbin", "var/mail"
 _SOURCES = "etc/apt/sources.list"
 _GENERATED = frozenset(
     (
-        *("etc/passwd", "etc/group", "etc/shadow", "etc/nsswitch.conf", "etc/hosts"),
+        *("etc/passwd", "etc/group", "etc/shadow", "etc/gshadow", "etc/subuid", "etc/subgid"),
+        *("etc/nsswitch.conf", "etc/hosts", *(f"etc/pam.d/common-{name}" for name in TYPES)),
         *("etc/hostname", "etc/localtime", "etc/timezone", "etc/ca-certificates.conf"),
-        *("etc/ssl/certs/ca-certificates.crt", "usr/bin/awk", _SOURCES, PATH),
-        *("run/lock", "tmp", "var/lock", "var/lib/dpkg/updates", "var/run", "var/tmp"),
+        *("etc/ssl/certs/ca-certificates.crt", "usr/bin/awk", "usr/bin/which", _SOURCES, PATH),
+        *("run/lock", "tmp", "var/lock", "var/run", "var/tmp"),
+        *("var/lib/dpkg/statoverride", "var/lib/dpkg/updates"),
         *(HOME, *MERGED, *_FOLDERS),
     )
 )
@@ -55,10 +61,16 @@ def rootfs_layer(
         PackageError: two packages claim one path.
     """
     tree = Tree()
+    privileged = []
     for package in sorted(debs):
         for file in debs[package].files:
+            if file.kind == "file" and file.mode & _PRIVILEGED:
+                # Nobody here has a password, and containers that matter run without privileges;
+                # root needs no bit to become another user.
+                file = replace(file, mode=file.mode & ~_PRIVILEGED)
+                privileged.append(file)
             tree.add(package, file)
-    for file in [*_generated(tree, debs, omit)]:
+    for file in [*_generated(tree, debs, omit), overrides(privileged)]:
         tree.replace(file)
     tree.replace(_linker_cache(tree, name))
     with LayerWriter(store) as writer:
@@ -92,14 +104,17 @@ def _generated(tree: Tree, debs: Mapping[str, Deb], omit: Collection[str]) -> It
     passwd = _master(tree, "usr/share/base-passwd/passwd.master")
     group = _master(tree, "usr/share/base-passwd/group.master")
     uid, gid = DOCKERUSER
-    yield text(
-        "etc/passwd",
-        f"{passwd}dockeruser:x:{uid}:{gid}::/{HOME}:/bin/bash\n{_APT}".replace(":*:", ":x:"),
-    )
-    yield text("etc/group", f"{group}dockeruser:x:{gid}:\n".replace(":*:", ":x:"))
-    users = [line.split(":")[0] for line in passwd.splitlines()] + ["dockeruser", "_apt"]
+    passwd += f"dockeruser:*:{uid}:{gid}::/{HOME}:/bin/bash\n"
+    passwd += "" if re.search(r"(?m)^_apt:", passwd) else _APT
+    group += f"dockeruser:*:{gid}:\n"
+    yield text("etc/passwd", passwd.replace(":*:", ":x:"))
+    yield text("etc/group", group.replace(":*:", ":x:"))
     # 1970-01-02, the earliest day that does not mean "must change": no clock in an image.
-    yield text("etc/shadow", "".join(f"{u}:*:1:0:99999:7:::\n" for u in users), 0o640, _SHADOW)
+    yield text("etc/shadow", _shadow(passwd, "*:1:0:99999:7:::"), 0o640, _SHADOW)
+    yield text("etc/gshadow", _shadow(group, "*::"), 0o640, _SHADOW)
+    for name in ("subuid", "subgid"):
+        yield text(f"etc/{name}", "")
+    yield from common_files(tree.files)
     switch = tree.files.get("usr/share/libc-bin/nsswitch.conf")
     if switch is not None:
         yield File("etc/nsswitch.conf", "file", 0o644, ROOT, switch.data)
@@ -117,8 +132,9 @@ def _generated(tree: Tree, debs: Mapping[str, Deb], omit: Collection[str]) -> It
         yield File("etc/ssl/certs/ca-certificates.crt", "file", 0o644, ROOT, bundle)
         listed = "".join(f"{path.split('/', 3)[3]}\n" for path in certificates)
         yield text("etc/ca-certificates.conf", listed)
-    if "usr/bin/mawk" in tree.files:
-        yield link("usr/bin/awk", "mawk")
+    for program, provider in (("awk", "mawk"), ("which", "which.debianutils")):
+        if f"usr/bin/{provider}" in tree.files:
+            yield link(f"usr/bin/{program}", provider)
     for file in debs["apt"].files if "apt" in debs else ():
         if file.path == _APT_EXAMPLE:
             yield text(_SOURCES, _signed_by(file.data.decode(), tree))
@@ -132,6 +148,11 @@ def _generated(tree: Tree, debs: Mapping[str, Deb], omit: Collection[str]) -> It
     yield File("var/tmp", "directory", 0o1777, ROOT)
     yield File("tmp", "directory", 0o1777, ROOT)
     yield File(HOME, "directory", 0o755, DOCKERUSER)
+
+
+def _shadow(accounts: str, rest: str) -> str:
+    """A line of `rest` for each of the `accounts` of passwd(5) or group(5)."""
+    return "".join(f"{line.partition(':')[0]}:{rest}\n" for line in accounts.splitlines())
 
 
 def _signed_by(sources: str, tree: Tree) -> str:
