@@ -139,7 +139,7 @@ def test_the_configuration_is_the_contract(engine: docker.DockerClient, minimal:
         "LANG=C.UTF-8",
         "LC_ALL=C.UTF-8",
         "LD_LIBRARY_PATH=/opt/python/lib",
-        "PATH=/opt/python/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "PATH=/opt/python/bin:/opt/miniconda/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "PIP_DISABLE_PIP_VERSION_CHECK=1",
         "PYTHONUNBUFFERED=1",
         "SCORING_TIMEOUT_MS=3600000",
@@ -354,6 +354,8 @@ def test_two_workers_serve_at_once(serve: Serve) -> None:
 def test_folders_are_the_users_and_writable(engine: docker.DockerClient, minimal: str) -> None:
     folders = [
         "/home/dockeruser",
+        "/opt/miniconda",
+        "/opt/miniconda/envs",
         "/opt/python",
         "/opt/python/bin",
         "/opt/python/lib/python3.7/site-packages",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import re
@@ -157,6 +158,78 @@ def test_extra_requirements_the_image_meets_need_no_index(
     assert time.monotonic() - begun < 8
 
 
+READ_ONLY: dict[str, Any] = {
+    "user": "54321:0",
+    "read_only": True,
+    "cap_drop": ["ALL"],
+    "mem_limit": "256m",
+}
+# `_bisect` is a compiled module that CPython has: any that loads will do.
+COMPILED = (
+    "import demo, demo_c\n\n\ndef init():\n    pass\n\n\n"
+    "def run(data):\n    return [demo.x, demo.__file__, demo_c.__file__]\n"
+)
+
+
+@pytest.fixture
+def compiled(index: Path, engine: docker.DockerClient, minimal: str) -> Path:
+    """The index, with a package that has a shared object of the image's own Python."""
+    # Logs are text.
+    script = "import _bisect, base64; print(base64.b64encode(open(_bisect.__file__, 'rb').read()))"
+    printed = engine.containers.run(minimal, ["python", "-c", script], remove=True)
+    library = base64.b64decode(printed.decode().strip()[2:-1])
+    files = {"demo_c/__init__.py": b"from . import _bisect\n", "demo_c/_bisect.so": library}
+    make_wheel(index / "simple" / "demo", files, name="demo_c").chmod(0o644)
+    return index
+
+
+@pytest.mark.parametrize("way", ["REQUIREMENTS_TXT", "CONDA_YAML"])
+@pytest.mark.parametrize("tmp", ["exec", "noexec"])
+def test_what_is_installed_at_start_loads_on_a_read_only_root_under_any_user(
+    engine: docker.DockerClient, minimal: str, compiled: Path, tmp_path: Path, way: str, tmp: str
+) -> None:
+    files = {
+        "score.py": COMPILED,
+        "REQUIREMENTS_TXT": "demo\ndemo_c\n",
+        "CONDA_YAML": "dependencies:\n- python=3.7\n- demo\n- pip:\n  - demo_c\n",
+    }
+    app = application(tmp_path / "app", files)
+    options: dict[str, Any] = {
+        **READ_ONLY,
+        "tmpfs": {"/tmp": tmp},  # noqa: S108 - the container's own
+        "environment": {
+            f"AZUREML_EXTRA_{way}": way,
+            "PIP_NO_INDEX": "1",
+            "PIP_FIND_LINKS": "/index/simple/demo",
+        },
+        "volumes": mounted(compiled, "/index"),
+    }
+    if tmp == "exec":
+        with serving(engine, minimal, app, **options) as server:
+            place = "/tmp/plinth-python-54321/lib/python3.7/site-packages"  # noqa: S108
+            assert server.answer({}) == [
+                "from the index",
+                f"{place}/demo/__init__.py",
+                f"{place}/demo_c/__init__.py",
+            ]
+    else:
+        with started(engine, minimal, app, **options) as container:
+            code, log = ended(container)
+        assert code == (98 if way == "CONDA_YAML" else 95)
+        assert "which is mounted noexec, so Python cannot load them: mount" in log
+
+
+def test_with_nowhere_to_install_it_ends_with_95_and_what_to_do(
+    engine: docker.DockerClient, minimal: str, tmp_path: Path
+) -> None:
+    app = application(tmp_path / "app", {"score.py": SCORE, "extra.txt": "demo\n"})
+    options: dict[str, Any] = {**READ_ONLY, "shm_size": "1m", "tmpfs": {"/dev/shm": "mode=555"}}  # noqa: S108
+    with started(engine, minimal, app, environment=REQUIREMENTS, **options) as container:
+        code, log = ended(container)
+    assert code == 95
+    assert "pip has nowhere to install: user 54321 can write neither" in log
+
+
 @pytest.mark.parametrize("hardened", [False, True], ids=["plain", "read-only, any user"])
 def test_an_extra_library_folder_is_prepended_to_the_path(
     engine: docker.DockerClient, minimal: str, tmp_path: Path, hardened: bool
@@ -250,6 +323,54 @@ def test_a_dockerfile_adds_packages_and_the_application(
     with serving(engine, name, read_only=True, tmpfs={"/tmp": ""}) as server:  # noqa: S108
         assert server.answer({}) == ["built in", INSTALLED]
         assert server.inside("id", "-u") == "1000\n"
+
+
+def test_a_dockerfile_uses_conda_and_accounts_as_before(
+    engine: docker.DockerClient, minimal: str, build: Callable[[Path], str], tmp_path: Path
+) -> None:
+    # What public Dockerfiles on the original images do, in one.
+    lines = [
+        f"FROM {minimal}",
+        "COPY wheels /wheels",
+        "ENV PIP_NO_INDEX=1 PIP_FIND_LINKS=/wheels",
+        "RUN which python && mkdir -p /var/models/mine && ! mv /var/lib /var/other",
+        "COPY conda.yml /tmp/conda.yml",
+        "RUN conda env update -n amlenv --file /tmp/conda.yml && conda clean -aqy",
+        "RUN conda env create -n userenv -f /tmp/conda.yml && "
+        "/opt/miniconda/envs/userenv/bin/pip list && conda env list",
+        "RUN conda run -n userenv python -c 'import demo, sys; print(sys.prefix)' | grep userenv",
+        'RUN ["bash", "-c", "source activate amlenv && python -c \'import demo\'"]',
+        "RUN echo 'dependencies: [cudatoolkit]' > /tmp/no.yml; "
+        "conda env update -n amlenv -f /tmp/no.yml; test $? = 98",
+        "RUN python -m venv /tmp/venv && /tmp/venv/bin/pip --version && rm -r /tmp/venv",
+        "USER root",
+        "RUN if dpkg --compare-versions \"$(conda --version | grep -oE '[^ ]+$')\" lt 4.4.11; "
+        "then exit 1; fi",
+        "RUN conda env create -p /azureml-envs/x -f /tmp/conda.yml",
+        "RUN adduser --disabled-password --gecos '' own && usermod -aG dockeruser own && "
+        'useradd --system --shell "$(command -v nologin)" service && '
+        "su own -c 'id -un' | grep own",
+        'RUN test -z "$(cut -d: -f1 /etc/passwd | sort | uniq -d)"',
+        "ENV PATH=/azureml-envs/x/bin:$PATH",
+        "USER own",
+        "RUN python -c 'import demo, sys; assert sys.prefix == \"/azureml-envs/x\"'",
+        "USER dockeruser",
+        "ENV PATH=/opt/python/bin:$PATH",
+        "COPY score.py /var/azureml-app/",
+    ]
+    context = application(
+        tmp_path / "context",
+        {
+            "Dockerfile": "\n".join(lines) + "\n",
+            "conda.yml": "dependencies:\n- python=3.7\n- demo=1\n- pip:\n  - demo==1.0\n",
+            "score.py": SCORE,
+            "wheels/.keep": "",
+        },
+    )
+    make_wheel(context / "wheels", {"demo/__init__.py": b"x = 'by conda'\n"}).chmod(0o644)
+    name = build(context)
+    with serving(engine, name, read_only=True, tmpfs={"/tmp": ""}) as server:  # noqa: S108
+        assert server.answer({}) == ["by conda", INSTALLED]
 
 
 def test_a_dockerfile_changes_the_system_as_root(

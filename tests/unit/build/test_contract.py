@@ -14,7 +14,7 @@ import pytest
 from plinth.build.contract import contract_layer
 from plinth.build.contract_files import ALL_FILES, RUNTIME, files
 from plinth.core.errors import PlinthError
-from plinth.formats.layer.header import DOCKERUSER, ROOT
+from plinth.formats.layer.header import DOCKERUSER, ROOT, SHARED
 from plinth.formats.oci.image import assemble
 from plinth.graph.workspace import Workspace
 from support.sessions import session_of
@@ -45,61 +45,67 @@ def test_the_layer_holds_the_folders_and_files_of_the_contract(
 ) -> None:
     layer = contract_layer(session_of(ws), packages)
     assert (layer.name, layer.built) == ("contract", True)
-    found = {}
+    found: dict[str, tuple[int | str, tuple[int, int]]] = {}
     with tarfile.open(ws.layout.path(layer.digest)) as tar:
         for member in tar:
             assert member.mtime == 0
-            found[member.name] = (member.mode, (member.uid, member.gid), member.isdir())
-            if not member.isdir():
+            about = member.linkname if member.issym() else member.mode
+            found[f"{member.name}/" if member.isdir() else member.name] = (
+                about,
+                (member.uid, member.gid),
+            )
+            if member.isreg():
                 stream = tar.extractfile(member)
                 assert stream is not None
                 assert stream.read() == (CHECKOUT / "base/rootfs" / member.name).read_bytes()
-    own = {
-        "usr/local/bin/plinth-front": (0o755, ROOT, False),
-        "usr/local/lib/plinth/supervise": (0o755, ROOT, False),
+    folders = {name: one for name, one in found.items() if name.endswith("/")}
+    assert folders.pop("var/") == (0o1775, SHARED)
+    roots = {
+        *("home/", "opt/", "usr/", "usr/local/", "usr/local/bin/", "usr/local/lib/"),
+        *("usr/local/lib/plinth/", "var/lib/"),
     }
-    nginx = {
-        "etc": (0o755, ROOT, True),
-        "etc/nginx": (0o755, ROOT, True),
-        "etc/nginx/front.conf": (0o644, ROOT, False),
-        "etc/nginx/sites-available": (0o755, ROOT, True),
-        "etc/nginx/sites-available/health": (0o644, ROOT, False),
-        "etc/nginx/sites-enabled": (0o755, ROOT, True),
-        "etc/nginx/sites-enabled/app": (0o644, ROOT, False),
-        "var/lib": (0o755, ROOT, True),
-        "var/lib/nginx": (0o755, DOCKERUSER, True),
-        "var/log/nginx": (0o755, DOCKERUSER, True),
-        "var/runit/nginx": (0o755, DOCKERUSER, True),
-        "var/runit/nginx/control": (0o755, DOCKERUSER, True),
-        "var/runit/nginx/control/t": (0o755, DOCKERUSER, False),
-        "var/runit/nginx/finish": (0o755, DOCKERUSER, False),
-        "var/runit/nginx/run": (0o755, DOCKERUSER, False),
-        "var/runit/server/control": (0o755, DOCKERUSER, True),
-        "var/runit/server/control/t": (0o755, DOCKERUSER, False),
-        "var/runit/server/finish": (0o755, DOCKERUSER, False),
+    users = {
+        *("home/dockeruser/", "run/", "var/azureml-app/", "var/azureml-app/azureml-models/"),
+        *("var/lib/nginx/", "var/log/", "var/runit/", "var/runit/server/"),
+        *("opt/miniconda/", "opt/miniconda/bin/", "opt/miniconda/envs/", "opt/miniconda/etc/"),
+        *("opt/miniconda/etc/profile.d/", "opt/miniconda/lib/"),
+        *("opt/miniconda/lib/plinth_conda/", "opt/python/", "opt/python/lib/"),
+        "opt/python/lib/python3.7/",
     }
-    assert found == (nginx if packages else own) | {
-        "IMAGE_INFORMATION": (0o644, ROOT, False),
-        "home": (0o755, ROOT, True),
-        "home/dockeruser": (0o755, DOCKERUSER, True),
-        "run": (0o755, DOCKERUSER, True),
-        "usr": (0o755, ROOT, True),
-        "usr/local": (0o755, ROOT, True),
-        "usr/local/bin": (0o755, ROOT, True),
-        RUNSVDIR: (0o755, ROOT, False),
-        "usr/local/lib": (0o755, ROOT, True),
-        "usr/local/lib/plinth": (0o755, ROOT, True),
-        "usr/local/lib/plinth/say.sh": (0o644, ROOT, False),
-        "var": (0o755, ROOT, True),
-        "var/azureml-app": (0o755, DOCKERUSER, True),
-        "var/azureml-app/azureml-models": (0o755, DOCKERUSER, True),
-        "var/log": (0o755, DOCKERUSER, True),
-        "var/runit": (0o755, DOCKERUSER, True),
-        "var/runit/server": (0o755, DOCKERUSER, True),
-        "var/runit/server/gunicorn.conf.py": (0o644, DOCKERUSER, False),
-        "var/runit/server/json_logs.py": (0o644, DOCKERUSER, False),
-        RUN: (0o755, DOCKERUSER, False),
+    programs = {
+        "opt/miniconda/bin/conda": (0o755, DOCKERUSER),
+        "usr/local/bin/plinth-place": (0o755, ROOT),
+        RUNSVDIR: (0o755, ROOT),
+        RUN: (0o755, DOCKERUSER),
     }
+    files = {"opt/miniconda/bin/activate", "opt/python/lib/python3.7/ensurepip.py"}
+    if packages:
+        roots |= {"etc/", "etc/nginx/", "etc/nginx/sites-available/", "etc/nginx/sites-enabled/"}
+        services = "var/runit/nginx/", "var/runit/nginx/control/", "var/runit/server/control/"
+        users |= {"var/log/nginx/", *services}
+        programs |= {
+            f"var/runit/{name}": (0o755, DOCKERUSER)
+            for name in (
+                *("nginx/control/t", "nginx/finish", "nginx/run"),
+                *("server/control/t", "server/finish"),
+            )
+        }
+    else:
+        programs |= {
+            "usr/local/bin/plinth-front": (0o755, ROOT),
+            "usr/local/lib/plinth/supervise": (0o755, ROOT),
+        }
+    assert {name for name, one in folders.items() if one == (0o755, ROOT)} == roots
+    assert {name for name, one in folders.items() if one == (0o755, DOCKERUSER)} == users
+    others = {name: one for name, one in found.items() if not name.endswith("/")}
+    assert {name: one for name, one in others.items() if one[0] == 0o755} == programs
+    assert {name: one for name, one in others.items() if isinstance(one[0], str)} == {
+        "opt/miniconda/bin/pip": ("/opt/python/bin/pip", DOCKERUSER),
+        "opt/miniconda/bin/python": ("/opt/python/bin/python", DOCKERUSER),
+        "opt/miniconda/envs/amlenv": ("/opt/python", DOCKERUSER),
+    }
+    assert files < {name for name, one in others.items() if one == (0o644, DOCKERUSER)}
+    assert ("etc/nginx/front.conf" in others) == bool(packages)
 
 
 def test_the_layer_is_made_once(ws: Workspace) -> None:
@@ -167,6 +173,8 @@ def test_the_scripts_run_under_what_the_image_has() -> None:
     }
     assert first.pop("usr/local/lib/plinth/supervise") == "#!/opt/python/bin/python3 -I"
     assert first.pop("usr/local/bin/plinth-front") == "#!/opt/python/bin/python3 -IS"
+    for path in ("opt/miniconda/bin/conda", "usr/local/bin/plinth-place"):
+        assert first.pop(path) == "#!/opt/python/bin/python3 -IB"
     assert set(first.values()) == {"#!/bin/sh"}
 
 
@@ -187,10 +195,10 @@ def test_the_documented_contract_is_what_images_run_with(ws: Workspace) -> None:
     assert config["StopSignal"] == "SIGTERM"
     assert set(config["ExposedPorts"]) == {"5001/tcp", "8883/tcp", "8888/tcp"}
     environment = dict(entry.split("=", 1) for entry in config["Env"])
-    assert environment["PATH"].startswith("/opt/python/bin:/usr/local/sbin:/usr/local/bin:")
+    assert environment["PATH"].startswith("/opt/python/bin:/opt/miniconda/bin:/usr/local/sbin:")
     # The table of docs/contract.md: variable, default, meaning.
     text = (CHECKOUT / "docs" / "contract.md").read_text()
     rows = re.findall(r"^\| `([A-Z_]+)` \| (?:`(.*?)`)? ?\|", text, re.MULTILINE)
-    assert len(rows) == 14
+    assert len(rows) == 15
     for name, default in rows:
         assert environment.get(name, "") == default

@@ -15,6 +15,7 @@ from plinth.build.debs import lacking, package_layers
 from plinth.core.errors import FetchError, PackageError
 from plinth.fetch.apt.sources import Source
 from plinth.fetch.debs import Places
+from plinth.formats.layer.header import DOCKERUSER, ROOT, SHARED
 from plinth.formats.layer.model import Layer
 from plinth.graph.workspace import Workspace
 from plinth.recipe.locks.base import LockedDeb
@@ -72,7 +73,8 @@ def tree(ws: Workspace, layer: Layer) -> dict[str, tuple[int, bytes | str]]:
     with tarfile.open(ws.layout.path(layer.digest)) as tar:
         for member in tar:
             assert member.name not in found
-            assert (member.uid, member.gid) == (0, 0)
+            shared = (0o1775, SHARED) if member.name == "var" else (member.mode, ROOT)
+            assert (member.mode, (member.uid, member.gid)) == shared
             stream = tar.extractfile(member) if member.isreg() else None
             found[member.name] = (member.mode, stream.read() if stream else member.linkname)
     return found
@@ -108,8 +110,8 @@ def test_one_small_package_has_its_own_name(ws: Workspace) -> None:
 
 def test_the_bytes_of_a_layer_are_fixed(ws: Workspace) -> None:
     (layer,) = made(ws, held(ws, SMALL["aa"], SMALL["zz"]))
-    assert layer.diff_id == "f8bf3dfc923b9aad0b9e226975692fb393fc9f8990f7c4c58ce19f61ee094592"
-    assert layer.digest.hex == "0b5a7ecee3fc391ac7c013842194df50ed3ac2c29a0a9ab1495011b499cde367"
+    assert layer.diff_id == "45fb5fb3ae7499dd59387bd55badc76a3dd9abb9b9d792b88cf2a1f71e7c835b"
+    assert layer.digest.hex == "a9ad54a50f5f86d0484899615b50bfd59c2648fd0f9066f43cfe21e6f5ca8532"
 
 
 def test_the_order_of_the_packages_changes_nothing(ws: Workspace, tmp_path: Path) -> None:
@@ -261,3 +263,15 @@ def test_a_package_the_archive_dropped_is_one_error(ws: Workspace, tmp_path: Pat
     assert raised.value.where == "mm 2:3.0-1"
     assert "archives drop old versions: lock again" in raised.value.remedy
     assert "apt.stable" in raised.value.remedy
+
+
+def test_folders_of_the_contract_stay_as_they_are(ws: Workspace) -> None:
+    files = {"var/log/app/x": b"", "run/app/x": b"", "var/lib/app/x": b""}
+    (layer,) = made(ws, held(ws, Package("app", files=files, compression="")))
+    with tarfile.open(ws.layout.path(layer.digest)) as tar:
+        found = {one.name: (one.mode, (one.uid, one.gid)) for one in tar if one.isdir()}
+    assert found.pop("var") == (0o1775, SHARED)
+    for path in ("run", "var/log"):
+        assert found.pop(path) == (0o755, DOCKERUSER)
+    assert {"run/app", "var/lib", "var/lib/app", "var/log/app"} < set(found)
+    assert set(found.values()) == {(0o755, ROOT)}

@@ -29,7 +29,9 @@ def programs(tmp_path: Path) -> Path:
     program(folder, "azmlinfsrv", "")
     script = 'echo "plinth-front $*"; echo "in $(pwd)"; echo "path $PYTHONPATH"'
     program(folder, "plinth-front", f'{script}; echo "gunicorn $GUNICORN_CMD_ARGS"')
-    program(folder, "python", 'echo "python $*"')
+    program(folder, "python", 'case "$1" in -c) echo /env ;; *) echo "python $*" ;; esac')
+    program(folder, "conda", 'echo "conda $*"')
+    program(folder, "plinth-place", "")
     return folder
 
 
@@ -184,20 +186,21 @@ def test_the_entry_script_may_be_absolute(tmp_path: Path) -> None:
 
 def test_names_with_spaces_are_one_name(tmp_path: Path) -> None:
     folder = app(tmp_path, "my models/score it.py", "my models/my lib/x.py", "my models/re q.txt")
-    code, lines = ran(
+    script = {"AZUREML_ENTRY_SCRIPT": "my models/score it.py"}
+    path = served(
         tmp_path,
-        AZUREML_ENTRY_SCRIPT="my models/score it.py",
+        folder / "my models/score it.py",
         AZUREML_EXTRA_PYTHON_LIB_PATH="my lib",
-        AZUREML_EXTRA_REQUIREMENTS_TXT="re q.txt",
+        **script,
     )
-    assert code == 0
-    assert lines == [
-        f"{PIP} -r {folder}/my models/re q.txt",
-        f"{FRONT} {folder}/my models/score it.py",
-        f"in {folder}",
-        f"path {folder}/my models/my lib",
-        f"{GUNICORN} ",
-    ]
+    assert path == f"{folder}/my models/my lib"
+    for name, command in (
+        ("REQUIREMENTS_TXT", f"{PIP} -r"),
+        ("CONDA_YAML", "conda env update --prefix /env --file"),
+    ):
+        code, lines = ran(tmp_path, **script, **{f"AZUREML_EXTRA_{name}": "re q.txt"})
+        assert code == 0
+        assert lines[0] == f"{command} {folder}/my models/re q.txt"
 
 
 def test_nothing_to_serve_is_111_with_what_to_do(tmp_path: Path) -> None:
@@ -234,15 +237,6 @@ def test_the_extra_library_comes_first_on_the_path(tmp_path: Path) -> None:
     assert served(tmp_path, script, **settings, PYTHONPATH="/a:/b") == f"{folder}/code/lib:/a:/b"
 
 
-def test_an_extra_library_that_is_not_there_is_97(tmp_path: Path) -> None:
-    folder = app(tmp_path, "score.py", "file")
-    for name in ("lib", "file"):
-        assert ran(tmp_path, AZUREML_EXTRA_PYTHON_LIB_PATH=name) == (
-            97,
-            [f"plinth: there is no folder {folder}/{name} (AZUREML_EXTRA_PYTHON_LIB_PATH)"],
-        )
-
-
 def test_extra_requirements_are_installed_before_serving(tmp_path: Path) -> None:
     folder = app(tmp_path, "score.py", "requirements.txt")
     code, lines = ran(tmp_path, AZUREML_EXTRA_REQUIREMENTS_TXT="requirements.txt")
@@ -253,12 +247,57 @@ def test_extra_requirements_are_installed_before_serving(tmp_path: Path) -> None
     ]
 
 
-def test_extra_requirements_that_are_not_there_are_99(tmp_path: Path) -> None:
-    folder = app(tmp_path, "score.py")
-    assert ran(tmp_path, AZUREML_EXTRA_REQUIREMENTS_TXT="gone.txt") == (
-        99,
-        [f"plinth: there is no file {folder}/gone.txt (AZUREML_EXTRA_REQUIREMENTS_TXT)"],
-    )
+EXTRAS = {
+    "PYTHON_LIB_PATH": (97, "folder"),
+    "CONDA_YAML": (96, "file"),
+    "REQUIREMENTS_TXT": (99, "file"),
+}
+"""The three in their order: exit code where it is missing, and what it is."""
+
+
+def test_of_three_extras_the_first_alone_is_used_and_the_log_says_so(tmp_path: Path) -> None:
+    app(tmp_path, "score.py", "lib/x.py", "conda.yml", "extra.txt")
+    lib, conda, requirements = (f"AZUREML_EXTRA_{name}" for name in EXTRAS)
+    values = {lib: "lib", conda: "conda.yml", requirements: "extra.txt"}
+    code, (note, front, *_) = ran(tmp_path, **values)
+    assert (code, note) == (0, f"plinth: nothing is installed, since {lib} is set")
+    assert front.startswith(FRONT)
+    del values[lib]
+    code, (note, installed, front, *_) = ran(tmp_path, **values)
+    assert (code, note) == (0, f"plinth: {requirements} is not used, since {conda} is set")
+    assert installed.startswith("conda env update ")
+    assert front.startswith(FRONT)
+
+
+@pytest.mark.parametrize("name", ["CONDA_YAML", "REQUIREMENTS_TXT"])
+def test_what_is_installed_goes_where_plinth_place_says(
+    tmp_path: Path, programs: Path, name: str
+) -> None:
+    app(tmp_path, "score.py", "extra")
+    program(programs, "plinth-place", "test $# -eq 1 || echo 'export PYTHONPATH=\"/my place\"'")
+    code, lines = ran(tmp_path, **{f"AZUREML_EXTRA_{name}": "extra"})
+    assert code == 0
+    assert "path /my place" in lines
+    program(programs, "plinth-place", "echo 'echo no room; exit 95'")
+    assert ran(tmp_path, **{f"AZUREML_EXTRA_{name}": "extra"}) == (95, ["no room"])
+
+
+def test_a_conda_file_that_cannot_be_satisfied_is_98(tmp_path: Path, programs: Path) -> None:
+    app(tmp_path, "score.py", "conda.yml")
+    program(programs, "conda", "echo cudatoolkit; exit 1")
+    assert ran(tmp_path, AZUREML_EXTRA_CONDA_YAML="conda.yml") == (98, ["cudatoolkit"])
+
+
+@pytest.mark.parametrize("name", EXTRAS)
+def test_an_extra_that_is_not_there_has_its_code(tmp_path: Path, name: str) -> None:
+    code, kind = EXTRAS[name]
+    folder = app(tmp_path, "score.py", "a file", "a folder/x")
+    # What is there is of the other kind.
+    for value in ("gone", "a file" if kind == "folder" else "a folder"):
+        assert ran(tmp_path, **{f"AZUREML_EXTRA_{name}": value}) == (
+            code,
+            [f"plinth: there is no {kind} {folder}/{value} (AZUREML_EXTRA_{name})"],
+        )
 
 
 @pytest.mark.parametrize("code", [1, 2, 97])

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from plinth.build.contract_files import files, folders
+from plinth.build.contract_files import LINKS, files, folders
 from plinth.build.plan import planned
 from plinth.core.digest import Digest
 from plinth.evidence.sbom.inputs import SbomInputs
 from plinth.formats.debian.deb import File
-from plinth.formats.layer.header import ROOT
+from plinth.formats.layer.header import ROOT, SHARED
 from plinth.inspect.conform import strays
 from plinth.recipe.accelerator import Accelerator
 from plinth.recipe.base import ImageRootfs
@@ -41,6 +41,8 @@ def _contract() -> Files:
     found = {path: File(path, "directory", mode, owner) for path, mode, owner in folders(())}
     for path, mode, owner in files(()):
         found[path] = File(path, "file", mode, owner, (ROOTFS / path).read_bytes())
+    for path, target, owner in LINKS:
+        found[path] = File(path, "symlink", 0o777, owner, target=target)
     return found
 
 
@@ -63,7 +65,7 @@ def _layers() -> dict[str, Files]:
         "contract": _contract(),
         LAYERS[3]: demo,
         LAYERS[4]: other,
-        LAYERS[5]: gl,
+        LAYERS[5]: changed(gl, "var", mode=0o1775, owner=SHARED),
         "cuda 11.0.3": archive(),
         "gpu linker configuration": {
             one.path: one

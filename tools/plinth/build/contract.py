@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from plinth.build.contract_files import ALL_FILES, CONTRACT_TITLE, files, folders
+from plinth.build.contract_files import ALL_FILES, CONTRACT_TITLE, LINKS, files, folders
 from plinth.core.digest import Digest
 from plinth.core.errors import PlinthError
 from plinth.formats import gzip
@@ -39,6 +39,7 @@ def contract_layer(ws: Session, packages: Collection[str]) -> Layer:
             "compressor": gzip.COMPRESSOR,
             "folders": [[path, mode, *owner] for path, mode, owner in folders(packages)],
             "files": [[path, mode, *owner] for path, mode, owner in files(packages)],
+            "links": [[path, target, *owner] for path, target, owner in LINKS],
         },
         ("layer", "scan"),
     )

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from plinth.formats.layer.header import DOCKERUSER, ROOT, Owner
+from plinth.formats.layer.header import DOCKERUSER, ROOT, SHARED, Owner
 from plinth.formats.oci.image import Runtime
 from plinth.formats.python.place import PREFIX
 
 APP_ROOT = "/var/azureml-app"
+CONDA = "opt/miniconda"
+"""Where the command `conda` is, and environments made with it."""
+
 CONTRACT_TITLE = "contract"
 """What a person calls its layer."""
 
@@ -20,7 +23,8 @@ RUNTIME = Runtime(
     user=str(DOCKERUSER.uid),
     working_dir=APP_ROOT,
     environment={
-        "PATH": f"/{PREFIX}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "PATH": f"/{PREFIX}/bin:/{CONDA}/bin"
+        ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "HOME": "/home/dockeruser",
         "LANG": "C.UTF-8",
         "LC_ALL": "C.UTF-8",
@@ -55,15 +59,29 @@ Row = tuple[str, int, Owner]
 _FOLDERS: tuple[Row, ...] = (
     ("home", 0o755, ROOT),
     ("home/dockeruser", 0o755, DOCKERUSER),
+    ("opt", 0o755, ROOT),
+    (CONDA, 0o755, DOCKERUSER),
+    (f"{CONDA}/bin", 0o755, DOCKERUSER),
+    (f"{CONDA}/envs", 0o755, DOCKERUSER),
+    (f"{CONDA}/etc", 0o755, DOCKERUSER),
+    (f"{CONDA}/etc/profile.d", 0o755, DOCKERUSER),
+    (f"{CONDA}/lib", 0o755, DOCKERUSER),
+    (f"{CONDA}/lib/plinth_conda", 0o755, DOCKERUSER),
+    (PREFIX, 0o755, DOCKERUSER),
+    (f"{PREFIX}/lib", 0o755, DOCKERUSER),
+    (f"{PREFIX}/lib/python3.7", 0o755, DOCKERUSER),
     ("run", 0o755, DOCKERUSER),
     ("usr", 0o755, ROOT),
     ("usr/local", 0o755, ROOT),
     ("usr/local/bin", 0o755, ROOT),
     ("usr/local/lib", 0o755, ROOT),
     ("usr/local/lib/plinth", 0o755, ROOT),
-    ("var", 0o755, ROOT),
+    # The user may make folders here, and rename or remove none of root's: sticky.
+    ("var", 0o1775, SHARED),
     ("var/azureml-app", 0o755, DOCKERUSER),
     ("var/azureml-app/azureml-models", 0o755, DOCKERUSER),
+    ("var/lib", 0o755, ROOT),
+    ("var/lib/nginx", 0o755, DOCKERUSER),
     ("var/log", 0o755, DOCKERUSER),
     ("var/runit", 0o755, DOCKERUSER),
     ("var/runit/server", 0o755, DOCKERUSER),
@@ -71,6 +89,18 @@ _FOLDERS: tuple[Row, ...] = (
 # Modes are here and not in the checkout, whose umask may be anything.
 _FILES: tuple[Row, ...] = (
     ("IMAGE_INFORMATION", 0o644, ROOT),
+    (f"{CONDA}/bin/activate", 0o644, DOCKERUSER),
+    (f"{CONDA}/bin/conda", 0o755, DOCKERUSER),
+    (f"{CONDA}/etc/profile.d/conda.sh", 0o644, DOCKERUSER),
+    *(
+        (f"{CONDA}/lib/plinth_conda/{name}", 0o644, DOCKERUSER)
+        for name in (
+            *("about.py", "cli.py", "environment.py", "errors.py", "names.json"),
+            *("place.py", "prefixes.py", "shell.py", "specs.py", "subset.py"),
+        )
+    ),
+    (f"{PREFIX}/lib/python3.7/ensurepip.py", 0o644, DOCKERUSER),
+    ("usr/local/bin/plinth-place", 0o755, ROOT),
     ("usr/local/bin/runsvdir", 0o755, ROOT),
     ("usr/local/lib/plinth/say.sh", 0o644, ROOT),
     ("var/runit/server/gunicorn.conf.py", 0o644, DOCKERUSER),
@@ -86,8 +116,6 @@ _NGINX_FOLDERS: tuple[Row, ...] = (
     ("etc/nginx", 0o755, ROOT),
     ("etc/nginx/sites-available", 0o755, ROOT),
     ("etc/nginx/sites-enabled", 0o755, ROOT),
-    ("var/lib", 0o755, ROOT),
-    ("var/lib/nginx", 0o755, DOCKERUSER),
     ("var/log/nginx", 0o755, DOCKERUSER),
     ("var/runit/nginx", 0o755, DOCKERUSER),
     ("var/runit/nginx/control", 0o755, DOCKERUSER),
@@ -105,6 +133,16 @@ _NGINX_FILES: tuple[Row, ...] = (
 )
 ALL_FILES = frozenset(path for path, _, _ in (*_FILES, *_OWN_FILES, *_NGINX_FILES))
 """The files of base/rootfs."""
+
+ALL_FOLDERS: tuple[Row, ...] = (*_FOLDERS, *_NGINX_FOLDERS)
+"""The folders of the contract's layer on any base."""
+
+LINKS: tuple[tuple[str, str, Owner], ...] = (
+    (f"{CONDA}/bin/pip", f"/{PREFIX}/bin/pip", DOCKERUSER),
+    (f"{CONDA}/bin/python", f"/{PREFIX}/bin/python", DOCKERUSER),
+    (f"{CONDA}/envs/amlenv", f"/{PREFIX}", DOCKERUSER),
+)
+"""Path, target, owner of each symbolic link."""
 
 
 def folders(packages: Collection[str]) -> tuple[Row, ...]:

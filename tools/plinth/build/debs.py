@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from plinth.build.contract_files import ALL_FOLDERS
 from plinth.build.plan import deb_groups, deb_title
 from plinth.core.report import Progress
 from plinth.formats import gzip
@@ -69,6 +70,7 @@ def _action(group: Sequence[LockedDeb]) -> Action:
         {
             "compressor": gzip.COMPRESSOR,
             "filenames": {package.name: package.filename for package in group},
+            "folders": [[path, mode, *owner] for path, mode, owner in ALL_FOLDERS],
         },
         ("layer", "scan"),
     )

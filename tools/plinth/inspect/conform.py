@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from plinth.build.contract_files import files, folders
+from plinth.build.contract_files import ALL_FOLDERS, LINKS, files, folders
 from plinth.build.plan import (
     ARCHIVE,
     CONTRACT,
@@ -33,6 +33,8 @@ from plinth.recipe.recipe import Recipe
 
 _SHOWN = 5
 _FOLDER, _LINK = 0o755, 0o777
+# Packages on top have them as they are.
+_CONTRACT = {(path, mode, f"{owner.uid}:{owner.gid}") for path, mode, owner in ALL_FOLDERS}
 
 
 def strays(recipe: Recipe, manifest: Manifest, contents: Sequence[LayerContents]) -> list[Problem]:
@@ -98,16 +100,17 @@ def _loose(recipe: Recipe, one: Planned, layer: LayerContents) -> Iterator[Probl
     """Entries that no package accounts for, but those that plinth itself puts there."""
     exact = _exact(recipe, one)
     if exact is not None:
-        held = {entry.path: entry.sha256 for entry in layer.unaccounted if entry.kind == FILE}
+        held = {entry.path: entry.sha256 or entry.target for entry in layer.unaccounted}
         there = {path for paths in layer.entries.values() for path in paths}
         for path in sorted(there - exact.keys()):
             yield Problem(f"/{path}", "plinth puts no such entry into this layer")
-        for path, (attributes, sha256) in exact.items():
+        for path, (attributes, content) in exact.items():
             if path not in layer.entries.get(attributes, ()):
                 yield Problem(f"/{path}", f"it is missing, or is not {attributes}")
-            elif sha256 and held.get(path) != sha256:
-                found = f"sha256:{held.get(path, '')}"
-                yield Problem(f"/{path}", f"its content should be sha256:{sha256}, it is {found}")
+            elif content and held.get(path) != content:
+                what, kind = ("target", "") if _is_link(attributes) else ("content", "sha256:")
+                found = f"{kind}{held.get(path, '')}"
+                yield Problem(f"/{path}", f"its {what} should be {kind}{content}, it is {found}")
     elif one.kind in (PYTHON, WHEELS, ARCHIVE, SYSTEM):
         own = site_packages(recipe.base.python.version)
         for entry in layer.unaccounted:
@@ -117,17 +120,17 @@ def _loose(recipe: Recipe, one: Planned, layer: LayerContents) -> Iterator[Probl
 
 
 def _exact(recipe: Recipe, one: Planned) -> dict[str, tuple[str, str]] | None:
-    """Attributes and SHA-256 (empty: of a folder, or not known) of every entry of a layer that is
-    plinth's own; None for others."""
+    """Attributes and SHA-256 or target (empty: of a folder, or not known) of every entry of a layer
+    that is plinth's own; None for others."""
     if one.kind == CONTRACT:
         packages = [package.name for package in recipe.base_lock.packages]
         kept = {
             path: (_shown(FILE, mode, owner), _sha256(recipe.files, f"base/rootfs/{path}"))
             for path, mode, owner in files(packages)
         }
-        return {
-            path: (_shown(DIRECTORY, mode, owner), "") for path, mode, owner in folders(packages)
-        } | kept
+        made = {p: (_shown(DIRECTORY, mode, owner), "") for p, mode, owner in folders(packages)}
+        links = {p: (_shown(SYMLINK, _LINK, owner), target) for p, target, owner in LINKS}
+        return made | kept | links
     if one.kind == LINKER and recipe.accelerator is not None:
         settings, text = linker_settings(recipe.accelerator)
         file, folder = _shown(FILE, 0o644, ROOT), _shown(DIRECTORY, _FOLDER, ROOT)
@@ -138,6 +141,10 @@ def _exact(recipe: Recipe, one: Planned) -> dict[str, tuple[str, str]] | None:
             LINKER_CACHE: (file, ""),
         }
     return None
+
+
+def _is_link(attributes: str) -> bool:
+    return attributes.startswith(f"{SYMLINK} ")
 
 
 def _sha256(files: Mapping[str, bytes], path: str) -> str:
@@ -180,6 +187,8 @@ def _may_be(layer: str, path: str, kind: str, mode: int, owner: str, loose: set[
         return False
     if kind == FILE and mode & 0o7000 and path in loose:
         return False
+    if kind == DIRECTORY and (path, mode, owner) in _CONTRACT:
+        return True
     return path == HOME or str(DOCKERUSER.uid) != owner.partition(":")[0]
 
 

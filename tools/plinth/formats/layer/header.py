@@ -133,3 +133,6 @@ ROOT = Owner(0, 0)
 
 DOCKERUSER = Owner(1000, 1000)
 """The user every image runs as; owns the Python environment and the application's folders."""
+
+SHARED = Owner(ROOT.uid, DOCKERUSER.gid)
+"""Of folders that are root's, and that the image's user may write."""

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from plinth.build.contract_files import ALL_FILES
 from plinth.core.digest import Digest
 from plinth.core.errors import IntegrityError, LayoutError, PlinthError
 from plinth.core.home import can_write, make_private, others_can_write, user_folder
@@ -214,8 +215,10 @@ def _contents(files: Files, digest: Digest, diff_id: str, plain: Plain) -> Layer
     dpkg = database(files)
     accounted.update(entry.path for entry in dpkg)
     unaccounted = tuple(_unaccounted(files, accounted))
+    # Which layer has those of the contract, and what is in them, is checked against the plan.
     for entry in unaccounted:
-        if entry.path.startswith(f"{PREFIX}/") and entry.kind != DIRECTORY:
+        inside = entry.path.startswith(f"{PREFIX}/") and entry.path not in ALL_FILES
+        if inside and entry.kind != DIRECTORY:
             files.wrong(entry.path, "no RECORD lists it, and it is not the interpreter's")
     regular = [entry for entry in files.entries.values() if entry.kind == FILE]
     return LayerContents(
