@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Sequence
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import tomli_w
 
+from plinth.build.contract_files import CONDA
 from plinth.core.errors import PlinthError, Problem, ProblemsError, SpecError
+from plinth.core.report import Progress
 from plinth.core.store import atomic_write
 from plinth.graph.workspace import Workspace
 from plinth.recipe.base import NAME
-from plinth.recipe.image import load_image
+from plinth.recipe.image import load_image, load_target
 
 
 def read_requirements(path: Path) -> list[str]:
@@ -26,17 +31,72 @@ def read_requirements(path: Path) -> list[str]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ProblemsError(str(path), [Problem("", f"cannot be read: {error}")]) from None
+    return _plain(str(path), ((f"line {number}", line) for number, line in enumerate(lines, 1)))
+
+
+def read_conda_file(ws: Workspace, extends: str, path: Path, progress: Progress) -> list[str]:
+    """The requirements in a conda environment file, for an image on top of `extends`.
+
+    The command `conda` of the images reads it, out of base/rootfs: what a container would install
+    is what is locked. `progress` is told what each package became.
+
+    Raises:
+        ProblemsError: it cannot be read, or asks for what no package index has.
+        SpecError: there is no image `extends`.
+    """
+    python = load_target(ws.bases, load_image(ws.images, extends).base).python
+    reader = ws.bases / "rootfs" / CONDA / "bin" / "conda"
+    done = subprocess.run(
+        [sys.executable, "-IB", str(reader), "plinth-read", str(path), f"--python={python}"],
+        check=False,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+    )
+    try:
+        found = json.loads(done.stdout)
+    except ValueError:
+        raise PlinthError(
+            "the command conda failed", where=str(reader), found=done.stderr
+        ) from None
+    if done.returncode:
+        problems = [Problem("", detail) for detail in found["details"]]
+        what = found["what"].removeprefix(f"{path}: ")
+        raise ProblemsError(str(path), [Problem("", what), *problems])
+    for note in found["notes"]:
+        progress(f"{path}: {note}")
+    return [*found["packages"], *_of_pip(path, found["pip"])]
+
+
+def _of_pip(path: Path, lines: Sequence[str]) -> list[str]:
+    """The requirements of a pip section, those of files that it names among them."""
+    found: list[str] = []
+    for line in lines:
+        option, _, value = line.partition(" ")
+        if option in ("-r", "--requirement"):
+            found += read_requirements(Path(value))
+        else:
+            found += _plain(str(path), [("pip", line)])
+    return found
+
+
+def _plain(where: str, lines: Iterable[tuple[str, str]]) -> list[str]:
+    """Lines that are requirements, each given with its place in `where`.
+
+    Raises:
+        ProblemsError: one is an option or a path.
+    """
     found, problems = [], []
-    for number, line in enumerate(lines, 1):
+    for at, line in lines:
         # As pip has it: a comment begins at the start or after white space.
         text = re.sub(r"(^|\s)#.*", "", line).strip()
         if not text:
             continue
         if text.startswith("-") or text.startswith((".", "/")):
-            problems.append(Problem(f"line {number}", f"only names and versions, not {text!r}"))
+            problems.append(Problem(at, f"only names and versions, not {text!r}"))
         found.append(text)
     if problems:
-        raise ProblemsError(str(path), problems)
+        raise ProblemsError(where, problems)
     return found
 
 

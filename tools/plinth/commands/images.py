@@ -125,16 +125,26 @@ def explain(
 
 
 def extend(
-    ws: Workspace, image: str, *, requirements: str, apt: Sequence[str], name: str, base: str
+    ws: Workspace,
+    image: str,
+    *,
+    requirements: str,
+    conda_file: str,
+    apt: Sequence[str],
+    name: str,
+    base: str,
 ) -> None:
     """Derive the image `name` from `image`: write its specification, lock it, build it.
 
-    `requirements` is the path of a requirements.txt, `apt` are OS packages.
+    `requirements` is the path of a requirements.txt, `conda_file` of a conda environment file,
+    `apt` are OS packages.
     """
-    from plinth.build.extend import read_requirements, write_extension
+    from plinth.build.extend import read_conda_file, read_requirements, write_extension
 
     new = name or f"{image}-extended"
     asked = read_requirements(Path(requirements)) if requirements else []
+    if conda_file:
+        asked += read_conda_file(ws, image, Path(conda_file), to_stderr)
     write_extension(ws, image, new, requirements=asked, packages=apt)
     lock(ws, [image, new])
     build(ws, [new], base=base)

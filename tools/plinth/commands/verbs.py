@@ -87,6 +87,7 @@ VERBS = (
         "derive an image of your own, locked and built",
         Operand("image", "ID", "the image to add to"),
         _text("requirements", "FILE", "a requirements.txt", short="r"),
+        _text("conda-file", "FILE", "a conda environment file: what a package index has of it"),
         _many("apt", "PACKAGE", "an OS package"),
         _text("name", "NAME", "the new image's id (default: ID-extended)"),
         BASE,
