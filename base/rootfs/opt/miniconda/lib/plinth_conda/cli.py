@@ -7,7 +7,7 @@ import sys
 
 from plinth_conda import environment, prefixes, shell
 from plinth_conda.about import VERSION
-from plinth_conda.errors import UNSATISFIABLE, CondaError
+from plinth_conda.errors import CondaError
 
 ABOUT = (
     "This is plinth's command, not conda: it installs with pip, from the index of pip's settings, "
@@ -134,7 +134,7 @@ def create(options):
 
 def install(options):
     if not options.packages:
-        raise CondaError("no package is named", code=UNSATISFIABLE if options.all else 1)
+        raise CondaError("name the packages to %s" % options.verb)
     wanted = environment.of_specs(options.packages, _python())
     _install(options, _there(options), wanted, upgrade=options.verb in ("update", "upgrade"))
 

@@ -46,21 +46,20 @@ def settings(packages, is_venv):
         return []
     place = choose([os.path.expanduser("~"), "/tmp", "/var/tmp", "/dev/shm", "/run"])
     if place is None:
-        return [
-            "echo 'plinth: pip has nowhere to install: user %d can write neither %s nor /tmp; "
-            "mount a tmpfs, as in --tmpfs /tmp:exec'" % (os.getuid(), packages),
-            "exit 95",
-        ]
-    values = {"PLINTH_PLACE": place, "PATH": "%s/bin:$PATH" % place}
+        lost = (
+            "plinth: pip has nowhere to install: user %d can write neither %s nor /tmp; mount a "
+            "tmpfs, as in --tmpfs /tmp:exec" % (os.getuid(), packages)
+        )
+        return ["echo %s" % shlex.quote(lost), "exit 95"]
+    quoted = shlex.quote(place)
+    lines = ["PLINTH_PLACE=%s" % quoted, 'PATH=%s/bin:"$PATH"' % quoted]
     if is_venv:
         # It has no folder of the user: what is there already is installed again.
-        values["PIP_TARGET"] = place
-        values["PYTHONPATH"] = "%s${PYTHONPATH:+:$PYTHONPATH}" % place
+        lines += ["PIP_TARGET=%s" % quoted, 'PYTHONPATH=%s"${PYTHONPATH:+:$PYTHONPATH}"' % quoted]
     else:
-        values["PYTHONUSERBASE"] = place
-        values["PIP_USER"] = "1"
-    lines = ["export %s=\"%s\"" % item for item in values.items()]  # fmt: skip
-    return [*lines, "echo 'plinth: packages are installed in %s'" % shlex.quote(place).strip("'")]
+        lines += ["PYTHONUSERBASE=%s" % quoted, "PIP_USER=1"]
+    said = shlex.quote("plinth: packages are installed in %s" % place)
+    return [*("export %s" % line for line in lines), "echo %s" % said]
 
 
 def choose(folders):
