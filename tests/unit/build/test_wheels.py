@@ -192,17 +192,24 @@ def test_the_bytes_depend_on_the_wheels_and_their_order_alone(
     assert tree(other, turned) == tree(layers, first)
 
 
-@pytest.mark.parametrize("same", [b"x = 1\n", b"x = 2\n"])
-def test_two_wheels_with_one_file_are_refused(
-    tmp_path: Path, cache: BlobStore, layers: BlobStore, same: bytes
+def test_of_wheels_with_one_file_the_last_in_order_has_its_own_there(
+    tmp_path: Path, cache: BlobStore, layers: BlobStore
 ) -> None:
-    one = stored(cache, make_wheel(tmp_path, {"shared.py": b"x = 1\n"}, name="a"))
-    two = stored(cache, make_wheel(tmp_path, {"shared.py": same}, name="b"))
-    with pytest.raises(LayoutError) as raised:
-        spliced(cache, layers, one, two)
-    assert raised.value.what == "two entries of one layer have the same path"
-    assert raised.value.where == f"{SITE}/shared.py"
-    assert [path for path in layers.root.rglob("*") if path.is_file()] == []
+    names = ("a", "b")
+    made = [
+        stored(cache, make_wheel(tmp_path, {"shared.py": name.encode()}, name=name))
+        for name in names
+    ]
+    sources = [WheelSource(cache.path(one.digest), one.filename) for one in made]
+    for order in (names, names[::-1]):
+        layer = splice(layers, sources, "3.7", None, order)
+        with tarfile.open(layers.path(layer.digest)) as tar:
+            assert tar.getnames().count(f"{SITE}/shared.py") == 1
+            stream = tar.extractfile(f"{SITE}/shared.py")
+            assert stream is not None
+            assert stream.read() == order[-1].encode()
+        assert layer.files is not None
+        assert [name for name, _ in layer.files[f"{SITE}/shared.py"]] == list(order)
 
 
 def test_a_file_where_another_wheel_has_a_folder_is_refused(

@@ -92,7 +92,6 @@ WHEELS: dict[str, tuple[Files, str, str]] = {
         "bin/demo",
         "RECORD says",
     ),
-    "gone": (without(demo(), MODULE), MODULE, "it is not in the layer"),
     "link": (
         more(demo(), File(MODULE, "symlink", 0o777, ROOT, target="/etc/passwd")),
         MODULE,
@@ -149,6 +148,12 @@ WHEELS: dict[str, tuple[Files, str, str]] = {
         "no hash",
     ),
 }
+
+
+def test_a_file_that_record_lists_and_that_is_not_there_is_absent(tmp_path: Path) -> None:
+    found = contents(tmp_path, without(demo(), MODULE))
+    # Whether another package has it in its place, the other layers say.
+    assert [path.endswith(MODULE) for path in found.wheels[0].absent] == [True]
 
 
 @pytest.mark.parametrize(("files", "path", "message"), WHEELS.values(), ids=WHEELS.keys())
