@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import tomli_w
 from plinth.core.errors import PlinthError, Problem, ProblemsError, SpecError
 from plinth.core.store import atomic_write
 from plinth.graph.workspace import Workspace
+from plinth.recipe.asked.requirements import logical_lines
 from plinth.recipe.base import NAME
 from plinth.recipe.image import load_image
 
@@ -23,17 +23,16 @@ def read_requirements(path: Path) -> list[str]:
             belongs into the specification.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = [*logical_lines(path.read_text(encoding="utf-8-sig"))]
     except (OSError, UnicodeDecodeError) as error:
         raise ProblemsError(str(path), [Problem("", f"cannot be read: {error}")]) from None
     found, problems = [], []
-    for number, line in enumerate(lines, 1):
-        # As pip has it: a comment begins at the start or after white space.
-        text = re.sub(r"(^|\s)#.*", "", line).strip()
-        if not text:
-            continue
-        if text.startswith("-") or text.startswith((".", "/")):
-            problems.append(Problem(f"line {number}", f"only names and versions, not {text!r}"))
+    for line in lines:
+        text = line.text
+        if text.startswith(("-", ".", "/")):
+            problems.append(
+                Problem(f"line {line.number}", f"only names and versions, not {text!r}")
+            )
         found.append(text)
     if problems:
         raise ProblemsError(str(path), problems)

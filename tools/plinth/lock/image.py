@@ -22,11 +22,14 @@ from plinth.fetch.pypi.candidates import Candidate
 from plinth.fetch.pypi.index import Index
 from plinth.formats.wheel.metadata import parse
 from plinth.graph.workspace import Workspace
+from plinth.lock.imported import check_imported
+from plinth.lock.narrow import Narrowed
 from plinth.lock.os_packages import lock_packages
 from plinth.lock.request import Request, Work, chosen, compile_requests, locked_file
 from plinth.lock.resolver import Resolver
 from plinth.lock.sdists import Sdists
 from plinth.lock.server import LoopbackIndex
+from plinth.recipe.asked.asked import with_inputs
 from plinth.recipe.base import BaseSpec
 from plinth.recipe.image import load_image, load_target
 from plinth.recipe.locks import stale
@@ -145,6 +148,7 @@ def _prepare(
 ) -> Request:
     spec = load_image(ws.images, image_id)
     target = load_target(ws.bases, spec.base)
+    spec = with_inputs(ws.root, spec, target)
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="plinth-lock-")))
     sources = {
         f"images/{image_id}.in": spec.requirements,
@@ -166,18 +170,21 @@ def _prepare(
             "\n".join([*lines, *(["-c ../constraints.txt"] if bounds else [])]) + "\n", "utf-8"
         )
     (folder / "constraints.txt").write_text("\n".join(bounds) + "\n", "utf-8")
-    pinned: dict[str, str] = {}
+    pinned = {name: pin.version for name, pin in spec.pins.items()}
     existing = ws.locks / image_id / "requirements.txt"
     if existing.exists():
         text = existing.read_text(encoding="utf-8")
         (folder / "requirements.txt").write_text(text, encoding="utf-8")
-        pinned = {pin.name: pin.version for pin in pins(text)}
+        pinned = {**{pin.name: pin.version for pin in pins(text)}, **pinned}
     others = {
-        project: Index.beside(index, config.indexes[name], partial(fits, target=target))
+        project: Narrowed(
+            Index.beside(index, config.indexes[name], partial(fits, target=target)), spec.pins
+        )
         for project, name in spec.indexes.items()
         if name in config.indexes
     }
-    loopback = stack.enter_context(LoopbackIndex(index, target, spec.as_of, pinned, others))
+    shown = Narrowed(index, spec.pins)
+    loopback = stack.enter_context(LoopbackIndex(shown, target, spec.as_of, pinned, others))
     for name in [*pinned, *(Requirement(r).name for lines in sources.values() for r in lines)]:
         loopback.prefetch(name)
     places = {project: spec.indexes[project] for project in others}
@@ -193,6 +200,7 @@ def _lock(request: Request, text: str, sdists: Sdists) -> ImageLock:
     direct = {canonicalize_name(Requirement(r).name) for r in request.spec.requirements}
     base = {canonicalize_name(Requirement(r).name) for r in request.target.requirements}
     files = {pin.name: chosen(request, pin) for pin in compiled}
+    check_imported(request, compiled)
     _check_met(request, {pin.name: pin.version for pin in compiled}, files)
     packages = []
     for pin in compiled:

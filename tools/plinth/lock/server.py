@@ -22,10 +22,11 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from plinth.core.errors import LockError, PlinthError
 from plinth.fetch.pypi.candidates import Candidate, candidates
-from plinth.fetch.pypi.index import JSON, Index, IndexFile
+from plinth.fetch.pypi.index import JSON, IndexFile
 from plinth.formats.wheel import metadata
 from plinth.formats.wheel.admit import admit
 from plinth.formats.wheel.archive import WheelArchive
+from plinth.lock.narrow import Files
 from plinth.recipe.image import Target
 
 _AHEAD = 16
@@ -43,11 +44,11 @@ class LoopbackIndex:
 
     def __init__(
         self,
-        index: Index,
+        index: Files,
         target: Target,
         as_of: datetime.datetime | None,
         pinned: dict[str, str],
-        others: Mapping[str, Index] | None = None,
+        others: Mapping[str, Files] | None = None,
     ) -> None:
         self._index = index
         self._others = others or {}
@@ -96,7 +97,7 @@ class LoopbackIndex:
             if not c.is_sdist or (c.version not in wheels and c.file.name.endswith(".tar.gz"))
         ]
 
-    def _of(self, name: str) -> Index:
+    def _of(self, name: str) -> Files:
         return self._others.get(name, self._index)
 
     def prefetch(self, project: str) -> None:

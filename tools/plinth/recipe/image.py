@@ -10,6 +10,7 @@ from pathlib import Path
 from plinth.core.document import Table, read
 from plinth.core.errors import Problem, SpecError
 from plinth.recipe.accelerator import CPU
+from plinth.recipe.asked.model import Inputs, Pin, read_inputs
 from plinth.recipe.base import NAME, BaseSpec, load_base
 
 GZIP, ESTARGZ = "gzip", "estargz"
@@ -35,7 +36,9 @@ class ImageSpec:
     archive; `requirements` then are those of both. `dlopen` are libraries the framework opens
     by name, `host` those that come from the host at run time, with the reason. `indexes` names,
     for a project, the index its files come from where the settings know that one. `layer_format`
-    is one of the two above.
+    is one of the two above. `inputs` are files that ask for more; what they mean for a target is
+    among the requirements and constraints, and their `pins` there, once
+    `plinth.recipe.asked.asked.with_inputs` read them.
     """
 
     id: str
@@ -55,6 +58,8 @@ class ImageSpec:
     dlopen: tuple[str, ...] = ()
     host: Mapping[str, str] = field(default_factory=dict)
     layer_format: str = GZIP
+    inputs: Inputs = field(default_factory=Inputs)
+    pins: Mapping[str, Pin] = field(default_factory=dict)
 
     def published(self, base: str, label: str = "") -> str:
         """The name the image is published under when it stands on `base` and holds the
@@ -117,6 +122,7 @@ def _whole(image_id: str, table: Table) -> ImageSpec:
     smoke = table.table("smoke")
     closure = table.table("closure")
     framework = table.text("framework")
+    inputs = read_inputs(python)
     spec = ImageSpec(
         id=image_id,
         framework=framework,
@@ -124,7 +130,7 @@ def _whole(image_id: str, table: Table) -> ImageSpec:
         accelerator=table.text("accelerator"),
         base=table.text("base"),
         summary=table.text("summary"),
-        requirements=python.requirements("requirements"),
+        requirements=python.requirements("requirements", required=not inputs),
         constraints=_constraints(python),
         as_of=python.moment("as-of"),
         indexes=python.mapping("indexes"),
@@ -133,6 +139,7 @@ def _whole(image_id: str, table: Table) -> ImageSpec:
         dlopen=closure.texts("dlopen", required=False),
         host=closure.mapping("host"),
         layer_format=_format(table) or GZIP,
+        inputs=inputs,
     )
     if spec.accelerator and not NAME.fullmatch(spec.accelerator):
         table.problem("accelerator", f"expected cpu or a set's name, found {spec.accelerator!r}")
@@ -170,6 +177,7 @@ def _extended(folder: Path, image_id: str, table: Table, extends: str) -> ImageS
         imports=(*parent.imports, *smoke.texts("imports", required=False)),
         host={**parent.host, **closure.mapping("host")},
         layer_format=_format(table) or parent.layer_format,
+        inputs=parent.inputs + read_inputs(python),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from plinth.core.digest import Digest
 from plinth.core.errors import LockError, Problem, StaleLockError
 from plinth.graph.workspace import Workspace
+from plinth.recipe.asked.asked import with_inputs
 from plinth.recipe.image import ImageSpec, Target, load_image, load_target
 from plinth.recipe.locks.document import check_inputs
 from plinth.recipe.locks.inputs import changes, inputs_of
@@ -42,6 +43,7 @@ def read_image(ws: Workspace, image_id: str) -> LockedImage:
     """
     spec = load_image(ws.images, image_id)
     target = load_target(ws.bases, spec.base)
+    spec = with_inputs(ws.root, spec, target)
     folder = ws.locks / image_id
     shown = f"locks/{image_id}/pylock.toml"
     if not (folder / "pylock.toml").exists():
@@ -72,6 +74,7 @@ def read_image(ws: Workspace, image_id: str) -> LockedImage:
         )
     _fits(lock, target, image_id, shown)
     _agrees(lock, text.read_text(encoding="utf-8"), image_id, shown)
+    _as_pinned(lock, spec, shown)
     return LockedImage(spec, target, lock, parent)
 
 
@@ -103,6 +106,22 @@ def _agrees(lock: ImageLock, requirements: str, image_id: str, shown: str) -> No
         problems.append(Problem("packages", f"requirements.txt pins {', '.join(missing)} too"))
     if problems:
         raise PylockError(shown, problems, remedy=f"lock again: doit lock:{image_id}")
+
+
+def _as_pinned(lock: ImageLock, spec: ImageSpec, shown: str) -> None:
+    """Refuse files that the inputs of the specification do not allow."""
+    problems = [
+        Problem(
+            f"packages[{number}]",
+            f"{package.file.name} ({package.file.digest.oci}) is none of the files that "
+            f"{pin.where} has for {package.name}",
+        )
+        for number, package in enumerate(lock.packages)
+        if (pin := spec.pins.get(package.name))
+        and not pin.allows(package.version, package.file.digest.hex)
+    ]
+    if problems:
+        raise PylockError(shown, problems, remedy=f"lock again: doit lock:{spec.id}")
 
 
 def _fits(lock: ImageLock, target: Target, image_id: str, shown: str) -> None:
