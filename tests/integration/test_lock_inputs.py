@@ -132,3 +132,27 @@ def test_an_input_that_changed_is_named(tmp_path: Path, tools: Path, server: Ind
     with pytest.raises(StaleLockError) as raised:
         stale.check(made.ws, IMAGE)
     assert raised.value.found == "requirements: demo-app==2.0 became demo-app==1.1"
+
+
+@pytest.mark.parametrize("metadata", [True, False])
+def test_libraries_for_gpus_are_refused_before_any_is_fetched(
+    tmp_path: Path, tools: Path, server: IndexServer, metadata: bool
+) -> None:
+    made = checkout(tmp_path / "checkout", tools, 'requirements = ["xgboost"]\n')
+    server.add(wheel(tmp_path, "xgboost", "1.0", "Requires-Dist: nvidia-nccl-cu12"))
+    server.add(wheel(tmp_path, "nvidia_nccl_cu12", "2.0"), metadata=metadata)
+    with pytest.raises(LockError, match="for the CPU") as raised:
+        lock_images(made.ws, [IMAGE], config=config_of(server), progress=quiet)
+    assert 'gpu-libraries = "allow"' in raised.value.remedy
+    assert "nvidia-nccl-cu12" in str(raised.value)
+    assert server.count("/files/nvidia_nccl_cu12-2.0-py3-none-any.whl") == metadata  # its metadata
+    assert not (made.ws.locks / IMAGE).exists()
+
+    spec = made.ws.images / f"{IMAGE}.toml"
+    spec.write_text(f'{HEAD}requirements = ["xgboost"]\ngpu-libraries = "allow"\n')
+    lock_images(made.ws, [IMAGE], config=config_of(server), progress=quiet)
+    assert stale.check(made.ws, IMAGE)
+    # A policy that came later holds for a lock that is there.
+    spec.write_text(f'{HEAD}requirements = ["xgboost"]\n')
+    with pytest.raises(LockError, match="libraries for GPUs"):
+        stale.check(made.ws, IMAGE)

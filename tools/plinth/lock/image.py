@@ -31,6 +31,7 @@ from plinth.lock.sdists import Sdists
 from plinth.lock.server import LoopbackIndex
 from plinth.recipe.asked.asked import with_inputs
 from plinth.recipe.base import BaseSpec
+from plinth.recipe.gpu import check_gpu_libraries, is_refused
 from plinth.recipe.image import load_image, load_target
 from plinth.recipe.locks import stale
 from plinth.recipe.locks.inputs import checksum, inputs_of
@@ -178,12 +179,14 @@ def _prepare(
         pinned = {**{pin.name: pin.version for pin in pins(text)}, **pinned}
     others = {
         project: Narrowed(
-            Index.beside(index, config.indexes[name], partial(fits, target=target)), spec.pins
+            Index.beside(index, config.indexes[name], partial(fits, target=target)),
+            spec.pins,
+            partial(is_refused, spec),
         )
         for project, name in spec.indexes.items()
         if name in config.indexes
     }
-    shown = Narrowed(index, spec.pins)
+    shown = Narrowed(index, spec.pins, partial(is_refused, spec))
     loopback = stack.enter_context(LoopbackIndex(shown, target, spec.as_of, pinned, others))
     for name in [*pinned, *(Requirement(r).name for lines in sources.values() for r in lines)]:
         loopback.prefetch(name)
@@ -218,6 +221,7 @@ def _lock(request: Request, text: str, sdists: Sdists) -> ImageLock:
                 request.places.get(pin.name, ""),
             )
         )
+    check_gpu_libraries(request.spec, packages)
     inputs = inputs_of(request.spec, request.target, request.extended)
     return ImageLock(
         tuple(sorted(packages, key=lambda package: package.name)),

@@ -1,4 +1,5 @@
-"""A package index that shows of pinned projects only the files that the pins allow."""
+"""A package index that shows of pinned projects only the files that the pins allow, and gives no
+file of a library that the image does not want."""
 
 from __future__ import annotations
 
@@ -16,8 +17,10 @@ from packaging.utils import (
 )
 
 from plinth.core.errors import LockError
+from plinth.core.report import human_size
 from plinth.fetch.pypi.index import Index, IndexFile
 from plinth.recipe.asked.model import Pin
+from plinth.recipe.gpu import ways_out
 
 
 class Files(Protocol):
@@ -35,9 +38,13 @@ class Files(Protocol):
 
 class Narrowed:
     """`index`, in which a project with a pin has the files alone whose hash that has: whenever
-    they were uploaded, for a hash decides more than a moment."""
+    they were uploaded, for a hash decides more than a moment. Files of projects that are `refused`
+    are not fetched."""
 
-    def __init__(self, index: Index, pins: Mapping[str, Pin]) -> None:
+    def __init__(
+        self, index: Index, pins: Mapping[str, Pin], refused: Callable[[str], bool]
+    ) -> None:
+        self._refused = refused
         self._index = index
         self._pins = pins
 
@@ -69,7 +76,21 @@ class Narrowed:
         return self._index.metadata(file)
 
     def download(self, file: IndexFile, admit: Callable[[Path], None] | None = None) -> Path:
-        """Where `file` is in the store; raises as the index."""
+        """Where `file` is in the store.
+
+        Raises:
+            LockError: it is of a project that is refused; its metadata should have done.
+            FetchError: as the index.
+        """
+        name = canonicalize_name(file.name.partition("-")[0])
+        if self._refused(name):
+            size = human_size(file.digest.size)
+            raise LockError(
+                f"the image is for the CPU, and needs {name}, a library for GPUs ({size}); it was "
+                "not fetched",
+                where=file.name,
+                remedy=ways_out([name]),
+            )
         return self._index.download(file, admit)
 
 

@@ -16,6 +16,9 @@ from plinth.recipe.base import NAME, BaseSpec, load_base
 GZIP, ESTARGZ = "gzip", "estargz"
 """Formats of layers: gzip tars, and those that can be pulled file by file as well."""
 
+REFUSE, ALLOW = "refuse", "allow"
+"""What an image does about libraries for GPUs among its Python packages."""
+
 
 @dataclass(frozen=True)
 class Constraint:
@@ -36,7 +39,8 @@ class ImageSpec:
     archive; `requirements` then are those of both. `dlopen` are libraries the framework opens
     by name, `host` those that come from the host at run time, with the reason. `indexes` names,
     for a project, the index its files come from where the settings know that one. `layer_format`
-    is one of the two above. `inputs` are files that ask for more; what they mean for a target is
+    is one of the two above. `gpu_libraries` is, too, of the policies; empty leaves it to the
+    accelerator. `inputs` are files that ask for more; what they mean for a target is
     among the requirements and constraints, and their `pins` there, once
     `plinth.recipe.asked.asked.with_inputs` read them.
     """
@@ -58,6 +62,7 @@ class ImageSpec:
     dlopen: tuple[str, ...] = ()
     host: Mapping[str, str] = field(default_factory=dict)
     layer_format: str = GZIP
+    gpu_libraries: str = ""
     inputs: Inputs = field(default_factory=Inputs)
     pins: Mapping[str, Pin] = field(default_factory=dict)
 
@@ -139,6 +144,7 @@ def _whole(image_id: str, table: Table) -> ImageSpec:
         dlopen=closure.texts("dlopen", required=False),
         host=closure.mapping("host"),
         layer_format=_format(table) or GZIP,
+        gpu_libraries=_policy(python),
         inputs=inputs,
     )
     if spec.accelerator and not NAME.fullmatch(spec.accelerator):
@@ -177,12 +183,17 @@ def _extended(folder: Path, image_id: str, table: Table, extends: str) -> ImageS
         imports=(*parent.imports, *smoke.texts("imports", required=False)),
         host={**parent.host, **closure.mapping("host")},
         layer_format=_format(table) or parent.layer_format,
+        gpu_libraries=_policy(python) or parent.gpu_libraries,
         inputs=parent.inputs + read_inputs(python),
     )
 
 
 def _format(table: Table) -> str:
     return table.text("layer-format", required=False, choices=(GZIP, ESTARGZ))
+
+
+def _policy(python: Table) -> str:
+    return python.text("gpu-libraries", required=False, choices=(REFUSE, ALLOW))
 
 
 def _constraints(python: Table) -> tuple[Constraint, ...]:

@@ -8,6 +8,7 @@ from plinth.core.digest import Digest
 from plinth.core.errors import LockError, Problem, StaleLockError
 from plinth.graph.workspace import Workspace
 from plinth.recipe.asked.asked import with_inputs
+from plinth.recipe.gpu import check_gpu_libraries
 from plinth.recipe.image import ImageSpec, Target, load_image, load_target
 from plinth.recipe.locks.document import check_inputs
 from plinth.recipe.locks.inputs import changes, inputs_of
@@ -75,6 +76,7 @@ def read_image(ws: Workspace, image_id: str) -> LockedImage:
     _fits(lock, target, image_id, shown)
     _agrees(lock, text.read_text(encoding="utf-8"), image_id, shown)
     _as_pinned(lock, spec, shown)
+    check_gpu_libraries(spec, lock.packages)
     return LockedImage(spec, target, lock, parent)
 
 
