@@ -47,12 +47,13 @@ def lock_images(
     *,
     config: Config,
     upgrade: Sequence[str] = (),
+    upgrade_all: bool = False,
     progress: Progress,
 ) -> list[str]:
     """Lock the images `ids` and return those whose lock was written.
 
-    An image whose lock is fresh is left alone, without network, unless `upgrade` names
-    packages that may leave their pins.
+    An image whose lock is fresh is left alone, without network, unless it holds a package that
+    `upgrade` names, which may leave its pin then; `upgrade_all`: all of them may.
 
     Raises:
         PlinthError: a specification is invalid, requirements conflict, or the index fails.
@@ -62,27 +63,35 @@ def lock_images(
     # What extends another image is locked on top of that one's lock, so after it.
     later = [spec for spec in specs if spec.extends]
     first = [spec.id for spec in specs if not spec.extends]
-    written = _lock_all(ws, first, config, upgrade, progress)
-    written += _lock_all(ws, [spec.id for spec in later], config, upgrade, progress)
+    loose = None if upgrade_all else tuple(canonicalize_name(name) for name in upgrade)
+    now = _wanted(ws, first, loose)
+    written = _lock_all(ws, now, config, loose, progress)
+    then = _wanted(ws, [spec.id for spec in later], loose)
+    written += _lock_all(ws, then, config, loose, progress)
     for spec in later:
         if lock_packages(ws, spec, config=config, progress=progress):
             written.append(spec.id)
-    if not written:
+    if not (now or then or written):
         progress("locks are fresh: nothing to do")
     return list(dict.fromkeys(written))
 
 
 def _lock_all(
-    ws: Workspace, ids: Sequence[str], config: Config, upgrade: Sequence[str], progress: Progress
+    ws: Workspace,
+    wanted: Sequence[str],
+    config: Config,
+    upgrade: Sequence[str] | None,
+    progress: Progress,
 ) -> list[str]:
-    wanted = [image_id for image_id in ids if upgrade or not _is_fresh(ws, image_id)]
+    """Lock `wanted`; `upgrade` are packages that may leave their pins, None: all of them."""
     if not wanted:
         return []
     # Before anything is downloaded: this is what a machine may lack.
     pythons = _pythons(ws, wanted, config)
     index = Index(config, ws.build / "cache" / "index", ws.cache)
     with contextlib.ExitStack() as stack:
-        requests = [_prepare(ws, image_id, index, config, stack) for image_id in wanted]
+        keep = upgrade is not None
+        requests = [_prepare(ws, image_id, index, config, stack, keep) for image_id in wanted]
         # What a package requires depends on the Python that resolves: each by its own.
         groups: dict[str, list[Request]] = {}
         for request in requests:
@@ -90,7 +99,7 @@ def _lock_all(
         made: list[tuple[str, str, ImageLock]] = []
         for python, group in groups.items():
             resolver = Resolver(ws.build / "cache" / "tools", pythons[python], index)
-            made += _resolved(group, resolver, upgrade, progress)
+            made += _resolved(group, resolver, upgrade or (), progress)
     written = []
     for image_id, text, lock in made:
         if _write(ws.locks / image_id, text, dump(lock)):
@@ -144,9 +153,30 @@ def _is_fresh(ws: Workspace, image_id: str) -> bool:
     return True
 
 
+def _wanted(ws: Workspace, ids: Sequence[str], upgrade: Sequence[str] | None) -> list[str]:
+    """The images of `ids` that are to be locked; `upgrade` as for `_lock_all`."""
+    return [
+        image_id
+        for image_id in ids
+        if upgrade is None or not _is_fresh(ws, image_id) or _holds(ws, image_id, upgrade)
+    ]
+
+
+def _holds(ws: Workspace, image_id: str, names: Sequence[str]) -> bool:
+    """Whether the lock of an image pins one of the packages `names`."""
+    path = ws.locks / image_id / "requirements.txt"
+    return bool(names) and any(pin.name in names for pin in pins(path.read_text(encoding="utf-8")))
+
+
 def _prepare(
-    ws: Workspace, image_id: str, index: Index, config: Config, stack: contextlib.ExitStack
+    ws: Workspace,
+    image_id: str,
+    index: Index,
+    config: Config,
+    stack: contextlib.ExitStack,
+    keep: bool,
 ) -> Request:
+    """What `image_id` asks for, with the pins of its lock where they are to `keep`."""
     spec = load_image(ws.images, image_id)
     target = load_target(ws.bases, spec.base)
     spec = with_inputs(ws.root, spec, target)
@@ -173,7 +203,7 @@ def _prepare(
     (folder / "constraints.txt").write_text("\n".join(bounds) + "\n", "utf-8")
     pinned = {name: pin.version for name, pin in spec.pins.items()}
     existing = ws.locks / image_id / "requirements.txt"
-    if existing.exists():
+    if keep and existing.exists():
         text = existing.read_text(encoding="utf-8")
         (folder / "requirements.txt").write_text(text, encoding="utf-8")
         pinned = {**{pin.name: pin.version for pin in pins(text)}, **pinned}
