@@ -17,6 +17,7 @@ from plinth.core.errors import LockError, PlinthError
 from plinth.core.report import Progress
 from plinth.core.settings import Config
 from plinth.core.store import atomic_write
+from plinth.fetch.own import bring_own, fetch_commits
 from plinth.fetch.own_python import python_for
 from plinth.fetch.pypi.candidates import Candidate
 from plinth.fetch.pypi.index import Index
@@ -91,7 +92,9 @@ def _lock_all(
     index = Index(config, ws.build / "cache" / "index", ws.cache)
     with contextlib.ExitStack() as stack:
         keep = upgrade is not None
-        requests = [_prepare(ws, image_id, index, config, stack, keep) for image_id in wanted]
+        requests = [
+            _prepare(ws, image_id, index, config, stack, keep, progress) for image_id in wanted
+        ]
         # What a package requires depends on the Python that resolves: each by its own.
         groups: dict[str, list[Request]] = {}
         for request in requests:
@@ -175,11 +178,14 @@ def _prepare(
     config: Config,
     stack: contextlib.ExitStack,
     keep: bool,
+    progress: Progress,
 ) -> Request:
     """What `image_id` asks for, with the pins of its lock where they are to `keep`."""
     spec = load_image(ws.images, image_id)
     target = load_target(ws.bases, spec.base)
-    spec = with_inputs(ws.root, spec, target)
+    recorded = fetch_commits(ws, spec, stale.recorded(ws, image_id), progress)
+    spec = with_inputs(ws.root, spec, target, {"local": recorded})
+    bring_own(ws, spec, spec.own, progress)
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="plinth-lock-")))
     sources = {
         f"images/{image_id}.in": spec.requirements,
@@ -212,11 +218,13 @@ def _prepare(
             Index.beside(index, config.indexes[name], partial(fits, target=target)),
             spec.pins,
             partial(is_refused, spec),
+            {},
+            ws.cache,
         )
         for project, name in spec.indexes.items()
-        if name in config.indexes
+        if name in config.indexes and canonicalize_name(project) not in spec.own
     }
-    shown = Narrowed(index, spec.pins, partial(is_refused, spec))
+    shown = Narrowed(index, spec.pins, partial(is_refused, spec), spec.own, ws.cache)
     loopback = stack.enter_context(LoopbackIndex(shown, target, spec.as_of, pinned, others))
     for name in [*pinned, *(Requirement(r).name for lines in sources.values() for r in lines)]:
         loopback.prefetch(name)

@@ -18,7 +18,9 @@ from packaging.utils import (
 
 from plinth.core.errors import LockError
 from plinth.core.report import human_size
+from plinth.core.store import BlobStore
 from plinth.fetch.pypi.index import Index, IndexFile
+from plinth.recipe.asked.local import OwnFile
 from plinth.recipe.asked.model import Pin
 from plinth.recipe.gpu import ways_out
 
@@ -39,12 +41,19 @@ class Files(Protocol):
 class Narrowed:
     """`index`, in which a project with a pin has the files alone whose hash that has: whenever
     they were uploaded, for a hash decides more than a moment. Files of projects that are `refused`
-    are not fetched."""
+    are not fetched. A project of one's `own` has its one file, which is in `store`."""
 
     def __init__(
-        self, index: Index, pins: Mapping[str, Pin], refused: Callable[[str], bool]
+        self,
+        index: Index,
+        pins: Mapping[str, Pin],
+        refused: Callable[[str], bool],
+        own: Mapping[str, OwnFile],
+        store: BlobStore,
     ) -> None:
         self._refused = refused
+        self._own = own
+        self._store = store
         self._index = index
         self._pins = pins
 
@@ -55,6 +64,8 @@ class Narrowed:
             LockError: it has files of the version that is pinned, and none of those is allowed.
             FetchError: as the index.
         """
+        if own := self._own.get(canonicalize_name(project)):
+            return [IndexFile(own.filename, "", own.digest, "", "", False, "")]
         pin = self._pins.get(canonicalize_name(project))
         if pin is None or not pin.hashes:
             return self._index.files(project, as_of)
@@ -91,6 +102,9 @@ class Narrowed:
                 where=file.name,
                 remedy=ways_out([name]),
             )
+        if name in self._own:
+            # It is there since the lock began.
+            return self._store.path(file.digest)
         return self._index.download(file, admit)
 
 

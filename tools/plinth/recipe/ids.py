@@ -53,6 +53,27 @@ def files_of(ws: Workspace, image_id: str) -> list[Path]:
     return [file for file in files if file.exists()]
 
 
+def watched_files(ws: Workspace, image_id: str) -> list[Path]:
+    """The files of `files_of`, and those that packages of one's own are made from: a change of one
+    makes the lock stale, and none of them is carried as a file of the recipe."""
+    return [*files_of(ws, image_id), *_own_files(ws, image_id)]
+
+
+def _own_files(ws: Workspace, image_id: str) -> list[Path]:
+    text = (ws.images / f"{image_id}.toml").read_text(encoding="utf-8", errors="replace")
+    # As above.
+    if "extends" not in text and "local" not in text:
+        return []
+    from plinth.recipe.asked.local import source_files
+    from plinth.recipe.image import load_image
+
+    try:
+        inputs = load_image(ws.images, image_id).inputs
+        return [path for one in inputs.local if one.path for path in source_files(ws.root, one)]
+    except (SpecError, ValueError, OSError):
+        return []
+
+
 def _input_files(ws: Workspace, image_id: str) -> list[Path]:
     # Not before: doit asks for the files of every image on every run.
     from plinth.recipe.asked.asked import input_files

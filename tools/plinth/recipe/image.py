@@ -10,6 +10,7 @@ from pathlib import Path
 from plinth.core.document import Table, read
 from plinth.core.errors import Problem, SpecError
 from plinth.recipe.accelerator import CPU
+from plinth.recipe.asked.local import OwnFile
 from plinth.recipe.asked.model import Inputs, Pin, read_inputs
 from plinth.recipe.base import NAME, BaseSpec, load_base
 
@@ -41,7 +42,8 @@ class ImageSpec:
     for a project, the index its files come from where the settings know that one. `layer_format`
     is one of the two above. `gpu_libraries` is, too, of the policies; empty leaves it to the
     accelerator. `inputs` are files that ask for more; what they mean for a target is
-    among the requirements and constraints, and their `pins` there, once
+    among the requirements and constraints, and their `pins` and the files of one's `own` packages
+    are there, both by name, once
     `plinth.recipe.asked.asked.with_inputs` read them.
     """
 
@@ -65,6 +67,7 @@ class ImageSpec:
     gpu_libraries: str = ""
     inputs: Inputs = field(default_factory=Inputs)
     pins: Mapping[str, Pin] = field(default_factory=dict)
+    own: Mapping[str, OwnFile] = field(default_factory=dict)
 
     def published(self, base: str, label: str = "") -> str:
         """The name the image is published under when it stands on `base` and holds the

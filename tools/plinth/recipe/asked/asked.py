@@ -13,8 +13,10 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from plinth.core.digest import Json
 from plinth.core.errors import Problem, SpecError
 from plinth.recipe.asked.files import Files
+from plinth.recipe.asked.local import own_files
 from plinth.recipe.asked.markers import decided
 from plinth.recipe.asked.model import Pin
 from plinth.recipe.asked.pylock import read_pylock
@@ -27,9 +29,12 @@ from plinth.recipe.target import marker_environment, tags
 _PYLOCK = re.compile(r"pylock(\.[^.]+)?\.toml")
 
 
-def with_inputs(root: Path, spec: ImageSpec, target: Target) -> ImageSpec:
+def with_inputs(
+    root: Path, spec: ImageSpec, target: Target, recorded: Mapping[str, Json] | None = None
+) -> ImageSpec:
     """`spec` with what its input files, in the checkout at `root`, mean for `target` among its
-    requirements and constraints, and with their pins.
+    requirements and constraints, and with their pins. Of packages of one's own, what is not in the
+    checkout is as the inputs of a lock have it `recorded`.
 
     Requirements of files are normalized and sorted: what decides a lock is what they mean. So the
     same pins, from whichever kind of file, are the same image.
@@ -37,7 +42,13 @@ def with_inputs(root: Path, spec: ImageSpec, target: Target) -> ImageSpec:
     Raises:
         SpecError: a file is invalid, or does not fit the target; with the line or field.
     """
-    return _read(Files(root), spec, target) if spec.inputs else spec
+    if not spec.inputs:
+        return spec
+    local = (recorded or {}).get("local")
+    known = local if isinstance(local, dict) else {}
+    shown = f"images/{spec.id}.toml"
+    own = {one.name: one for one in own_files(root, spec.inputs.local, shown, known)}
+    return _read(Files(root), replace(spec, own=own), target)
 
 
 def input_files(root: Path, spec: ImageSpec, target: Target) -> list[str]:
@@ -72,9 +83,14 @@ def _read(files: Files, spec: ImageSpec, target: Target) -> ImageSpec:
             message = f"expected a uv.lock or pylock.toml, found {name!r}"
             raise SpecError(shown, [Problem("python.lock.path", message)])
         read = read_uv if name == "uv.lock" else read_pylock
-        pins += read(files, lock, shown, environments, ranks)
+        pins += read(files, lock, shown, environments, ranks, frozenset(spec.own))
+    for number, one in enumerate(spec.own.values()):
+        where = f"{shown}: python.local[{number}]"
+        digest = frozenset([one.digest.hex])
+        pins.append(Pin(one.name, one.version, digest, (one.filename,), where, closed=False))
     lines = {_line(one.requirement) for one in asked if not one.bounds}
     lines |= {f"{pin.name}=={pin.version}" for pin in pins if pin.closed}
+    lines |= {f"{one.name}=={one.version}" for one in spec.own.values()}
     bounds = [Constraint(_line(one.requirement), one.where) for one in asked if one.bounds]
     return replace(
         spec,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass
 
 from plinth.core.document import Table
 
@@ -54,16 +55,30 @@ class ForeignLock:
 
 
 @dataclass(frozen=True)
+class Local:
+    """A package of one's own: the `path` of a wheel, an sdist or a source tree in the checkout, or
+    a `commit` of the repository at the URL `git`. `name` and `version` are those of a source that
+    does not state them itself; empty where it does."""
+
+    path: str
+    git: str
+    commit: str
+    name: str
+    version: str
+
+
+@dataclass(frozen=True)
 class Inputs:
     """Input files of one specification, by path relative to the checkout."""
 
     requirements: tuple[str, ...] = ()
     constraints: tuple[str, ...] = ()
     projects: tuple[Project, ...] = ()
-    locks: tuple[ForeignLock, ...] = field(default=())
+    locks: tuple[ForeignLock, ...] = ()
+    local: tuple[Local, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.requirements or self.constraints or self.projects or self.locks)
+        return self != Inputs()
 
     def __add__(self, other: Inputs) -> Inputs:
         return Inputs(
@@ -71,10 +86,14 @@ class Inputs:
             self.constraints + other.constraints,
             self.projects + other.projects,
             self.locks + other.locks,
+            self.local + other.local,
         )
 
 
-KEYS = ("requirements-file", "constraints-file", "pyproject", "lock")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_URL = re.compile(r"(https?|ssh|file)://")
+
+KEYS = ("requirements-file", "constraints-file", "pyproject", "lock", "local")
 """The fields of `[python]` that name input files."""
 
 
@@ -106,4 +125,19 @@ def read_inputs(python: Table) -> Inputs:
         tuple(filter(None, [constraints])),
         tuple(projects),
         tuple(locks),
+        tuple(_local(one) for one in python.tables("local")),
     )
+
+
+def _local(table: Table) -> Local:
+    keys = ("path", "git", "commit", "name", "version")
+    found = Local(*(table.text(key, required=False) for key in keys))
+    if bool(found.path) == bool(found.git):
+        table.problem("path", "expected either a path or git with a commit")
+    if found.git and not (found.name and found.version):
+        table.problem("git", "a commit needs name and version: it is fetched for its lock alone")
+    if found.git and not _COMMIT.fullmatch(found.commit):
+        table.problem("commit", f"expected 40 hexadecimal digits, found {found.commit!r}")
+    if found.git and not _URL.match(found.git):
+        table.problem("git", f"expected a URL, found {found.git!r}")
+    return found

@@ -37,9 +37,10 @@ def read_pylock(
     asked_by: str,
     environments: Sequence[Mapping[str, str]],
     tags: Mapping[Tag, int],
+    own: frozenset[str],
 ) -> list[Pin]:
     """The pins of the pylock.toml `lock`, which the specification `asked_by` names, for a target
-    with `tags` in each of its `environments`.
+    with `tags` in each of its `environments`; packages that are one's `own` need no pin.
 
     Raises:
         SpecError: it is invalid, or its packages do not fit the target; with the field.
@@ -67,6 +68,8 @@ def read_pylock(
     problems, pins = [], []
     numbers = {id(package): number for number, package in enumerate(parsed.packages)}
     for package in first:
+        if package.name in own:
+            continue
         at = f"packages[{numbers[id(package)]}]"
         try:
             pins.append(_pin(package, f"{name}: {at}"))

@@ -31,15 +31,16 @@ def read_uv(
     asked_by: str,
     environments: Sequence[Mapping[str, str]],
     tags: Mapping[Tag, int],
+    own: frozenset[str],
 ) -> list[Pin]:
     """The pins of the uv.lock `lock`, which the specification `asked_by` names, for a target with
-    `tags` in each of its `environments`.
+    `tags` in each of its `environments`; packages that are one's `own` need no pin.
 
     Raises:
         SpecError: it is malformed, or what it pins does not fit the target; with the field.
     """
     name, document = files.document(lock.path, asked_by)
-    reader = _Reader(name, document, environments, tags)
+    reader = _Reader(name, document, environments, tags, own)
     try:
         pins = reader.pins(lock)
     except (KeyError, TypeError, AttributeError) as error:
@@ -57,12 +58,14 @@ class _Reader:
         document: Mapping[str, Any],
         environments: Sequence[Mapping[str, str]],
         tags: Mapping[Tag, int],
+        own: frozenset[str],
     ) -> None:
         self.problems: list[Problem] = []
         self._name = name
         self._document = document
         self._environments = environments
         self._tags = tags
+        self._own = own
         self._packages: dict[str, list[tuple[int, dict[str, Any]]]] = {}
 
     def wrong(self, path: str, message: str) -> None:
@@ -90,7 +93,7 @@ class _Reader:
                 continue
             number, package = entry
             key = (str(package["name"]), str(package.get("version", "")))
-            if key not in found:
+            if key not in found and key[0] not in self._own:
                 found[key] = self._pin(number, package)
             for extra in ["", *needed.get("extra", [])]:
                 if (key, extra) not in seen:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from plinth.core.digest import Digest
+from plinth.core.digest import Digest, Json
 from plinth.core.errors import LockError, Problem, StaleLockError
 from plinth.graph.workspace import Workspace
 from plinth.recipe.asked.asked import with_inputs
@@ -44,7 +45,6 @@ def read_image(ws: Workspace, image_id: str) -> LockedImage:
     """
     spec = load_image(ws.images, image_id)
     target = load_target(ws.bases, spec.base)
-    spec = with_inputs(ws.root, spec, target)
     folder = ws.locks / image_id
     shown = f"locks/{image_id}/pylock.toml"
     if not (folder / "pylock.toml").exists():
@@ -54,6 +54,7 @@ def read_image(ws: Workspace, image_id: str) -> LockedImage:
     lock = load(folder / "pylock.toml", shown)
     again = f"lock again: doit lock:{image_id}"
     check_inputs(lock.inputs, lock.inputs_digest, shown, remedy=again)
+    spec = with_inputs(ws.root, spec, target, lock.inputs)
     parent = read_image(ws, spec.extends) if spec.extends else None
     extended = parent.lock.requirements_digest if parent else ""
     found = changes(lock.inputs, inputs_of(spec, target, extended))
@@ -108,6 +109,16 @@ def _agrees(lock: ImageLock, requirements: str, image_id: str, shown: str) -> No
         problems.append(Problem("packages", f"requirements.txt pins {', '.join(missing)} too"))
     if problems:
         raise PylockError(shown, problems, remedy=f"lock again: doit lock:{image_id}")
+
+
+def recorded(ws: Workspace, image_id: str) -> Mapping[str, Json]:
+    """What the lock of `image_id` has recorded of packages of one's own; nothing where there is
+    no valid lock."""
+    try:
+        found = load(ws.locks / image_id / "pylock.toml").inputs.get("local")
+    except PylockError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _as_pinned(lock: ImageLock, spec: ImageSpec, shown: str) -> None:
