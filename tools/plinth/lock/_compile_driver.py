@@ -31,6 +31,10 @@ def no_program(*arguments: object, **options: object) -> NoReturn:
 
 
 def not_unpacked(self: object, requirement: Any, parallel_builds: bool) -> NoReturn:
+    if requirement.req is not None and requirement.req.url:
+        parent = requirement.comes_from
+        who = f"{parent.name} {parent.version}" if hasattr(parent, "version") else str(parent)
+        raise OSError(f"{who} requires {requirement.req}: a lock holds no requirement by URL")
     raise OSError(f"the index has no metadata of {requirement.link.filename}")
 
 

@@ -143,7 +143,11 @@ def _best(
         and not one.file.yanked
         and one.version in wanted.specifier
     ]
-    return max(fitting, key=lambda o: (o.version, ranks[o.file.name], o.file.name), default=None)
+    return max(
+        fitting,
+        key=lambda one: (one.version, ranks[one.file.name], one.build, one.file.name),
+        default=None,
+    )
 
 
 def _targets(ws: Workspace, spec: Accelerator) -> list[Target]:

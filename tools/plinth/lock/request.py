@@ -13,7 +13,7 @@ from packaging.version import Version
 
 from plinth.core.errors import LockError
 from plinth.core.report import Progress
-from plinth.fetch.pypi.candidates import Candidate
+from plinth.fetch.pypi.candidates import Candidate, best
 from plinth.fetch.pypi.index import IndexFile
 from plinth.lock.resolver import Job, Resolver
 from plinth.lock.server import LoopbackIndex
@@ -112,7 +112,7 @@ def chosen(request: Request, pin: Pin) -> Candidate:
             f"{request.target.glibc[0]}.{request.target.glibc[1]}, or an sdist",
             remedy="bound the version with [[python.constraints]]",
         )
-    return min(found, key=lambda candidate: (candidate.rank, candidate.file.name))
+    return best(found)
 
 
 def locked_file(file: IndexFile) -> LockedFile:

@@ -114,7 +114,7 @@ class LoopbackIndex:
             pool = [c for c in found if str(c.version) == wanted] or [
                 c for c in found if not c.version.is_prerelease
             ]
-            best = max(pool, key=lambda c: (c.version, -c.rank), default=None)
+            best = max(pool, key=lambda c: (c.version, -c.rank, c.build), default=None)
             if best is None or not best.file.metadata:
                 return
             for line in metadata.parse(self._index.metadata(best.file)).requires:
