@@ -124,6 +124,22 @@ class Table:
                 self.problem(f"{key}.{name}", f"expected a string, found {value!r}")
         return {k: v for k, v in values.items() if isinstance(v, str)}
 
+    def texts_or_tables(self, key: str) -> dict[str, str | Table]:
+        """A table of strings and tables, empty where absent."""
+        values = self._get(key, dict, {}, required=False, noun="a table")
+        inner = {name: value for name, value in values.items() if isinstance(value, dict)}
+        tables = Table(inner, self._at(key), self.problems, present=True)
+        self._children.append(tables)
+        found: dict[str, str | Table] = {}
+        for name, value in values.items():
+            if isinstance(value, dict):
+                found[name] = tables.table(name)
+            elif isinstance(value, str):
+                found[name] = value
+            else:
+                self.problem(f"{key}.{name}", f"expected a string or a table, found {value!r}")
+        return found
+
     def table(self, key: str, *, required: bool = False) -> Table:
         """A table; empty where absent."""
         values = self._get(key, dict, {}, required=required, noun="a table")

@@ -22,6 +22,7 @@ sys.path[:0] = sys.argv[1:]
 # First: it has the distutils that some distributions leave out of their Python.
 importlib.import_module("setuptools")
 from pip._internal.operations.prepare import RequirementPreparer  # noqa: E402
+from pip._internal.resolution.resolvelib.factory import Factory  # noqa: E402
 from piptools.scripts.compile import cli  # noqa: E402
 
 
@@ -31,10 +32,6 @@ def no_program(*arguments: object, **options: object) -> NoReturn:
 
 
 def not_unpacked(self: object, requirement: Any, parallel_builds: bool) -> NoReturn:
-    if requirement.req is not None and requirement.req.url:
-        parent = requirement.comes_from
-        who = f"{parent.name} {parent.version}" if hasattr(parent, "version") else str(parent)
-        raise OSError(f"{who} requires {requirement.req}: a lock holds no requirement by URL")
     raise OSError(f"the index has no metadata of {requirement.link.filename}")
 
 
@@ -42,6 +39,18 @@ def no_more(self: object, requirements: object, parallel_builds: bool = False) -
     """What was chosen is not fetched: metadata is all a lock needs."""
 
 
+def candidate(self: Any, *arguments: Any, **options: Any) -> Any:
+    template = options["template"]
+    if template.req is not None and template.req.url:
+        parent = template.comes_from
+        who = f"{parent.name} {parent.version}" if hasattr(parent, "version") else str(parent)
+        raise OSError(f"{who} requires {template.req}: a lock holds no requirement by URL")
+    return make_candidate(self, *arguments, **options)
+
+
+factory: Any = Factory
+make_candidate = factory._make_candidate_from_link
+factory._make_candidate_from_link = candidate
 subprocess.Popen = no_program  # type: ignore[misc,assignment]
 preparer: Any = RequirementPreparer
 preparer._prepare_linked_requirement = not_unpacked

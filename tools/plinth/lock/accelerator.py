@@ -123,7 +123,7 @@ def _wheels(ws: Workspace, spec: Accelerator, config: Config) -> tuple[LockedPac
                 remedy="ask for another version, or name the set as accelerator only in images "
                 "whose bases a single wheel can serve",
             )
-        file = locked_file(best.file)
+        file = locked_file(index.described(best.file))
         found.append(LockedPackage(wanted.name, str(best.version), file, False, direct=True))
     return tuple(found)
 

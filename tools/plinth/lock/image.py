@@ -23,18 +23,17 @@ from plinth.fetch.pypi.index import Index
 from plinth.formats.wheel.metadata import parse
 from plinth.graph.workspace import Workspace
 from plinth.lock.os_packages import lock_packages
-from plinth.lock.request import Request, Work, chosen, compile_requests, locked_file
+from plinth.lock.request import Request, Work, chosen, compile_requests, exact, locked_file
 from plinth.lock.resolver import Resolver
 from plinth.lock.sdists import Sdists
 from plinth.lock.server import LoopbackIndex
 from plinth.recipe.base import BaseSpec
-from plinth.recipe.image import load_image, load_target
+from plinth.recipe.image import DEFAULT, ImageSpec, load_image, load_target
 from plinth.recipe.locks import stale
 from plinth.recipe.locks.inputs import checksum, inputs_of
 from plinth.recipe.locks.pins import pins
 from plinth.recipe.locks.pylock import ImageLock, LockedPackage, dump
 from plinth.recipe.requires import asked_by, unmet
-from plinth.recipe.target import fits
 
 
 def lock_images(
@@ -75,6 +74,8 @@ def _lock_all(
     if not wanted:
         return []
     # Before anything is downloaded: this is what a machine may lack.
+    for image_id in wanted:
+        _check_indexes(load_image(ws.images, image_id), config)
     pythons = _pythons(ws, wanted, config)
     index = Index(config, ws.build / "cache" / "index", ws.cache)
     with contextlib.ExitStack() as stack:
@@ -95,6 +96,29 @@ def _lock_all(
         else:
             progress(f"locks/{image_id}: unchanged")
     return written
+
+
+def _check_indexes(spec: ImageSpec, config: Config) -> None:
+    """Refuse an image that binds a project to an index that the settings do not know.
+
+    Raises:
+        LockError: naming every such project and index.
+    """
+    lacking = {
+        project: name
+        for project, name in spec.indexes.items()
+        if name not in config.indexes and project not in spec.fallbacks
+    }
+    for project, name in lacking.items():
+        table = f'{project} = {{index = "{name}", fallback = "{DEFAULT}"}}'
+        raise LockError(
+            "the settings do not know an index that a project is bound to",
+            where=f"images/{spec.id}.toml",
+            expected=f"one of {', '.join(sorted(config.indexes))}" if config.indexes else "",
+            found="\n".join(f"{project}: {name}" for project, name in lacking.items()),
+            remedy=f'set indexes."{name}" in the settings to its URL; or, where the configured '
+            f"index may serve the project as well, write {table}",
+        )
 
 
 def _pythons(ws: Workspace, ids: Sequence[str], config: Config) -> dict[str, Path]:
@@ -125,7 +149,10 @@ def _resolved(
     found = []
     for request in requests:
         text = (request.folder / "requirements.txt").read_text(encoding="utf-8")
-        found.append((request.spec.id, text, _lock(request, text, sdists)))
+        lock = _lock(request, text, sdists)
+        for note in request.index.yanked(lock.packages):
+            progress(f"note: {note}")
+        found.append((request.spec.id, text, lock))
     return found
 
 
@@ -173,11 +200,12 @@ def _prepare(
         (folder / "requirements.txt").write_text(text, encoding="utf-8")
         pinned = {pin.name: pin.version for pin in pins(text)}
     others = {
-        project: Index.beside(index, config.indexes[name], partial(fits, target=target))
+        project: Index.beside(index, config.indexes[name])
         for project, name in spec.indexes.items()
         if name in config.indexes
     }
-    loopback = stack.enter_context(LoopbackIndex(index, target, spec.as_of, pinned, others))
+    named = exact([*bounds, *(line for lines in sources.values() for line in lines)])
+    loopback = stack.enter_context(LoopbackIndex(index, target, spec.as_of, pinned, others, named))
     for name in [*pinned, *(Requirement(r).name for lines in sources.values() for r in lines)]:
         loopback.prefetch(name)
     places = {project: spec.indexes[project] for project in others}

@@ -7,11 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from packaging.utils import canonicalize_name
+
 from plinth.core.document import Table, read
 from plinth.core.errors import Problem, SpecError
 from plinth.recipe.accelerator import CPU
 from plinth.recipe.base import NAME, BaseSpec, load_base
 
+DEFAULT = "default"
+"""The configured index, as a fallback."""
 GZIP, ESTARGZ = "gzip", "estargz"
 """Formats of layers: gzip tars, and those that can be pulled file by file as well."""
 
@@ -34,8 +38,9 @@ class ImageSpec:
     it serves. `extends` names the image this one adds to, with `os_packages` of its base's
     archive; `requirements` then are those of both. `dlopen` are libraries the framework opens
     by name, `host` those that come from the host at run time, with the reason. `indexes` names,
-    for a project, the index its files come from where the settings know that one. `layer_format`
-    is one of the two above.
+    by normalized project, the index that its files come from, and no other; but for `fallbacks`,
+    which come from the configured index where the settings do not know theirs. `layer_format` is
+    one of the two above.
     """
 
     id: str
@@ -55,6 +60,7 @@ class ImageSpec:
     dlopen: tuple[str, ...] = ()
     host: Mapping[str, str] = field(default_factory=dict)
     layer_format: str = GZIP
+    fallbacks: frozenset[str] = frozenset()
 
     def published(self, base: str, label: str = "") -> str:
         """The name the image is published under when it stands on `base` and holds the
@@ -117,6 +123,7 @@ def _whole(image_id: str, table: Table) -> ImageSpec:
     smoke = table.table("smoke")
     closure = table.table("closure")
     framework = table.text("framework")
+    indexes, fallbacks = _indexes(python)
     spec = ImageSpec(
         id=image_id,
         framework=framework,
@@ -127,7 +134,8 @@ def _whole(image_id: str, table: Table) -> ImageSpec:
         requirements=python.requirements("requirements"),
         constraints=_constraints(python),
         as_of=python.moment("as-of"),
-        indexes=python.mapping("indexes"),
+        indexes=indexes,
+        fallbacks=fallbacks,
         imports=smoke.texts("imports", required=False),
         case=smoke.text("case", required=False) or framework,
         dlopen=closure.texts("dlopen", required=False),
@@ -175,6 +183,25 @@ def _extended(folder: Path, image_id: str, table: Table, extends: str) -> ImageS
 
 def _format(table: Table) -> str:
     return table.text("layer-format", required=False, choices=(GZIP, ESTARGZ))
+
+
+def _indexes(python: Table) -> tuple[dict[str, str], frozenset[str]]:
+    """The index of each project that has one, and the projects with a fallback."""
+    found: dict[str, str] = {}
+    fallbacks = set()
+    for key, value in python.texts_or_tables("indexes").items():
+        project = str(canonicalize_name(key))
+        if project in found:
+            python.problem(f"indexes.{key}", f"{project} has an index already")
+        if isinstance(value, str):
+            found[project] = value
+        else:
+            found[project] = value.text("index")
+            if value.text("fallback", required=False, choices=(DEFAULT,)):
+                fallbacks.add(project)
+        if not found[project].strip():
+            python.problem(f"indexes.{key}", "expected the name of an index")
+    return found, frozenset(fallbacks)
 
 
 def _constraints(python: Table) -> tuple[Constraint, ...]:
