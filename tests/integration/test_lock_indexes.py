@@ -145,7 +145,7 @@ def test_a_requirement_by_url_is_refused_in_words(
     public.add(wheel(tmp_path / "files", "demo_url", "1.0", f"demo-leaf @ {LEAF}"))
     specify(ws, "demo-url")
     assert (
-        f"demo-url 1.0 requires demo-leaf@ {LEAF}: a lock holds no requirement by URL"
+        f"demo-url requires demo-leaf@ {LEAF}: a lock holds no requirement by URL"
         in refused(ws, config_of(public)).found
     )
 

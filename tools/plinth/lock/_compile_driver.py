@@ -39,18 +39,16 @@ def no_more(self: object, requirements: object, parallel_builds: bool = False) -
     """What was chosen is not fetched: metadata is all a lock needs."""
 
 
-def candidate(self: Any, *arguments: Any, **options: Any) -> Any:
-    template = options["template"]
-    if template.req is not None and template.req.url:
-        parent = template.comes_from
-        who = f"{parent.name} {parent.version}" if hasattr(parent, "version") else str(parent)
-        raise OSError(f"{who} requires {template.req}: a lock holds no requirement by URL")
-    return make_candidate(self, *arguments, **options)
+def by_name(self: object, ireq: Any, requested_extras: Any) -> Any:
+    if ireq.req is not None and ireq.req.url and ireq.match_markers(requested_extras):
+        who = getattr(ireq.comes_from, "req", None) or ireq.comes_from
+        raise OSError(f"{who} requires {ireq.req}: a lock holds no requirement by URL")
+    return requirements_of(self, ireq, requested_extras)
 
 
 factory: Any = Factory
-make_candidate = factory._make_candidate_from_link
-factory._make_candidate_from_link = candidate
+requirements_of = factory._make_requirements_from_install_req
+factory._make_requirements_from_install_req = by_name
 subprocess.Popen = no_program  # type: ignore[misc,assignment]
 preparer: Any = RequirementPreparer
 preparer._prepare_linked_requirement = not_unpacked
