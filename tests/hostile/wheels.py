@@ -74,15 +74,18 @@ def twice() -> bytes:
 
 
 def bomb() -> bytes:
-    """256 MiB of zeros in 256 kB."""
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
-        with archive.open("demo/zeros", "w", force_zip64=True) as file:
-            for _ in range(32):
-                file.write(bytes(8 << 20))
-        for name, data in wheel_files(GOOD).items():
-            archive.writestr(name, data)
-    return stream.getvalue()
+    """2 GiB in a few hundred bytes, as its directory has it."""
+    data = bytearray(zipped(wheel_files(GOOD)))
+    at = data.index(b"PK\x01\x02")
+    struct.pack_into("<L", data, at + 24, 2 << 30)
+    return bytes(data)
+
+
+def blank_record() -> bytes:
+    """A RECORD of 65 MiB of empty lines."""
+    files = wheel_files(GOOD)
+    files[f"{INFO}/RECORD"] += b"\n" * (65 << 20)
+    return zipped(files)
 
 
 def quine() -> bytes:
@@ -169,7 +172,7 @@ CASES = [
     Case(
         "duplicates",
         "row listed twice",
-        feed(with_row(lambda text: text + text.splitlines()[0] + "\n")),
+        feed(with_row(lambda text: text + text.splitlines()[0] + "0\n")),
         "listed twice",
     ),
     Case("collisions", "case", feed(wheel({"demo/A.py": b"1", "demo/a.py": b"2"})), "collide"),
@@ -197,10 +200,11 @@ CASES = [
         feed(patched(b"demo/__init__.py", b"demo/__evil__.py")),
         "another file",
     ),
-    Case("bombs", "ratio", feed(bomb), "bomb"),
+    Case("bombs", "total", feed(bomb), "bomb"),
     Case("bombs", "overlapping entries", feed(quine), "overlaps|collide|another file"),
     Case("bombs", "long directory", feed(counted), "too long|not a zip"),
     Case("bombs", "a long RECORD", feed(rows), "not there"),
+    Case("bombs", "an endless RECORD", feed(blank_record), "too large"),
     Case("names", "overlong", feed(wheel({"demo/" + "x" * 5_000: b"x"})), "too long|longer"),
     Case(
         "names", "control characters", feed(wheel({"demo/\x1b[2J.py": b"x"})), "control character"

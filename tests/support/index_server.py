@@ -175,8 +175,12 @@ def _handler(owner: IndexServer) -> type[BaseHTTPRequestHandler]:
             if etag:
                 self.send_header("ETag", etag)
             self.end_headers()
-            self.wfile.write(answer.body)
+            if self.command != "HEAD":
+                self.wfile.write(answer.body)
             self.close_connection = self.close_connection or answer.claimed is not None
+
+        def do_HEAD(self) -> None:
+            self.do_GET()
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             """Keep the terminal for people."""

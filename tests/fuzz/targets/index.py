@@ -16,5 +16,6 @@ def parse(data: bytes, folder: Path) -> None:
     answer.headers["Last-Modified"] = data[:30].decode("latin-1")
     index.page_files("demo", index.json_page(data, "demo"))
     text = data.decode("utf-8", "replace")
-    page = links.page(text, "https://index.test/demo/", lambda name: True, lambda url: answer)
-    index.page_files("demo", page)
+    links.size_of(answer)
+    links.moment_of(answer)
+    index.page_files("demo", links.page(text, "https://index.test/demo/"))

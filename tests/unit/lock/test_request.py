@@ -29,6 +29,8 @@ def request(*names: str, failures: tuple[Exception, ...] = ()) -> Request:
         url="http://127.0.0.1:9/x",
         wheels_url="http://127.0.0.1:9/x/w",
         visible=lambda _: list(candidates(files, TARGET)),
+        described=lambda file: file,
+        hidden={"zip": "zip 1.0 was yanked: it was bad", "other": "other 1.0 was yanked"},
     )
     made = SimpleNamespace(
         index=index,
@@ -70,6 +72,9 @@ def test_a_conflict_in_words() -> None:
         "w" * 299,
         "below holds six 1.0",
     ]
+    with pytest.raises(LockError) as raised:
+        answered(request(), "No matching distribution found for Zip>=1")
+    assert raised.value.found.splitlines()[-1] == "zip 1.0 was yanked: it was bad"
     assert "for Python 3.7 and glibc 2.27" in error.expected
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import shutil
 from pathlib import Path
 
@@ -68,6 +69,32 @@ def test_the_canonical_base_pins_the_final_ubuntu() -> None:
     assert base.rootfs.manifest.hex.startswith("dca176c9663a7ba4")
     fallback = load_base(ROOT / "base", base.fallback)
     assert isinstance(fallback.rootfs, DebianRootfs)
+
+
+def test_a_specification_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "sklearn-0.24.1.toml").write_text(GOOD, encoding="utf-8-sig")
+    assert load_image(tmp_path, "sklearn-0.24.1").version == "0.24.1"
+
+
+@pytest.mark.parametrize(
+    ("lines", "again"),
+    [
+        (["a==1; python_version < '3.8'", "A==2; python_version >= '3.8'"], ""),
+        (["a_b==1; python_version < '3.8'", "a.b==2; python_version < '3.8'"], "a.b"),
+        (["a==1", "a==2; python_version >= '3.8'"], "a"),
+        (["a==1; python_version < '3.8'", "a==2"], "a"),
+    ],
+)
+def test_a_project_is_on_several_lines_only_where_each_has_its_marker(
+    tmp_path: Path, lines: list[str], again: str
+) -> None:
+    text = GOOD.replace('["scikit-learn==0.24.1", "numpy>=1.16.0"]', json.dumps(lines))
+    if again:
+        problem = f"python.requirements[1]: {again} is already required by requirements[0]"
+        assert problems_of(tmp_path, text) == [problem]
+    else:
+        (tmp_path / "sklearn-0.24.1.toml").write_text(text)
+        assert load_image(tmp_path, "sklearn-0.24.1").requirements == tuple(lines)
 
 
 def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from packaging.tags import Tag
 
 from plinth.core.digest import Digest
-from plinth.fetch.pypi.candidates import Candidate, candidates
+from plinth.fetch.pypi.candidates import Candidate, best, candidates
 from plinth.fetch.pypi.index import IndexFile
 from plinth.recipe.image import Target
 from plinth.recipe.target import fits, tags
@@ -100,6 +100,24 @@ def test_the_best_fitting_comes_first() -> None:
     assert [candidate.file.name for candidate in found] == names
     assert [candidate.is_sdist for candidate in found] == [False] * 10 + [True]
     assert len({candidate.rank for candidate in found}) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("names", "wanted"),
+    [
+        # PEP 427: a number, then text; none is least.
+        (["demo-1.0-py3-none-any.whl", *(f"demo-1.0-{n}-py3-none-any.whl" for n in (1, 2, 10))], 3),
+        (["demo-1.0-2a-py3-none-any.whl", "demo-1.0-2b-py3-none-any.whl"], 1),
+        # The tag comes before the build.
+        (["demo-1.0-9-py3-none-any.whl", "demo-1.0-1-py37-none-any.whl"], 1),
+        (["demo-1.0-py3-none-any.whl", "demo-1.0-py2.py3-none-any.whl"], 1),
+    ],
+)
+def test_of_one_version_the_most_specific_tag_then_the_highest_build_is_best(
+    names: list[str], wanted: int
+) -> None:
+    assert best(chosen(*names)).file.name == names[wanted]
+    assert best(chosen(*reversed(names))).file.name == names[wanted]
 
 
 def test_a_wheel_of_several_tags_ranks_as_its_best() -> None:

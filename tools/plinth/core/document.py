@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import tomli
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
 
 from plinth.core.errors import Problem, SpecError
 
@@ -101,17 +102,22 @@ class Table:
         return requirement
 
     def requirements(self, key: str, *, required: bool = True) -> tuple[str, ...]:
-        """A list of PEP 508 requirements, without URLs, each project named once."""
+        """A list of PEP 508 requirements, without URLs; each project once, or on several lines that
+        have markers, each of its own."""
         texts = self.texts(key, required=required)
-        seen: dict[str, int] = {}
+        seen: dict[str, dict[str, int]] = {}
         for number, text in enumerate(texts):
             where = f"{key}[{number}]"
             requirement = self._parsed(where, text)
             if requirement is None:
                 continue
-            first = seen.setdefault(requirement.name.lower(), number)
-            if first != number:
-                self.problem(where, f"{requirement.name} is already required by {key}[{first}]")
+            others = seen.setdefault(canonicalize_name(requirement.name), {})
+            marker = str(requirement.marker or "")
+            if others and (not marker or "" in others or marker in others):
+                first = others.get(marker, min(others.values()))
+                message = f"{requirement.name} is already required by {key}[{first}]"
+                self.problem(where, message)
+            others.setdefault(marker, number)
         return texts
 
     def mapping(self, key: str) -> dict[str, str]:
@@ -121,6 +127,22 @@ class Table:
             if not isinstance(value, str):
                 self.problem(f"{key}.{name}", f"expected a string, found {value!r}")
         return {k: v for k, v in values.items() if isinstance(v, str)}
+
+    def texts_or_tables(self, key: str) -> dict[str, str | Table]:
+        """A table of strings and tables, empty where absent."""
+        values = self._get(key, dict, {}, required=False, noun="a table")
+        inner = {name: value for name, value in values.items() if isinstance(value, dict)}
+        tables = Table(inner, self._at(key), self.problems, present=True)
+        self._children.append(tables)
+        found: dict[str, str | Table] = {}
+        for name, value in values.items():
+            if isinstance(value, dict):
+                found[name] = tables.table(name)
+            elif isinstance(value, str):
+                found[name] = value
+            else:
+                self.problem(f"{key}.{name}", f"expected a string or a table, found {value!r}")
+        return found
 
     def table(self, key: str, *, required: bool = False) -> Table:
         """A table; empty where absent."""
@@ -165,7 +187,8 @@ def read(path: Path, shown: str) -> Table:
         SpecError: the file is absent, not UTF-8 or not TOML.
     """
     try:
-        document = tomli.loads(path.read_bytes().decode("utf-8"))
+        # Some editors begin a file with a mark.
+        document = tomli.loads(path.read_bytes().decode("utf-8-sig"))
     except FileNotFoundError:
         others = sorted(p.stem for p in path.parent.glob("*.toml"))
         raise SpecError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,17 +71,19 @@ def fetch_files(
                 future.cancel()
 
 
-def _index_of(package: LockedPackage, config: Config, index: Index, make: type[Index]) -> Index:
-    """Where the file of `package` is looked for: the index its lock names, where the settings
-    know that one, or the configured one."""
-    url = config.indexes.get(package.index)
-    if not url:
+def _index_of(
+    package: LockedPackage, config: Config, index: Index, make: type[Index]
+) -> Index | None:
+    """Where the file of `package` is looked for: the index its lock names and no other, None where
+    the settings do not know that one; else the configured one."""
+    if not package.index:
         return index
-    return make.beside(index, url, lambda name: name == package.file.name)
+    url = config.indexes.get(package.index)
+    return make.beside(index, url) if url else None
 
 
 def _fetch(
-    ws: Workspace, index: Index, folder: Path | None, package: LockedPackage, admit: Admit
+    ws: Workspace, index: Index | None, folder: Path | None, package: LockedPackage, admit: Admit
 ) -> None:
     def check(path: Path) -> None:
         admit(path, package)
@@ -89,16 +92,23 @@ def _fetch(
     if local is not None and local.is_file():
         ws.cache.put_file(local, package.file.digest, admit=check)
         return
-    for file in index.files(package.name, None):
-        if file.digest == package.file.digest:
-            index.download(file, admit=check)
-            return
+    if index is not None:
+        for file in index.files(package.name, None):
+            if file.digest.hex == package.file.digest.hex:
+                # Its size is the lock's, which an index need not give.
+                index.download(replace(file, digest=package.file.digest, sized=True), admit=check)
+                return
+    name = f"the index {package.index}" if package.index else "the package index"
     raise FetchError(
         f"{package.file.name} is in no configured place",
         where=f"{package.name} {package.version}",
         expected=package.file.digest.oci,
-        found="no such file in the package index",
-        remedy=(f'set indexes."{package.index}" in the settings, or ' if package.index else "")
-        + "set index-url to an index that has it, or put the file into a folder and name "
-        "the folder in the settings as files.wheels",
+        found=f"no such file in {name}" if index is not None else f"{name} is in no setting",
+        remedy=(
+            f'set indexes."{package.index}" in the settings to'
+            if package.index
+            else "set index-url to"
+        )
+        + " an index that has it, or put the file into a folder and name the folder in the "
+        "settings as files.wheels",
     )

@@ -22,6 +22,7 @@ sys.path[:0] = sys.argv[1:]
 # First: it has the distutils that some distributions leave out of their Python.
 importlib.import_module("setuptools")
 from pip._internal.operations.prepare import RequirementPreparer  # noqa: E402
+from pip._internal.resolution.resolvelib.factory import Factory  # noqa: E402
 from piptools.scripts.compile import cli  # noqa: E402
 
 
@@ -38,6 +39,16 @@ def no_more(self: object, requirements: object, parallel_builds: bool = False) -
     """What was chosen is not fetched: metadata is all a lock needs."""
 
 
+def by_name(self: object, ireq: Any, requested_extras: Any) -> Any:
+    if ireq.req is not None and ireq.req.url and ireq.match_markers(requested_extras):
+        who = getattr(ireq.comes_from, "req", None) or ireq.comes_from
+        raise OSError(f"{who} requires {ireq.req}: a lock holds no requirement by URL")
+    return requirements_of(self, ireq, requested_extras)
+
+
+factory: Any = Factory
+requirements_of = factory._make_requirements_from_install_req
+factory._make_requirements_from_install_req = by_name
 subprocess.Popen = no_program  # type: ignore[misc,assignment]
 preparer: Any = RequirementPreparer
 preparer._prepare_linked_requirement = not_unpacked

@@ -123,7 +123,7 @@ def _wheels(ws: Workspace, spec: Accelerator, config: Config) -> tuple[LockedPac
                 remedy="ask for another version, or name the set as accelerator only in images "
                 "whose bases a single wheel can serve",
             )
-        file = locked_file(best.file)
+        file = locked_file(index.described(best.file))
         found.append(LockedPackage(wanted.name, str(best.version), file, False, direct=True))
     return tuple(found)
 
@@ -143,7 +143,11 @@ def _best(
         and not one.file.yanked
         and one.version in wanted.specifier
     ]
-    return max(fitting, key=lambda o: (o.version, ranks[o.file.name], o.file.name), default=None)
+    return max(
+        fitting,
+        key=lambda one: (one.version, ranks[one.file.name], one.build, one.file.name),
+        default=None,
+    )
 
 
 def _targets(ws: Workspace, spec: Accelerator) -> list[Target]:

@@ -26,20 +26,19 @@ from plinth.graph.workspace import Workspace
 from plinth.lock.imported import check_imported
 from plinth.lock.narrow import Narrowed
 from plinth.lock.os_packages import lock_packages
-from plinth.lock.request import Request, Work, chosen, compile_requests, locked_file
+from plinth.lock.request import Request, Work, chosen, compile_requests, exact, locked_file
 from plinth.lock.resolver import Resolver
 from plinth.lock.sdists import Sdists
 from plinth.lock.server import LoopbackIndex
 from plinth.recipe.asked.asked import with_inputs
 from plinth.recipe.base import BaseSpec
 from plinth.recipe.gpu import check_gpu_libraries, is_refused
-from plinth.recipe.image import load_image, load_target
+from plinth.recipe.image import DEFAULT, ImageSpec, load_image, load_target
 from plinth.recipe.locks import stale
 from plinth.recipe.locks.inputs import checksum, inputs_of
 from plinth.recipe.locks.pins import pins
 from plinth.recipe.locks.pylock import ImageLock, LockedPackage, dump
 from plinth.recipe.requires import asked_by, unmet
-from plinth.recipe.target import fits
 
 
 def lock_images(
@@ -88,6 +87,8 @@ def _lock_all(
     if not wanted:
         return []
     # Before anything is downloaded: this is what a machine may lack.
+    for image_id in wanted:
+        _check_indexes(load_image(ws.images, image_id), config)
     pythons = _pythons(ws, wanted, config)
     index = Index(config, ws.build / "cache" / "index", ws.cache)
     with contextlib.ExitStack() as stack:
@@ -111,6 +112,29 @@ def _lock_all(
         else:
             progress(f"locks/{image_id}: unchanged")
     return written
+
+
+def _check_indexes(spec: ImageSpec, config: Config) -> None:
+    """Refuse an image that binds a project to an index that the settings do not know.
+
+    Raises:
+        LockError: naming every such project and index.
+    """
+    lacking = {
+        project: name
+        for project, name in spec.indexes.items()
+        if name not in config.indexes and project not in spec.fallbacks
+    }
+    for project, name in lacking.items():
+        table = f'{project} = {{index = "{name}", fallback = "{DEFAULT}"}}'
+        raise LockError(
+            "the settings do not know an index that a project is bound to",
+            where=f"images/{spec.id}.toml",
+            expected=f"one of {', '.join(sorted(config.indexes))}" if config.indexes else "",
+            found="\n".join(f"{project}: {name}" for project, name in lacking.items()),
+            remedy=f'set indexes."{name}" in the settings to its URL; or, where the configured '
+            f"index may serve the project as well, write {table}",
+        )
 
 
 def _pythons(ws: Workspace, ids: Sequence[str], config: Config) -> dict[str, Path]:
@@ -141,7 +165,10 @@ def _resolved(
     found = []
     for request in requests:
         text = (request.folder / "requirements.txt").read_text(encoding="utf-8")
-        found.append((request.spec.id, text, _lock(request, text, sdists)))
+        lock = _lock(request, text, sdists)
+        for note in request.index.yanked(lock.packages):
+            progress(f"note: {note}")
+        found.append((request.spec.id, text, lock))
     return found
 
 
@@ -192,6 +219,7 @@ def _prepare(
         f"base/{spec.base}.in": target.requirements,
     }
     bounds = [constraint.requirement for constraint in spec.constraints]
+    bounds += [override.requirement for override in spec.overrides]
     extended = ""
     held: dict[str, str] = {}
     if spec.extends:
@@ -215,7 +243,7 @@ def _prepare(
         pinned = {**{pin.name: pin.version for pin in pins(text)}, **pinned}
     others = {
         project: Narrowed(
-            Index.beside(index, config.indexes[name], partial(fits, target=target)),
+            Index.beside(index, config.indexes[name]),
             spec.pins,
             partial(is_refused, spec),
             {},
@@ -224,8 +252,10 @@ def _prepare(
         for project, name in spec.indexes.items()
         if name in config.indexes and canonicalize_name(project) not in spec.own
     }
+    named = exact([*bounds, *(line for lines in sources.values() for line in lines)])
     shown = Narrowed(index, spec.pins, partial(is_refused, spec), spec.own, ws.cache)
-    loopback = stack.enter_context(LoopbackIndex(shown, target, spec.as_of, pinned, others))
+    loopback = stack.enter_context(LoopbackIndex(shown, target, spec.as_of, pinned, others, named))
+    loopback.overrides = spec.overrides
     for name in [*pinned, *(Requirement(r).name for lines in sources.values() for r in lines)]:
         loopback.prefetch(name)
     places = {project: spec.indexes[project] for project in others}
@@ -283,7 +313,9 @@ def _check_met(
         for name, candidate in files.items()
     }
     python = request.target.python
-    problems = unmet(versions, requires, asked_by(request.spec, request.target), python)
+    problems = unmet(
+        versions, requires, asked_by(request.spec, request.target), python, request.spec.overrides
+    )
     if problems:
         raise LockError(
             "the resolver's answer does not meet every requirement",

@@ -31,6 +31,9 @@ class Files(Protocol):
     def files(self, project: str, as_of: datetime.datetime | None) -> list[IndexFile]:
         """The files of a project that were uploaded by a moment."""
 
+    def described(self, file: IndexFile) -> IndexFile:
+        """One with its size, and its upload time where that is known."""
+
     def metadata(self, file: IndexFile) -> bytes:
         """The PEP 658 metadata of one."""
 
@@ -81,6 +84,10 @@ class Narrowed:
                 remedy="find out who changed the file; if the index is right, lock again there",
             )
         return kept
+
+    def described(self, file: IndexFile) -> IndexFile:
+        """`file` with its size, and its upload time where that is known; raises as the index."""
+        return self._index.described(file) if file.url else file
 
     def metadata(self, file: IndexFile) -> bytes:
         """The PEP 658 metadata of `file`; raises as the index."""

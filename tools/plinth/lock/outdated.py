@@ -82,7 +82,7 @@ def _newest(
     """The newest version that `as-of` shows, and the newest of all; empty where there is none."""
     name, _, place, base, as_of = question
     if place in named:
-        index = Index.beside(index, named[place], lambda filename: True)
+        index = Index.beside(index, named[place])
     # Asked for without as-of: what is kept of the page would do for a moment in the past.
     files = index.files(name, None)
     limit = as_of.strftime("%Y-%m-%dT%H:%M:%S") if as_of else "9"

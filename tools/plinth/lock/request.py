@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import datetime
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from plinth.core.errors import LockError
 from plinth.core.report import Progress
-from plinth.fetch.pypi.candidates import Candidate
+from plinth.fetch.pypi.candidates import Candidate, best
 from plinth.fetch.pypi.index import IndexFile
 from plinth.lock.resolver import Job, Resolver
 from plinth.lock.server import LoopbackIndex
@@ -88,9 +89,29 @@ def _readable(failure: str, request: Request) -> str:
     shown = [line if len(line) < 300 else f"{line[:300]} …" for line in lines[-25:]]
     named = {canonicalize_name(n) for n in re.findall(r"(?:asked for:|needs) ([\w.-]+)", text)}
     held = sorted(named & request.held.keys())
+    hidden = [why for name, why in sorted(request.index.hidden.items()) if name in _names(text)]
     return "\n".join(
-        [*shown, *(f"{request.spec.extends} holds {name} {request.held[name]}" for name in held)]
+        [
+            *shown,
+            *hidden,
+            *(f"{request.spec.extends} holds {name} {request.held[name]}" for name in held),
+        ]
     )
+
+
+def _names(text: str) -> set[str]:
+    """Normalized names of all that may be a project in `text`."""
+    return {canonicalize_name(word) for word in re.findall(r"[\w.-]*\w", text)}
+
+
+def exact(lines: Iterable[str]) -> dict[str, list[SpecifierSet]]:
+    """The exact versions (`==1.0`, `===1.0`) that the requirements `lines` name, by project."""
+    found: dict[str, list[SpecifierSet]] = {}
+    for wanted in map(Requirement, lines):
+        for one in wanted.specifier:
+            if one.operator in ("==", "===") and not one.version.endswith(".*"):
+                found.setdefault(canonicalize_name(wanted.name), []).append(SpecifierSet(str(one)))
+    return found
 
 
 def chosen(request: Request, pin: Pin) -> Candidate:
@@ -112,10 +133,10 @@ def chosen(request: Request, pin: Pin) -> Candidate:
             f"{request.target.glibc[0]}.{request.target.glibc[1]}, or an sdist",
             remedy="bound the version with [[python.constraints]]",
         )
-    return min(found, key=lambda candidate: (candidate.rank, candidate.file.name))
+    one = best(found)
+    return replace(one, file=request.index.described(one.file))
 
 
 def locked_file(file: IndexFile) -> LockedFile:
-    """The file of an index, as a lock names it; where that gives no upload time, the epoch."""
-    epoch = datetime.datetime.fromtimestamp(0, datetime.timezone.utc).isoformat()
-    return LockedFile(file.name, file.digest, file.uploaded or epoch)
+    """The file of an index, of known size, as a lock names it."""
+    return LockedFile(file.name, file.digest, file.uploaded)

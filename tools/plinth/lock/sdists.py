@@ -45,7 +45,7 @@ class Sdists:
 
     def _resolved(self, request: Request, name: str, sdist: Digest) -> tuple[LockedPackage, ...]:
         index = request.index
-        file = next(c.file for c in index.visible(name) if c.file.digest == sdist)
+        file = next(c.file for c in index.visible(name) if c.file.digest.hex == sdist.hex)
         self._progress(f"resolving what {file.name} is built with")
         folder = request.folder / f"build-{sdist.hex[:16]}"
         folder.mkdir()
@@ -65,7 +65,13 @@ class Sdists:
                 ) from None
             raise
         needed = [
-            LockedPackage(pin.name, pin.version, locked_file(chosen(request, pin).file), False)
+            LockedPackage(
+                pin.name,
+                pin.version,
+                locked_file(chosen(request, pin).file),
+                False,
+                index=request.places.get(pin.name, ""),
+            )
             for pin in pins((folder / "requirements.txt").read_text(encoding="utf-8"))
         ]
         return tuple(sorted(needed, key=lambda package: package.name))
@@ -89,7 +95,7 @@ class Sdists:
         wheels = []
         for package in self.needs(request, name, file.digest):
             found = request.index.visible(package.name)
-            wheel = next(c.file for c in found if c.file.digest == package.file.digest)
+            wheel = next(c.file for c in found if c.file.digest.hex == package.file.digest.hex)
             wheels.append(request.index.download(wheel))
         self._progress(f"asking {file.name} for its metadata")
         sdist = request.index.download(file)

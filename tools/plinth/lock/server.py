@@ -10,24 +10,28 @@ import datetime
 import json
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from plinth.core.errors import LockError, PlinthError
 from plinth.fetch.pypi.candidates import Candidate, candidates
-from plinth.fetch.pypi.index import JSON, IndexFile
+from plinth.fetch.pypi.index import JSON, IndexFile, is_by
 from plinth.formats.wheel import metadata
 from plinth.formats.wheel.admit import admit
 from plinth.formats.wheel.archive import WheelArchive
 from plinth.lock.narrow import Files
 from plinth.recipe.image import Target
+from plinth.recipe.locks.pylock import LockedPackage
+from plinth.recipe.overrides import Override, apply_overrides
 
 _AHEAD = 16
 
@@ -35,8 +39,12 @@ _AHEAD = 16
 class LoopbackIndex:
     """Serves projects at `url` while its `with` block runs.
 
-    `pinned` names versions that stay visible although yanked, by project: those of the
-    previous lock. `others` are indexes that certain projects come from instead, by project.
+    `pinned` names versions that stay visible although yanked, by project: those of the previous
+    lock. `named` are projects' exact versions that somebody asked for: of those, as with pip, files
+    are shown that were yanked, and files of which nobody knows when they were uploaded. `hidden`
+    says of projects what is not shown for such a reason. `others` are indexes that certain projects
+    come from instead, by project.
+    `overrides` count in place of what packages ask of a project.
     `failures` collects what went wrong upstream, for the caller to raise. `prepare` says how the
     metadata of an sdist is had, which only its own code can tell. `wheels_url` is the same index
     without sdists; `only_sources` are projects that were asked for there and have nothing else.
@@ -49,18 +57,24 @@ class LoopbackIndex:
         as_of: datetime.datetime | None,
         pinned: dict[str, str],
         others: Mapping[str, Files] | None = None,
+        named: Mapping[str, Sequence[SpecifierSet]] | None = None,
     ) -> None:
         self._index = index
         self._others = others or {}
         self._target = target
         self._as_of = as_of
         self._pinned = pinned
+        self._named = named or {}
+        self.hidden: dict[str, str] = {}
+        self._visible: dict[str, list[Candidate]] = {}
+        self._finding: dict[str, threading.Lock] = {}
         self._pool = ThreadPoolExecutor(_AHEAD, "prefetch")
         self._seen: set[str] = set()
         self._by_digest: dict[str, IndexFile] = {}
         self.failures: list[PlinthError] = []
         self.prepare: Callable[[IndexFile], bytes] = _unprepared
         self.only_sources: set[str] = set()
+        self.overrides: Sequence[Override] = ()
         self._server = _Server(("127.0.0.1", 0), _handler(self))
         self.origin = f"http://127.0.0.1:{self._server.server_address[1]}"
         self.url = f"{self.origin}/simple"
@@ -83,11 +97,26 @@ class LoopbackIndex:
     def visible(self, project: str) -> list[Candidate]:
         """The files of `project` the resolver may choose from."""
         name = canonicalize_name(project)
-        found = [
-            candidate
-            for candidate in candidates(self._of(name).files(name, self._as_of), self._target)
-            if not candidate.file.yanked or self._pinned.get(name) == str(candidate.version)
-        ]
+        with self._finding.setdefault(name, threading.Lock()):
+            if name not in self._visible:
+                self._visible[name] = self._find(name)
+            return self._visible[name]
+
+    def _find(self, name: str) -> list[Candidate]:
+        found = []
+        for candidate in self._candidates(name):
+            version = str(candidate.version)
+            named = any(v.contains(version, prereleases=True) for v in self._named.get(name, ()))
+            if candidate.file.yanked and not named and self._pinned.get(name) != version:
+                self.hidden[name] = _yanked(name, version, candidate.file)
+                continue
+            if self._as_of is not None and not candidate.file.uploaded and not named:
+                self.hidden[name] = (
+                    f"the upload time of {candidate.file.name} is not known, which as-of "
+                    f"needs: name the version, as {name}=={version}"
+                )
+                continue
+            found.append(candidate)
         # A source distribution is of use only where no wheel of its version serves. The older
         # form of it, a zip, is not built (PEP 625).
         wheels = {candidate.version for candidate in found if not candidate.is_sdist}
@@ -96,6 +125,25 @@ class LoopbackIndex:
             for c in found
             if not c.is_sdist or (c.version not in wheels and c.file.name.endswith(".tar.gz"))
         ]
+
+    def _candidates(self, name: str) -> list[Candidate]:
+        """What the target can use of what was there at the moment; where the page does not say when
+        a file came, its server may."""
+        index, as_of = self._of(name), self._as_of
+        found = list(candidates(index.files(name, as_of), self._target))
+        if as_of is None or all(one.file.uploaded for one in found):
+            return found
+        with ThreadPoolExecutor(_AHEAD, "described") as pool:
+            files = pool.map(lambda one: index.described(one.file), found)
+            described = [replace(one, file=file) for one, file in zip(found, files, strict=True)]
+        return [one for one in described if is_by(one.file, as_of)]
+
+    def yanked(self, packages: Iterable[LockedPackage]) -> Iterator[str]:
+        """A sentence for each of `packages` whose file was yanked."""
+        for package in packages:
+            for one in self.visible(package.name):
+                if one.file.yanked and one.file.digest.hex == package.file.digest.hex:
+                    yield _yanked(package.name, package.version, one.file)
 
     def _of(self, name: str) -> Files:
         return self._others.get(name, self._index)
@@ -115,7 +163,7 @@ class LoopbackIndex:
             pool = [c for c in found if str(c.version) == wanted] or [
                 c for c in found if not c.version.is_prerelease
             ]
-            best = max(pool, key=lambda c: (c.version, -c.rank), default=None)
+            best = max(pool, key=lambda c: (c.version, -c.rank, c.build), default=None)
             if best is None or not best.file.metadata:
                 return
             for line in metadata.parse(self._index.metadata(best.file)).requires:
@@ -152,7 +200,9 @@ class LoopbackIndex:
                     "hashes": {"sha256": file.digest.hex},
                     # Where the index has none, we take it out of the wheel ourselves, or have the
                     # sdist tell it in a sandbox (PEP 714).
-                    "core-metadata": {"sha256": file.metadata} if file.metadata else True,
+                    "core-metadata": {"sha256": file.metadata}
+                    if file.metadata and not self.overrides
+                    else True,
                     "yanked": False,
                 }
             )
@@ -191,6 +241,10 @@ class LoopbackIndex:
 
         return self._index.download(file, check)
 
+    def described(self, file: IndexFile) -> IndexFile:
+        """`file` with its size; raises as `Index.described` does."""
+        return file if file.sized else self._index.described(file)
+
     def content(self, digest: str, name: str) -> bytes | None:
         """A file, or its metadata where `name` ends in `.metadata`."""
         file = self._by_digest.get(digest)
@@ -206,12 +260,19 @@ class LoopbackIndex:
         Raises:
             PlinthError: it cannot be had: not fetched, or a wheel or sdist that is malformed.
         """
+        return apply_overrides(self._metadata(file), self.overrides)
+
+    def _metadata(self, file: IndexFile) -> bytes:
         if file.metadata:
             return self._index.metadata(file)
         if not file.name.endswith(".whl"):
             return self.prepare(file)
         with WheelArchive(self.download(file), file.name) as wheel:
             return metadata.read(wheel)
+
+
+def _yanked(name: str, version: str, file: IndexFile) -> str:
+    return f"{name} {version} was yanked" + (f": {file.reason}" if file.reason else "")
 
 
 class _Server(ThreadingHTTPServer):

@@ -7,13 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from packaging.utils import canonicalize_name
+
 from plinth.core.document import Table, read
 from plinth.core.errors import Problem, SpecError
 from plinth.recipe.accelerator import CPU
 from plinth.recipe.asked.local import OwnFile
 from plinth.recipe.asked.model import Inputs, Pin, read_inputs
 from plinth.recipe.base import NAME, BaseSpec, load_base
+from plinth.recipe.overrides import Override, read_overrides
 
+DEFAULT = "default"
+"""The configured index, as a fallback."""
 GZIP, ESTARGZ = "gzip", "estargz"
 """Formats of layers: gzip tars, and those that can be pulled file by file as well."""
 
@@ -39,11 +44,12 @@ class ImageSpec:
     it serves. `extends` names the image this one adds to, with `os_packages` of its base's
     archive; `requirements` then are those of both. `dlopen` are libraries the framework opens
     by name, `host` those that come from the host at run time, with the reason. `indexes` names,
-    for a project, the index its files come from where the settings know that one. `layer_format`
-    is one of the two above. `gpu_libraries` is, too, of the policies; empty leaves it to the
-    accelerator. `inputs` are files that ask for more; what they mean for a target is
-    among the requirements and constraints, and their `pins` and the files of one's `own` packages
-    are there, both by name, once
+    by normalized project, the index that its files come from, and no other; but for `fallbacks`,
+    which come from the configured index where the settings do not know theirs. `layer_format` is
+    one of the two above. `gpu_libraries` is, too, of the policies; empty leaves it to the
+    accelerator. `overrides` count in place of what packages ask of a project. `inputs` are files
+    that ask for more; what they mean for a target is among the requirements and constraints, and
+    their `pins` and the files of one's `own` packages are there, both by name, once
     `plinth.recipe.asked.asked.with_inputs` read them.
     """
 
@@ -65,9 +71,11 @@ class ImageSpec:
     host: Mapping[str, str] = field(default_factory=dict)
     layer_format: str = GZIP
     gpu_libraries: str = ""
+    overrides: tuple[Override, ...] = ()
     inputs: Inputs = field(default_factory=Inputs)
     pins: Mapping[str, Pin] = field(default_factory=dict)
     own: Mapping[str, OwnFile] = field(default_factory=dict)
+    fallbacks: frozenset[str] = frozenset()
 
     def published(self, base: str, label: str = "") -> str:
         """The name the image is published under when it stands on `base` and holds the
@@ -131,6 +139,7 @@ def _whole(image_id: str, table: Table) -> ImageSpec:
     closure = table.table("closure")
     framework = table.text("framework")
     inputs = read_inputs(python)
+    indexes, fallbacks = _indexes(python)
     spec = ImageSpec(
         id=image_id,
         framework=framework,
@@ -141,13 +150,15 @@ def _whole(image_id: str, table: Table) -> ImageSpec:
         requirements=python.requirements("requirements", required=not inputs),
         constraints=_constraints(python),
         as_of=python.moment("as-of"),
-        indexes=python.mapping("indexes"),
+        indexes=indexes,
+        fallbacks=fallbacks,
         imports=smoke.texts("imports", required=False),
         case=smoke.text("case", required=False) or framework,
         dlopen=closure.texts("dlopen", required=False),
         host=closure.mapping("host"),
         layer_format=_format(table) or GZIP,
         gpu_libraries=_policy(python),
+        overrides=read_overrides(python),
         inputs=inputs,
     )
     if spec.accelerator and not NAME.fullmatch(spec.accelerator):
@@ -186,6 +197,7 @@ def _extended(folder: Path, image_id: str, table: Table, extends: str) -> ImageS
         imports=(*parent.imports, *smoke.texts("imports", required=False)),
         host={**parent.host, **closure.mapping("host")},
         layer_format=_format(table) or parent.layer_format,
+        overrides=(*parent.overrides, *read_overrides(python)),
         gpu_libraries=_policy(python) or parent.gpu_libraries,
         inputs=parent.inputs + read_inputs(python),
     )
@@ -193,6 +205,25 @@ def _extended(folder: Path, image_id: str, table: Table, extends: str) -> ImageS
 
 def _format(table: Table) -> str:
     return table.text("layer-format", required=False, choices=(GZIP, ESTARGZ))
+
+
+def _indexes(python: Table) -> tuple[dict[str, str], frozenset[str]]:
+    """The index of each project that has one, and the projects with a fallback."""
+    found: dict[str, str] = {}
+    fallbacks = set()
+    for key, value in python.texts_or_tables("indexes").items():
+        project = str(canonicalize_name(key))
+        if project in found:
+            python.problem(f"indexes.{key}", f"{project} has an index already")
+        if isinstance(value, str):
+            found[project] = value
+        else:
+            found[project] = value.text("index")
+            if value.text("fallback", required=False, choices=(DEFAULT,)):
+                fallbacks.add(project)
+        if not found[project].strip():
+            python.problem(f"indexes.{key}", "expected the name of an index")
+    return found, frozenset(fallbacks)
 
 
 def _policy(python: Table) -> str:

@@ -123,7 +123,11 @@ class Recipe:
         """What the lock has for each requirement of the specification: `numpy 1.21.6`."""
         versions = {package.name: package.version for package in self.lock.packages}
         names = [canonicalize_name(Requirement(text).name) for text in self.spec.requirements]
-        return tuple(f"{name} {versions[name]}" for name in names)
+        # Not there is what a marker leaves out.
+        return tuple(
+            f"{name} {versions[name]}" if name in versions else f"no {name} on this target"
+            for name in names
+        )
 
     @property
     def wheels(self) -> tuple[LockedPackage, ...]:

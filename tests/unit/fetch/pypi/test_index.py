@@ -83,6 +83,7 @@ def test_what_a_page_lists(server: IndexServer, tmp_path: Path, wheel: Path) -> 
             ">=3.6",
             True,
             entry["core-metadata"]["sha256"],
+            "it was bad",
         )
     ]
     assert server.asked == [PAGE]
@@ -103,14 +104,43 @@ def test_links_may_be_relative_to_the_page(
     assert index.download(file).read_bytes() == wheel.read_bytes()
 
 
-def test_files_without_sha256_or_size_are_passed_over(
+def test_files_without_sha256_are_passed_over(
     server: IndexServer, tmp_path: Path, wheel: Path
 ) -> None:
-    server.add(wheel, name="demo-1.1-py3-none-any.whl", size=None)
     server.add(wheel, name="demo-1.2-py3-none-any.whl", hashes={"md5": "0" * 32})
     server.add(wheel, name="demo-1.3-py3-none-any.whl", filename="../x.whl")
     server.add(wheel)
     assert names(index_of(server, tmp_path).files("demo", None)) == [WHEEL]
+
+
+def test_an_index_without_any_sha256_is_named(
+    server: IndexServer, tmp_path: Path, wheel: Path
+) -> None:
+    server.add(wheel, hashes={"md5": "0" * 32})
+    error = refused(server, tmp_path, "demo: the package index gives no SHA-256 of any file")
+    assert "PEP 691" in error.expected
+
+
+def test_a_hash_may_be_in_capitals(server: IndexServer, tmp_path: Path, wheel: Path) -> None:
+    digest = Digest.of_file(wheel)
+    server.add(wheel, hashes={"sha256": digest.hex.upper()})
+    (file,) = index_of(server, tmp_path).files("demo", None)
+    assert file.digest == digest
+
+
+def test_a_size_that_the_page_lacks_is_asked_for(
+    server: IndexServer, tmp_path: Path, wheel: Path
+) -> None:
+    server.add(wheel, size=None)
+    index = index_of(server, tmp_path)
+    (file,) = index.files("demo", None)
+    assert not file.sized
+    assert server.count(FILE) == 0
+    found = index.described(file)
+    assert (found.sized, found.digest) == (True, Digest.of_file(wheel))
+    assert index.described(file) == found == index.described(found)
+    assert server.count(FILE) == 1
+    assert index.download(file).read_bytes() == wheel.read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -134,16 +164,16 @@ def test_as_of_hides_later_uploads(
     assert server.asked == [PAGE]
 
 
-def test_as_of_needs_upload_times(server: IndexServer, tmp_path: Path, wheel: Path) -> None:
+def test_a_file_without_upload_time_is_listed_for_any_moment(
+    server: IndexServer, tmp_path: Path, wheel: Path
+) -> None:
     server.add(wheel, uploaded="")
     index = index_of(server, tmp_path)
-    assert names(index.files("demo", None)) == [WHEEL]
-    with pytest.raises(LockError) as raised:
-        index.files("demo", AS_OF)
-    message = str(raised.value)
-    assert f"no upload time for {WHEEL}, so as-of cannot hold" in message
-    assert "PEP 700" in message
-    assert "drop as-of" in message
+    for moment in (AS_OF, None):
+        (file,) = index.files("demo", moment)
+        assert (file.name, file.uploaded) == (WHEEL, "")
+    # Nor does its server say.
+    assert index.described(file).uploaded == ""
 
 
 def test_an_unknown_project_has_no_files(server: IndexServer, tmp_path: Path) -> None:
@@ -206,12 +236,12 @@ def test_an_index_that_is_not_there(tmp_path: Path, pauses: list[float]) -> None
     assert len(pauses) == 3
 
 
-def test_an_index_that_speaks_html_only(server: IndexServer, tmp_path: Path) -> None:
-    server.instead(PAGE, Answer(200, b"<html></html>", "text/html; charset=utf-8"))
-    error = refused(server, tmp_path, "the package index has no JSON API")
-    assert error.expected == JSON
-    assert error.found == "text/html; charset=utf-8"
-    assert "PEP 691" in error.remedy
+def test_an_index_that_speaks_neither_json_nor_html(server: IndexServer, tmp_path: Path) -> None:
+    server.instead(PAGE, Answer(200, b"%PDF", "application/pdf"))
+    error = refused(server, tmp_path, "the package index has no simple API")
+    assert error.expected == f"{JSON}, or text/html"
+    assert error.found == "application/pdf"
+    assert "PEP 691 or PEP 503" in error.remedy
 
 
 @pytest.mark.parametrize(
@@ -240,6 +270,7 @@ def test_a_malformed_answer(server: IndexServer, tmp_path: Path, body: bytes, me
         ("hashes", {"sha256": "../../etc/passwd"}, "not a sha256 digest"),
         ("hashes", {"sha256": 5}, "TypeError"),
         ("size", -1, "not a sha256 digest"),
+        ("size", "5000", "'5000' is not a number"),
         ("filename", 5, "5 is not a string"),
         ("url", None, "None is not a string"),
         ("requires_python", [">=3"], "is not a string"),

@@ -11,7 +11,7 @@ from typing import ClassVar
 import pytest
 
 from plinth.core.digest import Digest
-from plinth.core.errors import FetchError, LockError
+from plinth.core.errors import FetchError
 from plinth.core.report import quiet
 from plinth.core.settings import Config
 from plinth.core.store import BlobStore
@@ -20,7 +20,6 @@ from plinth.fetch.wheels import fetch_files
 from plinth.graph.workspace import Workspace
 from plinth.recipe.image import Target
 from plinth.recipe.locks.pylock import LockedFile, LockedPackage
-from plinth.recipe.target import fits
 from support.helpers import make_wheel
 from support.http_server import Handler, Server, serving
 
@@ -45,7 +44,8 @@ class Html(Handler):
             text = (
                 f'<!DOCTYPE html><a href="../../{QUOTED}#sha256={sha256}" '
                 f'data-requires-python="&gt;=3.6">{WHEEL}</a>'
-                f'<a href="../../{other}#sha256={sha256}">{other}</a>'
+                f'<a href="../../{other}#sha256={sha256}" data-yanked="it was bad" '
+                f'data-upload-time="2021-01-01T00:00:00.000000Z">{other}</a>'
                 f'<a href="../../unhashed-1.0-py3-none-any.whl">unhashed</a>'
             )
             self.reply(200, text.encode(), headers={"Content-Type": "text/html; charset=utf-8"})
@@ -82,25 +82,23 @@ def package(path: Path, index: str) -> LockedPackage:
 
 
 def index_of(server: Server, folder: Path) -> Index:
-    """The server's index as it is asked for what fits the target; its files are in `folder`."""
-    return Index(
-        Config(),
-        folder / "cache",
-        BlobStore(folder / "store"),
-        url=f"{server.url}/whl/cpu",
-        fits=lambda name: fits(name, TARGET),
-    )
+    """The server's index; its files are in `folder`."""
+    config = Config(index_url=f"{server.url}/whl/cpu")
+    return Index(config, folder / "cache", BlobStore(folder / "store"))
 
 
-def test_what_fits_is_listed_with_size_and_time(server: Server, tmp_path: Path) -> None:
+def test_size_and_time_are_asked_for_where_they_are_wanted(server: Server, tmp_path: Path) -> None:
     index = index_of(server, tmp_path)
     Html.accepted.clear()
-    (file,) = index.files("torch", None)
+    file, other = index.files("torch", None)
     assert Html.accepted == [f"{JSON}, text/html;q=0.1"]
     wheel = tmp_path / WHEEL
-    assert (file.name, file.digest) == (WHEEL, Digest.of_file(wheel))
+    assert (file.name, file.requires_python) == (WHEEL, ">=3.6")
+    assert [one.uploaded for one in (file, other)] == ["", "2021-01-01T00:00:00.000000Z"]
+    assert (other.yanked, other.reason) == (True, "it was bad")
+    file = index.described(file)
+    assert file.digest == Digest.of_file(wheel)
     assert file.uploaded.startswith("2020-07-28T16:00:00")
-    assert file.requires_python == ">=3.6"
     # The wheel for another Python is not asked for.
     assert [line for line in server.asked if line.startswith("HEAD")] == [f"HEAD /whl/{QUOTED}"]
     assert index.download(file).read_bytes() == wheel.read_bytes()
@@ -108,15 +106,16 @@ def test_what_fits_is_listed_with_size_and_time(server: Server, tmp_path: Path) 
 
 def test_a_file_that_is_listed_and_not_there(server: Server, tmp_path: Path) -> None:
     (tmp_path / "hidden").touch()
+    index = index_of(server, tmp_path)
     with pytest.raises(FetchError) as raised:
-        index_of(server, tmp_path).files("torch", None)
-    assert raised.value.where == QUOTED
+        index.described(index.files("torch", None)[0])
+    assert raised.value.where == WHEEL
 
 
 def test_files_that_have_moved_are_asked_for_where_they_are(server: Server, tmp_path: Path) -> None:
     with serving(tmp_path, Moved) as moved:
-        (here,) = index_of(server, tmp_path / "a").files("torch", None)
-        (there,) = index_of(moved, tmp_path / "b").files("torch", None)
+        indexes = index_of(server, tmp_path / "a"), index_of(moved, tmp_path / "b")
+        here, there = (one.described(one.files("torch", None)[0]) for one in indexes)
     assert replace(there, url=here.url) == here
     assert [line for line in moved.asked if line.startswith("HEAD")] == [
         f"HEAD /whl/{QUOTED}",
@@ -124,14 +123,27 @@ def test_files_that_have_moved_are_asked_for_where_they_are(server: Server, tmp_
     ]
 
 
-def test_the_configured_index_must_have_json(server: Server, tmp_path: Path) -> None:
-    config = Config(index_url=f"{server.url}/whl/cpu")
-    index = Index(config, tmp_path / "cache", BlobStore(tmp_path / "store"))
-    Html.accepted.clear()
-    with pytest.raises(LockError) as raised:
-        index.files("torch", None)
-    assert raised.value.what == "the package index has no JSON API"
-    assert Html.accepted == [JSON]
+class OneByte(Html):
+    """Html whose files are there for GET alone, and in parts."""
+
+    def answer(self) -> None:
+        """The page, or the first byte of a file."""
+        if self.path == f"/whl/{QUOTED}":
+            size = (Path(self.directory) / WHEEL).stat().st_size
+            if self.command == "HEAD":
+                self.reply(405)
+            else:
+                self.reply(206, b"P", headers={"Content-Range": f"bytes 0-0/{size}"})
+        else:
+            super().answer()
+
+
+def test_a_size_is_had_without_head(server: Server, tmp_path: Path) -> None:
+    with serving(tmp_path, OneByte) as running:
+        index = index_of(running, tmp_path)
+        file = index.described(index.files("torch", None)[0])
+    assert file.digest == Digest.of_file(tmp_path / WHEEL)
+    assert file.uploaded == ""
 
 
 def test_a_locked_file_comes_from_the_index_its_lock_names(server: Server, tmp_path: Path) -> None:
@@ -148,7 +160,7 @@ def test_where_the_settings_do_not_know_it_they_are_asked_for(
     server: Server, tmp_path: Path
 ) -> None:
     ws = Workspace(tmp_path / "checkout", tmp_path / "checkout" / "build")
-    config = Config(index_url=f"{server.url}/nowhere")
+    config = Config(index_url=f"{server.url}/whl/cpu")
     with pytest.raises(FetchError) as raised:
         fetch_files(
             ws,
@@ -159,3 +171,5 @@ def test_where_the_settings_do_not_know_it_they_are_asked_for(
         )
     assert raised.value.where == "torch 1.6.0+cpu"
     assert raised.value.remedy.startswith('set indexes."pytorch-cpu" in the settings')
+    # No other index is asked, though it has the very file.
+    assert server.asked == []

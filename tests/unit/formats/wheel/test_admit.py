@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
 import warnings
 import zipfile
@@ -14,7 +15,7 @@ from plinth.core.digest import Digest
 from plinth.core.errors import WheelError
 from plinth.core.store import BlobStore
 from plinth.formats.wheel.admit import admit
-from plinth.formats.wheel.record import Row, row_of, write
+from plinth.formats.wheel.record import Row, encode, row_of, write
 from support.helpers import make_wheel, wheel_files, zipped
 
 NAME = "demo-1.0-py3-none-any.whl"
@@ -109,11 +110,17 @@ def test_size_lies(tmp_path: Path, size: int) -> None:
     refused(patched(tmp_path, change), "not as long as it says")
 
 
-def test_a_bomb_by_its_ratio(tmp_path: Path) -> None:
+def test_a_bomb_by_its_total(tmp_path: Path) -> None:
     def change(data: bytearray, info: zipfile.ZipInfo, central: int) -> None:
         struct.pack_into("<L", data, central + 24, 1 << 31)
 
     refused(patched(tmp_path, change), "decompression bomb")
+
+
+def test_a_file_that_compresses_well_is_no_bomb(tmp_path: Path) -> None:
+    path = make_wheel(tmp_path, {"demo/blank.bin": bytes(2 << 20)})
+    assert path.stat().st_size < (2 << 20) / 500
+    admit(path, NAME, "demo", "1.0")
 
 
 def test_too_much_altogether(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,8 +265,26 @@ def test_a_file_that_only_record_has(tmp_path: Path) -> None:
     refused(with_rows(tmp_path, [*good_rows(), row_of("demo/gone.py", b"")]), "not there")
 
 
-def test_a_file_listed_twice(tmp_path: Path) -> None:
-    refused(with_rows(tmp_path, [*good_rows(), good_rows()[0]]), "listed twice")
+def test_a_file_listed_twice_alike(tmp_path: Path) -> None:
+    admit(with_rows(tmp_path, [*good_rows(), good_rows()[0]]), NAME, "demo", "1.0")
+
+
+def test_a_file_listed_twice_otherwise(tmp_path: Path) -> None:
+    rows = [*good_rows(), good_rows()[0]._replace(size="")]
+    refused(with_rows(tmp_path, rows), "listed twice")
+
+
+@pytest.mark.parametrize("algorithm", ["sha384", "sha512", "sha3_256", "blake2b"])
+def test_record_with_a_better_hash(tmp_path: Path, algorithm: str) -> None:
+    files = wheel_files(GOOD)
+    digest = hashlib.new(algorithm, files["demo/data.bin"]).digest()
+    rows = [
+        r._replace(hash=encode(digest, algorithm)) if r.path == "demo/data.bin" else r
+        for r in good_rows()
+    ]
+    admit(with_rows(tmp_path, rows), NAME, "demo", "1.0")
+    wrong = [r._replace(hash=r.hash[:-2] + "AA") if r.path == "demo/data.bin" else r for r in rows]
+    refused(with_rows(tmp_path, wrong), "demo/data.bin: RECORD has another hash")
 
 
 def test_a_name_may_hold_what_unicode_takes_for_a_line_end(tmp_path: Path) -> None:

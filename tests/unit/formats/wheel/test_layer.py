@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import posixpath
 import random
 import tarfile
 import zipfile
@@ -15,9 +17,11 @@ from plinth.core.store import BlobStore
 from plinth.fetch.interpreter import find_python
 from plinth.formats.layer.model import Layer
 from plinth.formats.python.bytecode import Compiler
+from plinth.formats.wheel.admit import admit
+from plinth.formats.wheel.record import Row, encode, parse, row_of, write
 from plinth.formats.wheel.splice import WheelSource, splice
 from support import needs
-from support.helpers import make_wheel, wheel_files
+from support.helpers import make_wheel, wheel_files, zipped
 
 SITE = "opt/python/lib/python3.7/site-packages"
 
@@ -94,6 +98,33 @@ def test_the_tree(tmp_path: Path) -> None:
     assert record is not None
     assert b"../../../bin/hello,sha256=" in record
     assert b"demo-1.0.dist-info/REQUESTED,sha256=47DEQpj8HBSa-" in record
+
+
+def test_the_record_of_a_layer_lists_what_is_there_by_sha256(tmp_path: Path) -> None:
+    files = {
+        "demo/a.bin": b"a",
+        "demo/b.bin": b"b",
+        "demo-1.0.data/scripts/demo": b"#!/bin/sh\n",
+        "demo-1.0.dist-info/entry_points.txt": b"[console_scripts]\ndemo = demo:main\n",
+    }
+    whole = wheel_files(files)
+    record = "demo-1.0.dist-info/RECORD"
+    rows = parse(whole[record])[0]
+    other = encode(hashlib.sha512(b"a").digest(), "sha512")
+    whole[record] = write(
+        [row._replace(hash=other, size="") if row.path == "demo/a.bin" else row for row in rows]
+        + [row for row in rows if row.path == "demo/b.bin"]
+        + [Row("demo/", "", "")]
+    )
+    wheel = tmp_path / "demo-1.0-py3-none-any.whl"
+    wheel.write_bytes(zipped(whole))
+    admit(wheel, wheel.name, "demo", "1.0")
+    found = contents(spliced(tmp_path, wheel)[1])
+    listed = parse(found[f"{SITE}/{record}"][1] or b"")[0]
+    assert row_of("demo/a.bin", b"a") in listed
+    # The script gives way to the entry point of its name, as with pip.
+    paths = [posixpath.normpath(f"{SITE}/{row.path}") for row in listed]
+    assert sorted(paths) == sorted(path for path, (_, data) in found.items() if data is not None)
 
 
 @pytest.mark.parametrize(

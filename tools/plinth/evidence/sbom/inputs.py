@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from packaging.utils import canonicalize_version
@@ -24,6 +24,7 @@ from plinth.recipe.locks.accelerator import LockedVendorFile
 from plinth.recipe.locks.base import LockedDeb
 from plinth.recipe.locks.pylock import LockedPackage
 from plinth.recipe.recipe import Recipe
+from plinth.recipe.requires import asked_by, unmet
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class SbomInputs:
         return system
 
 
-VERSION = 2
+VERSION = 3
 """Raised whenever another SBOM would be made of the same image, or none where one was made."""
 
 
@@ -84,6 +85,7 @@ def compare(inputs: SbomInputs) -> list[Problem]:
     locked = inputs.wheels
     for name in sorted(wheels.keys() | locked.keys()):
         problems += _wheel(name, wheels.get(name), locked.get(name))
+    problems += _unmet(wheels, inputs.recipe)
     debs = {deb.name: deb for layer in inputs.contents for deb in layer.debs}
     locked_debs = inputs.debs
     pulled = isinstance(inputs.recipe.base.rootfs, ImageRootfs)
@@ -111,6 +113,17 @@ def _wheel(name: str, found: FoundWheel | None, locked: LockedPackage | None) ->
     if canonicalize_version(found.version) != canonicalize_version(locked.version):
         return [Problem(name, f"{locked.version} is locked, a layer holds {found.version}")]
     return []
+
+
+def _unmet(wheels: Mapping[str, FoundWheel], recipe: Recipe) -> list[Problem]:
+    """What the locked packages, as their METADATA in the layers has it, require and do not have."""
+    versions = {package.name: package.version for package in recipe.wheels}
+    requires = {name: wheels[name].requires for name in versions if name in wheels}
+    asked = asked_by(recipe.spec, recipe.target)
+    return [
+        Problem("", text)
+        for text in unmet(versions, requires, asked, recipe.target.python, recipe.spec.overrides)
+    ]
 
 
 def _deb(name: str, found: FoundDeb | None, locked: LockedDeb | None) -> list[Problem]:

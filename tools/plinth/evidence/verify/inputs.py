@@ -23,7 +23,7 @@ from plinth.inspect.contents.read import ContentsCache, list_files
 from plinth.recipe.base import StandalonePython
 from plinth.recipe.locks.pylock import LockedPackage
 
-VERSION = 1
+VERSION = 2
 """Raised whenever other files would be expected of the same wheel or archive."""
 _SHOWN = 5
 

@@ -25,12 +25,25 @@ from plinth.recipe.target import tags
 
 @dataclass(frozen=True)
 class Candidate:
-    """An installable file: its version, whether it is an sdist, and its rank (0 is best)."""
+    """An installable file: its version, whether it is an sdist, its rank (0 is best), and its build
+    tag (PEP 427; empty without one)."""
 
     file: IndexFile
     version: Version
     is_sdist: bool
     rank: int
+    build: tuple[()] | tuple[int, str] = ()
+
+
+def best(found: Iterable[Candidate]) -> Candidate:
+    """Of files of one version the one that pip takes: the most specific tag, then the highest build
+    tag; where both are alike, the first by name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    by_name = sorted(found, key=lambda one: one.file.name)
+    return max(by_name, key=lambda one: (-one.rank, one.build))
 
 
 def candidates(files: Iterable[IndexFile], target: Target) -> Iterator[Candidate]:
@@ -42,10 +55,10 @@ def candidates(files: Iterable[IndexFile], target: Target) -> Iterator[Candidate
             continue
         try:
             if file.name.endswith(".whl"):
-                _, version, _, wheel_tags = parse_wheel_filename(file.name)
+                _, version, build, wheel_tags = parse_wheel_filename(file.name)
                 rank = min((ranks[tag] for tag in wheel_tags if tag in ranks), default=None)
                 if rank is not None:
-                    yield Candidate(file, version, False, rank)
+                    yield Candidate(file, version, False, rank, build)
             else:
                 _, version = parse_sdist_filename(file.name)
                 yield Candidate(file, version, True, len(ranks))

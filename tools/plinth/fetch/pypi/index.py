@@ -1,4 +1,5 @@
-"""The configured package index, asked through its JSON simple API (PEP 691, PEP 700)."""
+"""The configured package index, asked through its simple API: JSON (PEP 691, PEP 700), else HTML
+(PEP 503)."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import re
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,6 +34,8 @@ MAX_PAGE = 64 << 20
 T = TypeVar("T")
 _UPLOADED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 _FILENAME = re.compile(r"[\w.+!-]+")
+_NO_HEAD = (403, 405, 501)
+"""What servers answer that give files and no headers alone; signed addresses are for GET."""
 _PLACE = "the package index"
 _REMEDY = "check the network, or index-url in the settings; everything already in the store is kept"
 
@@ -40,7 +43,11 @@ _REMEDY = "check the network, or index-url in the settings; everything already i
 @dataclass(frozen=True)
 class IndexFile:
     """One file of a project as the index lists it; `metadata` is the SHA-256 of its PEP 658
-    metadata, empty where the index has none."""
+    metadata, empty where the index has none. `reason` is why it was yanked.
+
+    `uploaded` is empty, and the digest's size 0 and not `sized`, where the page does not have them:
+    see `Index.described`.
+    """
 
     name: str
     url: str
@@ -49,14 +56,13 @@ class IndexFile:
     requires_python: str
     yanked: bool
     metadata: str
+    reason: str = ""
+    sized: bool = True
 
 
 class Index:
     """The index this machine is configured to use; pages are kept in `cache`, files in `blobs`.
-
-    `url` is the address of another one. That one may have HTML alone, if `fits` says of which
-    file names there sizes and times are worth asking for.
-    """
+    `url` is the address of another one."""
 
     def __init__(
         self,
@@ -65,22 +71,21 @@ class Index:
         blobs: BlobStore,
         *,
         url: str = "",
-        fits: Callable[[str], bool] | None = None,
     ) -> None:
         self._config = config
         self._cache = cache
         self._blobs = blobs
         self._url = url
-        self._fits = fits
         self._local = threading.local()
+        self._described: dict[str, IndexFile] = {}
         self._pages: dict[str, list[IndexFile]] = {}
         self._guards: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
 
     @classmethod
-    def beside(cls, index: Index, url: str, fits: Callable[[str], bool]) -> Index:
+    def beside(cls, index: Index, url: str) -> Index:
         """The index at `url`, for certain projects, with the settings and stores of `index`."""
-        return cls(index._config, index._cache, index._blobs, url=url, fits=fits)
+        return cls(index._config, index._cache, index._blobs, url=url)
 
     @cached_property
     def address(self) -> str:
@@ -130,11 +135,12 @@ class Index:
         self._session.get(url, headers={"Accept": JSON}, stream=True).close()
 
     def files(self, project: str, as_of: datetime.datetime | None) -> list[IndexFile]:
-        """All files of `project` uploaded by `as_of`; empty where the index knows none.
+        """All files of `project` uploaded by `as_of`, or of which the page does not say when; empty
+        where the index knows none.
 
         Raises:
             FetchError: the index cannot be reached.
-            LockError: it lacks what a lock needs (JSON, hashes, upload times).
+            LockError: its page is malformed, or has no hashes that a lock needs.
         """
         name = canonicalize_name(project)
         with self._once(name):
@@ -142,15 +148,46 @@ class Index:
                 self._pages[name] = page_files(name, self._page(name, as_of))
         if as_of is None:
             return self._pages[name]
-        limit = as_of.strftime("%Y-%m-%dT%H:%M:%S")
-        for file in self._pages[name]:
-            if not file.uploaded:
-                raise LockError(
-                    f"the index gives no upload time for {file.name}, so as-of cannot hold",
-                    expected="an index with upload times (PEP 700)",
-                    remedy="use another index, or drop as-of from the specification",
-                )
-        return [file for file in self._pages[name] if file.uploaded[:19] <= limit]
+        return [file for file in self._pages[name] if is_by(file, as_of)]
+
+    def described(self, file: IndexFile) -> IndexFile:
+        """`file` with its size, and with its upload time where that is known at all: where the page
+        lacks them, its server is asked (Content-Length, Last-Modified: RFC 9110, 8).
+
+        Raises:
+            FetchError: the server cannot be reached.
+            LockError: it gives no size.
+        """
+        if file.sized and file.uploaded:
+            return file
+        with self._once(file.url):
+            if file.url not in self._described:
+                self._described[file.url] = self._ask_about(file)
+            return self._described[file.url]
+
+    def _ask_about(self, file: IndexFile) -> IndexFile:
+        headers = {"Accept-Encoding": "identity"}
+
+        def ask() -> requests.Response:
+            answer = self._session.head(file.url, headers=headers, allow_redirects=True)
+            if answer.status_code in _NO_HEAD or not links.size_of(answer):
+                # Of a file of which one byte is asked for, the whole length is named, too.
+                one = {**headers, "Range": "bytes=0-0"}
+                answer = opened(self._session.get, file.url, one, what=file.name)
+                answer.close()
+            answer.raise_for_status()
+            return answer
+
+        answer = self._retried(ask, file.name)
+        size = file.digest.size if file.sized else links.size_of(answer)
+        if not size:
+            raise LockError(
+                f"neither the index nor its server gives the size of {file.name}",
+                expected="sizes in the page (PEP 700), or Content-Length",
+                remedy="use another index for this project: [python.indexes]",
+            )
+        uploaded = file.uploaded or links.moment_of(answer)
+        return replace(file, digest=Digest(file.digest.hex, size), uploaded=uploaded, sized=True)
 
     def _page(self, name: str, as_of: datetime.datetime | None) -> dict[str, Any]:
         # Pages of one index say nothing of another's.
@@ -164,7 +201,7 @@ class Index:
             # What was fetched a day after the moment looked at holds all uploads before it.
             if kept and as_of and path.stat().st_mtime > as_of.timestamp() + 86_400:
                 return dict(kept["page"])
-        headers = {"Accept": f"{JSON}, text/html;q=0.1" if self._fits else JSON}
+        headers = {"Accept": f"{JSON}, text/html;q=0.1"}
         if kept.get("etag"):
             headers["If-None-Match"] = kept["etag"]
 
@@ -178,13 +215,13 @@ class Index:
             if answer.status_code != 404:
                 answer.raise_for_status()
             kind = answer.headers.get("Content-Type", "")
-            is_known = JSON in kind or (self._fits and kind.startswith(links.HTML))
+            is_known = JSON in kind or kind.startswith(links.HTML)
             if answer.status_code == 200 and not is_known:
                 raise LockError(
-                    "the package index has no JSON API",
-                    expected=JSON,
-                    found=answer.headers.get("Content-Type", "no content type"),
-                    remedy="configure an index that speaks PEP 691",
+                    "the package index has no simple API",
+                    expected=f"{JSON}, or {links.HTML[0]}",
+                    found=kind or "no content type",
+                    remedy="configure an index that speaks PEP 691 or PEP 503",
                 )
             return answer
 
@@ -197,31 +234,17 @@ class Index:
             return {"files": []}
         if status != 200:
             raise FetchError(f"the package index answered {status}", where=name)
-        page = self._document(answer, body[-1], name)
+        if JSON in answer.headers.get("Content-Type", ""):
+            page = json_page(body[-1], name)
+        else:
+            page = links.page(body[-1].decode("utf-8", "replace"), answer.url)
         _make_absolute(page, answer.url, name)
         # Before it is kept: a malformed page would outlive the index's repair.
         page_files(name, page)
-        if JSON not in answer.headers.get("Content-Type", ""):
-            # Made of HTML for one purpose, it lists what fits that purpose.
-            return page
         etag = answer.headers.get("ETag", "")
         with atomic_write(path) as temporary:
             temporary.write_text(json.dumps({"etag": etag, "page": page}), encoding="utf-8")
         return page
-
-    def _document(self, answer: requests.Response, body: bytes, name: str) -> dict[str, Any]:
-        if self._fits is None or JSON in answer.headers.get("Content-Type", ""):
-            return json_page(body, name)
-
-        def head(url: str) -> requests.Response:
-            def ask() -> requests.Response:
-                found = self._session.head(url, allow_redirects=True)
-                found.raise_for_status()
-                return found
-
-            return self._retried(ask, url.rsplit("/", 1)[-1])
-
-        return links.page(body.decode("utf-8", "replace"), answer.url, self._fits, head)
 
     def _retried(self, ask: Callable[[], T], what: str) -> T:
         return retried(ask, what, place=_PLACE, remedy=_REMEDY)
@@ -264,7 +287,10 @@ class Index:
         Raises:
             FetchError: it cannot be fetched.
             IntegrityError: it is not the file the digest names.
+            LockError: nobody gives its size.
         """
+        if not file.sized:
+            file = self.described(file)
 
         def open_(headers: Mapping[str, str]) -> requests.Response:
             return opened(self._session.get, file.url, headers, what=file.name)
@@ -298,38 +324,59 @@ def json_page(body: bytes, project: str) -> dict[str, Any]:
     return page
 
 
+def is_by(file: IndexFile, as_of: datetime.datetime) -> bool:
+    """Whether `file` was there at that moment, or it is not known when it came."""
+    return not file.uploaded or file.uploaded[:19] <= as_of.strftime("%Y-%m-%dT%H:%M:%S")
+
+
 def page_files(project: str, page: dict[str, Any]) -> list[IndexFile]:
     """The files that the page of `project` lists (PEP 691, PEP 700).
 
     Raises:
-        LockError: it is malformed.
+        LockError: it is malformed, or no file in it has a SHA-256.
     """
-    return list(_parse(project, page))
+    found = list(_parse(project, page))
+    if page["files"] and not found and not any(_sha256(entry) for entry in page["files"]):
+        raise LockError(
+            "the package index gives no SHA-256 of any file",
+            where=project,
+            expected="hashes.sha256 in the page (PEP 691), or #sha256=… in its links (PEP 503)",
+            remedy="use another index for this project: [python.indexes]",
+        )
+    return found
+
+
+def _sha256(entry: Mapping[str, Any]) -> object:
+    return entry["hashes"].get("sha256")
 
 
 def _parse(project: str, page: dict[str, Any]) -> Iterator[IndexFile]:
     try:
         for entry in page["files"]:
-            sha256 = entry["hashes"].get("sha256")
-            size = entry.get("size")
-            if not sha256 or not isinstance(size, int):
+            sha256, size = _sha256(entry), entry.get("size")
+            if not sha256:
                 continue
+            if size is not None and (not isinstance(size, int) or isinstance(size, bool)):
+                raise TypeError(f"size {size!r} is not a number")
             # Nobody can ask for it: no project's files are called so (PEP 427, PEP 625).
             if not _FILENAME.fullmatch(_text(entry["filename"])):
                 continue
             core = entry.get("core-metadata") or entry.get("data-dist-info-metadata")
             metadata = core.get("sha256", "") if isinstance(core, dict) else ""
-            uploaded = entry.get("upload-time") or ""
+            uploaded, yanked = entry.get("upload-time") or "", entry.get("yanked")
             if uploaded and not _UPLOADED.fullmatch(uploaded):
                 raise ValueError(f"upload-time {uploaded!r} is not of PEP 700")
             yield IndexFile(
                 entry["filename"],
                 _text(entry["url"]),
-                Digest(sha256, size),
+                # Some write it in capitals.
+                Digest(_text(sha256).lower(), size or 0),
                 uploaded,
                 _text(entry.get("requires-python") or ""),
-                bool(entry.get("yanked")),
+                bool(yanked),
                 Digest(metadata, 0).hex if metadata else "",
+                yanked if isinstance(yanked, str) else "",
+                size is not None,
             )
     except (KeyError, TypeError, AttributeError, ValueError, IntegrityError) as error:
         raise LockError(f"the index's page is malformed: {error!r}", where=project) from None

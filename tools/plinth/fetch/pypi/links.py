@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import email.utils
 import re
-from collections.abc import Callable
 from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import unquote, urldefrag, urlsplit
@@ -15,8 +14,6 @@ import requests
 from plinth.core.http import resolved
 
 HTML = ("text/html", "application/vnd.pypi.simple.v1+html")
-Head = Callable[[str], requests.Response]
-"""Asks for the headers of a file."""
 
 
 class _Links(HTMLParser):
@@ -29,11 +26,9 @@ class _Links(HTMLParser):
             self.found.append({name: value or "" for name, value in attrs})
 
 
-def page(text: str, url: str, fits: Callable[[str], bool], head: Head) -> dict[str, Any]:
-    """The page `text`, found at `url`, as the JSON API would give it.
-
-    Only files whose name `fits` are listed: HTML says neither sizes nor upload times, so each is
-    asked for its headers (Content-Length, Last-Modified).
+def page(text: str, url: str) -> dict[str, Any]:
+    """The page `text`, found at `url`, as the JSON API would give it; without sizes, and with the
+    upload times of servers that give them (`data-upload-time`).
 
     Raises:
         FetchError: a link is no URL.
@@ -45,19 +40,17 @@ def page(text: str, url: str, fits: Callable[[str], bool], head: Head) -> dict[s
         address, fragment = urldefrag(resolved(url, link.get("href", ""), url))
         name = unquote(urlsplit(address).path.rsplit("/", 1)[-1])
         algorithm, _, value = fragment.partition("=")
-        if algorithm != "sha256" or not fits(name):
+        if not name:
             continue
-        answer = head(address)
         metadata = link.get("data-core-metadata") or link.get("data-dist-info-metadata") or ""
         files.append(
             {
                 "filename": name,
                 "url": address,
-                "hashes": {"sha256": value},
-                "size": _size(answer.headers.get("Content-Length", "")),
-                "upload-time": _moment(answer.headers.get("Last-Modified", "")),
+                "hashes": {algorithm: value} if value else {},
+                "upload-time": link.get("data-upload-time", ""),
                 "requires-python": link.get("data-requires-python", ""),
-                "yanked": "data-yanked" in link,
+                "yanked": link["data-yanked"] or True if "data-yanked" in link else False,
                 "core-metadata": {"sha256": metadata.removeprefix("sha256=")}
                 if metadata.startswith("sha256=")
                 else False,
@@ -66,14 +59,24 @@ def page(text: str, url: str, fits: Callable[[str], bool], head: Head) -> dict[s
     return {"files": files}
 
 
-def _size(text: str) -> int:
+def size_of(answer: requests.Response) -> int:
+    """The length (bytes) of the file that `answer` is of; 0 where it is not given."""
+    if answer.status_code == 206:
+        text = answer.headers.get("Content-Range", "").rpartition("/")[2]
+    elif answer.headers.get("Content-Encoding", "identity") == "identity":
+        text = answer.headers.get("Content-Length", "")
+    else:
+        text = ""
     return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else 0
 
 
-def _moment(text: str) -> str:
-    """An HTTP date (RFC 9110, 5.6.7) in RFC 3339 form; empty where it is none."""
+def moment_of(answer: requests.Response) -> str:
+    """When the file that `answer` is of was last changed (an HTTP date: RFC 9110, 5.6.7), in RFC
+    3339 form; empty where that is not given."""
     try:
-        moment = email.utils.parsedate_to_datetime(text)
-    except (TypeError, ValueError):
+        moment = email.utils.parsedate_to_datetime(answer.headers.get("Last-Modified", ""))
+        moment = moment.astimezone(datetime.timezone.utc)
+    # A year before the first, or after the last.
+    except (TypeError, ValueError, OverflowError):
         return ""
-    return moment.astimezone(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.000000Z")
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.000000Z")

@@ -28,6 +28,7 @@ STORED, DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
 _LOCAL = struct.Struct("<4s5H3L2H")
 _PIECE = 1 << 18
 _WHOLE = 1 << 23
+_MAX_READ = 64 << 20
 _MAX_DIRECTORY = 48 << 20
 
 
@@ -235,12 +236,32 @@ class WheelArchive:
         if not stream.eof or stream.unused_data:
             raise self.wrong("deflate stream does not end where the entry does", info.filename)
 
-    def read(self, info: zipfile.ZipInfo) -> bytes:
-        """The entry's content, checked against its size and CRC-32.
+    def begins(self, info: zipfile.ZipInfo, start: bytes) -> bool:
+        """Whether the entry's content begins with `start`.
 
         Raises:
             WheelError: it is damaged.
         """
+        head = b""
+        for _, plain in self.pieces(info):
+            head += bytes(plain[: len(start) - len(head)])
+            if len(head) == len(start):
+                break
+        return head == start
+
+    def read(self, info: zipfile.ZipInfo) -> bytes:
+        """The entry's content, checked against its size and CRC-32.
+
+        Raises:
+            WheelError: it is damaged, or too large to be held in memory.
+        """
+        if info.file_size > _MAX_READ:
+            raise self.wrong(
+                "too large for what it is",
+                info.filename,
+                expected=f"at most {_MAX_READ} bytes",
+                found=f"{info.file_size} bytes",
+            )
         data = b"".join(plain for _, plain in self.pieces(info))
         if isal_zlib.crc32(data) != info.CRC:
             raise self.wrong("CRC-32 does not match", info.filename)

@@ -7,6 +7,7 @@ the oracle is pip 24.0 run as /opt/python/bin/python<version>.
 from __future__ import annotations
 
 import configparser
+import hashlib
 import posixpath
 import re
 import zipfile
@@ -91,7 +92,6 @@ def plan(wheel: WheelArchive, version: str) -> Installation:
     }
     info_dir = wheel.dist_info
     console, gui = _entry_points(wheel, info_dir)
-    moved: dict[str, str] = {}
     changed: dict[str, Made] = {}
     placed = []
     for info in wheel.files:
@@ -101,9 +101,8 @@ def plan(wheel: WheelArchive, version: str) -> Installation:
         path, is_script = _destination(wheel, name, library, schemes)
         if is_script and _wrapped_name(path) in {**console, **gui}:
             continue
-        moved[name] = relative(path, library)
         mode = 0o755 if (info.external_attr >> 16) & 0o111 else 0o644
-        if is_script and bytes(wheel.read(info)).startswith(b"#!python"):
+        if is_script and wheel.begins(info, b"#!python"):
             data = _with_interpreter(wheel.read(info), version)
             changed[name] = Made(path, data, mode)
         else:
@@ -116,14 +115,12 @@ def plan(wheel: WheelArchive, version: str) -> Installation:
     made.append(Made(f"{library}/{info_dir}/INSTALLER", b"pip\n", 0o644))
     made.append(Made(f"{library}/{info_dir}/REQUESTED", b"", 0o644))
     _check_places(wheel, [*placed, *changed.values(), *made])
-    rows = []
-    for row in record.read(wheel):
-        path = moved.get(row.path, row.path)
-        if row.path in changed:
-            rows.append(record.row_of(path, changed[row.path].data))
-        else:
-            rows.append(Row(path, row.hash, row.size))
-    rows += [record.row_of(relative(new.path, library), new.data) for new in made]
+    there = {row.path: row for row in record.read(wheel)}
+    rows = [_row(wheel, one, library, there.get(one.info.filename)) for one in placed]
+    rows += [
+        record.row_of(relative(new.path, library), new.data) for new in (*changed.values(), *made)
+    ]
+    rows.append(Row(f"{info_dir}/RECORD", "", ""))
     return Installation(
         tuple(placed),
         (*changed.values(), *made),
@@ -131,6 +128,18 @@ def plan(wheel: WheelArchive, version: str) -> Installation:
         tuple(rows),
         library,
     )
+
+
+def _row(wheel: WheelArchive, file: Placed, library: str, row: Row | None) -> Row:
+    """The row of a file that stays as it is, whose `row` in the wheel may be of another form:
+    another hash than SHA-256, or nothing but the path."""
+    path = relative(file.path, library)
+    if row is not None and record.is_plain(row):
+        return Row(path, row.hash, row.size)
+    digest = hashlib.sha256()
+    for _, plain in wheel.pieces(file.info):
+        digest.update(plain)
+    return Row(path, record.encode(digest.digest()), str(file.info.file_size))
 
 
 def _check_places(wheel: WheelArchive, files: Sequence[Placed | Made]) -> None:

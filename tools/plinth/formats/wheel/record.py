@@ -11,6 +11,18 @@ from typing import NamedTuple
 
 from plinth.formats.wheel.archive import WheelArchive
 
+ALGORITHMS = (
+    "sha256",
+    "sha384",
+    "sha512",
+    "sha3_256",
+    "sha3_384",
+    "sha3_512",
+    "blake2b",
+    "blake2s",
+)
+"""Those of Python's that are SHA-256 or better (binary distribution format, "RECORD")."""
+
 
 class Row(NamedTuple):
     """One row: path, `sha256=<urlsafe base64>` or empty, size in bytes as text or empty."""
@@ -25,9 +37,20 @@ def hash_of(data: bytes) -> str:
     return encode(hashlib.sha256(data).digest())
 
 
-def encode(digest: bytes) -> str:
-    """A SHA-256 digest in RECORD's form."""
-    return "sha256=" + base64.urlsafe_b64encode(digest).decode().rstrip("=")
+def encode(digest: bytes, algorithm: str = "sha256") -> str:
+    """A digest in RECORD's form."""
+    return f"{algorithm}=" + base64.urlsafe_b64encode(digest).decode().rstrip("=")
+
+
+def algorithm(hash_: str) -> str:
+    """Which of `ALGORITHMS` a row's hash is of; empty for any other."""
+    name = hash_.partition("=")[0]
+    return name if name in ALGORITHMS else ""
+
+
+def is_plain(row: Row) -> bool:
+    """Whether a row has what `row_of` gives: a SHA-256 without padding, and a size."""
+    return algorithm(row.hash) == "sha256" and not row.hash.endswith("=") and bool(row.size)
 
 
 def row_of(path: str, data: bytes) -> Row:

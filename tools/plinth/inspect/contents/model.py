@@ -37,7 +37,8 @@ class Entry:
 class FoundWheel:
     """An installed Python distribution, checked against its RECORD.
 
-    `name` is normalized, `licences` are as METADATA declares them, `folder` is its .dist-info.
+    `name` is normalized, `licences` and `requires` (Requires-Dist) are as METADATA declares them,
+    `folder` is its .dist-info.
     `rows` counts the rows of RECORD whose hash was compared, `bytecode` those of bytecode, which
     have none. `digest` is `files_digest` of all its files, `listed` of those whose hash RECORD
     has. `own` says that the interpreter brought it.
@@ -46,6 +47,7 @@ class FoundWheel:
     name: str
     version: str
     licences: tuple[str, ...]
+    requires: tuple[str, ...]
     folder: str
     files: int
     size: int

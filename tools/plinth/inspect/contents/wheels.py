@@ -53,6 +53,7 @@ def _wheel(
         canonicalize_name(about.name),
         about.version,
         about.licences,
+        about.requires,
         folder,
         len(held),
         sum(entry.size for entry in held),

@@ -35,7 +35,8 @@ class PylockError(ProblemsError):
 
 @dataclass(frozen=True)
 class LockedFile:
-    """A distribution file: its name, its digest, when it was uploaded (RFC 3339)."""
+    """A distribution file: its name, its digest, when it was uploaded (RFC 3339; empty where nobody
+    knows)."""
 
     name: str
     digest: Digest
@@ -99,10 +100,13 @@ def dump(lock: ImageLock) -> str:
 
 
 def _file(file: LockedFile) -> dict[str, Any]:
-    moment = datetime.datetime.fromisoformat(file.upload_time.replace("Z", "+00:00"))
+    time: dict[str, Any] = {}
+    if file.upload_time:
+        moment = datetime.datetime.fromisoformat(file.upload_time.replace("Z", "+00:00"))
+        time = {"upload-time": moment.astimezone(datetime.timezone.utc)}
     return {
         "name": file.name,
-        "upload-time": moment.astimezone(datetime.timezone.utc),
+        **time,
         "path": f"{STORE}/{file.digest.hex}",
         "size": file.digest.size,
         "hashes": {"sha256": file.digest.hex},
@@ -124,6 +128,8 @@ def _package(package: LockedPackage) -> dict[str, Any]:
         notes["from-base"] = True
     if package.index:
         notes["index"] = package.index
+    if not package.file.upload_time:
+        notes["no-upload-time"] = True
     if package.build_requires:
         notes["build-requires"] = [_package(needed) for needed in package.build_requires]
     if notes:
@@ -218,12 +224,14 @@ class _Reader:
             self.wrong(at, "expected exactly one wheel or one sdist")
             return None
         where = f"{at}.sdist" if is_sdist else f"{at}.wheels[0]"
-        file = self.file(where, sdist if is_sdist else (wheels or [None])[0], name, version)
+        notes = _table(_table(entry.get("tool")).get("plinth"))
+        source = sdist if is_sdist else (wheels or [None])[0]
+        timed = notes.get("no-upload-time") is not True
+        file = self.file(where, source, name, version, timed=timed)
         # An sdist is not inspected as wheels are, so one must not pass for the other.
         if file is not None and file.name.endswith(".whl") == is_sdist:
             kind = "an sdist" if is_sdist else "a wheel"
             self.wrong(f"{where}.name", f"{file.name!r} is not {kind}")
-        notes = _table(_table(entry.get("tool")).get("plinth"))
         needed = self.packages(f"{at}.tool.plinth.build-requires", notes.get("build-requires", []))
         for inner in needed:
             if inner.is_sdist:
@@ -250,7 +258,9 @@ class _Reader:
             index if isinstance(index, str) else "",
         )
 
-    def file(self, at: str, entry: object, name: str, version: str) -> LockedFile | None:
+    def file(
+        self, at: str, entry: object, name: str, version: str, *, timed: bool
+    ) -> LockedFile | None:
         table = _table(entry)
         filename, size = table.get("name"), table.get("size")
         sha256 = _table(table.get("hashes")).get("sha256")
@@ -271,11 +281,14 @@ class _Reader:
             return None
         if path != f"{STORE}/{digest.hex}":
             self.wrong(f"{at}.path", f"expected the store's path of that digest, found {path!r}")
-        if not isinstance(moment, datetime.datetime) or moment.tzinfo is None:
+        if not timed:
+            if moment is not None:
+                self.wrong(f"{at}.upload-time", "there, although no-upload-time says it is unknown")
+        elif not isinstance(moment, datetime.datetime) or moment.tzinfo is None:
             self.wrong(f"{at}.upload-time", f"expected a date-time with offset, found {moment!r}")
         if PurePosixPath(filename).name != filename or not _is_of(filename, name, version):
             self.wrong(f"{at}.name", f"{filename!r} is not a file of {name} {version}")
-        return LockedFile(filename, digest, str(moment))
+        return LockedFile(filename, digest, str(moment) if timed else "")
 
 
 def _table(value: object) -> dict[str, Any]:

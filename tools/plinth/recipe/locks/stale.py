@@ -14,7 +14,7 @@ from plinth.recipe.image import ImageSpec, Target, load_image, load_target
 from plinth.recipe.locks.document import check_inputs
 from plinth.recipe.locks.inputs import changes, inputs_of
 from plinth.recipe.locks.pins import pins
-from plinth.recipe.locks.pylock import ImageLock, PylockError, load
+from plinth.recipe.locks.pylock import ImageLock, PylockError, every_file, load
 from plinth.recipe.target import fits
 
 
@@ -75,10 +75,28 @@ def read_image(ws: Workspace, image_id: str) -> LockedImage:
             remedy=again,
         )
     _fits(lock, target, image_id, shown)
+    _bound(lock, spec, shown)
     _agrees(lock, text.read_text(encoding="utf-8"), image_id, shown)
     _as_pinned(lock, spec, shown)
     check_gpu_libraries(spec, lock.packages)
     return LockedImage(spec, target, lock, parent)
+
+
+def _bound(lock: ImageLock, spec: ImageSpec, shown: str) -> None:
+    """Refuse a file that is from another index than the one that the specification binds its
+    project to."""
+    problems = []
+    for package in every_file(lock.packages):
+        wanted = spec.indexes.get(package.name, "")
+        allowed = {wanted, ""} if package.name in spec.fallbacks else {wanted}
+        if package.index not in allowed:
+            is_from = f"from the index {package.index}" if package.index else "from no named index"
+            bound = f"binds it to {wanted}" if wanted else "binds it to none"
+            problems.append(
+                Problem(package.name, f"it is {is_from}, images/{spec.id}.toml {bound}")
+            )
+    if problems:
+        raise PylockError(shown, problems, remedy=f"lock again: doit lock:{spec.id}")
 
 
 def _agrees(lock: ImageLock, requirements: str, image_id: str, shown: str) -> None:
