@@ -277,3 +277,12 @@ def test_groups_that_fan_out_are_read_once(root: Path) -> None:
     (root / "pyproject.toml").write_text(text)
     asked = 'pyproject = { path = "pyproject.toml", dependencies = false, groups = ["g0"] }\n'
     assert read(root, asked).requirements == ("x",)
+
+
+def test_markers_without_end_are_refused(root: Path) -> None:
+    nested = "(" * 20_000 + "os_name == 'posix'" + ")" * 20_000
+    (root / "a.txt").write_text(f"x; {nested}\n")
+    where, problems = refused(root, 'requirements-file = "a.txt"\n')
+    assert where == "a.txt"
+    assert problems[0].startswith("line 1: not a PEP 508 requirement: ")
+    assert len(problems[0]) < 200

@@ -132,6 +132,12 @@ def test_files_that_fan_out_are_read_once(tmp_path: Path) -> None:
     assert len(read(tmp_path, files)) == 61
 
 
+def test_a_line_of_blanks_takes_no_time(tmp_path: Path) -> None:
+    blanks = " " * 1_900_000
+    (found,) = read(tmp_path, {"requirements.txt": f"{blanks}\nnumpy{blanks}#c\n#d\n"})
+    assert found.requirement.name == "numpy"
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

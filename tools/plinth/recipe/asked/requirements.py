@@ -17,7 +17,6 @@ from packaging.requirements import InvalidRequirement, Requirement
 from plinth.core.errors import Problem, SpecError
 from plinth.recipe.asked.files import Files
 
-_COMMENT = re.compile(r"(^|\s+)#.*$")
 _VARIABLE = re.compile(r"\$\{[A-Z0-9_]+\}")
 _OPTION = re.compile(r"(-[a-zA-Z]|--[a-z-]+)(?:\s*=\s*|\s+|$)?(.*)", re.DOTALL)
 _HASH = re.compile(r"--hash[\s=]+(\S*)")
@@ -60,12 +59,20 @@ def logical_lines(text: str) -> Iterator[Line]:
             joined += line[:-1]
             continue
         joined += (" " if re.match(r"\s*#", line) else "") + line
-        stripped = _COMMENT.sub("", joined).strip()
+        stripped = _uncommented(joined).strip()
         if stripped:
             yield Line(start, stripped)
         joined, start = "", 0
-    if stripped := _COMMENT.sub("", joined).strip():
+    if stripped := _uncommented(joined).strip():
         yield Line(start, stripped)
+
+
+def _uncommented(text: str) -> str:
+    """`text` up to a comment; not by pip's expression, which never ends on a line of blanks."""
+    at = text.find("#")
+    while at > 0 and not text[at - 1].isspace():
+        at = text.find("#", at + 1)
+    return text[:at] if at >= 0 else text
 
 
 def read_requirements(files: Files, path: str, asked_by: str, *, bounds: bool) -> list[Asked]:
@@ -134,7 +141,7 @@ def _option(text: str) -> tuple[str, str]:
             "settings, or name an index for a project in [python.indexes]"
         )
     if option in ("-e", "--editable"):
-        raise ValueError("an image holds no editable install; build a wheel, or lock a release")
+        raise ValueError("an image holds no editable install; name the folder in [[python.local]]")
     if option not in _NESTED:
         raise ValueError(f"the option {option!r} has no meaning in a lock")
     words = shlex.split(value)
@@ -166,11 +173,12 @@ def _requirement(text: str, bounds: bool, where: str) -> Asked:
     if wanted.startswith((".", "/")) or (
         re.search(r"(\.whl|\.tar\.gz|\.zip)$", wanted) and " " not in wanted
     ):
-        raise ValueError(f"only names and versions, not the file {wanted!r}")
+        raise ValueError(f"only names and versions, not the file {wanted!r}; see [[python.local]]")
     try:
         requirement = Requirement(wanted)
     except InvalidRequirement as error:
-        raise ValueError(f"not a PEP 508 requirement: {error}") from None
+        # Its further lines repeat the whole text.
+        raise ValueError(f"not a PEP 508 requirement: {str(error).splitlines()[0]}") from None
     if requirement.url:
         raise ValueError(f"a URL has no place in a lock; name a version of {wanted!r}")
     return Asked(requirement, known, bounds, where)

@@ -163,7 +163,7 @@ class _Reader:
             ("group", "dev-dependencies", lock.groups),
         ):
             table = project.get(key, {})
-            for one in names:
+            for one in map(canonicalize_name, names):
                 if one not in table:
                     listed = ", ".join(sorted(table)) or "none"
                     path = f"package[{number}].{key}"
