@@ -34,7 +34,7 @@ def ensure_met(
     """
     versions = {package.name: package.version for package in packages}
     requires = {name: texts for layer in layers for name, texts in layer.requires.items()}
-    problems = unmet(versions, requires, asked_by(spec, target), target.python)
+    problems = unmet(versions, requires, asked_by(spec, target), target.python, spec.overrides)
     if problems:
         raise LockError(
             "the lock does not meet every requirement of its packages",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -16,6 +15,7 @@ from plinth.core.errors import PlinthError, Problem, ProblemsError, SpecError
 from plinth.core.report import Progress
 from plinth.core.store import atomic_write
 from plinth.graph.workspace import Workspace
+from plinth.recipe.asked.requirements import logical_lines
 from plinth.recipe.base import NAME
 from plinth.recipe.image import load_image, load_target
 
@@ -28,10 +28,10 @@ def read_requirements(path: Path) -> list[str]:
             belongs into the specification.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = [*logical_lines(path.read_text(encoding="utf-8-sig"))]
     except (OSError, UnicodeDecodeError) as error:
         raise ProblemsError(str(path), [Problem("", f"cannot be read: {error}")]) from None
-    return _plain(str(path), ((f"line {number}", line) for number, line in enumerate(lines, 1)))
+    return _plain(str(path), ((f"line {line.number}", line.text) for line in lines))
 
 
 def read_conda_file(ws: Workspace, extends: str, path: Path, progress: Progress) -> list[str]:
@@ -76,7 +76,7 @@ def _of_pip(path: Path, lines: Sequence[str]) -> list[str]:
         if option in ("-r", "--requirement"):
             found += read_requirements(Path(value))
         else:
-            found += _plain(str(path), [("pip", line)])
+            found += _plain(str(path), (("pip", one.text) for one in logical_lines(line)))
     return found
 
 
@@ -87,12 +87,8 @@ def _plain(where: str, lines: Iterable[tuple[str, str]]) -> list[str]:
         ProblemsError: one is an option or a path.
     """
     found, problems = [], []
-    for at, line in lines:
-        # As pip has it: a comment begins at the start or after white space.
-        text = re.sub(r"(^|\s)#.*", "", line).strip()
-        if not text:
-            continue
-        if text.startswith("-") or text.startswith((".", "/")):
+    for at, text in lines:
+        if text.startswith(("-", ".", "/")):
             problems.append(Problem(at, f"only names and versions, not {text!r}"))
         found.append(text)
     if problems:

@@ -19,6 +19,7 @@ from plinth.build.wheels import WheelFile, layer_action, wheel_layer
 from plinth.core.errors import FetchError, InterpreterError, PlinthError
 from plinth.core.report import Progress
 from plinth.core.settings import Config
+from plinth.fetch.own import bring_own
 from plinth.fetch.probe import forget
 from plinth.fetch.wheels import fetch_files
 from plinth.formats.elf.closure import Rules
@@ -95,6 +96,7 @@ def _built(
         store.sweep()
 
     def fetch(packages: Sequence[LockedPackage]) -> None:
+        bring_own(ws, spec, [package.name for package in packages], progress)
         fetch_files(ws, config, packages, admit=_admit, progress=progress)
 
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,7 +57,9 @@ def without_base(
     ws: Session, image: LockedImage, config: Config, error: PlinthError
 ) -> PlinthError:
     """`error`, for which no base can be chosen, with all else that is missing for `image`."""
-    needs = [*_of_packages(ws, image.lock.packages, config), *_room(ws, image.lock.packages)]
+    own = image.spec.own
+    packages = image.lock.packages
+    needs = [*_of_packages(ws, packages, config, own=own), *_room(ws, packages)]
     if not needs:
         return error
     what = "\n".join(filter(None, (error.what, error.found)))
@@ -91,7 +93,8 @@ def _missing(ws: Session, recipe: Recipe, config: Config) -> list[Need]:
             for package in packages
             if not package.is_sdist or planned_wheel(ws, package, sdists, base) is None
         ]
-    needs = _of_packages(ws, packages, config, _of_debs(ws, recipe, config))
+    own = recipe.spec.own
+    needs = _of_packages(ws, packages, config, _of_debs(ws, recipe, config), own=own)
     if base is None and ws.remote is None and (why := unavailable(ws, recipe.base, config)):
         keys = " and ".join(settings_of(recipe.base))
         ways = [f"check the network, or name places in the settings: {keys}"]
@@ -108,9 +111,11 @@ def _of_packages(
     packages: Sequence[LockedPackage],
     config: Config,
     archives: Iterable[tuple[str, Source | Need]] = (),
+    *,
+    own: Collection[str] = (),
 ) -> list[Need]:
     """What is missing for the `packages` whose layers are not made, and at `archives` (with the
-    name of the setting of each, or what is wrong with it)."""
+    name of the setting of each, or what is wrong with it); the `own` ones come from no index."""
     if ws.remote is not None:
         # What it has, and what it does, is not known before it is asked for.
         return []
@@ -119,7 +124,7 @@ def _of_packages(
         needs += _sandbox()
     asks: dict[str, Callable[[], object]] = {}
     remedies = {}
-    if files := _to_fetch(ws, packages, config):
+    if files := _to_fetch(ws, packages, config, own):
         index = Index(config, ws.build / "cache" / "index", ws.cache)
         remedy = (
             "check the network, or name an index in the settings: index-url; or a folder that has "
@@ -153,7 +158,7 @@ def _look(url: str) -> None:
 
 
 def _to_fetch(
-    ws: Session, packages: Sequence[LockedPackage], config: Config
+    ws: Session, packages: Sequence[LockedPackage], config: Config, own: Collection[str]
 ) -> list[LockedPackage]:
     """The files that a package index will be asked for."""
     folder = Path(config.files.get("wheels", "/nowhere"))
@@ -161,6 +166,7 @@ def _to_fetch(
         package
         for package in every_file(packages)
         if not ws.cache.has(package.file.digest)
+        and package.name not in own
         and package.index not in config.indexes
         and not (folder / package.file.name).is_file()
     ]

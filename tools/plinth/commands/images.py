@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from plinth.commands.reference import bring
@@ -19,12 +20,44 @@ from plinth.graph.workspace import Workspace
 from plinth.recipe.ids import all_accelerators, all_bases, all_images
 
 
-def lock(ws: Workspace, names: Sequence[str], *, upgrade_package: Sequence[str] = ()) -> None:
+def lock(
+    ws: Workspace,
+    names: Sequence[str],
+    *,
+    upgrade: bool = False,
+    upgrade_package: Sequence[str] = (),
+    dry_run: bool = False,
+    as_json: bool = False,
+) -> None:
     """Lock what is named: images (see `plinth.lock.image.lock_images`), bases or their
-    interpreters, accelerator sets.
+    interpreters, accelerator sets; show which packages of images moved.
 
     Without names all images and all bases: an accelerator set needs its vendor's archive.
     """
+    from plinth.lock import moves
+
+    ids = [name for name in names or all_images(ws) if name in all_images(ws)]
+    before = moves.read_locked(ws, ids)
+    with moves.scratch(ws) if dry_run else nullcontext(ws) as place:
+        written = _lock(place, names, upgrade, upgrade_package)
+        # All of a first lock is new, which its number of packages tells well enough.
+        known = [image_id for image_id in ids if dry_run or before[image_id]]
+        found = moves.moves(before, moves.read_locked(place, known))
+    if as_json:
+        listed = [one.to_json() for one in found]
+        print(json.dumps({"dry-run": dry_run, "written": written, "moves": listed}, indent=1))
+    elif found or upgrade or upgrade_package or dry_run:
+        print(moves.table(found))
+        if upgrade and not found:
+            print("what was uploaded after `as-of` of a specification is not seen; plinth outdated")
+        if dry_run:
+            print("dry run: no lock was written")
+
+
+def _lock(
+    ws: Workspace, names: Sequence[str], upgrade: bool, upgrade_package: Sequence[str]
+) -> list[str]:
+    """Lock what is named, and return those whose lock was written."""
     from plinth.lock.accelerator import lock_accelerator
     from plinth.lock.base import lock_base, lock_interpreter
     from plinth.lock.image import lock_images
@@ -35,15 +68,36 @@ def lock(ws: Workspace, names: Sequence[str], *, upgrade_package: Sequence[str] 
     others = {*bases, *sets, ALL_BASES, INTERPRETER}.difference(images)
     # One that is unknown is taken for an image: its error names those that are known.
     ids = [name for name in chosen if name not in others]
+    written: list[str] = []
     if ids:
-        lock_images(ws, ids, config=settings, upgrade=upgrade_package, progress=to_stderr)
+        written += lock_images(
+            ws,
+            ids,
+            config=settings,
+            upgrade=upgrade_package,
+            upgrade_all=upgrade,
+            progress=to_stderr,
+        )
     for name in chosen:
         if name in sets and name in others:
-            lock_accelerator(ws, name, config=settings, progress=to_stderr)
+            if lock_accelerator(ws, name, config=settings, progress=to_stderr):
+                written.append(name)
         elif name in others:
             lock_one = lock_interpreter if name == INTERPRETER else lock_base
             for base in bases if name in (ALL_BASES, INTERPRETER) else [name]:
-                lock_one(ws, base, config=settings, progress=to_stderr)
+                if lock_one(ws, base, config=settings, progress=to_stderr):
+                    written.append(base)
+    return written
+
+
+def outdated(ws: Workspace, ids: Sequence[str], *, as_json: bool) -> None:
+    """Show which packages of images have newer releases; see `plinth.lock.outdated`."""
+    from plinth.lock.outdated import outdated as find
+    from plinth.lock.outdated import table
+
+    found = find(ws, ids or all_images(ws), config.load())
+    listed = [one.to_json() for one in found]
+    print(json.dumps(listed, indent=1) if as_json else table(found))
 
 
 def build(

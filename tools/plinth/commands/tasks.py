@@ -19,7 +19,7 @@ from plinth.commands.verbs import ALL_BASES, INTERPRETER, VERBS
 from plinth.core.errors import PlinthError
 from plinth.core.report import discard_output
 from plinth.graph.workspace import Workspace
-from plinth.recipe.ids import all_accelerators, all_bases, all_images, files_of
+from plinth.recipe.ids import all_accelerators, all_bases, all_images, watched_files
 
 Words = Callable[[Mapping[str, Any]], list[str]]
 """All options of a task that were given, as words, from those that doit parsed after it."""
@@ -142,7 +142,7 @@ def _unless_built(ws: Workspace, verb: Verb, image_id: str, words: Words) -> dic
         return not asked.get("--accelerator") and is_built(ws, image_id, asked.get("--base", ""))
 
     return {
-        "file_dep": [str(path) for path in files_of(ws, image_id)],
+        "file_dep": [str(path) for path in watched_files(ws, image_id)],
         "uptodate": [is_there, config_changed(_shared(ws) + places_of_set(ws, image_id))],
     }
 

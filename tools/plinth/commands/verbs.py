@@ -55,7 +55,17 @@ VERBS = (
             "their interpreters alone (default: all images and bases)",
             "*",
         ),
+        _flag("upgrade", "let every package of images move to the newest version that fits"),
         _many("upgrade-package", "NAME", "let this package of images move to its newest version"),
+        _flag("dry-run", "show what would move, and write no lock"),
+        JSON,
+        images=True,
+    ),
+    _verb(
+        "outdated",
+        "images:outdated",
+        "which packages of images have newer releases",
+        *(ANY_IDS, JSON),
         images=True,
     ),
     _verb(

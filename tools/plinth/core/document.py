@@ -61,6 +61,10 @@ class Table:
         """A whole number."""
         return self._get(key, int, 0, required=True, noun="a whole number")
 
+    def flag(self, key: str, *, default: bool) -> bool:
+        """True or false; `default` where the field is absent."""
+        return self._get(key, bool, default, required=False, noun="true or false")
+
     def moment(self, key: str) -> datetime.datetime | None:
         """An offset date-time, or None where the field is absent."""
         self._asked.add(key)

@@ -17,17 +17,22 @@ from plinth.core.errors import LockError, PlinthError
 from plinth.core.report import Progress
 from plinth.core.settings import Config
 from plinth.core.store import atomic_write
+from plinth.fetch.own import bring_own, fetch_commits
 from plinth.fetch.own_python import python_for
 from plinth.fetch.pypi.candidates import Candidate
 from plinth.fetch.pypi.index import Index
 from plinth.formats.wheel.metadata import parse
 from plinth.graph.workspace import Workspace
+from plinth.lock.imported import check_imported
+from plinth.lock.narrow import Narrowed
 from plinth.lock.os_packages import lock_packages
 from plinth.lock.request import Request, Work, chosen, compile_requests, exact, locked_file
 from plinth.lock.resolver import Resolver
 from plinth.lock.sdists import Sdists
 from plinth.lock.server import LoopbackIndex
+from plinth.recipe.asked.asked import with_inputs
 from plinth.recipe.base import BaseSpec
+from plinth.recipe.gpu import check_gpu_libraries, is_refused
 from plinth.recipe.image import DEFAULT, ImageSpec, load_image, load_target
 from plinth.recipe.locks import stale
 from plinth.recipe.locks.inputs import checksum, inputs_of
@@ -42,12 +47,13 @@ def lock_images(
     *,
     config: Config,
     upgrade: Sequence[str] = (),
+    upgrade_all: bool = False,
     progress: Progress,
 ) -> list[str]:
     """Lock the images `ids` and return those whose lock was written.
 
-    An image whose lock is fresh is left alone, without network, unless `upgrade` names
-    packages that may leave their pins.
+    An image whose lock is fresh is left alone, without network, unless it holds a package that
+    `upgrade` names, which may leave its pin then; `upgrade_all`: all of them may.
 
     Raises:
         PlinthError: a specification is invalid, requirements conflict, or the index fails.
@@ -57,20 +63,27 @@ def lock_images(
     # What extends another image is locked on top of that one's lock, so after it.
     later = [spec for spec in specs if spec.extends]
     first = [spec.id for spec in specs if not spec.extends]
-    written = _lock_all(ws, first, config, upgrade, progress)
-    written += _lock_all(ws, [spec.id for spec in later], config, upgrade, progress)
+    loose = None if upgrade_all else tuple(canonicalize_name(name) for name in upgrade)
+    now = _wanted(ws, first, loose)
+    written = _lock_all(ws, now, config, loose, progress)
+    then = _wanted(ws, [spec.id for spec in later], loose)
+    written += _lock_all(ws, then, config, loose, progress)
     for spec in later:
         if lock_packages(ws, spec, config=config, progress=progress):
             written.append(spec.id)
-    if not written:
+    if not (now or then or written):
         progress("locks are fresh: nothing to do")
     return list(dict.fromkeys(written))
 
 
 def _lock_all(
-    ws: Workspace, ids: Sequence[str], config: Config, upgrade: Sequence[str], progress: Progress
+    ws: Workspace,
+    wanted: Sequence[str],
+    config: Config,
+    upgrade: Sequence[str] | None,
+    progress: Progress,
 ) -> list[str]:
-    wanted = [image_id for image_id in ids if upgrade or not _is_fresh(ws, image_id)]
+    """Lock `wanted`; `upgrade` are packages that may leave their pins, None: all of them."""
     if not wanted:
         return []
     # Before anything is downloaded: this is what a machine may lack.
@@ -79,7 +92,10 @@ def _lock_all(
     pythons = _pythons(ws, wanted, config)
     index = Index(config, ws.build / "cache" / "index", ws.cache)
     with contextlib.ExitStack() as stack:
-        requests = [_prepare(ws, image_id, index, config, stack) for image_id in wanted]
+        keep = upgrade is not None
+        requests = [
+            _prepare(ws, image_id, index, config, stack, keep, progress) for image_id in wanted
+        ]
         # What a package requires depends on the Python that resolves: each by its own.
         groups: dict[str, list[Request]] = {}
         for request in requests:
@@ -87,7 +103,7 @@ def _lock_all(
         made: list[tuple[str, str, ImageLock]] = []
         for python, group in groups.items():
             resolver = Resolver(ws.build / "cache" / "tools", pythons[python], index)
-            made += _resolved(group, resolver, upgrade, progress)
+            made += _resolved(group, resolver, upgrade or (), progress)
     written = []
     for image_id, text, lock in made:
         if _write(ws.locks / image_id, text, dump(lock)):
@@ -167,17 +183,43 @@ def _is_fresh(ws: Workspace, image_id: str) -> bool:
     return True
 
 
+def _wanted(ws: Workspace, ids: Sequence[str], upgrade: Sequence[str] | None) -> list[str]:
+    """The images of `ids` that are to be locked; `upgrade` as for `_lock_all`."""
+    return [
+        image_id
+        for image_id in ids
+        if upgrade is None or not _is_fresh(ws, image_id) or _holds(ws, image_id, upgrade)
+    ]
+
+
+def _holds(ws: Workspace, image_id: str, names: Sequence[str]) -> bool:
+    """Whether the lock of an image pins one of the packages `names`."""
+    path = ws.locks / image_id / "requirements.txt"
+    return bool(names) and any(pin.name in names for pin in pins(path.read_text(encoding="utf-8")))
+
+
 def _prepare(
-    ws: Workspace, image_id: str, index: Index, config: Config, stack: contextlib.ExitStack
+    ws: Workspace,
+    image_id: str,
+    index: Index,
+    config: Config,
+    stack: contextlib.ExitStack,
+    keep: bool,
+    progress: Progress,
 ) -> Request:
+    """What `image_id` asks for, with the pins of its lock where they are to `keep`."""
     spec = load_image(ws.images, image_id)
     target = load_target(ws.bases, spec.base)
+    recorded = fetch_commits(ws, spec, stale.recorded(ws, image_id), progress)
+    spec = with_inputs(ws.root, spec, target, {"local": recorded})
+    bring_own(ws, spec, spec.own, progress)
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="plinth-lock-")))
     sources = {
         f"images/{image_id}.in": spec.requirements,
         f"base/{spec.base}.in": target.requirements,
     }
     bounds = [constraint.requirement for constraint in spec.constraints]
+    bounds += [override.requirement for override in spec.overrides]
     extended = ""
     held: dict[str, str] = {}
     if spec.extends:
@@ -193,19 +235,27 @@ def _prepare(
             "\n".join([*lines, *(["-c ../constraints.txt"] if bounds else [])]) + "\n", "utf-8"
         )
     (folder / "constraints.txt").write_text("\n".join(bounds) + "\n", "utf-8")
-    pinned: dict[str, str] = {}
+    pinned = {name: pin.version for name, pin in spec.pins.items()}
     existing = ws.locks / image_id / "requirements.txt"
-    if existing.exists():
+    if keep and existing.exists():
         text = existing.read_text(encoding="utf-8")
         (folder / "requirements.txt").write_text(text, encoding="utf-8")
-        pinned = {pin.name: pin.version for pin in pins(text)}
+        pinned = {**{pin.name: pin.version for pin in pins(text)}, **pinned}
     others = {
-        project: Index.beside(index, config.indexes[name])
+        project: Narrowed(
+            Index.beside(index, config.indexes[name]),
+            spec.pins,
+            partial(is_refused, spec),
+            {},
+            ws.cache,
+        )
         for project, name in spec.indexes.items()
-        if name in config.indexes
+        if name in config.indexes and canonicalize_name(project) not in spec.own
     }
     named = exact([*bounds, *(line for lines in sources.values() for line in lines)])
-    loopback = stack.enter_context(LoopbackIndex(index, target, spec.as_of, pinned, others, named))
+    shown = Narrowed(index, spec.pins, partial(is_refused, spec), spec.own, ws.cache)
+    loopback = stack.enter_context(LoopbackIndex(shown, target, spec.as_of, pinned, others, named))
+    loopback.overrides = spec.overrides
     for name in [*pinned, *(Requirement(r).name for lines in sources.values() for r in lines)]:
         loopback.prefetch(name)
     places = {project: spec.indexes[project] for project in others}
@@ -221,6 +271,7 @@ def _lock(request: Request, text: str, sdists: Sdists) -> ImageLock:
     direct = {canonicalize_name(Requirement(r).name) for r in request.spec.requirements}
     base = {canonicalize_name(Requirement(r).name) for r in request.target.requirements}
     files = {pin.name: chosen(request, pin) for pin in compiled}
+    check_imported(request, compiled)
     _check_met(request, {pin.name: pin.version for pin in compiled}, files)
     packages = []
     for pin in compiled:
@@ -238,6 +289,7 @@ def _lock(request: Request, text: str, sdists: Sdists) -> ImageLock:
                 request.places.get(pin.name, ""),
             )
         )
+    check_gpu_libraries(request.spec, packages)
     inputs = inputs_of(request.spec, request.target, request.extended)
     return ImageLock(
         tuple(sorted(packages, key=lambda package: package.name)),
@@ -261,7 +313,9 @@ def _check_met(
         for name, candidate in files.items()
     }
     python = request.target.python
-    problems = unmet(versions, requires, asked_by(request.spec, request.target), python)
+    problems = unmet(
+        versions, requires, asked_by(request.spec, request.target), python, request.spec.overrides
+    )
     if problems:
         raise LockError(
             "the resolver's answer does not meet every requirement",

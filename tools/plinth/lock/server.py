@@ -24,12 +24,14 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from plinth.core.errors import LockError, PlinthError
 from plinth.fetch.pypi.candidates import Candidate, candidates
-from plinth.fetch.pypi.index import JSON, Index, IndexFile, is_by
+from plinth.fetch.pypi.index import JSON, IndexFile, is_by
 from plinth.formats.wheel import metadata
 from plinth.formats.wheel.admit import admit
 from plinth.formats.wheel.archive import WheelArchive
+from plinth.lock.narrow import Files
 from plinth.recipe.image import Target
 from plinth.recipe.locks.pylock import LockedPackage
+from plinth.recipe.overrides import Override, apply_overrides
 
 _AHEAD = 16
 
@@ -42,6 +44,7 @@ class LoopbackIndex:
     are shown that were yanked, and files of which nobody knows when they were uploaded. `hidden`
     says of projects what is not shown for such a reason. `others` are indexes that certain projects
     come from instead, by project.
+    `overrides` count in place of what packages ask of a project.
     `failures` collects what went wrong upstream, for the caller to raise. `prepare` says how the
     metadata of an sdist is had, which only its own code can tell. `wheels_url` is the same index
     without sdists; `only_sources` are projects that were asked for there and have nothing else.
@@ -49,11 +52,11 @@ class LoopbackIndex:
 
     def __init__(
         self,
-        index: Index,
+        index: Files,
         target: Target,
         as_of: datetime.datetime | None,
         pinned: dict[str, str],
-        others: Mapping[str, Index] | None = None,
+        others: Mapping[str, Files] | None = None,
         named: Mapping[str, Sequence[SpecifierSet]] | None = None,
     ) -> None:
         self._index = index
@@ -71,6 +74,7 @@ class LoopbackIndex:
         self.failures: list[PlinthError] = []
         self.prepare: Callable[[IndexFile], bytes] = _unprepared
         self.only_sources: set[str] = set()
+        self.overrides: Sequence[Override] = ()
         self._server = _Server(("127.0.0.1", 0), _handler(self))
         self.origin = f"http://127.0.0.1:{self._server.server_address[1]}"
         self.url = f"{self.origin}/simple"
@@ -141,7 +145,7 @@ class LoopbackIndex:
                 if one.file.yanked and one.file.digest.hex == package.file.digest.hex:
                     yield _yanked(package.name, package.version, one.file)
 
-    def _of(self, name: str) -> Index:
+    def _of(self, name: str) -> Files:
         return self._others.get(name, self._index)
 
     def prefetch(self, project: str) -> None:
@@ -196,7 +200,9 @@ class LoopbackIndex:
                     "hashes": {"sha256": file.digest.hex},
                     # Where the index has none, we take it out of the wheel ourselves, or have the
                     # sdist tell it in a sandbox (PEP 714).
-                    "core-metadata": {"sha256": file.metadata} if file.metadata else True,
+                    "core-metadata": {"sha256": file.metadata}
+                    if file.metadata and not self.overrides
+                    else True,
                     "yanked": False,
                 }
             )
@@ -254,6 +260,9 @@ class LoopbackIndex:
         Raises:
             PlinthError: it cannot be had: not fetched, or a wheel or sdist that is malformed.
         """
+        return apply_overrides(self._metadata(file), self.overrides)
+
+    def _metadata(self, file: IndexFile) -> bytes:
         if file.metadata:
             return self._index.metadata(file)
         if not file.name.endswith(".whl"):

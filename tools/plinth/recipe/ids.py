@@ -6,7 +6,9 @@ from pathlib import Path
 
 import tomli
 
+from plinth.core.errors import SpecError
 from plinth.graph.workspace import Workspace
+from plinth.recipe.asked.model import KEYS
 
 _LOCKS = ("pylock.toml", "requirements.txt", "os.toml")
 
@@ -32,15 +34,54 @@ def _is_accelerator(path: Path) -> bool:
 
 
 def files_of(ws: Workspace, image_id: str) -> list[Path]:
-    """The specification and the locks of an image, and those of the image it extends, as far as
-    they exist. An invalid specification is a file like any other: whoever reads it reports it."""
+    """The specification and the locks of an image, those of the image it extends, and the input
+    files of both, as far as they exist. An invalid file is one like any other: whoever reads it
+    reports it."""
     path = ws.images / f"{image_id}.toml"
     files = [path, *(ws.locks / image_id / name for name in _LOCKS)]
     try:
-        extends = tomli.loads(path.read_text(encoding="utf-8")).get("extends")
+        document = tomli.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
-        extends = None
+        document = {}
+    extends = document.get("extends")
     if isinstance(extends, str) and "/" not in extends and extends != image_id:
         files += [ws.images / f"{extends}.toml"]
         files += [ws.locks / extends / name for name in _LOCKS]
+    python = document.get("python")
+    if extends or (isinstance(python, dict) and not python.keys().isdisjoint(KEYS)):
+        files += _input_files(ws, image_id)
     return [file for file in files if file.exists()]
+
+
+def watched_files(ws: Workspace, image_id: str) -> list[Path]:
+    """The files of `files_of`, and those that packages of one's own are made from: a change of one
+    makes the lock stale, and none of them is carried as a file of the recipe."""
+    return [*files_of(ws, image_id), *_own_files(ws, image_id)]
+
+
+def _own_files(ws: Workspace, image_id: str) -> list[Path]:
+    text = (ws.images / f"{image_id}.toml").read_text(encoding="utf-8", errors="replace")
+    # As above.
+    if "extends" not in text and "local" not in text:
+        return []
+    from plinth.recipe.asked.local import source_files
+    from plinth.recipe.image import load_image
+
+    try:
+        inputs = load_image(ws.images, image_id).inputs
+        return [path for one in inputs.local if one.path for path in source_files(ws.root, one)]
+    except (SpecError, ValueError, OSError):
+        return []
+
+
+def _input_files(ws: Workspace, image_id: str) -> list[Path]:
+    # Not before: doit asks for the files of every image on every run.
+    from plinth.recipe.asked.asked import input_files
+    from plinth.recipe.image import load_image, load_target
+
+    try:
+        spec = load_image(ws.images, image_id)
+        found = input_files(ws.root, spec, load_target(ws.bases, spec.base))
+    except SpecError:
+        return []
+    return [ws.root / path for path in found]

@@ -12,10 +12,16 @@ from packaging.utils import canonicalize_name
 from plinth.core.document import Table, read
 from plinth.core.errors import Problem, SpecError
 from plinth.recipe.accelerator import CPU
+from plinth.recipe.asked.local import OwnFile
+from plinth.recipe.asked.model import Inputs, Pin, read_inputs
 from plinth.recipe.base import NAME, BaseSpec, StandalonePython, load_base
+from plinth.recipe.overrides import Override, read_overrides
 
 DEFAULT = "default"
 """The configured index, as a fallback."""
+
+REFUSE, ALLOW = "refuse", "allow"
+"""What an image does about libraries for GPUs among its Python packages."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,11 @@ class ImageSpec:
     archive; `requirements` then are those of both. `dlopen` are libraries the framework opens
     by name, `host` those that come from the host at run time, with the reason. `indexes` names,
     by normalized project, the index that its files come from, and no other; but for `fallbacks`,
-    which come from the configured index where the settings do not know theirs.
+    which come from the configured index where the settings do not know theirs. `gpu_libraries` is
+    one of the policies above; empty leaves it to the accelerator. `overrides` count in place of
+    what packages ask of a project. `inputs` are files that ask for more; what they mean for a
+    target is among the requirements and constraints, and their `pins` and the files of one's `own`
+    packages are there, both by name, once `plinth.recipe.asked.asked.with_inputs` read them.
     """
 
     id: str
@@ -56,6 +66,11 @@ class ImageSpec:
     os_packages: tuple[str, ...] = ()
     dlopen: tuple[str, ...] = ()
     host: Mapping[str, str] = field(default_factory=dict)
+    gpu_libraries: str = ""
+    overrides: tuple[Override, ...] = ()
+    inputs: Inputs = field(default_factory=Inputs)
+    pins: Mapping[str, Pin] = field(default_factory=dict)
+    own: Mapping[str, OwnFile] = field(default_factory=dict)
     fallbacks: frozenset[str] = frozenset()
 
     def published(self, base: str, label: str = "") -> str:
@@ -128,6 +143,7 @@ def _whole(image_id: str, table: Table) -> ImageSpec:
     smoke = table.table("smoke")
     closure = table.table("closure")
     framework = table.text("framework")
+    inputs = read_inputs(python)
     indexes, fallbacks = _indexes(python)
     spec = ImageSpec(
         id=image_id,
@@ -136,7 +152,7 @@ def _whole(image_id: str, table: Table) -> ImageSpec:
         accelerator=table.text("accelerator"),
         base=table.text("base"),
         summary=table.text("summary"),
-        requirements=python.requirements("requirements"),
+        requirements=python.requirements("requirements", required=not inputs),
         constraints=_constraints(python),
         as_of=python.moment("as-of"),
         indexes=indexes,
@@ -145,6 +161,9 @@ def _whole(image_id: str, table: Table) -> ImageSpec:
         case=smoke.text("case", required=False) or framework,
         dlopen=closure.texts("dlopen", required=False),
         host=closure.mapping("host"),
+        gpu_libraries=_policy(python),
+        overrides=read_overrides(python),
+        inputs=inputs,
     )
     if spec.accelerator and not NAME.fullmatch(spec.accelerator):
         table.problem("accelerator", f"expected cpu or a set's name, found {spec.accelerator!r}")
@@ -181,6 +200,9 @@ def _extended(folder: Path, image_id: str, table: Table, extends: str) -> ImageS
         os_packages=table.table("os").texts("packages", required=False),
         imports=(*parent.imports, *smoke.texts("imports", required=False)),
         host={**parent.host, **closure.mapping("host")},
+        overrides=(*parent.overrides, *read_overrides(python)),
+        gpu_libraries=_policy(python) or parent.gpu_libraries,
+        inputs=parent.inputs + read_inputs(python),
     )
 
 
@@ -201,6 +223,10 @@ def _indexes(python: Table) -> tuple[dict[str, str], frozenset[str]]:
         if not found[project].strip():
             python.problem(f"indexes.{key}", "expected the name of an index")
     return found, frozenset(fallbacks)
+
+
+def _policy(python: Table) -> str:
+    return python.text("gpu-libraries", required=False, choices=(REFUSE, ALLOW))
 
 
 def _constraints(python: Table) -> tuple[Constraint, ...]:

@@ -15,6 +15,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion
 
 from plinth.recipe.image import ImageSpec, Target
+from plinth.recipe.overrides import Override, overridden
 from plinth.recipe.target import marker_environment
 
 _NAME = re.compile(r"\s*[A-Za-z0-9][A-Za-z0-9._-]*\s*(\[[^\]]*\])?")
@@ -33,6 +34,7 @@ def unmet(
     requires: Mapping[str, Sequence[str]],
     asked: Mapping[str, Sequence[str]],
     python: str,
+    overrides: Sequence[Override] = (),
 ) -> list[str]:
     """One sentence for each requirement that is not met under `python` ("3.7") on Linux.
 
@@ -42,7 +44,9 @@ def unmet(
         versions: the packages of the lock, by normalized name.
         requires: the values of their `Requires-Dist`.
         asked: requirements by the file that asks for them.
+        overrides: what counts in place of what packages ask of a project.
     """
+    instead = {one.name: one for one in overrides}
     problems: dict[str, None] = {}
     waiting = [(name, "") for name in sorted(versions)]
     seen = set(waiting)
@@ -66,7 +70,8 @@ def unmet(
     while waiting:
         name, extra = waiting.pop(0)
         shown = f"{name}[{extra}]" if extra else name
-        look(f"{shown} {versions[name]} requires", requires.get(name, ()), extra)
+        lines = [overridden(line, instead) for line in requires.get(name, ())]
+        look(f"{shown} {versions[name]} requires", lines, extra)
     return list(problems)
 
 

@@ -120,7 +120,10 @@ def _unmet(wheels: Mapping[str, FoundWheel], recipe: Recipe) -> list[Problem]:
     versions = {package.name: package.version for package in recipe.wheels}
     requires = {name: wheels[name].requires for name in versions if name in wheels}
     asked = asked_by(recipe.spec, recipe.target)
-    return [Problem("", text) for text in unmet(versions, requires, asked, recipe.target.python)]
+    return [
+        Problem("", text)
+        for text in unmet(versions, requires, asked, recipe.target.python, recipe.spec.overrides)
+    ]
 
 
 def _deb(name: str, found: FoundDeb | None, locked: LockedDeb | None) -> list[Problem]:

@@ -35,7 +35,7 @@ from plinth.inspect.contents.model import (
 )
 from plinth.inspect.contents.wheels import find_wheels
 
-VERSION = 7
+VERSION = 8
 """Raised whenever the code here would tell other facts about the same layer."""
 
 # Read at once to be hashed (bytes): between two pieces a thread waits for those that compute.

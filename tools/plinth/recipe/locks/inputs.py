@@ -18,6 +18,10 @@ def inputs_of(spec: ImageSpec, target: Target, extended: str = "") -> dict[str, 
     """Everything that decides the lock of `spec` for `target`; `extended` is the SHA-256 of the
     requirements.txt of the image it extends, whose pins it keeps."""
     more: dict[str, Json] = {"extends": spec.extends, "extended": extended} if extended else {}
+    if spec.overrides:
+        more["overrides"] = [one.requirement for one in spec.overrides]
+    if spec.own:
+        more["local"] = {one.key: one.recorded for one in spec.own.values()}
     # With a fallback, both indexes are right.
     bound = {name: spec.indexes[name] for name in spec.indexes if name not in spec.fallbacks}
     if bound:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from plinth.core.digest import Digest
+from plinth.core.digest import Digest, Json
 from plinth.core.errors import LockError, Problem, StaleLockError
 from plinth.graph.workspace import Workspace
+from plinth.recipe.asked.asked import with_inputs
+from plinth.recipe.gpu import check_gpu_libraries
 from plinth.recipe.image import ImageSpec, Target, load_image, load_target
 from plinth.recipe.locks.document import check_inputs
 from plinth.recipe.locks.inputs import changes, inputs_of
@@ -51,6 +54,7 @@ def read_image(ws: Workspace, image_id: str) -> LockedImage:
     lock = load(folder / "pylock.toml", shown)
     again = f"lock again: doit lock:{image_id}"
     check_inputs(lock.inputs, lock.inputs_digest, shown, remedy=again)
+    spec = with_inputs(ws.root, spec, target, lock.inputs)
     parent = read_image(ws, spec.extends) if spec.extends else None
     extended = parent.lock.requirements_digest if parent else ""
     found = changes(lock.inputs, inputs_of(spec, target, extended))
@@ -73,6 +77,8 @@ def read_image(ws: Workspace, image_id: str) -> LockedImage:
     _fits(lock, target, image_id, shown)
     _bound(lock, spec, shown)
     _agrees(lock, text.read_text(encoding="utf-8"), image_id, shown)
+    _as_pinned(lock, spec, shown)
+    check_gpu_libraries(spec, lock.packages)
     return LockedImage(spec, target, lock, parent)
 
 
@@ -121,6 +127,32 @@ def _agrees(lock: ImageLock, requirements: str, image_id: str, shown: str) -> No
         problems.append(Problem("packages", f"requirements.txt pins {', '.join(missing)} too"))
     if problems:
         raise PylockError(shown, problems, remedy=f"lock again: doit lock:{image_id}")
+
+
+def recorded(ws: Workspace, image_id: str) -> Mapping[str, Json]:
+    """What the lock of `image_id` has recorded of packages of one's own; nothing where there is
+    no valid lock."""
+    try:
+        found = load(ws.locks / image_id / "pylock.toml").inputs.get("local")
+    except PylockError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _as_pinned(lock: ImageLock, spec: ImageSpec, shown: str) -> None:
+    """Refuse files that the inputs of the specification do not allow."""
+    problems = [
+        Problem(
+            f"packages[{number}]",
+            f"{package.file.name} ({package.file.digest.oci}) is none of the files that "
+            f"{pin.where} has for {package.name}",
+        )
+        for number, package in enumerate(lock.packages)
+        if (pin := spec.pins.get(package.name))
+        and not pin.allows(package.version, package.file.digest.hex)
+    ]
+    if problems:
+        raise PylockError(shown, problems, remedy=f"lock again: doit lock:{spec.id}")
 
 
 def _fits(lock: ImageLock, target: Target, image_id: str, shown: str) -> None:

@@ -1,0 +1,158 @@
+"""Images from the files that people have: one digest where the pins are the same, and refusals
+where what an index has is not what they pin."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from integration.conftest import resolver_tools
+from plinth.build.image import build_image
+from plinth.core.errors import LockError, PlinthError, StaleLockError
+from plinth.core.report import quiet
+from plinth.core.settings import Config, load
+from plinth.lock.image import lock_images
+from plinth.recipe.asked.requirements import logical_lines
+from plinth.recipe.locks import pylock, stale
+from plinth.recipe.recipe import Recipe
+from support import small_checkout
+from support.asked_project import DATA, WANTED, stock, wheel
+from support.index_server import IndexServer
+from support.small_checkout import IMAGE, SmallCheckout
+
+pytestmark = pytest.mark.network
+
+HEAD = f"""\
+framework = "{IMAGE}"
+accelerator = "cpu"
+base = "{IMAGE}"
+summary = "a test"
+[python]
+"""
+KINDS = {
+    "requirements.txt": 'requirements-file = "app/requirements.txt"\n',
+    "uv.lock": 'lock = { path = "app/uv.lock" }\n',
+    "pylock.toml": 'lock = { path = "app/pylock.toml" }\n',
+}
+
+
+@pytest.fixture(scope="module")
+def tools() -> Path:
+    return resolver_tools("3.7")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[IndexServer]:
+    with IndexServer() as running:
+        stock(running, tmp_path / "served")
+        yield running
+
+
+def config_of(server: IndexServer) -> Config:
+    return replace(load(), index_url=server.url, files={})
+
+
+def checkout(root: Path, tools: Path, python: str) -> SmallCheckout:
+    """A checkout that builds, whose image has `python` as its table, with the data in app/."""
+    made = small_checkout.make(root, [wheel(root.parent, "unused", "1")])
+    shutil.rmtree(made.ws.locks / IMAGE)
+    shutil.copytree(DATA, root / "app")
+    text = (DATA / "requirements.txt").read_text()
+    plain = [line.text.partition("--hash")[0] for line in logical_lines(text)]
+    (root / "app" / "plain.txt").write_text("\n".join(plain))
+    (made.ws.images / f"{IMAGE}.toml").write_text(HEAD + python)
+    (made.ws.build / "cache").mkdir(parents=True, exist_ok=True)
+    (made.ws.build / "cache" / "tools").symlink_to(tools)
+    return made
+
+
+def test_the_same_pins_are_one_image_from_every_kind_of_file(
+    tmp_path: Path, tools: Path, server: IndexServer
+) -> None:
+    found = {}
+    for kind, python in KINDS.items():
+        made = checkout(tmp_path / kind, tools, python)
+        lock_images(made.ws, [IMAGE], config=config_of(server), progress=quiet)
+        made.seed(debs=True)
+        settings = replace(load({"PLINTH_CONFIG": str(made.settings)}), index_url=server.url)
+        built = build_image(made.ws, IMAGE, config=settings, jobs=1, progress=quiet)
+        lock = made.ws.locks / IMAGE / "pylock.toml"
+        assert {p.name: p.version for p in pylock.load(lock).packages} == WANTED
+        assert f"app/{kind}" in Recipe.load(made.ws, IMAGE).files
+        found[kind] = (built.image.manifest.digest.oci, lock.read_text())
+    assert len(set(found.values())) == 1, found
+
+
+def test_a_file_that_is_not_what_the_input_pins_is_refused_before_and_after_locking(
+    tmp_path: Path, tools: Path, server: IndexServer
+) -> None:
+    made = checkout(tmp_path / "checkout", tools, KINDS["uv.lock"])
+    lock_images(made.ws, [IMAGE], config=config_of(server), progress=quiet)
+    uv = made.root / "app" / "uv.lock"
+    good = uv.read_text()
+    # A comment is no reason to lock again; another hash is, and no index can meet it.
+    uv.write_text(f"# by uv\n{good}")
+    assert stale.check(made.ws, IMAGE)
+    uv.write_text(good.replace("sha256:29a5", "sha256:0000"))
+    with pytest.raises(PlinthError, match="is none of the files that app/uv") as torn:
+        stale.check(made.ws, IMAGE)
+    assert torn.value.where == f"locks/{IMAGE}/pylock.toml"
+    before = (made.ws.locks / IMAGE / "pylock.toml").read_bytes()
+    with pytest.raises(LockError, match="the index has other files of demo-app") as raised:
+        lock_images(made.ws, [IMAGE], config=config_of(server), progress=quiet)
+    assert raised.value.where == "app/uv.lock: package[0]"
+    assert "demo_app-2.0-py3-none-any.whl" in raised.value.found
+    assert (made.ws.locks / IMAGE / "pylock.toml").read_bytes() == before
+
+
+def test_a_lock_made_for_another_python_is_refused(
+    tmp_path: Path, tools: Path, server: IndexServer
+) -> None:
+    made = checkout(tmp_path / "checkout", tools, KINDS["uv.lock"])
+    uv = made.root / "app" / "uv.lock"
+    # As uv writes it where no Python before 3.8 is asked for.
+    back = '    { name = "demo-back", marker = "python_full_version < \'3.8\'" },\n'
+    uv.write_text(uv.read_text().replace(back, ""))
+    with pytest.raises(LockError, match="does not pin all that its packages need") as raised:
+        lock_images(made.ws, [IMAGE], config=config_of(server), progress=quiet)
+    assert raised.value.where == "app/uv.lock"
+    assert raised.value.found == "demo-back 1.0, needed by demo-app"
+    assert not (made.ws.locks / IMAGE).exists()
+
+
+def test_an_input_that_changed_is_named(tmp_path: Path, tools: Path, server: IndexServer) -> None:
+    made = checkout(tmp_path / "checkout", tools, 'requirements-file = "app/plain.txt"\n')
+    lock_images(made.ws, [IMAGE], config=config_of(server), progress=quiet)
+    path = made.root / "app" / "plain.txt"
+    path.write_text(path.read_text().replace("demo-app==2.0", "demo-app==1.1"))
+    with pytest.raises(StaleLockError) as raised:
+        stale.check(made.ws, IMAGE)
+    assert raised.value.found == "requirements: demo-app==2.0 became demo-app==1.1"
+
+
+@pytest.mark.parametrize("metadata", [True, False])
+def test_libraries_for_gpus_are_refused_before_any_is_fetched(
+    tmp_path: Path, tools: Path, server: IndexServer, metadata: bool
+) -> None:
+    made = checkout(tmp_path / "checkout", tools, 'requirements = ["xgboost"]\n')
+    server.add(wheel(tmp_path, "xgboost", "1.0", "Requires-Dist: nvidia-nccl-cu12"))
+    server.add(wheel(tmp_path, "nvidia_nccl_cu12", "2.0"), metadata=metadata)
+    with pytest.raises(LockError, match="for the CPU") as raised:
+        lock_images(made.ws, [IMAGE], config=config_of(server), progress=quiet)
+    assert 'gpu-libraries = "allow"' in raised.value.remedy
+    assert "nvidia-nccl-cu12" in str(raised.value)
+    assert server.count("/files/nvidia_nccl_cu12-2.0-py3-none-any.whl") == metadata  # its metadata
+    assert not (made.ws.locks / IMAGE).exists()
+
+    spec = made.ws.images / f"{IMAGE}.toml"
+    spec.write_text(f'{HEAD}requirements = ["xgboost"]\ngpu-libraries = "allow"\n')
+    lock_images(made.ws, [IMAGE], config=config_of(server), progress=quiet)
+    assert stale.check(made.ws, IMAGE)
+    # A policy that came later holds for a lock that is there.
+    spec.write_text(f'{HEAD}requirements = ["xgboost"]\n')
+    with pytest.raises(LockError, match="libraries for GPUs"):
+        stale.check(made.ws, IMAGE)

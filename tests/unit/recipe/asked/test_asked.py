@@ -1,0 +1,288 @@
+"""What an image's input files mean: one value for each kind, and every refusal by field."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from plinth.core.errors import SpecError
+from plinth.recipe.asked.asked import input_files, with_inputs
+from plinth.recipe.asked.pylock import MAX_PACKAGES
+from plinth.recipe.base import load_base
+from plinth.recipe.image import ImageSpec, Target, load_image
+from support.asked_project import DATA, WANTED
+from support.helpers import BASE
+
+HEAD = 'framework = "demo"\naccelerator = "cpu"\nbase = "tiny"\nsummary = "a test"\n[python]\n'
+INPUTS = {
+    "requirements": 'requirements-file = "requirements.txt"\n',
+    "uv": 'lock = { path = "uv.lock" }\n',
+    "pylock": 'lock = { path = "pylock.toml" }\n',
+    "pyproject": 'pyproject = { path = "pyproject.toml" }\n',
+}
+PINS = tuple(f"{name}=={version}" for name, version in WANTED.items())
+
+
+def read(root: Path, python: str, *, version: str = "3.7") -> ImageSpec:
+    """The specification with `python` as its table, and what its inputs in `root` mean."""
+    images, bases = root / "images", root / "base"
+    for folder in (images, bases):
+        folder.mkdir(exist_ok=True)
+    (images / "demo.toml").write_text(HEAD + python)
+    (bases / "tiny.toml").write_text(BASE.format(requirements="").replace('"3.7"', f'"{version}"'))
+    base = load_base(bases, "tiny")
+    target = Target(version, base.glibc, base.architecture, (base,))
+    return with_inputs(root, load_image(images, "demo"), target)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A checkout with the data of a real project."""
+    shutil.copytree(DATA, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def refused(root: Path, python: str, *, version: str = "3.7") -> tuple[str, list[str]]:
+    """The file that is refused, and its problems."""
+    with pytest.raises(SpecError) as raised:
+        read(root, python, version=version)
+    return raised.value.where, [str(problem) for problem in raised.value.problems]
+
+
+@pytest.mark.parametrize("kind", ["requirements", "uv", "pylock"])
+def test_the_same_pins_are_the_same_requirements_from_every_kind_of_file(
+    root: Path, kind: str
+) -> None:
+    spec = read(root, INPUTS[kind])
+    assert spec.requirements == PINS
+    assert {name: pin.version for name, pin in spec.pins.items() if name in WANTED} == WANTED
+    hashes = {name: pin.hashes for name, pin in spec.pins.items() if name in WANTED}
+    assert hashes == {name: pin.hashes for name, pin in read(root, INPUTS["uv"]).pins.items()}
+    assert spec.pins["demo-app"].where.partition(" ")[0].strip(":") in (
+        "requirements.txt",
+        "uv.lock",
+        "pylock.toml",
+    )
+
+
+def test_without_input_files_a_specification_stays_as_it_is(root: Path) -> None:
+    spec = read(root, 'requirements = ["Demo_App>=1", "a"]\n')
+    assert spec.requirements == ("Demo_App>=1", "a")
+    assert spec.pins == {}
+
+
+def test_a_project_asks_for_its_dependencies_extras_and_groups(root: Path) -> None:
+    text = 'pyproject = { path = "pyproject.toml", extras = ["plots"], groups = ["serve"] }\n'
+    assert read(root, text).requirements == (
+        "demo-app>=1",
+        "demo-leaf",
+        "demo-native",
+        "demo-plot[fast]",
+        "demo-serve>=1",
+    )
+    only = 'pyproject = { path = "pyproject.toml", dependencies = false, groups = ["base"] }\n'
+    assert read(root, only).requirements == ("demo-leaf",)
+
+
+def test_an_extra_that_names_another_of_its_project_brings_that_one(root: Path) -> None:
+    path = root / "pyproject.toml"
+    path.write_text(path.read_text().replace("plots =", 'all = ["Score[plots]", "x"]\nplots ='))
+    text = 'pyproject = { path = "pyproject.toml", dependencies = false, extras = ["all"] }\n'
+    assert read(root, text).requirements == ("demo-plot[fast]", "x")
+
+
+def test_extras_and_groups_of_a_uv_lock_are_pinned(root: Path) -> None:
+    text = 'lock = { path = "uv.lock", extras = ["plots"], groups = ["serve"] }\n'
+    assert read(root, text).requirements == tuple(
+        sorted([*PINS, "demo-plot==1.0", "demo-serve==1.5", "demo-speed==1.0"])
+    )
+
+
+def test_markers_are_judged_for_the_target(root: Path) -> None:
+    # demo-back is for Pythons before 3.8; demo-native has another file for that one.
+    for kind in ("requirements", "uv", "pylock"):
+        names = [
+            line.partition("=")[0] for line in read(root, INPUTS[kind], version="3.8").requirements
+        ]
+        assert names == ["demo-app", "demo-leaf", "demo-native"]
+
+
+def test_files_and_the_specification_itself_go_together(root: Path) -> None:
+    (root / "bounds.txt").write_text("demo-leaf<2.5\ndemo-win<9; sys_platform == 'win32'\n")
+    text = (
+        'requirements = ["Extra>=1"]\nconstraints-file = "bounds.txt"\n'
+        + INPUTS["uv"]
+        + '[[python.constraints]]\nrequirement = "a<1"\nreason = "b"\n'
+    )
+    spec = read(root, text)
+    assert spec.requirements == tuple(sorted([*PINS, "extra>=1"]))
+    assert [(one.requirement, one.reason) for one in spec.constraints] == [
+        ("a<1", "b"),
+        ("demo-leaf<2.5", "bounds.txt line 1"),
+    ]
+
+
+def test_all_files_that_are_read_are_inputs_of_the_image(root: Path) -> None:
+    (root / "in").mkdir()
+    (root / "in" / "a.txt").write_text("a\n-c ../b.txt\n")
+    (root / "b.txt").write_text("b\n")
+    spec = read(root, 'requirements-file = "in/a.txt"\n' + INPUTS["uv"])
+    base = load_base(root / "base", "tiny")
+    target = Target("3.7", base.glibc, base.architecture, (base,))
+    assert input_files(root, spec, target) == ["b.txt", "in/a.txt", "uv.lock"]
+    # Of one that is invalid, as far as it can be read.
+    (root / "b.txt").write_text("-e .\n")
+    assert input_files(root, spec, target) == ["b.txt", "in/a.txt"]
+
+
+def test_two_inputs_that_pin_other_versions_are_refused(root: Path) -> None:
+    (root / "a.txt").write_text(f"demo-app==1.1 --hash=sha256:{'0' * 64}\n")
+    where, problems = refused(root, 'requirements-file = "a.txt"\n' + INPUTS["uv"])
+    assert where == "images/demo.toml"
+    assert problems == ["python: demo-app is 1.1 in a.txt line 1 and 2.0 in uv.lock: package[0]"]
+    (root / "a.txt").write_text(f"demo-app==2.0 --hash=sha256:{'0' * 64}\n")
+    _, problems = refused(root, 'requirements-file = "a.txt"\n' + INPUTS["uv"])
+    assert "have no file of demo-app in common" in problems[0]
+
+
+def test_hashes_without_a_version_are_refused(root: Path) -> None:
+    (root / "a.txt").write_text(f"x\ndemo-app>=2 --hash=sha256:{'0' * 64}\n")
+    where, problems = refused(root, 'requirements-file = "a.txt"\n')
+    assert (where, problems) == (
+        "a.txt",
+        ["line 2: demo-app>=2 has hashes, so it must name one version (==)"],
+    )
+
+
+Change = Callable[[str], str]
+
+
+def put(old: str, new: str, count: int = 1) -> Change:
+    def change(text: str) -> str:
+        assert old in text
+        return text.replace(old, new, count)
+
+    return change
+
+
+UV = [
+    (put("version = 1", "version = 2"), "version: expected 1, found 2"),
+    (put('requires-python = ">=3.7"', 'requires-python = ">=3.9"'), "the image has Python 3.7"),
+    (put('name = "demo-app"', 'name = "Demo_App"'), "package[0].name: expected a normalized name"),
+    (put("sha256:", "md5:"), "package[0] (demo-app): demo_app-2.0-py3-none-any.whl has no sha256"),
+    (put("sha256:29a5", "sha256:zzzz"), "has an invalid sha256"),
+    (put("cp37-cp37m-manylinux2014", "cp37-cp37m-manylinux_2_99"), "none of its files fits"),
+    (put("registry =", "git ="), "its source is git; only releases can be pinned"),
+    (put('{ name = "demo-leaf" }', '{ name = "demo-gone" }'), "of which there is no package"),
+    (put("python_full_version < '3.8'", "python_full_version < '3.7.9'"), "does not decide it"),
+    (put("python_full_version < '3.8'", "python <"), "package[0].dependencies[0].marker"),
+    (put('source = { virtual = "." }', 'source = { registry = "x" }'), "known here: none"),
+    (lambda text: text + text[text.index("[[package]]") : text.index("[[package]]", 90)], "twice"),
+    (lambda text: "package = 1\nversion = 1\n", "package: missing; expected an array"),
+    (lambda text: "version = 1\npackage = [1]\n", "package[0].name: expected a normalized name"),
+    (put("dependencies = [", "dependencies = [1,"), "malformed"),
+    (lambda text: "x" * 100, "not TOML"),
+    (lambda text: "version = 1\nx = " + "[" * 5000, "not TOML"),
+    (
+        lambda text: "version = 1\npackage = [" + "{}," * (MAX_PACKAGES + 1) + "]",
+        "at most 5000 are read",
+    ),
+]
+TWICE = '[[packages]]\nname = "demo-leaf"\ndirectory = { path = "x" }\n'
+PYLOCK = [
+    (put('"1.0"', '"2.0"'), "pylock version 2.0 is not supported"),
+    (put('requires-python = ">=3.7"', 'requires-python = ">=3.9"'), "does not satisfy"),
+    (put('name = "demo-app"', 'name = "Demo-App"'), "not normalized"),
+    (put("sha256 =", "md5 ="), "(demo-app): demo_app-2.0-py3-none-any.whl has no sha256"),
+    (put('"29a5', '"zzzz'), "has an invalid sha256"),
+    (put("cp37-cp37m-manylinux2014", "cp37-cp37m-manylinux_2_99"), "No wheel found matching"),
+    (put("marker =", "markre ="), "packages[1].markre: unknown field"),
+    (put("created-by", "createdby"), "createdby: unknown field"),
+    (put("python_full_version < '3.8'", "python_full_version < '3.7.9'"), "only the patch level"),
+    (put("[[packages]]", f"{TWICE}[[packages]]"), "Multiple packages"),
+    (put("demo_app-2.0-py3", "demo_other-2.0-py3"), "is not consistent"),
+    (lambda text: 'lock-version = "1.0"\ncreated-by = "x"\npackages = [1]\n', "packages"),
+    (lambda text: 'lock-version = "1.0"\n', "created-by"),
+    (
+        lambda text: 'lock-version = "1.0"\npackages = [' + "{}," * (MAX_PACKAGES + 1) + "]",
+        "at most 5000 are read",
+    ),
+]  # fmt: skip
+PROJECT = [
+    (lambda text: text.replace("[project", "[other"), "project: missing"),
+    (put('dependencies = ["demo-app>=1"', 'dependencies = ["demo app"'), "project.dependencies[0]"),
+    (put('"demo-native"', '"x @ https://there/x.whl"'), "a URL has no place in a lock"),
+    (put('requires-python = ">=3.7"', 'requires-python = ">=3.9"'), "and the image has 3.7"),
+    (put('version = "1.0"', 'dynamic = ["dependencies"]'), "project.dynamic: only a build"),
+    (put("serve = [", "other = ["), "dependency-groups.serve: "),
+    (put('base = ["demo-leaf"]', 'base = [{ include-group = "serve" }]'), "include each other"),
+    (put('"demo-serve>=1"', "1"), "Invalid dependency group item: 1"),
+    (put("base =", "Serve ="), "dependency-groups: "),
+    (put("plots =", "graphs ="), "there is no extra 'plots'; known here: graphs"),
+    (put("dependencies = [", "dependencies = 1 # ["), "expected a list of strings"),
+]
+WHOLE = 'pyproject = { path = "pyproject.toml", extras = ["plots"], groups = ["serve"] }\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "change", "message"),
+    [
+        *(("uv.lock", INPUTS["uv"], *row) for row in UV),
+        *(("pylock.toml", INPUTS["pylock"], *row) for row in PYLOCK),
+        *(("pyproject.toml", WHOLE, *row) for row in PROJECT),
+    ],
+)
+def test_an_invalid_file_is_refused_by_its_field(
+    root: Path, name: str, text: str, change: Change, message: str
+) -> None:
+    read(root, text)
+    (root / name).write_text(change((root / name).read_text()))
+    where, problems = refused(root, text)
+    assert where == name
+    assert any(message in problem for problem in problems), problems
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('lock = { path = "poetry.lock" }\n', "python.lock.path: expected a uv.lock or pylock"),
+        ('lock = { path = "../uv.lock" }\n', "'../uv.lock' is outside the checkout"),
+        ('lock = { path = "gone/uv.lock" }\n', "there is no file 'gone/uv.lock'"),
+        ('lock = { path = "uv.lock", project = "x" }\n', "no project 'x'; known here: score"),
+        ('lock = { path = "uv.lock", groups = ["x"] }\n', "no group 'x'; known here: base, serve"),
+        ('lock = { path = "uv.lock", extras = ["x"] }\n', "no extra 'x'; known here: plots"),
+        ('lock = { path = "pylock.toml", extras = ["x"] }\n', "Undeclared extras: x"),
+        ('lock = { path = "pylock.toml", project = "x" }\n', "a pylock.toml has no projects"),
+        ('lock = { paht = "uv.lock" }\n', "python.lock.paht: unknown field"),
+        ('lock = "uv.lock"\n', "python.lock: expected a table"),
+        ("requirements-file = 1\n", "python.requirements-file: expected a string"),
+        ('pyproject = { path = "x", dependencies = 1 }\n', "expected true or false"),
+        ("", "python.requirements: missing"),
+    ],
+)
+def test_what_a_specification_names_wrongly_is_refused(root: Path, text: str, message: str) -> None:
+    _, problems = refused(root, text)
+    assert any(message in problem for problem in problems), problems
+
+
+def test_groups_that_fan_out_are_read_once(root: Path) -> None:
+    lines = [
+        f'g{n} = [{{ include-group = "g{n + 1}" }}, {{ include-group = "g{n + 1}" }}]'
+        for n in range(60)
+    ]
+    text = "[dependency-groups]\n" + "\n".join([*lines, 'g60 = ["x"]']) + "\n"
+    (root / "pyproject.toml").write_text(text)
+    asked = 'pyproject = { path = "pyproject.toml", dependencies = false, groups = ["g0"] }\n'
+    assert read(root, asked).requirements == ("x",)
+
+
+def test_markers_without_end_are_refused(root: Path) -> None:
+    nested = "(" * 20_000 + "os_name == 'posix'" + ")" * 20_000
+    (root / "a.txt").write_text(f"x; {nested}\n")
+    where, problems = refused(root, 'requirements-file = "a.txt"\n')
+    assert where == "a.txt"
+    assert problems[0].startswith("line 1: not a PEP 508 requirement: ")
+    assert len(problems[0]) < 200

@@ -1,0 +1,163 @@
+"""All that an image asks for: what its specification says, and what its input files mean."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from packaging.markers import Marker
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from plinth.core.digest import Json
+from plinth.core.errors import Problem, SpecError
+from plinth.recipe.asked.files import Files
+from plinth.recipe.asked.local import own_files
+from plinth.recipe.asked.markers import decided
+from plinth.recipe.asked.model import Pin
+from plinth.recipe.asked.pylock import read_pylock
+from plinth.recipe.asked.pyproject import read_project
+from plinth.recipe.asked.requirements import Asked, read_requirements
+from plinth.recipe.asked.uv import read_uv
+from plinth.recipe.image import Constraint, ImageSpec, Target
+from plinth.recipe.target import marker_environment, tags
+
+_PYLOCK = re.compile(r"pylock(\.[^.]+)?\.toml")
+
+
+def with_inputs(
+    root: Path, spec: ImageSpec, target: Target, recorded: Mapping[str, Json] | None = None
+) -> ImageSpec:
+    """`spec` with what its input files, in the checkout at `root`, mean for `target` among its
+    requirements and constraints, and with their pins. Of packages of one's own, what is not in the
+    checkout is as the inputs of a lock have it `recorded`.
+
+    Requirements of files are normalized and sorted: what decides a lock is what they mean. So the
+    same pins, from whichever kind of file, are the same image.
+
+    Raises:
+        SpecError: a file is invalid, or does not fit the target; with the line or field.
+    """
+    if not spec.inputs:
+        return spec
+    local = (recorded or {}).get("local")
+    known = local if isinstance(local, dict) else {}
+    shown = f"images/{spec.id}.toml"
+    own = {one.name: one for one in own_files(root, spec.inputs.local, shown, known)}
+    return _read(Files(root), replace(spec, own=own), target)
+
+
+def input_files(root: Path, spec: ImageSpec, target: Target) -> list[str]:
+    """The paths of all input files of `spec`, those that others name among them; of invalid ones
+    as far as they can be read."""
+    files = Files(root)
+    with contextlib.suppress(SpecError):
+        _read(files, spec, target)
+    return sorted(files.seen)
+
+
+def _read(files: Files, spec: ImageSpec, target: Target) -> ImageSpec:
+    shown = f"images/{spec.id}.toml"
+    environments = [marker_environment(f"{target.python}.{patch}") for patch in (0, 99)]
+    asked = [
+        Asked(Requirement(text), frozenset(), False, f"{shown}: python.requirements")
+        for text in spec.requirements
+    ]
+    inputs = spec.inputs
+    for path in inputs.requirements:
+        asked += read_requirements(files, path, shown, bounds=False)
+    for path in inputs.constraints:
+        asked += read_requirements(files, path, shown, bounds=True)
+    for project in inputs.projects:
+        asked += read_project(files, project, shown, target.python)
+    asked = [one for one in (_for_target(one, environments) for one in asked) if one]
+    pins = [pin for one in asked if (pin := _pin(one))]
+    ranks = tags(target.python, target.glibc, target.architecture)
+    for lock in inputs.locks:
+        name = lock.path.rpartition("/")[2]
+        if name != "uv.lock" and not _PYLOCK.fullmatch(name):
+            message = f"expected a uv.lock or pylock.toml, found {name!r}"
+            raise SpecError(shown, [Problem("python.lock.path", message)])
+        read = read_uv if name == "uv.lock" else read_pylock
+        pins += read(files, lock, shown, environments, ranks, frozenset(spec.own))
+    for number, one in enumerate(spec.own.values()):
+        where = f"{shown}: python.local[{number}]"
+        digest = frozenset([one.digest.hex])
+        pins.append(Pin(one.name, one.version, digest, (one.filename,), where, closed=False))
+    lines = {_line(one.requirement) for one in asked if not one.bounds}
+    lines |= {f"{pin.name}=={pin.version}" for pin in pins if pin.closed}
+    lines |= {f"{one.name}=={one.version}" for one in spec.own.values()}
+    bounds = [Constraint(_line(one.requirement), one.where) for one in asked if one.bounds]
+    return replace(
+        spec,
+        requirements=tuple(sorted(lines)),
+        constraints=(*spec.constraints, *sorted(set(bounds), key=lambda one: one.requirement)),
+        pins=_merged(pins, shown),
+    )
+
+
+def _for_target(asked: Asked, environments: Sequence[Mapping[str, str]]) -> Asked | None:
+    """`asked` without a marker that the target decides; None where it excludes the target."""
+    marker = asked.requirement.marker
+    if marker is None:
+        return asked
+    counts = decided(marker, environments)
+    if counts is False:
+        return None
+    if counts:
+        plain = Requirement(str(asked.requirement))
+        plain.marker = None
+        return replace(asked, requirement=plain)
+    return asked
+
+
+def _pin(asked: Asked) -> Pin | None:
+    """The pin that a requirement with hashes is; pip takes no other version of it."""
+    if not asked.hashes:
+        return None
+    exact = [one for one in asked.requirement.specifier if one.operator in ("==", "===")]
+    if len(exact) != 1 or "*" in exact[0].version:
+        path, _, line = asked.where.rpartition(" line ")
+        message = f"{asked.requirement} has hashes, so it must name one version (==)"
+        raise SpecError(path, [Problem(f"line {line}", message)])
+    version = str(Version(exact[0].version))
+    name = canonicalize_name(asked.requirement.name)
+    return Pin(name, version, asked.hashes, (), asked.where, closed=False)
+
+
+def _merged(pins: Iterable[Pin], shown: str) -> dict[str, Pin]:
+    """The pins by name; of several for one name, what all of them allow."""
+    found: dict[str, Pin] = {}
+    for pin in pins:
+        other = found.setdefault(pin.name, pin)
+        if other is pin:
+            continue
+        if other.version != pin.version:
+            message = (
+                f"{pin.name} is {other.version} in {other.where} and {pin.version} in {pin.where}"
+            )
+            raise SpecError(shown, [Problem("python", message)])
+        both = other.hashes & pin.hashes if other.hashes and pin.hashes else frozenset[str]()
+        if other.hashes and pin.hashes and not both:
+            message = f"{other.where} and {pin.where} have no file of {pin.name} in common"
+            raise SpecError(shown, [Problem("python", message)])
+        found[pin.name] = replace(
+            other,
+            hashes=both or other.hashes or pin.hashes,
+            closed=other.closed or pin.closed,
+        )
+    return found
+
+
+def _line(requirement: Requirement) -> str:
+    """The requirement in its one normal form."""
+    extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
+    specifiers = ",".join(sorted(str(one) for one in requirement.specifier))
+    marker: Marker | None = requirement.marker
+    return f"{canonicalize_name(requirement.name)}{extras}{specifiers}" + (
+        f" ; {marker}" if marker else ""
+    )

@@ -1,0 +1,150 @@
+"""Reading a pylock.toml of any tool (PEP 751) as pins: `packaging.pylock` reads and selects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from packaging.pylock import (
+    Package,
+    PackageSdist,
+    PackageWheel,
+    Pylock,
+    PylockSelectError,
+    PylockValidationError,
+)
+from packaging.tags import Tag
+from packaging.utils import parse_wheel_filename
+
+from plinth.core.errors import Problem, SpecError
+from plinth.recipe.asked.files import Files
+from plinth.recipe.asked.model import ForeignLock, Pin
+
+MAX_PACKAGES = 5_000
+
+_KEYS = {
+    *("lock-version", "environments", "requires-python", "extras", "dependency-groups"),
+    *("default-groups", "created-by", "packages", "tool"),
+}
+_PACKAGE_KEYS = {
+    *("name", "version", "marker", "requires-python", "dependencies", "vcs", "directory"),
+    *("archive", "index", "sdist", "wheels", "attestation-identities", "tool"),
+}
+
+
+def read_pylock(
+    files: Files,
+    lock: ForeignLock,
+    asked_by: str,
+    environments: Sequence[Mapping[str, str]],
+    tags: Mapping[Tag, int],
+    own: frozenset[str],
+) -> list[Pin]:
+    """The pins of the pylock.toml `lock`, which the specification `asked_by` names, for a target
+    with `tags` in each of its `environments`; packages that are one's `own` need no pin.
+
+    Raises:
+        SpecError: it is invalid, or its packages do not fit the target; with the field.
+    """
+    name, document = files.document(lock.path, asked_by)
+    problems = [
+        *([Problem("project", "a pylock.toml has no projects")] if lock.project else ()),
+        *_unknown(document),
+    ]
+    if problems:
+        raise SpecError(name, problems)
+    try:
+        parsed = Pylock.from_dict(document)
+        found = [_selected(parsed, lock, environment, tags) for environment in environments]
+    except (PylockValidationError, PylockSelectError) as error:
+        raise SpecError(name, [Problem("", str(error))]) from None
+    # What is invalid in ways that the library leaves to Python.
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise SpecError(name, [Problem("", f"not a valid pylock: {error}")]) from None
+    first = found[0]
+    for other in found[1:]:
+        if differing := sorted({p.name for p in first} ^ {p.name for p in other}):
+            message = f"only the patch level of Python decides on {', '.join(differing)}"
+            raise SpecError(name, [Problem("packages", message)])
+    problems, pins = [], []
+    numbers = {id(package): number for number, package in enumerate(parsed.packages)}
+    for package in first:
+        if package.name in own:
+            continue
+        at = f"packages[{numbers[id(package)]}]"
+        try:
+            pins.append(_pin(package, f"{name}: {at}"))
+        except ValueError as error:
+            problems.append(Problem(f"{at} ({package.name})", str(error)))
+    if problems:
+        raise SpecError(name, problems)
+    return pins
+
+
+def _unknown(document: Mapping[str, object]) -> Iterator[Problem]:
+    """Keys that PEP 751 does not have: a misspelt `marker` would install what it excludes."""
+    for key in sorted(set(document) - _KEYS):
+        yield Problem(key, "unknown field; PEP 751 has no such one")
+    packages = document.get("packages")
+    if not isinstance(packages, list):
+        return
+    if len(packages) > MAX_PACKAGES:
+        yield Problem("packages", f"{len(packages)} of them; at most {MAX_PACKAGES} are read")
+        return
+    for number, package in enumerate(packages):
+        for key in sorted(set(package) - _PACKAGE_KEYS) if isinstance(package, dict) else ():
+            yield Problem(f"packages[{number}].{key}", "unknown field; PEP 751 has no such one")
+
+
+def _selected(
+    parsed: Pylock,
+    lock: ForeignLock,
+    environment: Mapping[str, str],
+    tags: Mapping[Tag, int],
+) -> list[Package]:
+    # All wheels that fit, and sdists: which file is taken is for the index of the lock to say.
+    chosen = parsed.select(
+        environment=environment,  # type: ignore[arg-type]
+        tags=list(tags),
+        extras=lock.extras,
+        dependency_groups=lock.groups or None,
+    )
+    return [package for package, _ in chosen]
+
+
+def _pin(package: Package, where: str) -> Pin:
+    if package.is_direct:
+        raise ValueError(
+            "it comes from a repository, a folder or an archive, which a pin cannot name; lock a "
+            "release of it"
+        )
+    if package.version is None:
+        raise ValueError("it has no version")
+    distributions: list[PackageWheel | PackageSdist] = list(package.wheels or ())
+    if package.sdist is not None:
+        distributions.append(package.sdist)
+    hashes = set()
+    for file in distributions:
+        if "sha256" not in file.hashes:
+            raise ValueError(f"{file.filename} has no sha256 among its hashes")
+        hashes.add(sha256(str(file.hashes["sha256"]), file.filename))
+    names = tuple(file.filename for file in distributions)
+    return Pin(package.name, str(package.version), frozenset(hashes), names, where, closed=True)
+
+
+def sha256(text: str, filename: str) -> str:
+    """`text`, which must be a SHA-256 in hexadecimal, in lower case.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if len(text) != 64 or set(text.lower()) - set("0123456789abcdef"):
+        raise ValueError(f"{filename} has an invalid sha256: {text!r}")
+    return text.lower()
+
+
+def fits_target(names: Sequence[str], tags: Mapping[Tag, int]) -> bool:
+    """Whether one of the files called `names` is an sdist, or a wheel with one of `tags`."""
+    return any(
+        not name.endswith(".whl") or any(tag in tags for tag in parse_wheel_filename(name)[3])
+        for name in names
+    )

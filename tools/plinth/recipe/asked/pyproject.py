@@ -1,0 +1,150 @@
+"""Reading what a pyproject.toml asks for: dependencies, extras (PEP 621), groups (PEP 735)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from packaging.dependency_groups import DependencyGroupResolver
+from packaging.errors import ExceptionGroup
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.utils import canonicalize_name
+
+from plinth.core.errors import Problem, SpecError
+from plinth.recipe.asked.files import Files
+from plinth.recipe.asked.model import Project
+from plinth.recipe.asked.requirements import Asked
+
+
+def read_project(files: Files, project: Project, asked_by: str, python: str) -> list[Asked]:
+    """What `project`, which the specification `asked_by` names, asks for on Python `python`.
+
+    Raises:
+        SpecError: it cannot be read, is not for that Python, or lacks what is named; with the
+            field.
+    """
+    name, document = files.document(project.path, asked_by)
+    reader = _Reader(name, document)
+    found = list(reader.asked(project, python))
+    if reader.problems:
+        raise SpecError(name, reader.problems)
+    return found
+
+
+class _Reader:
+    def __init__(self, name: str, document: Mapping[str, object]) -> None:
+        self.problems: list[Problem] = []
+        self._name = name
+        self._document = document
+        self._table = self._of(document.get("project"), "project")
+
+    def _wrong(self, path: str, message: str) -> None:
+        self.problems.append(Problem(path, message))
+
+    def _of(self, value: object, path: str) -> Mapping[str, object]:
+        if value is not None and not isinstance(value, dict):
+            self._wrong(path, f"expected a table, found {value!r}")
+        return value if isinstance(value, dict) else {}
+
+    def asked(self, project: Project, python: str) -> Iterator[Asked]:
+        if not self._table and (project.dependencies or project.extras):
+            self._wrong("project", "missing; its dependencies are asked for")
+            return
+        self._check_python(python)
+        dynamic = self._table.get("dynamic")
+        for field in ("dependencies", "optional-dependencies"):
+            if isinstance(dynamic, list) and field in dynamic:
+                self._wrong("project.dynamic", f"only a build could tell the {field}; list them")
+        if project.dependencies:
+            yield from self._lines(self._table.get("dependencies", []), "project.dependencies")
+        yield from self._extras(project.extras)
+        yield from self._groups(project.groups)
+
+    def _check_python(self, python: str) -> None:
+        wanted = self._table.get("requires-python", "")
+        try:
+            if not SpecifierSet(str(wanted)).contains(f"{python}.99"):
+                self._wrong("project.requires-python", f"{wanted!r}, and the image has {python}")
+        except InvalidSpecifier as error:
+            self._wrong("project.requires-python", str(error))
+
+    def _lines(self, values: object, path: str) -> Iterator[Asked]:
+        if not isinstance(values, list):
+            self._wrong(path, f"expected a list of strings, found {values!r}")
+            return
+        for number, value in enumerate(values):
+            at = f"{path}[{number}]"
+            try:
+                yield from self._one(Requirement(value), at)
+            except (InvalidRequirement, TypeError) as error:
+                self._wrong(at, f"not a PEP 508 requirement: {error}")
+
+    def _one(self, requirement: Requirement, at: str) -> Iterator[Asked]:
+        if requirement.url:
+            self._wrong(at, f"a URL has no place in a lock; name a version of {requirement}")
+            return
+        yield Asked(requirement, frozenset(), False, f"{self._name}: {at}")
+
+    def _extras(self, names: Iterable[str]) -> Iterator[Asked]:
+        table = self._of(self._table.get("optional-dependencies"), "project.optional-dependencies")
+        known = {canonicalize_name(extra): extra for extra in table}
+        own = canonicalize_name(str(self._table.get("name", "")))
+        waiting = [(canonicalize_name(name), "") for name in names]
+        seen = {name for name, _ in waiting}
+        while waiting:
+            name, at = waiting.pop(0)
+            if name not in known:
+                listed = ", ".join(sorted(known)) or "none"
+                message = f"there is no extra {name!r}; known here: {listed}"
+                self._wrong(at or "project.optional-dependencies", message)
+                continue
+            path = f"project.optional-dependencies.{known[name]}"
+            for one in self._lines(table[known[name]], path):
+                # A project may name its own extras in others.
+                if canonicalize_name(one.requirement.name) != own:
+                    yield one
+                    continue
+                more = {canonicalize_name(extra) for extra in one.requirement.extras} - seen
+                seen |= more
+                waiting += [(extra, path) for extra in sorted(more)]
+
+    def _groups(self, names: Iterable[str]) -> Iterator[Asked]:
+        table = self._of(self._document.get("dependency-groups"), "dependency-groups")
+        try:
+            resolver = DependencyGroupResolver(table)  # type: ignore[arg-type]
+        except ExceptionGroup as error:
+            self._wrong("dependency-groups", _words(error))
+            return
+        done: set[str] = set()
+        for name in names:
+            yield from self._group(resolver, canonicalize_name(name), (), done)
+
+    def _group(
+        self, resolver: DependencyGroupResolver, name: str, above: tuple[str, ...], done: set[str]
+    ) -> Iterator[Asked]:
+        path = f"dependency-groups.{name}"
+        if name in above:
+            chain = " -> ".join([*above[above.index(name) :], name])
+            self._wrong(path, f"groups include each other: {chain}")
+        if name in done:
+            # Each group counts once: includes that fan out must not multiply what is read.
+            return
+        done.add(name)
+        try:
+            items = resolver.lookup(name)
+        except ExceptionGroup as error:
+            listed = ", ".join(sorted(resolver.dependency_groups)) or "none"
+            known = "" if name in resolver.dependency_groups else f"; known here: {listed}"
+            self._wrong(path, _words(error) + known)
+            return
+        for item in items:
+            if isinstance(item, Requirement):
+                yield from self._one(item, path)
+            else:
+                inner = canonicalize_name(item.include_group)
+                yield from self._group(resolver, inner, (*above, name), done)
+
+
+def _words(error: ExceptionGroup) -> str:
+    """The errors of a group of them, in one sentence."""
+    return "; ".join(str(one) for one in error.exceptions)
