@@ -65,7 +65,7 @@ def _layers() -> dict[str, Files]:
         "contract": _contract(),
         LAYERS[3]: demo,
         LAYERS[4]: other,
-        LAYERS[5]: changed(gl, "var", mode=0o1775, owner=SHARED),
+        LAYERS[5]: {**gl, "var": File("var", "directory", 0o1775, SHARED)},
         "cuda 11.0.3": archive(),
         "gpu linker configuration": {
             one.path: one

@@ -71,20 +71,61 @@ def refused(tmp_path: Path, *packages: Package) -> PackageError:
 
 def test_the_bytes_of_the_smallest_system_are_fixed(tmp_path: Path) -> None:
     layer, _ = built(tmp_path)
-    assert layer.diff_id == "20acc0dfc0858c4dff3c974d42a74267b5aeee77f795048b1b81a64345959cad"
-    assert layer.digest.hex == "a8d5f243c53bb8be39c27b028dafdacc4e9626b5875f86e1fee353cdc8622c8f"
+    assert layer.diff_id == "7bba7fcc7352321d26c3d490a3646dfb782e22ea3a9a0120b5f1fe64f5681ce9"
+    assert layer.digest.hex == "670e1519dfe87e932a83bd9415b02a42ea74de56e02de7314c4d76d60928d31a"
 
 
 def test_files_keep_their_modes_and_owners(tmp_path: Path) -> None:
     files = {
-        "usr/bin/su": Entry("usr/bin/su", b"\x7fELF", 0o4755),
         "var/mail": Entry("var/mail", mode=0o2775, kind=tarfile.DIRTYPE, gid=8),
         "usr/bin/sh": symlink("usr/bin/sh", "dash"),
     }
     found = tree(tmp_path, package("app", files))
-    assert found["usr/bin/su"] == ("file", 0o4755, (0, 0), b"\x7fELF")
     assert found["var/mail"] == ("dir", 0o2775, (0, 8), "")
     assert found["usr/bin/sh"] == ("link", 0o777, (0, 0), "dash")
+
+
+def test_programs_lose_their_privileges_and_dpkg_keeps_it_so(tmp_path: Path) -> None:
+    files: dict[str, bytes | Entry] = {
+        "bin/su": Entry("bin/su", b"\x7fELF", 0o4755),
+        "usr/bin/chage": Entry("usr/bin/chage", b"\x7fELF", 0o2755, gid=42),
+        "usr/bin/id": b"\x7fELF",
+    }
+    found = tree(tmp_path, package("app", files))
+    assert found["usr/bin/su"] == ("file", 0o755, (0, 0), b"\x7fELF")
+    assert found["usr/bin/chage"] == ("file", 0o755, (0, 42), b"\x7fELF")
+    # By the name that the package has for it.
+    lines = b"#0 #0 755 /bin/su\n#0 #42 755 /usr/bin/chage\n"
+    assert found["var/lib/dpkg/statoverride"][3] == lines
+
+
+def test_pam_is_configured_as_its_own_tool_would(tmp_path: Path) -> None:
+    unix = (
+        b"Name: Unix\nDefault: yes\nPriority: 256\nAuth-Type: Primary\nAuth:\n"
+        b"\t[success=end default=ignore]\tpam_unix.so try_first_pass\nAuth-Initial:\n"
+        b"\t[success=end default=ignore]\tpam_unix.so\nAccount-Type: Primary\nAccount:\n"
+        b"\t[success=end]\tpam_one.so\n\t[success=end]\tpam_two.so\nSession-Type: Additional\n"
+        b"Session:\n\trequired\tpam_unix.so\nPassword-Type: Primary\nPassword:\n"
+        b"\t[success=end]\tpam_unix.so use_authtok\n"
+    )
+    files: dict[str, bytes | Entry] = {"usr/share/pam-configs/unix": unix}
+    for name in ("account", "auth", "password", "session", "session-noninteractive"):
+        variable = name.replace("noninteractive", "nonint").replace("-", "_")
+        template = f"$({variable}_primary\nmiddle\n${variable}_additional\nend\n"
+        files[f"usr/share/pam/common-{name}"] = template.replace("$(", "$").encode()
+    found = tree(tmp_path, package("libpam-runtime", files))
+    prefix = "etc/pam.d/common-"
+    made = {p.removeprefix(prefix): one[3] for p, one in found.items() if p.startswith(prefix)}
+    permit, unix = b"session\t[default=1]\t\t\tpam_permit.so\n", b"session\trequired\tpam_unix.so\n"
+    session = permit + b"middle\n" + unix + b"end\n"
+    assert made == {
+        "account": b"account\t[success=2]\tpam_one.so\naccount\t[success=1]\tpam_two.so\nmiddle\n"
+        b"\nend\n",
+        "auth": b"auth\t[success=1 default=ignore]\tpam_unix.so\nmiddle\n\nend\n",
+        "password": b"password\t[success=1]\tpam_unix.so use_authtok\nmiddle\n\nend\n",
+        "session": session,
+        "session-noninteractive": session,
+    }
 
 
 def test_every_entry_comes_after_its_folder_and_in_order(tmp_path: Path) -> None:
