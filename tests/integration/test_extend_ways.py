@@ -219,15 +219,15 @@ def test_what_is_installed_at_start_loads_on_a_read_only_root_under_any_user(
         assert "which is mounted noexec, so Python cannot load them: mount" in log
 
 
-def test_with_nowhere_to_install_it_ends_with_95_and_what_to_do(
+def test_with_nowhere_to_write_it_ends_with_111_and_what_to_do(
     engine: docker.DockerClient, minimal: str, tmp_path: Path
 ) -> None:
     app = application(tmp_path / "app", {"score.py": SCORE, "extra.txt": "demo\n"})
     options: dict[str, Any] = {**READ_ONLY, "shm_size": "1m", "tmpfs": {"/dev/shm": "mode=555"}}  # noqa: S108
     with started(engine, minimal, app, environment=REQUIREMENTS, **options) as container:
         code, log = ended(container)
-    assert code == 95
-    assert "pip has nowhere to install: user 54321 can write neither" in log
+    assert code == 111
+    assert "neither /tmp nor /dev/shm can be written: --tmpfs /tmp:exec mounts one" in log
 
 
 @pytest.mark.parametrize("hardened", [False, True], ids=["plain", "read-only, any user"])
