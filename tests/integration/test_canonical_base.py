@@ -126,4 +126,8 @@ def test_it_serves(canonical: Canonical, engine: docker.DockerClient) -> None:
     loaded = load(ws, "minimal", client=engine)
     assert BASE in loaded.name
     smoke(ws, load_image(ws.images, "minimal"), client=engine, progress=quiet)
+    # The base has no such account; Dockerfiles on top name it.
+    for user in ("", "dockeruser"):
+        shown = engine.containers.run(loaded.name, ["id"], user=user, remove=True).decode()
+        assert shown == "uid=1000(dockeruser) gid=1000(dockeruser) groups=1000(dockeruser)\n"
     engine.images.remove(loaded.name)

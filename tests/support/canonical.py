@@ -6,7 +6,9 @@ python-build-standalone archive (of the CPython 3.7 of this machine).
 
 from __future__ import annotations
 
+import gzip
 import io
+import re
 import tarfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -88,13 +90,14 @@ def make(ws: Workspace, folder: Path) -> Canonical:
     written into `folder`."""
     base = known_base(ws, "debian12-py37")
     assert base is not None, "nothing is built: doit build:minimal"
-    layer = base.layers[0]
+    blob = folder / "layer.tar.gz"
+    diff_id = without_user(ws.layout.path(base.layers[0].digest), blob)
     config = canonical_json(
         {
             "architecture": "amd64",
             "os": "linux",
             "config": {},
-            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{layer.diff_id}"]},
+            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{diff_id}"]},
         }
     )
     empty = Digest.of(b"")
@@ -104,14 +107,32 @@ def make(ws: Workspace, folder: Path) -> Canonical:
         Digest.of(b"no index").hex,
         empty,
         Digest.of(config),
-        layer.digest,
-        layer.diff_id,
+        Digest.of_file(blob),
+        diff_id,
     )
     manifest = manifest_bytes(rootfs)
     archive = folder / ASSET
     standalone(read_tree(find_python("3.7", Config()), "3.7"), archive)
     rootfs = replace(rootfs, manifest=Digest.of(manifest))
-    return Canonical(rootfs, manifest, config, ws.layout.path(layer.digest), archive)
+    return Canonical(rootfs, manifest, config, blob, archive)
+
+
+def without_user(layer: Path, path: Path) -> str:
+    """Write `layer` to `path` with accounts as a distribution's own image has them, without the
+    user of ours; its DiffID (hex)."""
+    with gzip.open(layer) as source, tarfile.open(fileobj=source, mode="r|") as tar:
+        stream = io.BytesIO()
+        with tarfile.open(fileobj=stream, mode="w") as out:
+            for member in tar:
+                data = tar.extractfile(member)
+                content = data.read() if data is not None else b""
+                if member.name in ("etc/passwd", "etc/group", "etc/shadow", "etc/gshadow"):
+                    content = re.sub(rb"(?m)^dockeruser:.*\n", b"", content)
+                    member.size = len(content)
+                out.addfile(member, io.BytesIO(content))
+    plain = stream.getvalue()
+    path.write_bytes(gzip.compress(plain, 1, mtime=0))
+    return Digest.of(plain).hex
 
 
 def standalone(files: Sequence[TreeFile], path: Path) -> None:

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from plinth.build.contract import contract_layer
-from plinth.build.contract_files import ALL_FILES, RUNTIME, files
+from plinth.build.contract_files import ALL_FILES, RUNTIME, files, source
 from plinth.core.errors import PlinthError
 from plinth.formats.layer.header import DOCKERUSER, ROOT, SHARED
+from plinth.formats.layer.writer import LayerWriter
 from plinth.formats.oci.image import assemble
 from plinth.graph.workspace import Workspace
 from support.sessions import session_of
@@ -43,7 +44,7 @@ def ws(tmp_path: Path) -> Workspace:
 def test_the_layer_holds_the_folders_and_files_of_the_contract(
     ws: Workspace, packages: tuple[str, ...]
 ) -> None:
-    layer = contract_layer(session_of(ws), packages)
+    layer = contract_layer(session_of(ws), packages, "3.7")
     assert (layer.name, layer.built) == ("contract", True)
     found: dict[str, tuple[int | str, tuple[int, int]]] = {}
     with tarfile.open(ws.layout.path(layer.digest)) as tar:
@@ -57,11 +58,13 @@ def test_the_layer_holds_the_folders_and_files_of_the_contract(
             if member.isreg():
                 stream = tar.extractfile(member)
                 assert stream is not None
-                assert stream.read() == (CHECKOUT / "base/rootfs" / member.name).read_bytes()
+                assert (
+                    stream.read() == (CHECKOUT / "base/rootfs" / source(member.name)).read_bytes()
+                )
     folders = {name: one for name, one in found.items() if name.endswith("/")}
     assert folders.pop("var/") == (0o1775, SHARED)
     roots = {
-        *("home/", "opt/", "usr/", "usr/local/", "usr/local/bin/", "usr/local/lib/"),
+        *("etc/", "home/", "opt/", "usr/", "usr/local/", "usr/local/bin/", "usr/local/lib/"),
         *("usr/local/lib/plinth/", "var/lib/"),
     }
     users = {
@@ -80,7 +83,7 @@ def test_the_layer_holds_the_folders_and_files_of_the_contract(
     }
     files = {"opt/miniconda/bin/activate", "opt/python/lib/python3.7/ensurepip.py"}
     if packages:
-        roots |= {"etc/", "etc/nginx/", "etc/nginx/sites-available/", "etc/nginx/sites-enabled/"}
+        roots |= {"etc/nginx/", "etc/nginx/sites-available/", "etc/nginx/sites-enabled/"}
         services = "var/runit/nginx/", "var/runit/nginx/control/", "var/runit/server/control/"
         users |= {"var/log/nginx/", *services}
         programs |= {
@@ -108,17 +111,45 @@ def test_the_layer_holds_the_folders_and_files_of_the_contract(
     assert ("etc/nginx/front.conf" in others) == bool(packages)
 
 
+def test_over_a_pulled_base_the_accounts_have_the_user_too(ws: Workspace) -> None:
+    root = b"root:x:0:0:root:/root:/bin/bash\n"
+    with LayerWriter(ws.layout) as writer:
+        writer.directory("etc")
+        writer.file("etc/passwd", root)
+        pulled = writer.commit("pulled").digest
+    layer = contract_layer(session_of(ws), (), "3.7", pulled)
+    with tarfile.open(ws.layout.path(layer.digest)) as tar:
+        found = {path: tar.extractfile(path) for path in ("etc/passwd", "etc/group")}
+        texts = {path: stream.read() for path, stream in found.items() if stream is not None}
+    line = b"dockeruser:*:1000:1000::/home/dockeruser:/bin/bash\n"
+    assert texts == {"etc/passwd": root + line, "etc/group": b"dockeruser:*:1000:\n"}
+
+
+@pytest.mark.parametrize("python", ["3.7", "3.8", "3.14"])
+def test_what_python_needs_is_in_the_folder_of_the_bases_own(ws: Workspace, python: str) -> None:
+    layer = contract_layer(session_of(ws), (), python)
+    with tarfile.open(ws.layout.path(layer.digest)) as tar:
+        names = [name for name in tar.getnames() if name.startswith("opt/python/lib/")]
+    assert names == [
+        f"opt/python/lib/python{python}",
+        f"opt/python/lib/python{python}/ensurepip.py",
+    ]
+
+
 def test_the_layer_is_made_once(ws: Workspace) -> None:
-    first, second = contract_layer(session_of(ws), ()), contract_layer(session_of(ws), ())
+    first, second = (
+        contract_layer(session_of(ws), (), "3.7"),
+        contract_layer(session_of(ws), (), "3.7"),
+    )
     assert (first.built, second.built) == (True, False)
     assert first.digest == second.digest
 
 
 def test_the_layer_is_made_again_when_a_file_changes(ws: Workspace) -> None:
-    first = contract_layer(session_of(ws), ())
+    first = contract_layer(session_of(ws), (), "3.7")
     run = ws.bases / "rootfs" / RUN
     run.write_bytes(run.read_bytes() + b"# more\n")
-    second = contract_layer(session_of(ws), ())
+    second = contract_layer(session_of(ws), (), "3.7")
     assert second.built
     assert second.digest != first.digest
 
@@ -131,17 +162,17 @@ def test_no_umask_and_no_mode_of_the_checkout_changes_a_byte(
     try:
         other = checkout(tmp_path / "other")
         (other.bases / "rootfs" / RUN).chmod(0o600)
-        layer = contract_layer(session_of(other), ())
+        layer = contract_layer(session_of(other), (), "3.7")
     finally:
         os.umask(before)
-    assert layer.digest == contract_layer(session_of(ws), ()).digest
+    assert layer.digest == contract_layer(session_of(ws), (), "3.7").digest
 
 
 @pytest.mark.parametrize("path", [RUNSVDIR, RUN])
 def test_a_missing_file_is_named(ws: Workspace, path: str) -> None:
     (ws.bases / "rootfs" / path).unlink()
     with pytest.raises(PlinthError) as raised:
-        contract_layer(session_of(ws), ())
+        contract_layer(session_of(ws), (), "3.7")
     assert raised.value.what == "a file of the contract is missing"
     assert raised.value.where == f"base/rootfs/{path}"
 
@@ -154,7 +185,7 @@ def test_a_file_the_contract_does_not_know_is_named(ws: Workspace, path: str) ->
     file.parent.mkdir(parents=True, exist_ok=True)
     file.touch()
     with pytest.raises(PlinthError) as raised:
-        contract_layer(session_of(ws), ())
+        contract_layer(session_of(ws), (), "3.7")
     assert raised.value.what == "a file no image would hold"
     assert raised.value.where == f"base/rootfs/{path}"
     assert (
@@ -168,7 +199,7 @@ def test_the_scripts_run_under_what_the_image_has() -> None:
     # The supervisor must not see the user's packages; the service is a shell script.
     first = {
         path: (CHECKOUT / "base/rootfs" / path).read_text().split("\n", 1)[0]
-        for path, mode, _ in (*files(()), *files(DISTRIBUTION))
+        for path, mode, _ in (*files((), "3.7"), *files(DISTRIBUTION, "3.7"))
         if mode == 0o755
     }
     assert first.pop("usr/local/lib/plinth/supervise") == "#!/opt/python/bin/python3 -I"
@@ -181,7 +212,7 @@ def test_the_scripts_run_under_what_the_image_has() -> None:
 def test_the_documented_contract_is_what_images_run_with(ws: Workspace) -> None:
     image = assemble(
         ws.layout,
-        [contract_layer(session_of(ws), ())],
+        [contract_layer(session_of(ws), (), "3.7")],
         architecture="amd64",
         created="",
         runtime=RUNTIME,

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from plinth.build.contract_files import LINKS, files, folders
+from plinth.build.contract_files import LINKS, files, folders, source
 from plinth.build.plan import planned
 from plinth.core.digest import Digest
 from plinth.evidence.sbom.inputs import SbomInputs
+from plinth.formats.accounts import ACCOUNTS, with_user
 from plinth.formats.debian.deb import File
 from plinth.formats.layer.header import ROOT, SHARED
 from plinth.inspect.conform import strays
@@ -34,13 +35,14 @@ from support.layer_files import (
 )
 
 ROOTFS = Path(__file__).resolve().parents[3] / "base" / "rootfs"
+ROOTS = b"root:x:0:0:root:/root:/bin/bash\n"
 Change = Callable[[dict[str, Files]], object]
 
 
 def _contract() -> Files:
-    found = {path: File(path, "directory", mode, owner) for path, mode, owner in folders(())}
-    for path, mode, owner in files(()):
-        found[path] = File(path, "file", mode, owner, (ROOTFS / path).read_bytes())
+    found = {path: File(path, "directory", mode, owner) for path, mode, owner in folders((), "3.7")}
+    for path, mode, owner in files((), "3.7"):
+        found[path] = File(path, "file", mode, owner, (ROOTFS / source(path)).read_bytes())
     for path, target, owner in LINKS:
         found[path] = File(path, "symlink", 0o777, owner, target=target)
     return found
@@ -48,7 +50,10 @@ def _contract() -> Files:
 
 def _recipe(recipe: Recipe) -> Recipe:
     """With the contract's files, and a set of an archive and settings for the linker."""
-    kept = {f"base/rootfs/{path}": (ROOTFS / path).read_bytes() for path, _, _ in files(())}
+    kept = {
+        f"base/rootfs/{source(path)}": (ROOTFS / source(path)).read_bytes()
+        for path, _, _ in files((), "3.7")
+    }
     file = LockedVendorFile("cuda", "11.0.3", "vendor", "11.0.3/cuda.run", "a" * 64, 10)
     extra = Accelerator("set", "gpu", "", "amd64", (), {}, ("/usr/local/lib",), {}, {}, ())
     lock = AcceleratorLock((), (), {}, {}, (file,))
@@ -145,10 +150,17 @@ def test_what_is_not_of_the_plan(tmp_path: Path, change: Change, message: str) -
     assert any(one.startswith(message) for one in found), found
 
 
+def _accounts(system: Files) -> dict[str, bytes]:
+    """Those of a base, with the image's user."""
+    return {p: with_user(p, system[p].data if p in system else b"") for p in ACCOUNTS}
+
+
 def test_a_pulled_base_is_its_layer_and_nothing_else_is_asked_of_it(tmp_path: Path) -> None:
     layers = _layers()
     system = more(layers.pop("test-base system"), text("usr/bin/any", b"x", 0o4777))
     layers = {"library/ubuntu (unmodified)": system, **layers}
+    accounts = _accounts(system)
+    layers["contract"] = more(layers["contract"], *(text(*one) for one in accounts.items()))
     given = _given(tmp_path, layers)
     own = given.manifest.layers[0].digest
     rootfs = ImageRootfs("r", "library/ubuntu", "", own, own, own, given.contents[0].diff_id)
@@ -157,3 +169,29 @@ def test_a_pulled_base_is_its_layer_and_nothing_else_is_asked_of_it(tmp_path: Pa
     other = replace(rootfs, layer=Digest.of(b"another"))
     (problem,) = said(with_locks(given, base=replace(base, rootfs=other)))
     assert problem.startswith("layer 0 (library/ubuntu (unmodified)): the base is sha256:")
+
+
+@pytest.mark.parametrize(
+    ("path", "below", "above", "problem"),
+    [
+        ("etc/passwd", ROOTS, with_user("etc/passwd", ROOTS), ""),
+        ("etc/group", b"", with_user("etc/group", b""), ""),
+        ("etc/passwd", ROOTS, ROOTS + b"x::0:0::/:/bin/sh\n", "/etc/passwd: its content should be"),
+        ("etc/passwd", ROOTS, None, "/etc/passwd: it is missing"),
+        ("etc/shadow", b"", b"root::1::::::\n", "/etc/shadow: plinth puts no such entry"),
+    ],
+)
+def test_the_accounts_over_a_pulled_base_are_its_own_and_the_users(
+    tmp_path: Path, path: str, below: bytes, above: bytes | None, problem: str
+) -> None:
+    layers = _layers()
+    system = more(layers.pop("test-base system"), text(path, below))
+    layers = {"library/ubuntu (unmodified)": system, **layers}
+    accounts: dict[str, bytes | None] = {**_accounts(system), path: above}
+    files = [text(one, data) for one, data in accounts.items() if data is not None]
+    layers["contract"] = more(layers["contract"], *files)
+    given = _given(tmp_path, layers)
+    own = given.manifest.layers[0].digest
+    rootfs = ImageRootfs("r", "library/ubuntu", "", own, own, own, given.contents[0].diff_id)
+    found = said(with_locks(given, base=replace(given.recipe.base, rootfs=rootfs)))
+    assert any(problem in one for one in found) if problem else found == []

@@ -5,7 +5,8 @@ The contract of the original prebuilt inference images (docs/contract.md).
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Iterable
 
 from plinth.formats.layer.header import DOCKERUSER, ROOT, SHARED, Owner
 from plinth.formats.oci.image import Runtime
@@ -52,11 +53,16 @@ RUNTIME = Runtime(
     stop_signal="SIGTERM",
 )
 
+_LIBRARY = f"{PREFIX}/lib/python3"
+# Where it is in an image, whatever the Python's version.
+_VERSIONED = re.compile(rf"{PREFIX}/lib/python3\.\d+(?=/|$)")
+
 Row = tuple[str, int, Owner]
 """A path in the image, its mode, its owner."""
 
 # `var` and the like are there in every base with these very values.
 _FOLDERS: tuple[Row, ...] = (
+    ("etc", 0o755, ROOT),
     ("home", 0o755, ROOT),
     ("home/dockeruser", 0o755, DOCKERUSER),
     ("opt", 0o755, ROOT),
@@ -69,7 +75,7 @@ _FOLDERS: tuple[Row, ...] = (
     (f"{CONDA}/lib/plinth_conda", 0o755, DOCKERUSER),
     (PREFIX, 0o755, DOCKERUSER),
     (f"{PREFIX}/lib", 0o755, DOCKERUSER),
-    (f"{PREFIX}/lib/python3.7", 0o755, DOCKERUSER),
+    (_LIBRARY, 0o755, DOCKERUSER),
     ("run", 0o755, DOCKERUSER),
     ("usr", 0o755, ROOT),
     ("usr/local", 0o755, ROOT),
@@ -99,7 +105,7 @@ _FILES: tuple[Row, ...] = (
             *("place.py", "prefixes.py", "shell.py", "specs.py", "subset.py"),
         )
     ),
-    (f"{PREFIX}/lib/python3.7/ensurepip.py", 0o644, DOCKERUSER),
+    (f"{_LIBRARY}/ensurepip.py", 0o644, DOCKERUSER),
     ("usr/local/bin/plinth-place", 0o755, ROOT),
     ("usr/local/bin/runsvdir", 0o755, ROOT),
     ("usr/local/lib/plinth/say.sh", 0o644, ROOT),
@@ -112,7 +118,6 @@ _OWN_FILES: tuple[Row, ...] = (
     ("usr/local/lib/plinth/supervise", 0o755, ROOT),
 )
 _NGINX_FOLDERS: tuple[Row, ...] = (
-    ("etc", 0o755, ROOT),
     ("etc/nginx", 0o755, ROOT),
     ("etc/nginx/sites-available", 0o755, ROOT),
     ("etc/nginx/sites-enabled", 0o755, ROOT),
@@ -134,8 +139,10 @@ _NGINX_FILES: tuple[Row, ...] = (
 ALL_FILES = frozenset(path for path, _, _ in (*_FILES, *_OWN_FILES, *_NGINX_FILES))
 """The files of base/rootfs."""
 
-ALL_FOLDERS: tuple[Row, ...] = (*_FOLDERS, *_NGINX_FOLDERS)
-"""The folders of the contract's layer on any base."""
+ALL_FOLDERS: tuple[Row, ...] = tuple(
+    row for row in (*_FOLDERS, *_NGINX_FOLDERS) if row[0] != _LIBRARY
+)
+"""The folders of the contract's layer on any base, but that of Python's own version."""
 
 LINKS: tuple[tuple[str, str, Owner], ...] = (
     (f"{CONDA}/bin/pip", f"/{PREFIX}/bin/pip", DOCKERUSER),
@@ -145,15 +152,33 @@ LINKS: tuple[tuple[str, str, Owner], ...] = (
 """Path, target, owner of each symbolic link."""
 
 
-def folders(packages: Collection[str]) -> tuple[Row, ...]:
-    """The folders of the contract's layer on a base of these OS packages."""
-    return tuple(sorted((*_FOLDERS, *(_NGINX_FOLDERS if _held(packages) else ()))))
+def folders(packages: Collection[str], python: str) -> tuple[Row, ...]:
+    """The folders of the contract's layer on a base of these OS packages and this Python, which is
+    as "3.7"."""
+    return _placed((*_FOLDERS, *(_NGINX_FOLDERS if _held(packages) else ())), python)
 
 
-def files(packages: Collection[str]) -> tuple[Row, ...]:
-    """The files of the contract's layer on a base of these OS packages: with nginx and runit where
-    the distribution's are there, and else with plinth's own front and supervisor."""
-    return tuple(sorted((*_FILES, *(_NGINX_FILES if _held(packages) else _OWN_FILES))))
+def files(packages: Collection[str], python: str) -> tuple[Row, ...]:
+    """The files of base/rootfs that are in the contract's layer on a base of these OS packages and
+    this Python ("3.7"): with nginx and runit where the distribution's are there, and else with
+    plinth's own front and supervisor."""
+    return _placed((*_FILES, *(_NGINX_FILES if _held(packages) else _OWN_FILES)), python)
+
+
+def source(path: str) -> str:
+    """Where in base/rootfs the file is that an image has at `path`: Python's folder has no minor
+    version there."""
+    return _VERSIONED.sub(_LIBRARY, path)
+
+
+def _placed(rows: Iterable[Row], python: str) -> tuple[Row, ...]:
+    own = f"{PREFIX}/lib/python{python}"
+    return tuple(
+        sorted(
+            (own + path[len(_LIBRARY) :] if f"{path}/".startswith(f"{_LIBRARY}/") else path, *rest)
+            for path, *rest in rows
+        )
+    )
 
 
 def _held(packages: Collection[str]) -> bool:

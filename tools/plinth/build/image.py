@@ -32,7 +32,7 @@ from plinth.graph.run import known, lacking
 from plinth.graph.session import Session, session
 from plinth.graph.workspace import Workspace
 from plinth.recipe.accelerator import CPU
-from plinth.recipe.base import DebianRootfs, SdistBuild
+from plinth.recipe.base import DebianRootfs, ImageRootfs, SdistBuild
 from plinth.recipe.locks.base import write_local
 from plinth.recipe.locks.pylock import LockedPackage
 from plinth.recipe.locks.stale import read_image
@@ -119,7 +119,10 @@ def _built(
         for package in packages
     }
     os_names = [package.name for package in recipe.base_lock.packages]
-    layers = [*built_base.layers, contract.contract_layer(ws, os_names)]
+    rootfs = recipe.base.rootfs
+    pulled = rootfs.layer if isinstance(rootfs, ImageRootfs) else None
+    version = built_base.interpreter.version
+    layers = [*built_base.layers, contract.contract_layer(ws, os_names, version, pulled)]
     above = _os_layers(ws, recipe, config, progress)
     if extra is not None and recipe.accelerator_lock is not None:
         above += accelerator_layers(

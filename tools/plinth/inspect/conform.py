@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from plinth.build.contract_files import ALL_FOLDERS, LINKS, files, folders
+from plinth.build.contract_files import ALL_FOLDERS, LINKS, files, folders, source
 from plinth.build.plan import (
     ARCHIVE,
     CONTRACT,
@@ -21,7 +21,8 @@ from plinth.build.plan import (
 )
 from plinth.core.digest import Digest
 from plinth.core.errors import Problem
-from plinth.formats.debian.rootfs import HOME, is_generated
+from plinth.formats.accounts import ACCOUNTS, HOME, with_user
+from plinth.formats.debian.rootfs import is_generated
 from plinth.formats.elf.ldcache import PATH as LINKER_CACHE
 from plinth.formats.layer.header import DOCKERUSER, ROOT, Owner
 from plinth.formats.oci.manifest import Manifest
@@ -47,7 +48,7 @@ def strays(recipe: Recipe, manifest: Manifest, contents: Sequence[LayerContents]
     for number, (one, layer) in enumerate(zip(plan, contents, strict=True)):
         found = [*_foreign(recipe, manifest, layer)] if one.kind == PULLED else []
         if one.kind != PULLED:
-            found += [*_packages(one, layer), *_loose(recipe, one, layer)]
+            found += [*_packages(one, layer), *_loose(recipe, one, layer, contents[0])]
             found += [*_attributes(recipe, one, layer), *_parents(layer)]
         at = f"layer {number} ({one.title})"
         problems += [Problem(f"{at}: {p.path}" if p.path else at, p.message) for p in found]
@@ -96,9 +97,11 @@ def _packages(one: Planned, layer: LayerContents) -> Iterator[Problem]:
         yield Problem("", f"the layer {state} an interpreter")
 
 
-def _loose(recipe: Recipe, one: Planned, layer: LayerContents) -> Iterator[Problem]:
+def _loose(
+    recipe: Recipe, one: Planned, layer: LayerContents, lowest: LayerContents
+) -> Iterator[Problem]:
     """Entries that no package accounts for, but those that plinth itself puts there."""
-    exact = _exact(recipe, one)
+    exact = _exact(recipe, one, lowest)
     if exact is not None:
         held = {entry.path: entry.sha256 or entry.target for entry in layer.unaccounted}
         there = {path for paths in layer.entries.values() for path in paths}
@@ -119,16 +122,25 @@ def _loose(recipe: Recipe, one: Planned, layer: LayerContents) -> Iterator[Probl
                 yield Problem(f"/{entry.path}", "no package of the layer has it")
 
 
-def _exact(recipe: Recipe, one: Planned) -> dict[str, tuple[str, str]] | None:
+def _exact(
+    recipe: Recipe, one: Planned, lowest: LayerContents
+) -> dict[str, tuple[str, str]] | None:
     """Attributes and SHA-256 or target (empty: of a folder, or not known) of every entry of a layer
-    that is plinth's own; None for others."""
+    that is plinth's own, above the `lowest`; None for others."""
     if one.kind == CONTRACT:
         packages = [package.name for package in recipe.base_lock.packages]
+        python = recipe.base.python.version
         kept = {
-            path: (_shown(FILE, mode, owner), _sha256(recipe.files, f"base/rootfs/{path}"))
-            for path, mode, owner in files(packages)
+            path: (_shown(FILE, mode, owner), _sha256(recipe.files, f"base/rootfs/{source(path)}"))
+            for path, mode, owner in files(packages, python)
         }
-        made = {p: (_shown(DIRECTORY, mode, owner), "") for p, mode, owner in folders(packages)}
+        if isinstance(recipe.base.rootfs, ImageRootfs):
+            for path in ACCOUNTS:
+                text = with_user(path, lowest.accounts.get(path, "").encode("latin-1"))
+                kept[path] = _shown(FILE, 0o644, ROOT), Digest.of(text).hex
+        made = {
+            p: (_shown(DIRECTORY, mode, owner), "") for p, mode, owner in folders(packages, python)
+        }
         links = {p: (_shown(SYMLINK, _LINK, owner), target) for p, target, owner in LINKS}
         return made | kept | links
     if one.kind == LINKER and recipe.accelerator is not None:
@@ -245,7 +257,8 @@ def _left(
 
 def _replaced(plan: Sequence[Planned], contents: Sequence[LayerContents]) -> Iterator[Problem]:
     """What a layer puts in the place of something below it, but where plinth does so: the folders
-    of the contract, the linker's cache, and, as pip would, a file of one wheel by another's."""
+    of the contract, the accounts of a pulled base, the linker's cache, and, as pip would, a file of
+    one wheel by another's."""
     below: dict[str, tuple[int, str]] = {}
     for number, (one, layer) in enumerate(zip(plan, contents, strict=True)):
         for attributes, paths in layer.entries.items():
@@ -263,6 +276,7 @@ def _replaced(plan: Sequence[Planned], contents: Sequence[LayerContents]) -> Ite
                     and (
                         (one.kind, other.kind) == (WHEELS, WHEELS)
                         or (one.kind == LINKER and path == LINKER_CACHE)
+                        or ((one.kind, other.kind) == (CONTRACT, PULLED) and path in ACCOUNTS)
                     )
                 ):
                     continue

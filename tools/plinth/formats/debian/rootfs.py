@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from plinth.core.errors import PackageError
 from plinth.core.store import BlobStore
+from plinth.formats.accounts import ACCOUNTS, GROUP, HOME, PASSWD, with_user
 from plinth.formats.debian.deb import Deb, File
 from plinth.formats.debian.dpkg import database, overrides
 from plinth.formats.debian.merge import MERGED, Tree
@@ -23,7 +24,6 @@ from plinth.formats.layer.header import DOCKERUSER, ROOT, Owner
 from plinth.formats.layer.model import Layer
 from plinth.formats.layer.writer import LayerWriter
 
-HOME = "home/dockeruser"
 _SHADOW = Owner(0, 42)
 # What apt becomes while it downloads; the number is the one Debian reserves for it. Newer lists of
 # users have it.
@@ -36,7 +36,7 @@ _FOLDERS = ("media", "mnt", "srv", "usr/local/lib", "usr/local/sbin", "var/mail"
 _SOURCES = "etc/apt/sources.list"
 _GENERATED = frozenset(
     (
-        *("etc/passwd", "etc/group", "etc/shadow", "etc/gshadow", "etc/subuid", "etc/subgid"),
+        *(*ACCOUNTS, "etc/shadow", "etc/gshadow", "etc/subuid", "etc/subgid"),
         *("etc/nsswitch.conf", "etc/hosts", *(f"etc/pam.d/common-{name}" for name in TYPES)),
         *("etc/hostname", "etc/localtime", "etc/timezone", "etc/ca-certificates.conf"),
         *("etc/ssl/certs/ca-certificates.crt", "usr/bin/awk", "usr/bin/which", _SOURCES, PATH),
@@ -101,14 +101,11 @@ def _generated(tree: Tree, debs: Mapping[str, Deb], omit: Collection[str]) -> It
     for name in MERGED:
         if f"usr/{name}" in tree.files:
             yield link(name, f"usr/{name}")
-    passwd = _master(tree, "usr/share/base-passwd/passwd.master")
-    group = _master(tree, "usr/share/base-passwd/group.master")
-    uid, gid = DOCKERUSER
-    passwd += f"dockeruser:*:{uid}:{gid}::/{HOME}:/bin/bash\n"
+    passwd = _accounts(tree, PASSWD)
     passwd += "" if re.search(r"(?m)^_apt:", passwd) else _APT
-    group += f"dockeruser:*:{gid}:\n"
-    yield text("etc/passwd", passwd.replace(":*:", ":x:"))
-    yield text("etc/group", group.replace(":*:", ":x:"))
+    group = _accounts(tree, GROUP)
+    yield text(PASSWD, passwd.replace(":*:", ":x:"))
+    yield text(GROUP, group.replace(":*:", ":x:"))
     # 1970-01-02, the earliest day that does not mean "must change": no clock in an image.
     yield text("etc/shadow", _shadow(passwd, "*:1:0:99999:7:::"), 0o640, _SHADOW)
     yield text("etc/gshadow", _shadow(group, "*::"), 0o640, _SHADOW)
@@ -165,10 +162,12 @@ def _signed_by(sources: str, tree: Tree) -> str:
     return re.sub(r"(?m)^deb ", f"deb [signed-by={keyrings}] ", sources) if keyrings else sources
 
 
-def _master(tree: Tree, path: str) -> str:
-    file = tree.files.get(path)
+def _accounts(tree: Tree, path: str) -> str:
+    """The accounts of the file at `path`: those that Debian reserves, and the image's user."""
+    master = f"usr/share/base-passwd/{path.rpartition('/')[2]}.master"
+    file = tree.files.get(master)
     if file is None:
         raise PackageError(
-            "no list of users", where=path, remedy="put base-passwd into rootfs.packages"
+            "no list of users", where=master, remedy="put base-passwd into rootfs.packages"
         )
-    return file.data.decode()
+    return with_user(path, file.data).decode()

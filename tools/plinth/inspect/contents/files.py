@@ -21,7 +21,7 @@ _KEPT = re.compile(
     rf"{PREFIX}/lib/python3\.\d+/site-packages/[^/]+\.dist-info/(METADATA|RECORD)"
     rf"|{PREFIX}/include/python3[^/]*/patchlevel\.h"
     r"|var/lib/dpkg/(status|status\.d/[^/]+|info/[^/]+\.(list|md5sums))"
-    r"|usr/share/doc/[^/]+/copyright|usr/lib/os-release|etc/os-release"
+    r"|usr/share/doc/[^/]+/copyright|usr/lib/os-release|etc/os-release|etc/passwd|etc/group"
     rf"|{RECORDS}/[^/]+\.json"
 )
 

@@ -10,13 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from plinth.build.contract_files import ALL_FILES
+from plinth.build.contract_files import ALL_FILES, source
 from plinth.core.digest import Digest
 from plinth.core.errors import IntegrityError, LayoutError, PlinthError
 from plinth.core.home import can_write, make_private, others_can_write, user_folder
 from plinth.core.report import to_stderr
 from plinth.core.result import ActionResult
 from plinth.core.store import BlobStore
+from plinth.formats.accounts import ACCOUNTS
 from plinth.formats.python.place import PREFIX
 from plinth.graph.cache import ActionCache, Fact, Keyed
 from plinth.graph.workspace import Workspace
@@ -35,7 +36,7 @@ from plinth.inspect.contents.model import (
 )
 from plinth.inspect.contents.wheels import find_wheels
 
-VERSION = 8
+VERSION = 9
 """Raised whenever the code here would tell other facts about the same layer."""
 
 # Read at once to be hashed (bytes): between two pieces a thread waits for those that compute.
@@ -217,7 +218,7 @@ def _contents(files: Files, digest: Digest, diff_id: str, plain: Plain) -> Layer
     unaccounted = tuple(_unaccounted(files, accounted))
     # Which layer has those of the contract, and what is in them, is checked against the plan.
     for entry in unaccounted:
-        inside = entry.path.startswith(f"{PREFIX}/") and entry.path not in ALL_FILES
+        inside = entry.path.startswith(f"{PREFIX}/") and source(entry.path) not in ALL_FILES
         if inside and entry.kind != DIRECTORY:
             files.wrong(entry.path, "no RECORD lists it, and it is not the interpreter's")
     regular = [entry for entry in files.entries.values() if entry.kind == FILE]
@@ -233,6 +234,7 @@ def _contents(files: Files, digest: Digest, diff_id: str, plain: Plain) -> Layer
         archives,
         interpreter,
         _system(files, dpkg),
+        {path: files.kept[path].decode("latin-1") for path in ACCOUNTS if path in files.kept},
         unaccounted,
         files.difference,
         plain.difference,
