@@ -53,9 +53,10 @@ RUNTIME = Runtime(
     stop_signal="SIGTERM",
 )
 
+# In base/rootfs, and in an image, whatever the Python's version.
 _LIBRARY = f"{PREFIX}/lib/python3"
-# Where it is in an image, whatever the Python's version.
-_VERSIONED = re.compile(rf"{PREFIX}/lib/python3\.\d+(?=/|$)")
+_LIBRARY_PATH = re.compile(rf"{_LIBRARY}(?=/|$)")
+_VERSIONED_PATH = re.compile(rf"{_LIBRARY}\.\d+(?=/|$)")
 
 Row = tuple[str, int, Owner]
 """A path in the image, its mode, its owner."""
@@ -168,17 +169,12 @@ def files(packages: Collection[str], python: str) -> tuple[Row, ...]:
 def source(path: str) -> str:
     """Where in base/rootfs the file is that an image has at `path`: Python's folder has no minor
     version there."""
-    return _VERSIONED.sub(_LIBRARY, path)
+    return _VERSIONED_PATH.sub(_LIBRARY, path)
 
 
 def _placed(rows: Iterable[Row], python: str) -> tuple[Row, ...]:
     own = f"{PREFIX}/lib/python{python}"
-    return tuple(
-        sorted(
-            (own + path[len(_LIBRARY) :] if f"{path}/".startswith(f"{_LIBRARY}/") else path, *rest)
-            for path, *rest in rows
-        )
-    )
+    return tuple(sorted((_LIBRARY_PATH.sub(own, path), mode, owner) for path, mode, owner in rows))
 
 
 def _held(packages: Collection[str]) -> bool:
