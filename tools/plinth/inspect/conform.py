@@ -136,8 +136,8 @@ def _exact(
         }
         if isinstance(recipe.base.rootfs, ImageRootfs):
             for path in ACCOUNTS:
-                text = with_user(path, lowest.accounts.get(path, "").encode("latin-1"))
-                kept[path] = _shown(FILE, 0o644, ROOT), Digest.of(text).hex
+                accounts = with_user(path, lowest.accounts.get(path, "").encode("latin-1"))
+                kept[path] = _shown(FILE, 0o644, ROOT), Digest.of(accounts).hex
         made = {
             p: (_shown(DIRECTORY, mode, owner), "") for p, mode, owner in folders(packages, python)
         }
