@@ -229,7 +229,7 @@ def said_of(subject: Digest, published: Published, called: str) -> bytes:
         ("threadpoolctl", False, 100_000),
         ("joblib", False, 100_000),
         ("numpy", False, 100_000),
-        ("threadpoolctl", True, 650_000),
+        ("threadpoolctl", True, 950_000),
         ("numpy", True, 100_000),
     ],
 )
