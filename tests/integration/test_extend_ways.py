@@ -479,6 +479,8 @@ def test_what_the_archive_has_is_checked_with_its_own_keyring(
         f"FROM {minimal}",
         "USER root",
         f"RUN {update} && apt-get check",
+        # A program in /usr/bin: the base's packages have triggers there.
+        "RUN apt-get install -y --no-install-recommends jq && jq --version && dpkg --audit",
         "RUN : > /usr/share/keyrings/debian-archive-keyring.gpg && rm -r /var/lib/apt/lists/*",
         f"RUN ! {update}",
     ]

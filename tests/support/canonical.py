@@ -124,7 +124,7 @@ def without_user(layer: Path, path: Path) -> str:
         stream = io.BytesIO()
         with tarfile.open(fileobj=stream, mode="w") as out:
             for member in tar:
-                data = tar.extractfile(member)
+                data = tar.extractfile(member) if member.isreg() else None
                 content = data.read() if data is not None else b""
                 if member.name in ("etc/passwd", "etc/group", "etc/shadow", "etc/gshadow"):
                     content = re.sub(rb"(?m)^dockeruser:.*\n", b"", content)

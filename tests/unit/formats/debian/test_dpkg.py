@@ -199,6 +199,18 @@ def test_triggers_are_known_by_who_is_interested(tmp_path: Path) -> None:
     assert found["info/a.triggers"].data == one.encode()
 
 
+@pytest.mark.parametrize("field", ["Depends", "Pre_Depends"])
+@pytest.mark.parametrize(("needed", "triggered"), [("gone | other, two", False), ("two", True)])
+def test_a_package_without_what_its_scripts_may_call_has_no_triggers(
+    field: str, needed: str, triggered: bool
+) -> None:
+    lacking = control(**{field: needed})
+    triggers = {**lacking.control_files, "triggers": "interest-noawait /usr/bin\ninterest x\n"}
+    found = made({"x": replace(lacking, control_files=triggers)}, ["gone"])
+    assert found["triggers/File"].data == (b"/usr/bin x/noawait\n" if triggered else b"")
+    assert ("triggers/x" in found) == triggered
+
+
 @pytest.fixture
 def system(tmp_path: Path) -> Path:
     """A system of four packages, files and database, as dpkg finds it."""

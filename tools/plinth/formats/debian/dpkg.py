@@ -24,7 +24,9 @@ def database(debs: Mapping[str, Deb], omit: Collection[str]) -> Iterator[File]:
     """The files of /var/lib/dpkg for `debs` (by package name).
 
     `omit` names packages that are left out on purpose: apt would refuse to do anything while a
-    dependency is not met, so relations to them are not recorded.
+    dependency is not met, so relations to them are not recorded. Nor are the triggers of a package
+    that depends on one: its script may call what is not there, and would fail whatever is installed
+    later that pulls the trigger.
     """
     stanzas = []
     interests: dict[str, list[str]] = {}
@@ -32,6 +34,8 @@ def database(debs: Mapping[str, Deb], omit: Collection[str]) -> Iterator[File]:
         lines = deb.control.rstrip("\n").split("\n")
         stanzas.append(_stanza(deb, lines, omit))
         yield from _info(package, deb)
+        if any(_without(line, omit) != _without(line, ()) for line in lines):
+            continue
         for match in map(_INTEREST.fullmatch, deb.control_files.get("triggers", "").splitlines()):
             if match:
                 suffix = "/noawait" if match[1] == "-noawait" else ""
