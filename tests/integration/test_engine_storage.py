@@ -121,6 +121,28 @@ def test_another_image_of_the_name_gives_it_away(
     store_engine.images.remove(first.id, force=True)
 
 
+def test_an_older_store_reports_its_progress_so_that_a_slow_one_is_not_given_up(
+    ws: Workspace,
+    image: Image,
+    name: str,
+    store_engine: docker.DockerClient,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The client gives up an engine that sends nothing for its time limit.
+    messages: list[Any] = []
+    send = store_engine.api.load_image
+
+    def recorded(*given: Any, **options: Any) -> Iterator[Any]:
+        for message in send(*given, **options):
+            messages.append(message)
+            yield message
+
+    monkeypatch.setattr(store_engine.api, "load_image", recorded)
+    load(ws, name, client=store_engine)
+    if not has_manifests(store_engine) and not is_podman(store_engine):
+        assert any(message.get("progressDetail") for message in messages)
+
+
 def broken(ws: Workspace, name: str) -> None:
     """Let `name` stand for an image whose digests are right and whose layer nobody can unpack."""
     made = assemble(

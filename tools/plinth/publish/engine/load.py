@@ -91,7 +91,8 @@ def _send(engine: docker.DockerClient, store: BlobStore, image: ImageReference) 
     engine is left as it was."""
     before = id_of(engine, image.image_name)
     try:
-        for message in engine.api.load_image(archive(store, image)) or ():
+        # With its progress: an engine that says nothing while it unpacks is taken for a dead one.
+        for message in engine.api.load_image(archive(store, image), quiet=False) or ():
             refused = _refused(message)
             if refused:
                 raise EngineError(
