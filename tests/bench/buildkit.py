@@ -77,7 +77,7 @@ def base_image(ws: Workspace, base: Base) -> str:
     """The digest of an image in the layout that holds the base and the contract."""
     image = assemble(
         ws.layout,
-        [*base.layers, contract_layer(session_of(ws), (), "3.7")],
+        [*base.layers, contract_layer(session_of(ws), (), base.interpreter.version)],
         architecture="amd64",
         created="1970-01-01T00:00:00Z",
         runtime=RUNTIME,
