@@ -7,7 +7,7 @@ import gzip
 import json
 import tarfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -130,7 +130,7 @@ def test_an_older_store_reports_its_progress_so_that_a_slow_one_is_not_given_up(
 ) -> None:
     # The client gives up an engine that sends nothing for its time limit.
     messages: list[Any] = []
-    send = store_engine.api.load_image
+    send: Callable[..., Iterator[Any]] = store_engine.api.load_image
 
     def recorded(*given: Any, **options: Any) -> Iterator[Any]:
         for message in send(*given, **options):
