@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from packageurl import PackageURL
+from packaging.utils import canonicalize_name
 
 from plinth.core.digest import Digest, Json
 from plinth.core.errors import LockError
 from plinth.recipe.base import BaseSpec, ImageRootfs, StandalonePython
 from plinth.recipe.locks.base import BaseLock, LockedDeb
-from plinth.recipe.locks.pylock import LockedPackage, every_file
+from plinth.recipe.locks.pylock import every_file
 from plinth.recipe.recipe import Recipe
 
 TREE = "plinth-tree"
@@ -48,7 +49,17 @@ def materials(recipe: Recipe) -> list[Material]:
     # A vendor's packages are of no distribution.
     found += _debs(recipe.accelerator_debs, "")
     found += _files(recipe)
-    return sorted(_each_once([*found, *_wheels(recipe.wheels)]))
+    return sorted(_each_once([*found, *_wheels(recipe)]))
+
+
+def python_purl(recipe: Recipe, name: str, version: str) -> PackageURL:
+    """The package URL of a Python package of an image. The type `pypi` is of what an index has;
+    one that is local to the checkout is `generic`, with the SHA-256 of its file (purl
+    specification, known qualifiers: `checksum`).
+    """
+    if (own := recipe.spec.own.get(canonicalize_name(name))) is None:
+        return PackageURL("pypi", None, name, version)
+    return PackageURL("generic", None, name, version, {"checksum": f"sha256:{own.digest.hex}"})
 
 
 def _each_once(found: Iterable[Material]) -> Iterator[Material]:
@@ -100,7 +111,7 @@ def _files(recipe: Recipe) -> Iterator[Material]:
         yield Material(purl.to_string(), file.path.rpartition("/")[2], digest)
 
 
-def _wheels(packages: Iterable[LockedPackage]) -> Iterator[Material]:
-    for package in every_file(packages):
-        purl = PackageURL("pypi", None, package.name, package.version)
+def _wheels(recipe: Recipe) -> Iterator[Material]:
+    for package in every_file(recipe.wheels):
+        purl = python_purl(recipe, package.name, package.version)
         yield Material(purl.to_string(), package.file.name, package.file.digest)

@@ -23,6 +23,7 @@ from plinth.inspect.contents.model import (
 )
 from plinth.inspect.facts import FILE_NAME, HASH_OF, PREFIX, Fact, Source, image_properties
 from plinth.recipe.base import ImageRootfs, StandalonePython
+from plinth.recipe.materials import python_purl
 
 
 def image_component(inputs: SbomInputs) -> Component:
@@ -81,7 +82,7 @@ class Maker:
         return _entry(fact, source)
 
     def _wheel(self, fact: Fact, wheel: FoundWheel) -> Component:
-        purl = PackageURL("pypi", None, wheel.name, wheel.version)
+        purl = python_purl(self._inputs.recipe, wheel.name, wheel.version)
         locked = self._wheels.get(wheel.name)
         more = {}
         if locked is not None:
