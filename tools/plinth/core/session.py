@@ -9,10 +9,12 @@ directly.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import ssl
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -50,6 +52,32 @@ def new_session(
     for host, files in (tls or {}).items():
         session.mount(f"https://{host}/", Adapter(_one(host, files)))
     return session
+
+
+class Sessions:
+    """Sessions without files by host, each lent to one thread at a time, at most `most` at once:
+    a new one reads all certificates of the machine, which takes a tenth of a second."""
+
+    def __init__(self, most: int) -> None:
+        self._places = threading.BoundedSemaphore(most)
+        self._idle: list[requests.Session] = []
+
+    @contextlib.contextmanager
+    def lent(self) -> Iterator[requests.Session]:
+        """A session for one `with` block, which must not ask for another.
+
+        Raises:
+            FetchError: as `new_session`.
+        """
+        with self._places:
+            try:
+                session = self._idle.pop()
+            except IndexError:
+                session = new_session()
+            try:
+                yield session
+            finally:
+                self._idle.append(session)
 
 
 def proxy_of(url: str) -> str:

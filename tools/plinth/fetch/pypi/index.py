@@ -21,7 +21,7 @@ from plinth.core.digest import Digest
 from plinth.core.errors import FetchError, IntegrityError, LockError
 from plinth.core.http import fetch_blob, opened, resolved, retried, whole
 from plinth.core.pip_settings import pip_settings
-from plinth.core.session import new_session
+from plinth.core.session import Sessions
 from plinth.core.settings import Config
 from plinth.core.store import BlobStore, atomic_write
 from plinth.fetch.pypi import links
@@ -36,6 +36,7 @@ _UPLOADED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 _FILENAME = re.compile(r"[\w.+!-]+")
 _NO_HEAD = (403, 405, 501)
 """What servers answer that give files and no headers alone; signed addresses are for GET."""
+_AT_ONCE = 8
 _PLACE = "the package index"
 _REMEDY = "check the network, or index-url in the settings; everything already in the store is kept"
 
@@ -76,7 +77,7 @@ class Index:
         self._cache = cache
         self._blobs = blobs
         self._url = url
-        self._local = threading.local()
+        self._sessions = Sessions(_AT_ONCE)
         self._described: dict[str, IndexFile] = {}
         self._pages: dict[str, list[IndexFile]] = {}
         self._guards: dict[str, threading.Lock] = {}
@@ -113,13 +114,6 @@ class Index:
             *([f"--proxy={pip.proxy}"] if pip.proxy else []),
         ]
 
-    @property
-    def _session(self) -> requests.Session:
-        if not hasattr(self._local, "session"):
-            self._local.session = new_session()
-        found: requests.Session = self._local.session
-        return found
-
     def _once(self, key: str) -> threading.Lock:
         with self._guard:
             return self._guards.setdefault(key, threading.Lock())
@@ -132,7 +126,8 @@ class Index:
             FetchError: no index is configured.
         """
         url = f"{self.address}/{canonicalize_name(project)}/"
-        self._session.get(url, headers={"Accept": JSON}, stream=True).close()
+        with self._sessions.lent() as session:
+            session.get(url, headers={"Accept": JSON}, stream=True).close()
 
     def files(self, project: str, as_of: datetime.datetime | None) -> list[IndexFile]:
         """All files of `project` uploaded by `as_of`, or of which the page does not say when; empty
@@ -169,12 +164,13 @@ class Index:
         headers = {"Accept-Encoding": "identity"}
 
         def ask() -> requests.Response:
-            answer = self._session.head(file.url, headers=headers, allow_redirects=True)
-            if answer.status_code in _NO_HEAD or not links.size_of(answer):
-                # Of a file of which one byte is asked for, the whole length is named, too.
-                one = {**headers, "Range": "bytes=0-0"}
-                answer = opened(self._session.get, file.url, one, what=file.name)
-                answer.close()
+            with self._sessions.lent() as session:
+                answer = session.head(file.url, headers=headers, allow_redirects=True)
+                if answer.status_code in _NO_HEAD or not links.size_of(answer):
+                    # Of a file of which one byte is asked for, the whole length is named, too.
+                    one = {**headers, "Range": "bytes=0-0"}
+                    answer = opened(session.get, file.url, one, what=file.name)
+                    answer.close()
             answer.raise_for_status()
             return answer
 
@@ -208,9 +204,12 @@ class Index:
         body: list[bytes] = []
 
         def ask() -> requests.Response:
-            answer = self._session.get(f"{self.address}/{name}/", headers=headers, stream=True)
+            url = f"{self.address}/{name}/"
             # Read here, so that a connection that breaks off is tried again.
-            with answer:
+            with (
+                self._sessions.lent() as session,
+                session.get(url, headers=headers, stream=True) as answer,
+            ):
                 body.append(whole(answer, MAX_PAGE, name))
             if answer.status_code != 404:
                 answer.raise_for_status()
@@ -264,7 +263,10 @@ class Index:
 
         def ask() -> bytes:
             url = f"{file.url}.metadata"
-            with opened(self._session.get, url, {}, what=file.name) as answer:
+            with (
+                self._sessions.lent() as session,
+                opened(session.get, url, {}, what=file.name) as answer,
+            ):
                 return whole(answer, MAX, f"{file.name}.metadata")
 
         data = self._retried(ask, f"{file.name}.metadata")
@@ -292,12 +294,13 @@ class Index:
         if not file.sized:
             file = self.described(file)
 
-        def open_(headers: Mapping[str, str]) -> requests.Response:
-            return opened(self._session.get, file.url, headers, what=file.name)
+        with self._sessions.lent() as session:
 
-        fetch_blob(
-            open_, file.digest, self._blobs, file.name, place=_PLACE, remedy=_REMEDY, admit=admit
-        )
+            def open_(headers: Mapping[str, str]) -> requests.Response:
+                return opened(session.get, file.url, headers, what=file.name)
+
+            digest, name = file.digest, file.name
+            fetch_blob(open_, digest, self._blobs, name, place=_PLACE, remedy=_REMEDY, admit=admit)
         return self._blobs.path(file.digest)
 
 
