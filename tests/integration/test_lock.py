@@ -34,7 +34,7 @@ from plinth.fetch.pypi.index import Index
 from plinth.fetch.wheels import fetch_files
 from plinth.graph.workspace import Workspace
 from plinth.lock.image import lock_images
-from plinth.lock.server import LoopbackIndex
+from plinth.lock.server import LoopbackIndex, View
 from plinth.recipe.image import Target
 from plinth.recipe.locks import pylock, stale
 from plinth.recipe.locks.pylock import LockedFile, LockedPackage
@@ -380,7 +380,7 @@ def test_a_hostile_wheel_without_metadata_does_not_enter_the_store(tmp_path: Pat
         server.add(path, metadata=False)
         index = Index(Config(index_url=server.url), tmp_path / "index", store)
         with LoopbackIndex(index, Target("3.7", (2, 27), "amd64", ()), AS_OF, {}) as loopback:
-            page = loopback.page("demo", sources=True)
+            page = loopback.page("demo", View())
             assert page is not None
             (file,) = page["files"]
             for link in (f"{file['url']}.metadata", file["url"]):

@@ -44,7 +44,7 @@ def request(*names: str, failures: tuple[Exception, ...] = ()) -> Request:
 
 def answered(one: Request, failure: str | None) -> None:
     resolver = SimpleNamespace(compile=lambda jobs, progress: [failure])
-    work = SimpleNamespace(request=one, job=lambda: None)
+    work = SimpleNamespace(request=one, guess=lambda: None, job=lambda: None)
     compile_requests(cast(Resolver, resolver), [cast(Work, work)], quiet)
 
 
@@ -53,6 +53,22 @@ def test_an_index_that_failed_goes_before_what_the_resolver_made_of_it() -> None
     with pytest.raises(FetchError, match="first"):
         answered(request(failures=(first, second)), "no versions at all")
     answered(request(), None)
+
+
+def test_where_the_guess_does_not_hold_the_whole_is_compiled() -> None:
+    asked: list[list[str]] = []
+
+    def compile_(jobs: list[str], progress: object) -> list[str | None]:
+        asked.append(jobs)
+        return ["no" if job == "guess b" else None for job in jobs]
+
+    def work(name: str) -> Work:
+        names = {"guess": lambda: f"guess {name}", "job": lambda: name}
+        return cast(Work, SimpleNamespace(request=request(), **names))
+
+    resolver = cast(Resolver, SimpleNamespace(compile=compile_))
+    compile_requests(resolver, [work("a"), work("b"), work("c")], quiet)
+    assert asked == [["guess a", "guess b", "guess c"], ["b"]]
 
 
 def test_a_conflict_in_words() -> None:
@@ -74,7 +90,11 @@ def test_a_conflict_in_words() -> None:
     ]
     with pytest.raises(LockError) as raised:
         answered(request(), "No matching distribution found for Zip>=1")
-    assert raised.value.found.splitlines()[-1] == "zip 1.0 was yanked: it was bad"
+    # Before the conflict, whose end is what matters.
+    assert raised.value.found.splitlines() == [
+        "zip 1.0 was yanked: it was bad",
+        "No matching distribution found for Zip>=1",
+    ]
     assert "for Python 3.7 and glibc 2.27" in error.expected
 
 

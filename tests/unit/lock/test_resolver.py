@@ -137,8 +137,19 @@ def test_what_pip_compile_ends_with_is_told(tmp_path: Path) -> None:
     (tmp_path / "none.in").write_text("")
     common = ("--quiet", "--no-index", "--output-file=requirements.txt")
     jobs = [
-        {"folder": str(tmp_path), "command": "doit lock", "arguments": [*common, *more]}
-        for more in (("--resolver=legacy", "some.in"), ("none.in",), ("some.in",), ("gone.in",))
+        {
+            "folder": str(tmp_path),
+            "command": "doit lock",
+            "arguments": [*common, *more],
+            "guessed": guessed,
+        }
+        for guessed, *more in (
+            (False, "--resolver=legacy", "some.in"),
+            (False, "none.in"),
+            (True, "some.in"),
+            (False, "some.in"),
+            (False, "gone.in"),
+        )
     ]
     done = subprocess.run(
         [sys.executable, _DRIVER],
@@ -147,10 +158,11 @@ def test_what_pip_compile_ends_with_is_told(tmp_path: Path) -> None:
         check=True,
         text=True,
     )
-    # The first ends by its exit status, the third and the fourth by what they raise.
-    legacy, fine, backtracking, gone = json.loads(done.stdout)
+    # The first ends by its exit status, the third and those after it by what they raise.
+    legacy, fine, guessed, backtracking, gone = json.loads(done.stdout)
     assert "Could not find a version that matches six" in legacy
     assert fine is None
+    assert guessed.endswith("OSError: the guess does not hold")
     assert backtracking.endswith("(from versions: none)\nasked for: six")
     assert gone.startswith("BadParameter: ")
     assert "# via" not in (tmp_path / "requirements.txt").read_text()

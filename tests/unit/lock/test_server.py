@@ -13,13 +13,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from packaging.version import Version
 
 from plinth.core.digest import Digest
 from plinth.core.errors import FetchError, LockError
 from plinth.core.settings import Config
 from plinth.core.store import BlobStore
 from plinth.fetch.pypi.index import Index
-from plinth.lock.server import LoopbackIndex, _Server
+from plinth.lock.server import LoopbackIndex, View, _Server
 from plinth.recipe.image import Target
 from support.helpers import make_wheel
 from support.index_server import AS_OF, JSON, Answer, IndexServer
@@ -152,6 +153,23 @@ def test_the_other_address_hides_sdists(server: IndexServer, made: Made, tmp_pat
         assert get(f"{loopback.wheels_url}/source.Only/")[0] == 404
         assert loopback.only_sources == {"source-only"}
         assert list(listed(f"{loopback.url}/source-only/")) == ["source_only-1.0.tar.gz"]
+
+
+def test_a_view_shows_no_version_below_a_floor(
+    server: IndexServer, made: Made, tmp_path: Path
+) -> None:
+    stock(server, tmp_path)
+    with made() as loopback:
+        for floor, sources, shown in (
+            ("1.0", True, [PURE, NATIVE]),
+            ("0.9", True, [PURE, NATIVE, OLD]),
+            ("0.9", False, [PURE, NATIVE]),
+        ):
+            url = loopback.view(View(sources, {"demo": Version(floor)}))
+            assert list(listed(f"{url}/Demo/")) == shown
+            releases = json.loads(get(f"{url.removesuffix('/simple')}/pypi/demo/json")[2])
+            assert len(releases["releases"]) == len({name.split("-")[1] for name in shown})
+        assert get(f"{loopback.origin}/view9/simple/demo/")[0] == 404
 
 
 def test_hashes_are_told_as_pip_tools_asks_for_them(

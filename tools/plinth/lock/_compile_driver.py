@@ -1,7 +1,8 @@
 """Runs in the resolver's own Python 3.7: pip-compile for several jobs in one process.
 
 The argument is the folder with pip-tools and what it needs; without one, they are installed.
-Standard input is a JSON list of jobs, `{"arguments": [...], "folder": ..., "command": ...}`;
+Standard input is a JSON list of jobs, `{"arguments": [...], "folder": ..., "command": ...,
+"guessed": ...}`;
 standard output gets a JSON list, `null` for success, else the error's text.
 
 Nothing foreign runs or is unpacked here: the index has the metadata of every file.
@@ -23,6 +24,7 @@ sys.path[:0] = sys.argv[1:]
 importlib.import_module("setuptools")
 from pip._internal.operations.prepare import RequirementPreparer  # noqa: E402
 from pip._internal.resolution.resolvelib.factory import Factory  # noqa: E402
+from pip._vendor.resolvelib.resolvers import RequirementsConflicted, Resolution  # noqa: E402
 from piptools.scripts.compile import cli  # noqa: E402
 
 
@@ -46,6 +48,20 @@ def by_name(self: object, ireq: Any, requested_extras: Any) -> Any:
     return requirements_of(self, ireq, requested_extras)
 
 
+def without_conflict(self: object, criteria: Any, requirement: Any, parent: Any) -> None:
+    try:
+        add_to_criteria(self, criteria, requirement, parent)
+    except RequirementsConflicted:
+        if guessed:
+            # More versions could mean no conflict, or another way out of it.
+            raise OSError("the guess does not hold") from None
+        raise
+
+
+guessed = False
+resolution: Any = Resolution
+add_to_criteria = resolution._add_to_criteria
+resolution._add_to_criteria = without_conflict
 factory: Any = Factory
 requirements_of = factory._make_requirements_from_install_req
 factory._make_requirements_from_install_req = by_name
@@ -56,6 +72,8 @@ preparer.prepare_linked_requirements_more = no_more
 
 
 def run(job: dict[str, Any]) -> str | None:
+    global guessed
+    guessed = job["guessed"]
     os.chdir(job["folder"])
     os.environ["CUSTOM_COMPILE_COMMAND"] = job["command"]
     log = io.StringIO()

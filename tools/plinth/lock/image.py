@@ -159,7 +159,17 @@ def _resolved(
     progress(f"resolving {', '.join(request.spec.id for request in requests)}")
     compile_requests(
         resolver,
-        [Work(r, r.folder, r.sources, f"doit lock:{r.spec.id}", tuple(upgrade)) for r in requests],
+        [
+            Work(
+                r,
+                r.folder,
+                r.sources,
+                f"doit lock:{r.spec.id}",
+                (*r.spec.requirements, *r.target.requirements),
+                tuple(upgrade),
+            )
+            for r in requests
+        ],
         progress,
     )
     found = []
@@ -259,7 +269,18 @@ def _prepare(
     for name in [*pinned, *(Requirement(r).name for lines in sources.values() for r in lines)]:
         loopback.prefetch(name)
     places = {project: spec.indexes[project] for project in others}
-    return Request(spec, target, folder, loopback, tuple(sources), extended, held, places)
+    return Request(
+        spec,
+        target,
+        folder,
+        loopback,
+        tuple(sources),
+        extended,
+        held,
+        places,
+        tuple(bounds),
+        pinned,
+    )
 
 
 def _lock(request: Request, text: str, sdists: Sdists) -> ImageLock:

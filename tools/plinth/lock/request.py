@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -16,8 +16,9 @@ from plinth.core.errors import LockError
 from plinth.core.report import Progress
 from plinth.fetch.pypi.candidates import Candidate, best
 from plinth.fetch.pypi.index import IndexFile
+from plinth.lock.guess import floors
 from plinth.lock.resolver import Job, Resolver
-from plinth.lock.server import LoopbackIndex
+from plinth.lock.server import LoopbackIndex, View
 from plinth.recipe.image import ImageSpec, Target
 from plinth.recipe.locks.pins import Pin
 from plinth.recipe.locks.pylock import LockedFile
@@ -35,17 +36,21 @@ class Request:
     extended: str
     held: Mapping[str, str]
     places: Mapping[str, str]
+    bounds: tuple[str, ...] = ()
+    pinned: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Work:
-    """One compilation for a request; see `plinth.lock.resolver.Job`. `wheels_only` hides sdists
-    from the resolver."""
+    """One compilation for a request; see `plinth.lock.resolver.Job`. `asked` are the requirements
+    in its sources. `wheels_only` hides sdists from the resolver, and is without the request's
+    bounds and pins."""
 
     request: Request
     folder: Path
     sources: tuple[str, ...]
     command: str
+    asked: tuple[str, ...]
     upgrade: tuple[str, ...] = ()
     wheels_only: bool = False
 
@@ -55,6 +60,18 @@ class Work:
         url = index.wheels_url if self.wheels_only else index.url
         return Job(self.folder, self.sources, url, self.command, self.upgrade)
 
+    def guess(self) -> Job:
+        """The job of the resolver, with what it is guessed to need on its pages.
+
+        Raises:
+            PlinthError: the index fails to list a project that is asked for.
+        """
+        one, sources = self.request, not self.wheels_only
+        bounds = one.bounds if sources else ()
+        pins = {k: v for k, v in one.pinned.items() if sources and k not in self.upgrade}
+        found = floors(one.index, self.asked, bounds, pins, one.target.python, sources=sources)
+        return replace(self.job(), index_url=one.index.view(View(sources, found)), guessed=True)
+
 
 def compile_requests(resolver: Resolver, work: Sequence[Work], progress: Progress) -> None:
     """Compile each piece of work in place.
@@ -63,11 +80,16 @@ def compile_requests(resolver: Resolver, work: Sequence[Work], progress: Progres
         LockError: requirements conflict, or the resolver cannot be run.
         PlinthError: the index failed, or an sdist does not tell its metadata.
     """
-    answers = resolver.compile([one.job() for one in work], progress)
+    answers = resolver.compile([one.guess() for one in work], progress)
+    _check_index(work)
+    again = [number for number, failure in enumerate(answers) if failure is not None]
+    if again:
+        found = resolver.compile([work[number].job() for number in again], progress)
+        for number, failure in zip(again, found, strict=True):
+            answers[number] = failure
+        _check_index(work)
     for one, failure in zip(work, answers, strict=True):
         request = one.request
-        if request.index.failures:
-            raise request.index.failures[0]
         if failure is not None:
             raise LockError(
                 "the requirements cannot be met",
@@ -77,6 +99,12 @@ def compile_requests(resolver: Resolver, work: Sequence[Work], progress: Progres
                 found=_readable(failure, request),
                 remedy="loosen a requirement, or add [[python.constraints]] with the reason",
             )
+
+
+def _check_index(work: Sequence[Work]) -> None:
+    for one in work:
+        if one.request.index.failures:
+            raise one.request.index.failures[0]
 
 
 def _readable(failure: str, request: Request) -> str:
@@ -92,8 +120,8 @@ def _readable(failure: str, request: Request) -> str:
     hidden = [why for name, why in sorted(request.index.hidden.items()) if name in _names(text)]
     return "\n".join(
         [
-            *shown,
             *hidden,
+            *shown,
             *(f"{request.spec.extends} holds {name} {request.held[name]}" for name in held),
         ]
     )

@@ -46,7 +46,8 @@ class Job:
     """One compilation: `.in` files in `folder`, compiled to `requirements.txt` there.
 
     `command` is what the file's header tells people to run; `upgrade` names packages that may
-    leave the pins the file already has.
+    leave the pins the file already has. `guessed`: the index shows not all there is, and where
+    that could matter, the compilation fails (`plinth.lock.guess`).
     """
 
     folder: Path
@@ -54,6 +55,7 @@ class Job:
     index_url: str
     command: str
     upgrade: tuple[str, ...] = ()
+    guessed: bool = False
 
     def arguments(self) -> list[str]:
         """The command line of pip-compile."""
@@ -126,7 +128,12 @@ class Resolver:
 
 def _run(python: Path, packages: Path, jobs: Sequence[Job]) -> list[str | None]:
     requests = [
-        {"arguments": job.arguments(), "folder": str(job.folder), "command": job.command}
+        {
+            "arguments": job.arguments(),
+            "folder": str(job.folder),
+            "command": job.command,
+            "guessed": job.guessed,
+        }
         for job in jobs
     ]
     done = subprocess.run(

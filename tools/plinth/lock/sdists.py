@@ -52,7 +52,7 @@ class Sdists:
         lines = build_requirements(index.download(file), file.name)
         (folder / "build.in").write_text("\n".join(lines) + "\n", encoding="utf-8")
         # Without sdists: that of one could ask for what asks for it.
-        work = Work(request, folder, ("build.in",), "doit lock", wheels_only=True)
+        work = Work(request, folder, ("build.in",), "doit lock", tuple(lines), wheels_only=True)
         try:
             compile_requests(self._resolver, [work], self._progress)
         except LockError:

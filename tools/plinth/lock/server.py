@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +21,7 @@ from typing import Any
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name, parse_wheel_filename
+from packaging.version import Version
 
 from plinth.core.errors import LockError, PlinthError
 from plinth.fetch.pypi.candidates import Candidate, candidates
@@ -28,12 +29,21 @@ from plinth.fetch.pypi.index import JSON, IndexFile, is_by
 from plinth.formats.wheel import metadata
 from plinth.formats.wheel.admit import admit
 from plinth.formats.wheel.archive import WheelArchive
+from plinth.lock.guess import shown
 from plinth.lock.narrow import Files
 from plinth.recipe.image import Target
 from plinth.recipe.locks.pylock import LockedPackage
 from plinth.recipe.overrides import Override, apply_overrides
 
 _AHEAD = 16
+
+
+@dataclass(frozen=True)
+class View:
+    """What an address shows: sdists or not, and of projects with a floor no older versions."""
+
+    sources: bool = True
+    floors: Mapping[str, Version] = field(default_factory=dict)
 
 
 class LoopbackIndex:
@@ -71,6 +81,7 @@ class LoopbackIndex:
         self._pool = ThreadPoolExecutor(_AHEAD, "prefetch")
         self._seen: set[str] = set()
         self._by_digest: dict[str, IndexFile] = {}
+        self._read: dict[str, bytes] = {}
         self.failures: list[PlinthError] = []
         self.prepare: Callable[[IndexFile], bytes] = _unprepared
         self.only_sources: set[str] = set()
@@ -79,6 +90,7 @@ class LoopbackIndex:
         self.origin = f"http://127.0.0.1:{self._server.server_address[1]}"
         self.url = f"{self.origin}/simple"
         self.wheels_url = f"{self.origin}/wheels/simple"
+        self._views = {"wheels": View(sources=False)}
 
     def __enter__(self) -> LoopbackIndex:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -177,18 +189,23 @@ class LoopbackIndex:
             # Only a head start was lost: the resolver asks again and gets the error.
             return
 
-    def _shown(self, project: str, *, sources: bool) -> list[Candidate]:
-        found = self.visible(project)
-        shown = [candidate for candidate in found if sources or not candidate.is_sdist]
-        if found and not shown:
-            self.only_sources.add(canonicalize_name(project))
-        return shown
+    def view(self, view: View) -> str:
+        """The address, until the `with` block ends, that shows what `view` does."""
+        name = f"view{len(self._views)}"
+        self._views[name] = view
+        return f"{self.origin}/{name}/simple"
 
-    def page(self, project: str, *, sources: bool) -> dict[str, Any] | None:
-        """The JSON simple page of `project`, without sdists unless `sources`; None where nothing
-        of it can be installed."""
+    def _shown(self, project: str, view: View) -> list[Candidate]:
+        found = self.visible(project)
+        usable = [candidate for candidate in found if view.sources or not candidate.is_sdist]
+        if found and not usable:
+            self.only_sources.add(canonicalize_name(project))
+        return shown(usable, view.floors.get(canonicalize_name(project)))
+
+    def page(self, project: str, view: View) -> dict[str, Any] | None:
+        """The JSON simple page of `project`; None where nothing of it can be installed."""
         self.prefetch(project)
-        found = self._shown(project, sources=sources)
+        found = self._shown(project, view)
         files = []
         for candidate in found:
             file = candidate.file
@@ -214,10 +231,10 @@ class LoopbackIndex:
     def _link(self, file: IndexFile) -> str:
         return f"{self.origin}/files/{file.digest.hex}/{file.name}"
 
-    def project(self, project: str, *, sources: bool) -> dict[str, Any]:
+    def project(self, project: str, view: View) -> dict[str, Any]:
         """The older JSON document pip-tools reads hashes from."""
         releases: dict[str, list[dict[str, Any]]] = {}
-        for candidate in self._shown(project, sources=sources):
+        for candidate in self._shown(project, view):
             releases.setdefault(str(candidate.version), []).append(
                 {
                     "url": self._link(candidate.file),
@@ -260,7 +277,9 @@ class LoopbackIndex:
         Raises:
             PlinthError: it cannot be had: not fetched, or a wheel or sdist that is malformed.
         """
-        return apply_overrides(self._metadata(file), self.overrides)
+        if file.digest.hex not in self._read:
+            self._read[file.digest.hex] = apply_overrides(self._metadata(file), self.overrides)
+        return self._read[file.digest.hex]
 
     def _metadata(self, file: IndexFile) -> bytes:
         if file.metadata:
@@ -311,12 +330,13 @@ def _handler(owner: LoopbackIndex) -> type[BaseHTTPRequestHandler]:
 
         def _answer(self, parts: list[str]) -> tuple[bytes | None, str]:
             document: dict[str, Any] | None = None
-            sources = parts[0] != "wheels"
-            parts = parts if sources else parts[1:]
+            view = owner._views.get(parts[0])
+            parts = parts[1:] if view else parts
+            view = view or View()
             if len(parts) == 2 and parts[0] == "simple":
-                document = owner.page(parts[1], sources=sources)
+                document = owner.page(parts[1], view)
             elif len(parts) == 3 and parts[0] == "pypi" and parts[2] == "json":
-                document = owner.project(parts[1], sources=sources)
+                document = owner.project(parts[1], view)
                 return json.dumps(document).encode(), "application/json"
             elif len(parts) == 3 and parts[0] == "files":
                 return owner.content(parts[1], parts[2]), "application/octet-stream"
