@@ -171,7 +171,7 @@ def _content(rng: Random, one: Member) -> Member:
 
 def _owned(rng: Random, one: Member) -> Member:
     return put(
-        one, **{rng.choice(["uid", "gid"]): b"%07o" % rng.choice([0, 1, 1001, 65534, 2097151])}
+        one, **{rng.choice(["uid", "gid"]): b"%07o" % rng.choice([0, 1, 1000, 65534, 2097151])}
     )
 
 

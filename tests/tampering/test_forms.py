@@ -130,11 +130,11 @@ TARS: list[tuple[str, Tar, str]] = [
     ("no device's number", field(337, bytes(8)), f"{FORM}devminor is '', not '0000000'"),
     ("a type in the mode", field(100, b"0100644"), f"{FORM}mode is '0100644', not '0000644'"),
     ("octal with spaces", field(100, b"   644 \0"), f"{FORM}mode is '   644 ', not '0000644'"),
-    ("octal without zeros", field(108, b"1751\0\0\0"), f"{FORM}uid is '1751', not '0001751'"),
+    ("octal without zeros", field(108, b"1750\0\0\0"), f"{FORM}uid is '1750', not '0001750'"),
     (
         "base 256",
-        field(108, b"\x80\0\0\0\0\0\x03\xe9"),
-        f"{FORM}uid is '\\x80\\x00\\x00\\x00\\x00\\x00\\x03\\xe9', not '0001751'",
+        field(108, b"\x80\0\0\0\0\0\x03\xe8"),
+        f"{FORM}uid is '\\x80\\x00\\x00\\x00\\x00\\x00\\x03\\xe8', not '0001750'",
     ),
     (
         "a name with a NUL",

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from plinth.build.contract_files import ALL_FILES, source
 from plinth.core.digest import Digest
 from plinth.core.errors import IntegrityError, LayoutError, PlinthError
 from plinth.core.home import can_write, make_private, others_can_write, user_folder
@@ -208,6 +207,9 @@ def list_files(stream: BinaryIO) -> dict[str, Entry]:
 
 
 def _contents(files: Files, digest: Digest, diff_id: str, plain: Plain) -> LayerContents:
+    # Where the verdict is known, nobody asks what the contract is.
+    from plinth.build.contract_files import ALL_FILES, source
+
     accounted: set[str] = set()
     wheels = find_wheels(files, accounted, own=bool(versions_in(files)))
     interpreter = find_interpreter(files, accounted)
