@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from plinth.core.errors import IntegrityError
 from plinth.core.store import BlobStore
 from plinth.formats.layer.model import Layer
 
@@ -20,6 +21,22 @@ class _Holder:
     content: str
 
 
+def held_files(data: bytes) -> Mapping[str, Sequence[tuple[str, str]]]:
+    """The distributions that have a file, with what it is there, by path, of the output `files` of
+    a layer's step.
+
+    Raises:
+        IntegrityError: it is none.
+    """
+    try:
+        return {
+            str(path): [(str(name), str(content)) for name, content in holders]
+            for path, holders in json.loads(data).items()
+        }
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise IntegrityError("not a list of distributions' files", found=str(error)) from None
+
+
 def overlaps(
     store: BlobStore, layers: Sequence[Layer], order: Sequence[str]
 ) -> tuple[dict[int, dict[str, list[str]]], list[str]]:
@@ -29,7 +46,7 @@ def overlaps(
     held: dict[str, list[_Holder]] = {}
     for number, layer in enumerate(layers):
         if layer.listed is not None:
-            for path, holders in json.loads(store.get(layer.listed)).items():
+            for path, holders in held_files(store.get(layer.listed)).items():
                 held.setdefault(path, []).extend(
                     _Holder(number, name, content) for name, content in holders
                 )

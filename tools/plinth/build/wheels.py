@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from packaging.utils import canonicalize_name
 
+from plinth.build.overlaps import held_files
 from plinth.build.plan import title
 from plinth.core.digest import Digest, Json
+from plinth.core.errors import IntegrityError
 from plinth.core.result import ActionResult
 from plinth.formats import gzip
 from plinth.formats.layer.model import Layer
@@ -84,9 +86,18 @@ def wheel_layer(
         ws,
         layer_action(wheels, base, order, without),
         prepare=fetch,
-        sound=lambda found: _has_requires(found, wheels),
+        sound=lambda found: _has_requires(found, wheels) and _has_files(ws, found),
     )
     return Layer.of(title(wheels), result, hit=hit)
+
+
+def _has_files(ws: Session, result: ActionResult) -> bool:
+    """Whether the list of files of `result` is one."""
+    try:
+        held_files(ws.cache.get(result.outputs["files"]))
+    except IntegrityError:
+        return False
+    return True
 
 
 def _has_requires(result: ActionResult, wheels: Sequence[WheelFile]) -> bool:

@@ -16,6 +16,9 @@ from plinth.core.errors import IntegrityError
 from plinth.core.result import ActionResult
 from plinth.core.store import LAYER, atomic_write
 
+READ = frozenset({"files"})
+"""Outputs that every build reads, so that they are fetched with the result."""
+
 DERIVED = frozenset({"scan"})
 """Outputs that can be made again from a layer: a result with the layer is whole without them."""
 

@@ -30,8 +30,9 @@ from support import needs, reapi_servers, small_checkout
 from support.faulty_reapi import FaultyServer
 from support.small_checkout import IMAGE, SmallCheckout
 
-LAYERS = 11
-"""System, Python, contract, and eight wheels."""
+WHEELS = 8
+LAYERS = 3 + WHEELS
+"""System, Python, contract, and the wheels."""
 
 
 @pytest.fixture(autouse=True)
@@ -133,11 +134,9 @@ def test_a_machine_without_inputs_builds_from_what_another_made(
     assert not any(layer.built for layer in again.image.layers)
     assert validate(other.checkout.ws.layout.root) == []
     assert other.notes == []
-    # Results are not sent back, and nothing but layers came.
+    # Results are not sent back, and nothing but layers came, with the wheels' lists of files.
     assert len(server.results) == stored
-    assert not other.checkout.ws.cache.blobs.exists() or not [
-        *other.checkout.ws.cache.blobs.iterdir()
-    ]
+    assert len([*other.checkout.ws.cache.blobs.iterdir()]) == WHEELS
     assert "0 steps run there" in other.said[-1]
 
 
@@ -161,8 +160,9 @@ def test_everything_comes_where_all_is_asked_for(server: FaultyServer, machine: 
     machine(server.address).build()
     other = machine(server.address, inputs=False)
     other.build(download="all")
-    # The interpreter's archive, and the two scans there are: wheels without objects have one.
-    assert len([*other.checkout.ws.cache.blobs.iterdir()]) == 3
+    # Lists of files, the interpreter's archive, and the three scans there are: wheels without
+    # objects have one.
+    assert len([*other.checkout.ws.cache.blobs.iterdir()]) == WHEELS + 4
 
 
 def test_an_unknown_choice_of_downloads_is_told(server: FaultyServer, machine: NewMachine) -> None:

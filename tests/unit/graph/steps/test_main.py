@@ -40,7 +40,7 @@ def a_layer(folder: Path) -> Layer:
 
 def test_outputs_have_their_names_and_nothing_else_is_left(root: Path, tmp_path: Path) -> None:
     (root / INPUTS / "motd").write_bytes(MOTD)
-    done = do(root, "contract-layer", folders=[], files=[["motd", 0o644, 0, 0]])
+    done = do(root, "contract-layer", folders=[], files=[["motd", 0o644, 0, 0]], links=[])
     assert (done.returncode, done.stderr) == (0, "")
     wanted = a_layer(tmp_path / "store")
     assert Digest.of_file(root / OUTPUTS / "layer") == wanted.digest

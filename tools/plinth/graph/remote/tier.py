@@ -21,6 +21,7 @@ from plinth.core.report import Progress, human_size
 from plinth.core.result import ActionResult
 from plinth.core.store import LAYER, Stores
 from plinth.graph.actions import Action
+from plinth.graph.cache import READ
 from plinth.graph.remote import results
 from plinth.graph.remote.client import Remote
 from plinth.graph.remote.layers import check_layer
@@ -157,7 +158,8 @@ class Tier:
     def _fetched(self, result: ActionResult) -> ActionResult:
         """`result`, once those of its outputs are in the stores that are wanted there."""
         for name, digest in result.outputs.items():
-            if self._download == "all" or (self._download == "toplevel" and name == LAYER):
+            wanted = self._download == "all" or (self._download == "toplevel" and name == LAYER)
+            if wanted or name in READ:
                 store = self._stores.of(name)
                 self._remote.fetch(digest, store)
                 if name == LAYER:
