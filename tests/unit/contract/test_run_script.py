@@ -41,9 +41,11 @@ def program(folder: Path, name: str, script: str) -> None:
 
 
 def service(tmp_path: Path) -> list[str]:
-    """The command that runs the service, with plinth's shell functions of this checkout."""
+    """The command that runs the service, with plinth's shell functions of this checkout, and the
+    front that the test has."""
+    text = RUN.read_text().replace(". /usr/local/lib/", f". {ROOTFS}/usr/local/lib/")
     copy = tmp_path / "run"
-    copy.write_text(RUN.read_text().replace(". /usr/local/", f". {ROOTFS}/usr/local/"))
+    copy.write_text(text.replace("/usr/local/bin/plinth-front", f"{tmp_path}/bin/plinth-front"))
     return ["/bin/sh", str(copy)]
 
 
@@ -88,9 +90,12 @@ def test_main_is_served_before_score(tmp_path: Path) -> None:
     served(tmp_path, folder / "main.py")
 
 
-def test_where_nginx_is_the_server_runs_without_the_front(tmp_path: Path, programs: Path) -> None:
+def test_where_nginx_is_the_front_the_server_runs_alone(tmp_path: Path, programs: Path) -> None:
     folder = app(tmp_path, "score.py")
     program(programs, "nginx", "")
+    # A base may bring nginx along.
+    served(tmp_path, folder / "score.py")
+    (programs / "plinth-front").unlink()
     program(programs, "azmlinfsrv", 'echo "azmlinfsrv $*"; echo "gunicorn $GUNICORN_CMD_ARGS"')
     assert ran(tmp_path, SEPERATE_HEALTH_ENDPOINT="true") == (
         0,
