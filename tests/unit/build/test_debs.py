@@ -110,8 +110,8 @@ def test_one_small_package_has_its_own_name(ws: Workspace) -> None:
 
 def test_the_bytes_of_a_layer_are_fixed(ws: Workspace) -> None:
     (layer,) = made(ws, held(ws, SMALL["aa"], SMALL["zz"]))
-    assert layer.diff_id == "45fb5fb3ae7499dd59387bd55badc76a3dd9abb9b9d792b88cf2a1f71e7c835b"
-    assert layer.digest.hex == "a9ad54a50f5f86d0484899615b50bfd59c2648fd0f9066f43cfe21e6f5ca8532"
+    assert layer.diff_id == "f49cb939aa8236ee01b410bbf7a1056b166a7e18579204b3bb0c17941c2160b6"
+    assert layer.digest.hex == "5399a9d05a45bb33c39c18096ad221a2a1f55f6e6580cb63c46a027575c86b3e"
 
 
 def test_the_order_of_the_packages_changes_nothing(ws: Workspace, tmp_path: Path) -> None:
