@@ -134,14 +134,8 @@ def _built(
     for note in shared:
         progress(f"note: {note}")
     for number, paths in without.items():
-        group = groups[number]
-        above_base[number] = wheel_layer(
-            ws,
-            [wheels[package.name] for package in group],
-            built_base,
-            lambda group=group: fetch([one for one in group if not one.is_sdist]),  # type: ignore[misc]
-            order,
-            paths,
+        above_base[number] = _wheel_layer(
+            ws, groups[number], built_base, wheels, fetch, order, paths
         )
     ensure_met(spec, recipe.target, packages, above_base)
     layers += above_base
@@ -234,6 +228,26 @@ def _wheel(
     return WheelFile(package.name, package.version, package.file.name, package.file.digest)
 
 
+def _fetched(group: Sequence[LockedPackage]) -> list[LockedPackage]:
+    """Those of `group` whose wheels come from outside: that of an sdist is the output of an action,
+    and nowhere else."""
+    return [package for package in group if not package.is_sdist]
+
+
+def _wheel_layer(
+    ws: Session,
+    group: Sequence[LockedPackage],
+    base: Base,
+    wheels: Mapping[str, WheelFile],
+    fetch: Fetch,
+    order: Sequence[str],
+    without: Mapping[str, Sequence[str]] = {},
+) -> Layer:
+    """The layer of one group; `order` and `without` are as in `layer_action`."""
+    files = [wheels[package.name] for package in group]
+    return wheel_layer(ws, files, base, lambda: fetch(_fetched(group)), order, without)
+
+
 def _wheel_layers(
     ws: Session,
     groups: Sequence[tuple[LockedPackage, ...]],
@@ -248,12 +262,8 @@ def _wheel_layers(
     def files(group: Sequence[LockedPackage]) -> list[WheelFile]:
         return [wheels[package.name] for package in group]
 
-    def sources(group: Sequence[LockedPackage]) -> list[LockedPackage]:
-        # The wheel of an sdist is the output of an action, and nowhere else.
-        return [package for package in group if not package.is_sdist]
-
     def make(group: tuple[LockedPackage, ...]) -> Layer:
-        return wheel_layer(ws, files(group), base, lambda: fetch(sources(group)), order)
+        return _wheel_layer(ws, group, base, wheels, fetch, order)
 
     with ThreadPoolExecutor(ws.at_once, thread_name_prefix="layer") as pool:
         try:
@@ -261,7 +271,7 @@ def _wheel_layers(
                 lambda group: known(ws, layer_action(files(group), base, order)), groups
             )
             to_do = [group for group, there in zip(groups, held, strict=True) if not there]
-            wanted = [package for group in to_do for package in sources(group)]
+            wanted = [package for group in to_do for package in _fetched(group)]
             absent = lacking(ws, [package.file.digest for package in wanted])
             fetch([package for package in wanted if package.file.digest in absent])
             waiting = {

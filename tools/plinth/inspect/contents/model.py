@@ -128,10 +128,9 @@ class LayerContents:
     """All that one layer holds.
 
     `digest` is the blob's, `diff_id` the SHA-256 (hex) of its tar, `uncompressed` the tar's length
-    in bytes, `files` and
-    `size` (bytes) count regular files. `entries` has the path of everything there, by its
-    `attributes`. `accounts` is the text (as Latin-1) of those of `ACCOUNTS` that are there.
-    `unaccounted` are entries that no package names: generated files, empty folders.
+    in bytes, `files` and `size` (bytes) count regular files. `entries` has the path of everything
+    there, by its `attributes`. `accounts` is the text (as Latin-1) of those of `ACCOUNTS` that are
+    there. `unaccounted` are entries that no package names: generated files, empty folders.
     `tar_form` and `gzip_form` say how its headers and its compression are not as plinth writes
     them, empty where they are. `problems` are what is wrong, each under the path of the file
     concerned.
