@@ -42,16 +42,6 @@ from support import helpers
 from support.helpers import make_wheel
 from support.index_server import AS_OF, UPLOADED, Answer, IndexServer
 
-IMAGE = """\
-framework = "demo"
-accelerator = "cpu"
-base = "tiny"
-summary = "a test"
-
-[python]
-requirements = [{requirements}]
-as-of = 2021-06-01T00:00:00Z
-"""
 BASE = helpers.BASE.format(requirements='"demo-server"')
 REQUIREMENTS = ("demo-app", "demo-native>=1", "demo-source")
 LATER = "2021-06-01T00:00:01.000000Z"
@@ -116,7 +106,7 @@ def config_of(server: IndexServer) -> Config:
 
 def specify(ws: Workspace, *requirements: str) -> None:
     listed = ", ".join(f'"{requirement}"' for requirement in requirements)
-    (ws.images / "demo.toml").write_text(IMAGE.format(requirements=listed))
+    (ws.images / "demo.toml").write_text(helpers.IMAGE.format(name="demo", requirements=listed))
 
 
 def lock_text(ws: Workspace) -> dict[str, str]:

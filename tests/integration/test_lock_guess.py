@@ -20,16 +20,6 @@ from support import helpers
 from support.helpers import make_wheel
 from support.index_server import IndexServer
 
-IMAGE = """\
-framework = "{name}"
-accelerator = "cpu"
-base = "tiny"
-summary = "a test"
-
-[python]
-requirements = [{requirements}]
-as-of = 2021-06-01T00:00:00Z
-"""
 # By image: what it asks for, what the lock holds, whether the guess holds.
 CASES: dict[str, tuple[Sequence[str], dict[str, str], bool]] = {
     "newest": (["app"], {"app": "3.0", "leaf": "4.0"}, True),
@@ -71,7 +61,7 @@ def locked(root: Path, config: Config) -> dict[str, dict[str, str]]:
     (ws.bases / "tiny.toml").write_text(helpers.BASE.format(requirements=""))
     for name, (asked, _, _) in CASES.items():
         requirements = ", ".join(f'"{one}"' for one in asked)
-        text = IMAGE.format(name=name, requirements=requirements)
+        text = helpers.IMAGE.format(name=name, requirements=requirements)
         (ws.images / f"{name}.toml").write_text(text)
     (ws.build / "cache" / "tools").symlink_to(resolver_tools("3.7"))
     lock_images(ws, CASES, config=config, progress=quiet)

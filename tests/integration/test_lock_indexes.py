@@ -18,20 +18,9 @@ from plinth.graph.workspace import Workspace
 from plinth.lock.image import lock_images
 from plinth.recipe.locks import stale
 from plinth.recipe.locks.pylock import LockedFile, LockedPackage, PylockError
+from support import helpers
 from support.helpers import make_wheel
 from support.index_server import UPLOADED, Answer, IndexServer
-
-SPEC = """\
-framework = "demo"
-accelerator = "cpu"
-base = "tiny"
-summary = "a test"
-
-[python]
-requirements = [{requirements}]
-as-of = 2021-06-01T00:00:00Z
-{more}
-"""
 
 LEAF = "https://host/demo_leaf-1.0-py3-none-any.whl"
 pytestmark = pytest.mark.network
@@ -66,7 +55,7 @@ def private(tmp_path: Path) -> Iterator[IndexServer]:
 
 def specify(ws: Workspace, *requirements: str, more: str = "") -> None:
     listed = ", ".join(f'"{requirement}"' for requirement in requirements)
-    text = SPEC.format(requirements=listed, more=more)
+    text = f"{helpers.IMAGE.format(name='demo', requirements=listed)}{more}\n"
     (ws.images / "demo.toml").write_text(text)
 
 

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from integration.test_lock import IMAGE, checkout, config_of, lock_text, silent, stock, tools
+from integration.test_lock import (
+    checkout,
+    config_of,
+    lock_text,
+    silent,
+    specify,
+    stock,
+    tools,
+)
 from plinth.core.digest import Digest
 from plinth.core.errors import InterpreterError
 from plinth.core.settings import Config, load
@@ -126,7 +134,7 @@ def test_without_any_it_is_one_message_in_seconds_and_nothing_is_fetched(
     for folder in (ws.images, ws.bases):
         folder.mkdir(parents=True)
     (ws.bases / "tiny.toml").write_text(pinned(Digest.of(b"an archive")))
-    (ws.images / "demo.toml").write_text(IMAGE.format(requirements='"demo-app"'))
+    specify(ws, "demo-app")
     began = time.monotonic()
     with IndexServer() as server, pytest.raises(InterpreterError) as raised:
         config = replace(config_of(server), files=places)

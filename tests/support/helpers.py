@@ -14,6 +14,16 @@ from pathlib import Path
 from plinth.formats.wheel.record import Row, row_of, write
 
 METADATA = "Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{more}"
+IMAGE = """\
+framework = "{name}"
+accelerator = "cpu"
+base = "tiny"
+summary = "a test"
+
+[python]
+requirements = [{requirements}]
+as-of = 2021-06-01T00:00:00Z
+"""
 BASE = """\
 summary = "a test"
 architecture = "amd64"
