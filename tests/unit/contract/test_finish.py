@@ -1,0 +1,77 @@
+"""What runit starts when a service has ended: the first end is told, and its code is kept."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOTFS = Path(__file__).resolve().parents[3] / "base/rootfs"
+FINISH = ROOTFS / "var/runit/server/finish"
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Path:
+    """A service's folder as runit has it, and beside it the supervisor's state."""
+    (tmp_path / "server/supervise").mkdir(parents=True)
+    (tmp_path / "state").mkdir()
+    return tmp_path / "server"
+
+
+def finish(service: Path, code: int, number: int = 0) -> str:
+    """What the script says; what it asks of runit and of the supervisor is checked."""
+    script = service.parent / "finish"
+    script.write_text(FINISH.read_text().replace(". /usr/local/", f". {ROOTFS}/usr/local/"))
+    control = service / "supervise/control"
+    os.mkfifo(control)
+    held = os.open(control, os.O_RDWR | os.O_NONBLOCK)
+    supervisor = subprocess.Popen(["sleep", "60"])
+    try:
+        done = subprocess.run(
+            ["/bin/sh", str(script), str(code), str(number)],
+            cwd=service,
+            env={
+                **os.environ,
+                "PLINTH_STATE": str(service.parent / "state"),
+                "PLINTH_SUPERVISOR": str(supervisor.pid),
+            },
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+        assert os.read(held, 9) == b"d"
+        assert supervisor.wait(30) == -signal.SIGTERM
+    finally:
+        supervisor.kill()
+        os.close(held)
+    assert done.stderr == ""
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("given", "told", "kept"), [((3, 0), 3, 3), ((-1, 9), 137, 137), ((0, 0), 0, 1)]
+)
+def test_the_first_end_is_told(service: Path, given: tuple[int, int], told: int, kept: int) -> None:
+    assert finish(service, *given) == f"runsvdir: server ended with {told}\n"
+    assert (service.parent / "state/code").read_text() == f"{kept}\n"
+
+
+def test_the_reason_is_told(service: Path) -> None:
+    (service.parent / "state/reason").write_text("score.py, line 3: KeyError")
+    assert finish(service, 3) == "runsvdir: server ended with 3: score.py, line 3: KeyError\n"
+
+
+def test_what_the_supervisor_ends_after_another_is_not_told(service: Path) -> None:
+    (service.parent / "state/code").write_text("3\n")
+    assert finish(service, -1, 9) == ""
+    assert (service.parent / "state/code").read_text() == "3\n"
+
+
+def test_what_ends_when_the_container_is_gone_is_not_told(service: Path) -> None:
+    (service.parent / "state").rmdir()
+    assert finish(service, -1, 9) == ""
+    assert not (service.parent / "state").exists()
