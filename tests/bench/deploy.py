@@ -1,0 +1,166 @@
+"""From an engine that has nothing of an image to the first score: pull, start, answer.
+
+    python tests/bench/deploy.py [--image ID] [--pairs N] [--also NAME=FOLDER[:TAG]] ENGINE=SOCKET …
+
+Wants the image built in this checkout, skopeo and docker-registry; engines as `.ci/engine` starts
+them, called `podman` where it is one. The peer is the same files in four gzip layers of one member
+each, `gzip -6`, as an ordinary builder writes them. The forms take turns, N times each; the ratios
+are of medians. `--also` adds an image of another layout.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import gzip
+import hashlib
+import io
+import json
+import statistics
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from pathlib import Path
+
+import docker
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from plinth.formats.oci.layout import references  # noqa: E402
+from plinth.formats.oci.manifest import read_manifest  # noqa: E402
+from plinth.graph.workspace import Workspace  # noqa: E402
+from support.containers import SCORE, application, serving  # noqa: E402
+from support.docker_registry import docker_registry  # noqa: E402
+
+# Which of plinth's layers, bottom first, begin each of the peer's: the system, the interpreter with
+# the contract, the server, all else.
+CUTS = (0, 1, 3, 4)
+
+
+def peer(ws: Workspace, image_id: str, folder: Path) -> None:
+    """An OCI layout of the same files, four layers."""
+    manifest = read_manifest(ws.layout, references(ws.layout)[image_id].manifest)
+    blobs = folder / "blobs/sha256"
+    blobs.mkdir(parents=True)
+    layers, diff_ids = [], []
+    for start, end in zip(CUTS, (*CUTS[1:], len(manifest.layers)), strict=True):
+        plain = io.BytesIO()
+        entries: dict[str, None] = {}
+        with tarfile.open(fileobj=plain, mode="w", format=tarfile.PAX_FORMAT) as out:
+            for layer in manifest.layers[start:end]:
+                with tarfile.open(ws.layout.path(layer.digest)) as tar:
+                    for member in tar:
+                        if member.name not in entries:
+                            entries[member.name] = None
+                            stream = tar.extractfile(member) if member.isfile() else None
+                            out.addfile(member, stream)
+        data = plain.getvalue()
+        packed = gzip.compress(data, 6, mtime=0)
+        layers.append(put(blobs, packed, "application/vnd.oci.image.layer.v1.tar+gzip"))
+        diff_ids.append(f"sha256:{hashlib.sha256(data).hexdigest()}")
+    config = json.loads(ws.layout.get(manifest.config.digest))
+    config["rootfs"]["diff_ids"] = diff_ids
+    del config["history"]
+    document = {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": put(
+            blobs, json.dumps(config).encode(), "application/vnd.oci.image.config.v1+json"
+        ),
+        "layers": layers,
+    }
+    entry = put(blobs, json.dumps(document).encode(), str(document["mediaType"]))
+    entry["annotations"] = {"org.opencontainers.image.ref.name": "latest"}
+    (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
+    (folder / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+
+
+def put(blobs: Path, data: bytes, kind: str) -> dict[str, object]:
+    name = hashlib.sha256(data).hexdigest()
+    (blobs / name).write_bytes(data)
+    return {"mediaType": kind, "digest": f"sha256:{name}", "size": len(data)}
+
+
+def push(source: str, target: str) -> str:
+    """The reference by digest of what was pushed."""
+    copy = ["skopeo", "copy", "--quiet", "--dest-tls-verify=false", "--preserve-digests"]
+    subprocess.run([*copy, f"oci:{source}", f"docker://{target}"], check=True)
+    inspect = ["skopeo", "inspect", "--tls-verify=false", "--format", "{{.Digest}}"]
+    done = subprocess.run(
+        [*inspect, f"docker://{target}"], check=True, capture_output=True, text=True
+    )
+    return f"{target.rpartition(':')[0]}@{done.stdout.strip()}"
+
+
+def pull(engine: docker.DockerClient, name: str, reference: str) -> None:
+    if name == "podman":
+        url = f"{engine.api.base_url}/v4.0.0/libpod/images/pull"
+        answer = engine.api.post(url, params={"reference": reference, "tlsVerify": "false"})
+        answer.raise_for_status()
+        assert '"error"' not in answer.text, answer.text
+    else:
+        engine.images.pull(reference)
+
+
+def once(engine: docker.DockerClient, name: str, reference: str, app: Path) -> tuple[float, float]:
+    """Seconds of the pull, and of all until the first score."""
+    with contextlib.suppress(docker.errors.ImageNotFound):
+        engine.images.remove(reference, force=True)
+    engine.images.prune({"dangling": False})
+    begun = time.perf_counter()
+    pull(engine, name, reference)
+    pulled = time.perf_counter()
+    with serving(engine, reference, app) as server:
+        assert server.answer({"data": [1, 2]})["sum"] == 3
+        scored = time.perf_counter()
+    engine.images.remove(reference, force=True)
+    return pulled - begun, scored - begun
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--image", default="sklearn-0.24.1")
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--also", action="append", default=[])
+    parser.add_argument("engine", nargs="+")
+    given = parser.parse_args()
+    ws = Workspace(ROOT, ROOT / "build")
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=ROOT / "build")))
+        registry = stack.enter_context(docker_registry(folder / "registry"))
+        peer(ws, given.image, folder / "peer")
+        ours = f"{ws.layout.root}:{given.image}"
+        forms = {"4 layers": f"{folder / 'peer'}:latest", "plinth": ours}
+        forms |= dict(one.split("=", 1) for one in given.also)
+        pushed = {
+            form: push(source, f"{registry.host}/{form.replace(' ', '-')}:latest")
+            for form, source in forms.items()
+        }
+        app = application(folder / "app", {"score.py": SCORE})
+        print("| engine | form | pull | pull to first score | ratio |\n|---|---|---|---|---|")
+        for one in given.engine:
+            called, _, socket = one.partition("=")
+            engine = docker.DockerClient(base_url=socket, timeout=600)
+            times: dict[str, list[tuple[float, float]]] = {form: [] for form in pushed}
+            for number in range(given.pairs + 1):
+                for form, reference in pushed.items():
+                    found = once(engine, called, reference, app)
+                    # The first of each warms the machine's page cache.
+                    if number:
+                        times[form].append(found)
+            floor = statistics.median(whole for _, whole in times["4 layers"])
+            for form, several in times.items():
+                pulled = statistics.median(seconds for seconds, _ in several)
+                whole = statistics.median(whole for _, whole in several)
+                print(
+                    f"| {called} | {form} | {pulled:.2f} s | {whole:.2f} s | {whole / floor:.2f} |",
+                    flush=True,
+                )
+            engine.close()
+
+
+if __name__ == "__main__":
+    main()
