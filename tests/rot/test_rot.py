@@ -115,7 +115,7 @@ def result(store: Store, mnemonic: str) -> Path:
 
 
 def scanned(store: Store) -> Path:
-    return output(store, "wheel-layer", "scan")
+    return output(store, "wheel-part", "scan")
 
 
 def output(store: Store, mnemonic: str, name: str) -> Path:
@@ -138,12 +138,14 @@ CLASSES: dict[str, Find] = {
     "interpreter's list": lambda s: s.checkout.ws.cache.path(tree_digest(interpreter())),
     "interpreter's file": lambda s: s.checkout.ws.cache.path(Digest.of(interpreter()[1].data)),
     "scan": scanned,
+    "part of a layer": lambda s: output(s, "wheel-part", "part"),
     "layer": layer,
     "config": config,
     "manifest": lambda s: s.checkout.ws.layout.blobs / s.digest(),
     "index.json": lambda s: s.checkout.ws.layout.root / "index.json",
     "oci-layout": lambda s: s.checkout.ws.layout.root / "oci-layout",
-    "wheel-layer result": lambda s: result(s, "wheel-layer"),
+    "wheel-part result": lambda s: result(s, "wheel-part"),
+    "group-layer result": lambda s: result(s, "group-layer"),
     "debian-rootfs result": lambda s: result(s, "debian-rootfs"),
     "elf-closure result": lambda s: result(s, "elf-closure"),
     "interpreter result": lambda s: result(s, "interpreter"),
@@ -318,8 +320,8 @@ def test_all_that_can_be_wrong_with_what_was_unpacked(
     stray = ws.cache.blobs / "note.txt"
     stray.write_text("x")
     (ws.layout.root / "oci-layout").write_text("{}")
-    unreadable = result(built, "wheel-layer")
-    unreadable.write_text('{"mnemonic": "wheel-layer", "outputs": 7}')
+    unreadable = result(built, "wheel-part")
+    unreadable.write_text('{"mnemonic": "wheel-part", "outputs": 7}')
     found = {one.path: one.problem for one in damaged(ws, 1)}
     assert found[stray] == "its name is no digest"
     assert found[ws.layout.root / "oci-layout"] == "imageLayoutVersion is None, not '1.0.0'"

@@ -231,6 +231,7 @@ def write_image(folder: Path, layers: Mapping[str, Files]) -> SmallImage:
             "dev.plinth.base": "test-base",
             "dev.plinth.image": "small",
             "dev.plinth.lock": f"sha256:{'1' * 64}",
+            "dev.plinth.plan": "2",
             "org.opencontainers.image.created": "2026-10-20T00:00:00Z",
             "org.opencontainers.image.description": "a small image",
             "org.opencontainers.image.title": "test/small-test-base-cpu-inference",
@@ -245,7 +246,9 @@ def locked_wheel(
 ) -> LockedPackage:
     """A package of a lock."""
     ending = ".tar.gz" if sdist else "-py3-none-any.whl"
-    file = LockedFile(f"{name}-{version}{ending}", Digest.of(name.encode()), "1970")
+    # As large as one that has a layer of its own.
+    digest = Digest(Digest.of(name.encode()).hex, 9_000_000)
+    file = LockedFile(f"{name}-{version}{ending}", digest, "1970")
     return LockedPackage(name, version, file, sdist, direct, dependencies=tuple(needs))
 
 

@@ -78,8 +78,10 @@ def link(kind: bytes, *fields: tuple[int, bytes], size: bytes = b"00000000000") 
     return block
 
 
-FORM = f"form: layer 3 (demo 1.0): {MODULE.decode()}: its header's "
-BLOBS = "blobs: layer 3 (demo 1.0): "
+# The layer of both wheels.
+AT = "layer 3 (demo 1.0 and 1 more)"
+FORM = f"form: {AT}: {MODULE.decode()}: its header's "
+BLOBS = f"blobs: {AT}: "
 TARS: list[tuple[str, Tar, str]] = [
     # Of the issue.
     (
@@ -119,7 +121,7 @@ TARS: list[tuple[str, Tar, str]] = [
     (
         "zeros behind the end",
         lambda tar: tar + bytes(512),
-        "form: layer 3 (demo 1.0): its end: 512",
+        f"form: {AT}: its end: 512",
     ),
     # Of no row.
     ("a time", field(136, b"00000000001"), f"{FORM}mtime is '00000000001', not '00000000000'"),
@@ -240,19 +242,23 @@ BLOB_ROWS: list[tuple[str, Blob, str]] = [
     (
         "a time",
         lambda tar: system_gzip.compress(tar, mtime=1),
-        "form: layer 3 (demo 1.0): the gzip member at byte 0 begins with 1f8b0800010000",
+        f"form: {AT}: the gzip member at byte 0 begins with 1f8b0800010000",
     ),
     (
         "a name",
         lambda tar: tar_named(gzip.member(tar)),
-        "form: layer 3 (demo 1.0): the gzip member at byte 0 begins with 1f8b08080000",
+        f"form: {AT}: the gzip member at byte 0 begins with 1f8b08080000",
     ),
     (
         "a member between",
         lambda tar: gzip.member(tar[:512]) + tar_named(gzip.member(b"")) + gzip.member(tar[512:]),
-        "form: layer 3 (demo 1.0): the gzip member at byte ",
+        f"form: {AT}: the gzip member at byte ",
     ),
-    ("not compressed", lambda tar: tar, "form: layer 3 (demo 1.0): it is not compressed by gzip"),
+    (
+        "not compressed",
+        lambda tar: tar,
+        f"form: {AT}: it is not compressed by gzip",
+    ),
 ]
 
 

@@ -23,6 +23,8 @@ from support.layer_files import wheel as installed
 from support.relayer import Image
 from support.small_checkout import SmallCheckout, interpreter
 
+# The layer of both wheels.
+AT = "layer 3 (demo 1.0 and 1 more)"
 SITE = "opt/python/lib/python3.7/site-packages"
 Change = Callable[[Image], None]
 
@@ -91,7 +93,7 @@ IMAGES: list[tuple[str, Change, str]] = [
     (
         "a package that no lock names, in another's layer",
         _edited("demo ", lambda held: {**held, **installed("evil", "1.0")}),
-        "layers: layer 3 (demo 1.0): evil: the layer holds this Python package",
+        f"layers: {AT}: evil: the layer holds this Python package",
     ),
     (
         "another version",
@@ -99,13 +101,18 @@ IMAGES: list[tuple[str, Change, str]] = [
         "layers: demo: 1.0 is locked, a layer holds 1.1",
     ),
     (
-        "a locked package missing",
-        lambda image: image.remove("leaf "),
-        "layers: layer 'leaf 2.0': the locks give it, the image lacks it",
+        "locked packages missing",
+        lambda image: image.remove("demo "),
+        "layers: layer 'demo 1.0 and 1 more': the locks give it, the image lacks it",
     ),
     (
-        "a locked package missing, its layer empty",
-        _edited("leaf ", lambda _: {"opt": File("opt", "directory", 0o755, ROOT)}),
+        "a locked package missing from its layer",
+        _edited("demo ", lambda _: installed("demo", "1.0")),
+        "layers: leaf: 2.0 is locked, and no layer holds it",
+    ),
+    (
+        "locked packages missing, their layer empty",
+        _edited("demo ", lambda _: {"opt": File("opt", "directory", 0o755, ROOT)}),
         "layers: leaf: 2.0 is locked, and no layer holds it",
     ),
     (
@@ -153,52 +160,52 @@ IMAGES: list[tuple[str, Change, str]] = [
     (
         "a wheel that overwrites os.py",
         _edited("demo ", _with(_mine(OS), listed=DEMO)),
-        f"layers: layer 3 (demo 1.0): /{OS}: it replaces what layer 1 (small python) has there",
+        f"layers: {AT}: /{OS}: it replaces what layer 1 (small python) has there",
     ),
     (
         "a wheel that overwrites a program of the system",
         _edited("demo ", _with(text("usr/bin/hello", EVIL, 0o755))),
-        "layers: layer 3 (demo 1.0): /usr/bin/hello: it replaces what layer 0 (small system) has",
+        f"layers: {AT}: /usr/bin/hello: it replaces what layer 0 (small system) has",
     ),
     (
         "a wheel that overwrites a program of the contract",
         _edited("demo ", _with(text("usr/local/bin/runsvdir", EVIL, 0o755))),
-        "layers: layer 3 (demo 1.0): /usr/local/bin/runsvdir: it replaces what layer 2 (contract)",
+        f"layers: {AT}: /usr/local/bin/runsvdir: it replaces what layer 2 (contract)",
     ),
     (
         "a wheel that puts a folder where the system has a link",
         _edited("demo ", _with(text("var/run/evil", EVIL))),
-        "layers: layer 3 (demo 1.0): /var/run: it replaces what layer 0 (small system) has there",
+        f"layers: {AT}: /var/run: it replaces what layer 0 (small system) has there",
     ),
     (
         "a wheel that gives the system's folder away",
         _edited("demo ", _with(File("usr", "directory", 0o755, DOCKERUSER))),
-        "layers: layer 3 (demo 1.0): /usr: it replaces what layer 2 (contract) has there",
+        f"layers: {AT}: /usr: it replaces what layer 2 (contract) has there",
     ),
     (
         "a setuid program in a wheel's layer",
         _edited("demo ", _with(_mine("opt/python/bin/evil", mode=0o4755), listed=DEMO)),
-        "layers: layer 3 (demo 1.0): /opt/python/bin/evil: nothing of this layer may be file 4755",
+        f"layers: {AT}: /opt/python/bin/evil: nothing of this layer may be file 4755",
     ),
     (
         "a setgid folder in a wheel's layer",
         _edited("demo ", _set(f"{SITE}/demo", mode=0o2755)),
-        f"layers: layer 3 (demo 1.0): /{SITE}/demo: nothing of this layer may be directory 2755",
+        f"layers: {AT}: /{SITE}/demo: nothing of this layer may be directory 2755",
     ),
     (
         "a program owned by the run-time user in a wheel's layer",
         _edited("demo ", _with(_mine("usr/bin/evil", mode=0o755))),
-        "layers: layer 3 (demo 1.0): /usr/bin/evil: ",
+        f"layers: {AT}: /usr/bin/evil: ",
     ),
     (
         "a module of a wheel owned by another",
         _edited("demo ", _set(f"{SITE}/demo/m0.py", owner=ROOT)),
-        f"layers: layer 3 (demo 1.0): /{SITE}/demo/m0.py: nothing of this layer may be file",
+        f"layers: {AT}: /{SITE}/demo/m0.py: nothing of this layer may be file",
     ),
     (
         "a module that all can write",
         _edited("demo ", _set(f"{SITE}/demo/m0.py", mode=0o666)),
-        f"layers: layer 3 (demo 1.0): /{SITE}/demo/m0.py: nothing of this layer may be file 0666",
+        f"layers: {AT}: /{SITE}/demo/m0.py: nothing of this layer may be file 0666",
     ),
     (
         "a program of the system that all can write",
@@ -222,13 +229,15 @@ IMAGES: list[tuple[str, Change, str]] = [
     ),
     (
         "layers in another order",
-        lambda image: image.swap("demo ", "leaf "),
-        "layers: layer 3: the locks give 'demo 1.0' there, it is 'leaf 2.0'",
+        lambda image: image.swap("demo ", "contract"),
+        "layers: layer 2: the locks give 'contract' there, it is 'demo 1.0 and 1 more'",
     ),
     (
         "a layer twice",
-        lambda image: image.add(5, "leaf 2.0", {"opt": File("opt", "directory", 0o755, ROOT)}),
-        "layers: layer 'leaf 2.0': the image has it more than once",
+        lambda image: image.add(
+            4, "demo 1.0 and 1 more", {"opt": File("opt", "directory", 0o755, ROOT)}
+        ),
+        "layers: layer 'demo 1.0 and 1 more': the image has it more than once",
     ),
 ]
 

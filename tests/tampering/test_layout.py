@@ -135,7 +135,7 @@ def title_changed(copy: Copy) -> None:
 
 def layers_swapped(copy: Copy) -> None:
     manifest = copy.manifest()
-    manifest["layers"][3], manifest["layers"][4] = manifest["layers"][4], manifest["layers"][3]
+    manifest["layers"][2], manifest["layers"][3] = manifest["layers"][3], manifest["layers"][2]
     copy.become(manifest)
 
 

@@ -58,16 +58,22 @@ def files_of(checkout: SmallCheckout) -> dict[str, bytes]:
     return found
 
 
-@pytest.mark.parametrize("room", [120, 5, 7], ids=["a layer each", "one layer", "some in one"])
+@pytest.mark.parametrize(
+    ("large", "room"),
+    [(0, 120), (9, 120), (0, 7)],
+    ids=["a layer each", "one layer", "some in one"],
+)
 def test_the_file_of_the_package_that_pip_installs_last_is_there(
     overlapping: SmallCheckout,
     forger: Forger,
     judge: Judge,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    large: int,
     room: int,
 ) -> None:
     monkeypatch.setattr("plinth.build.plan.MAX_LAYERS", room)
+    monkeypatch.setattr("plinth.build.plan._LARGE", large << 20)
     config = replace(Config(), files={"wheels": str(overlapping.wheels)})
     told: list[str] = []
     build_image(overlapping.ws, IMAGE, config=config, jobs=1, progress=told.append)

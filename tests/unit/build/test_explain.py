@@ -81,8 +81,8 @@ def test_a_build_is_told_before_it_is_done_and_after(
     build_image(checkout.ws, IMAGE, config=config, jobs=1, progress=quiet)
     second = explained()
     assert (second.inputs, second.packages, second.to_build) == ((), (), ())
-    assert [layer.name for layer in second.held] == ["one 1.0", "two 1.0"]
-    assert "layers to build: none" in second.text()
+    assert [layer.name for layer in second.held] == ["one 1.0 and 1 more"]
+    assert "layers to make: none" in second.text()
 
     checkout.lock([new, other])
     monkeypatch.chdir(checkout.root)
@@ -90,7 +90,8 @@ def test_a_build_is_told_before_it_is_done_and_after(
     (third,) = json.loads(capsys.readouterr().out)
     assert third["inputs"] == ["locks/small/pylock.toml", "locks/small/requirements.txt"]
     assert third["packages"] == [{"name": "one", "before": "1.0", "after": "2.0"}]
-    assert [layer["name"] for layer in third["held"]] == ["two 1.0"]
+    assert third["held"] == []
+    assert [layer["name"] for layer in third["to_make"]] == ["one 2.0 and 1 more"]
     assert third["to_build"] == [
         {
             "name": "one",
@@ -103,7 +104,9 @@ def test_a_build_is_told_before_it_is_done_and_after(
     assert main(["explain", IMAGE]) == 0
     told = capsys.readouterr().out
     assert "  one 1.0 became 2.0\n" in told
-    assert "layers held: 1 of 2 packages" in told
+    assert "layers of Python packages held: 0 of 1" in told
+    assert "  one 2.0 and 1 more  (of " in told
+    assert "packages to build: 1, from " in told
     assert "wheel, to be fetched)" in told
 
 

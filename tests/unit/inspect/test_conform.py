@@ -68,8 +68,9 @@ def _layers() -> dict[str, Files]:
         "test-base system": changed(system, f"{DPKG}/info/hello.list", data=listed),
         "test-base python": python,
         "contract": _contract(),
-        LAYERS[3]: demo,
+        # What others need is below.
         LAYERS[4]: other,
+        LAYERS[3]: demo,
         LAYERS[5]: {**gl, "var": File("var", "directory", 0o1775, SHARED)},
         "cuda 11.0.3": archive(),
         "gpu linker configuration": {

@@ -168,7 +168,7 @@ def keep_scans(ws: Session, layers: Sequence[Layer]) -> None:
 
 def _scanned(ws: Session, layer: Layer) -> Digest:
     def work() -> ActionResult:
-        found = read_scan(ws.layout.path(layer.digest), layer.name)
+        found = read_scan(ws.stores.path(layer.digest), layer.name)
         return ActionResult({"scan": ws.cache.put(found.to_json())})
 
     result, _ = run(ws, scan_action(layer.digest), work=work)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from plinth.build.base import planned_base
 from plinth.build.choice import chosen_recipe
 from plinth.build.debs import lacking
-from plinth.build.plan import layer_order
+from plinth.build.plan import title, wheel_groups
 from plinth.build.planned import planned_layers
 from plinth.build.vendor import lacking as lacking_archives
 from plinth.core.digest import Json
@@ -53,10 +53,11 @@ class Push:
 class Explanation:
     """What the next build of `image` will do. `inputs` are those changed since the last (None: it
     was never built here), `packages` the changes of their versions. `base_to_build` says that the
-    base is missing, and with it all layers; else `held` are layers made already, `to_build` the
-    packages of those that are not, with whether their file is here. `os` are OS packages and
-    `accelerator` those of the set: how many there are, and those to build; `archives` likewise,
-    by name."""
+    base is missing, and with it all layers; else `held` are layers of Python packages that are made
+    already, `to_make` those that are not, with the bytes of their packages' files, and `to_build`
+    the packages of which nothing is made, with whether their file is here. `os` are OS packages and
+    `accelerator` those of the set: how many there are, and those to build; `archives` likewise, by
+    name."""
 
     image: str
     base: str
@@ -65,6 +66,7 @@ class Explanation:
     packages: tuple[Change, ...]
     base_to_build: bool = False
     held: tuple[Layer, ...] = ()
+    to_make: tuple[tuple[str, int], ...] = ()
     to_build: tuple[tuple[LockedPackage, bool], ...] = ()
     os: tuple[int, tuple[LockedDeb, ...]] = (0, ())
     accelerator: tuple[int, tuple[LockedDeb, ...]] = (0, ())
@@ -80,6 +82,7 @@ class Explanation:
             "inputs": list(self.inputs) if self.inputs is not None else None,
             "packages": [asdict(change) for change in self.packages],
             "base_to_build": self.base_to_build,
+            "to_make": [{"name": name, "size": size} for name, size in self.to_make],
             "held": [
                 {"name": layer.name, "digest": layer.digest.oci, "size": layer.digest.size}
                 for layer in self.held
@@ -116,9 +119,12 @@ class Explanation:
             yield f"the base {self.base} is to be built, and with it all layers"
             return
         size = human_size(sum(layer.digest.size for layer in self.held))
-        count = len(self.held) + len(self.to_build)
-        yield f"layers held: {len(self.held)} of {count} packages, {size}"
-        yield f"layers to build: {_inputs(self.to_build)}"
+        count = len(self.held) + len(self.to_make)
+        yield f"layers of Python packages held: {len(self.held)} of {count}, {size}"
+        yield f"layers to make: {len(self.to_make) or 'none'}"
+        for name, size_of in self.to_make:
+            yield f"  {name}  (of {human_size(size_of)} of packages)"
+        yield f"packages to build: {_inputs(self.to_build)}"
         for package, here in self.to_build:
             kind = "sdist" if package.is_sdist else "wheel"
             fetched = "" if here else ", to be fetched"
@@ -163,11 +169,15 @@ def explain_image(
     known_base = planned_base(ws, recipe.base, recipe.base_lock)
     if known_base is None:
         return replace(found, base_to_build=True)
-    held, missing = planned_layers(ws, layer_order(recipe), recipe.base.sdists, known_base)
+    groups = wheel_groups(recipe)
+    held, to_make, missing = planned_layers(ws, groups, recipe.base.sdists, known_base)
     absent = ws.cache.missing([package.file.digest for package in missing])
     return replace(
         found,
         held=tuple(held),
+        to_make=tuple(
+            (title(group), sum(package.file.digest.size for package in group)) for group in to_make
+        ),
         to_build=tuple((package, package.file.digest not in absent) for package in missing),
         os=_os_packages(ws, recipe.os_packages),
         accelerator=_os_packages(ws, recipe.accelerator_debs),

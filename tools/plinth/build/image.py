@@ -15,7 +15,13 @@ from plinth.build.closure import ensure_closed, ensure_met, ensure_runs
 from plinth.build.overlaps import overlaps
 from plinth.build.plan import created, labels, layer_order, planned, runtime, wheel_groups
 from plinth.build.sdists import build_wheel
-from plinth.build.wheels import WheelFile, layer_action, wheel_layer
+from plinth.build.wheels import (
+    WheelFile,
+    group_layer,
+    output_of,
+    wheel_action,
+    wheel_layer,
+)
 from plinth.core.errors import FetchError, InterpreterError, PlinthError
 from plinth.core.report import Progress
 from plinth.core.settings import Config
@@ -129,26 +135,41 @@ def _built(
             ws, extra, recipe.accelerator_lock, config=config, progress=progress
         )
     groups, order = wheel_groups(recipe), install_order(recipe.wheels)
-    above_base = _wheel_layers(ws, groups, built_base, wheels, fetch, order)
-    without, shared = overlaps(ws.cache, above_base, order)
+    made = _wheel_layers(ws, groups, built_base, wheels, fetch)
+    without, shared = overlaps(
+        ws.cache, [[made[package.name] for package in group] for group in groups], order
+    )
     for note in shared:
         progress(f"note: {note}")
-    for number, paths in without.items():
-        above_base[number] = _wheel_layer(
-            ws, groups[number], built_base, wheels, fetch, order, paths
+    for group in groups:
+        for package in group:
+            if package.name in without:
+                made[package.name] = _wheel_layer(
+                    ws, group, package, built_base, wheels, fetch, without[package.name]
+                )
+    ensure_met(spec, recipe.target, packages, [*made.values()])
+    below = layers
+    layers = below + [
+        group_layer(
+            ws,
+            [wheels[package.name] for package in group],
+            [made[package.name] for package in group],
         )
-    ensure_met(spec, recipe.target, packages, above_base)
-    layers += above_base
+        for group in groups
+    ]
     # Last, so that images with and without them share all that is below.
     layers += above
+    # By package, where layers have several.
+    single = [*below, *(made[package.name] for package in packages), *above]
     rules = Rules(spec.dlopen, frozenset(spec.host))
     if extra is not None:
-        layers.append(linker_layer(ws, layers, extra))
+        linker = linker_layer(ws, single, extra)
+        layers, single = [*layers, linker], [*single, linker]
         rules = Rules(spec.dlopen, frozenset({*spec.host, *extra.host}), gpu=True)
     elif spec.accelerator != CPU:
         rules = Rules((), frozenset(spec.host))
     frameworks = frozenset(f"{p.name} {p.version}" for p in recipe.lock.packages if p.direct)
-    notes = ensure_closed(ws, image_id, layers, rules, frameworks)
+    notes = ensure_closed(ws, image_id, single, rules, frameworks)
     for note in notes:
         progress(f"note: {note}")
     if [layer.name for layer in layers] != [one.title for one in planned(recipe)]:
@@ -237,15 +258,20 @@ def _fetched(group: Sequence[LockedPackage]) -> list[LockedPackage]:
 def _wheel_layer(
     ws: Session,
     group: Sequence[LockedPackage],
+    package: LockedPackage,
     base: Base,
     wheels: Mapping[str, WheelFile],
     fetch: Fetch,
-    order: Sequence[str],
-    without: Mapping[str, Sequence[str]] = {},
+    without: Sequence[str] = (),
 ) -> Layer:
-    """The layer of one group; `order` and `without` are as in `layer_action`."""
-    files = [wheels[package.name] for package in group]
-    return wheel_layer(ws, files, base, lambda: fetch(_fetched(group)), order, without)
+    """What the layer of `group` has of `package`; `without` is as in `wheel_action`."""
+
+    def bring() -> None:
+        # The wheel of an sdist is the output of an action, and nowhere else.
+        if not package.is_sdist:
+            fetch([package])
+
+    return wheel_layer(ws, wheels[package.name], base, output_of(group), bring, without)
 
 
 def _wheel_layers(
@@ -254,33 +280,30 @@ def _wheel_layers(
     base: Base,
     wheels: Mapping[str, WheelFile],
     fetch: Fetch,
-    order: Sequence[str],
-) -> list[Layer]:
-    """A layer for each group of packages, in the order given; the largest are begun first. `wheels`
-    are theirs, by name; `order` is that in which pip installs them."""
+) -> dict[str, Layer]:
+    """What the layers of `groups` have of each package, by name; the largest are begun first.
+    `wheels` are theirs, by name."""
+    by_name = {package.name: (group, package) for group in groups for package in group}
 
-    def files(group: Sequence[LockedPackage]) -> list[WheelFile]:
-        return [wheels[package.name] for package in group]
-
-    def make(group: tuple[LockedPackage, ...]) -> Layer:
-        return _wheel_layer(ws, group, base, wheels, fetch, order)
+    def is_known(name: str) -> bool:
+        group, _ = by_name[name]
+        return known(ws, wheel_action(wheels[name], base, output_of(group)))
 
     with ThreadPoolExecutor(ws.at_once, thread_name_prefix="layer") as pool:
         try:
-            held = pool.map(
-                lambda group: known(ws, layer_action(files(group), base, order)), groups
-            )
-            to_do = [group for group, there in zip(groups, held, strict=True) if not there]
-            wanted = [package for group in to_do for package in _fetched(group)]
-            absent = lacking(ws, [package.file.digest for package in wanted])
-            fetch([package for package in wanted if package.file.digest in absent])
+            held = pool.map(is_known, by_name)
+            to_do = [
+                package
+                for (_, package), there in zip(by_name.values(), held, strict=True)
+                if not there and not package.is_sdist
+            ]
+            absent = lacking(ws, [package.file.digest for package in to_do])
+            fetch([package for package in to_do if package.file.digest in absent])
             waiting = {
-                group: pool.submit(make, group)
-                for group in sorted(
-                    groups, key=lambda group: -sum(w.digest.size for w in files(group))
-                )
+                name: pool.submit(_wheel_layer, ws, *by_name[name], base, wheels, fetch)
+                for name in sorted(by_name, key=lambda name: -wheels[name].digest.size)
             }
-            return [waiting[group].result() for group in groups]
+            return {name: waiting[name].result() for name in by_name}
         except BaseException:
             # What has begun elsewhere is not to go on, nor is what waits here.
             if ws.remote is not None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from plinth.build.base import planned_base, system_is_made
 from plinth.build.choice import on_the_other_base
 from plinth.build.debs import lacking as lacking_debs
+from plinth.build.plan import wheel_groups
 from plinth.build.planned import planned_layers, planned_wheel
 from plinth.build.vendor import room_for
 from plinth.core.errors import FetchError, LackingError, PlinthError
@@ -86,7 +87,7 @@ def _missing(ws: Session, recipe: Recipe, config: Config) -> list[Need]:
     packages = list(recipe.wheels)
     if base is not None:
         sdists = recipe.base.sdists
-        _, packages = planned_layers(ws, packages, sdists, base)
+        _, _, packages = planned_layers(ws, wheel_groups(recipe), sdists, base)
         # An sdist's wheel that is built already needs none of its files.
         packages = [
             package

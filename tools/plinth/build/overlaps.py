@@ -38,25 +38,30 @@ def held_files(data: bytes) -> Mapping[str, Sequence[tuple[str, str]]]:
 
 
 def overlaps(
-    store: BlobStore, layers: Sequence[Layer], order: Sequence[str]
-) -> tuple[dict[int, dict[str, list[str]]], list[str]]:
-    """What each of `layers`, bottom first, has to leave to another, by its number, and a sentence
-    for each set of packages that share files; `order` is that in which pip installs packages."""
+    store: BlobStore, groups: Sequence[Sequence[Layer]], order: Sequence[str]
+) -> tuple[dict[str, list[str]], list[str]]:
+    """What packages have to leave to others, by name, and a sentence for each set of packages that
+    share files. `groups` are the layers, bottom first, by what they have of each package; `order`
+    is that in which pip installs packages."""
     place = {name: number for number, name in enumerate(order)}
     held: dict[str, list[_Holder]] = {}
-    for number, layer in enumerate(layers):
-        if layer.listed is not None:
-            for path, holders in held_files(store.get(layer.listed)).items():
-                held.setdefault(path, []).extend(
-                    _Holder(number, name, content) for name, content in holders
-                )
+    for number, group in enumerate(groups):
+        for part in group:
+            if part.listed is not None:
+                for path, holders in held_files(store.get(part.listed)).items():
+                    held.setdefault(path, []).extend(
+                        _Holder(number, name, content) for name, content in holders
+                    )
     shared = {path: found for path, found in sorted(held.items()) if len(found) > 1}
-    without: dict[int, dict[str, list[str]]] = {}
+    without: dict[str, list[str]] = {}
     for path, found in shared.items():
-        winner = max(found, key=lambda one: place[one.name])
+        found = sorted(found, key=lambda one: place[one.name])
+        winner, last = found[-1], {one.layer: one for one in found}
         for one in found:
-            if one.layer > winner.layer and one.content != winner.content:
-                without.setdefault(one.layer, {}).setdefault(one.name, []).append(path)
+            above = one.layer > winner.layer and one.content != winner.content
+            # A layer has a path once; that files of two layers are alike harms nobody.
+            if above or one != last[one.layer]:
+                without.setdefault(one.name, []).append(path)
     return without, [*_notes(shared, place)]
 
 

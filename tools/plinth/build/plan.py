@@ -4,7 +4,8 @@ starts, what it is labelled with. Build makes it so, and verification holds ever
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -17,13 +18,20 @@ from plinth.recipe.built import BASE
 from plinth.recipe.image import ImageSpec
 from plinth.recipe.locks.accelerator import LockedVendorFile
 from plinth.recipe.locks.base import LockedDeb
-from plinth.recipe.locks.pylock import ImageLock, LockedPackage
+from plinth.recipe.locks.pylock import LockedPackage
 from plinth.recipe.recipe import Recipe
 from plinth.recipe.vendor import VendorFile
 
+# What is as large as that (bytes, compressed) has a layer of its own.
 _LARGE = 8_000_000
+# Layers that are kept for the Python packages of an accelerator set.
+_OF_A_SET = 16
 MAX_LAYERS = 120
 """Overlay file systems end at about 127 layers, and users put a few of their own on top."""
+
+PLAN, PLAN_OF = "2", "dev.plinth.plan"
+"""The version of the rule by which packages are put into layers, and the annotation that says it;
+images of the first, a layer for each wheel, have none."""
 
 PULLED, SYSTEM, PYTHON, CONTRACT = "pulled", "system", "python", "contract"
 WHEELS, DEBS, ARCHIVE, LINKER = "wheels", "debs", "archive", "linker"
@@ -82,38 +90,76 @@ def _above(recipe: Recipe) -> Iterator[Planned]:
 
 
 def wheel_groups(recipe: Recipe) -> list[tuple[LockedPackage, ...]]:
-    """The Python packages by layer, in layer order."""
+    """The Python packages by layer, in layer order: an image that extends another begins with the
+    layers of it, and a set's come last."""
     # Below are the base's two layers and the contract; one above is kept for the linker.
     above = sum(one.kind != LINKER for one in _above(recipe))
-    return grouped(layer_order(recipe), MAX_LAYERS - 3 - above - 1)
+    room = MAX_LAYERS - 3 - above - 1
+    found = _below(recipe)
+    held = {package.name for group in found for package in group}
+    rest = [package for package in recipe.lock.packages if package.name not in held]
+    last = list(recipe.accelerator_wheels)
+    kept = min(len(last), _OF_A_SET)
+    found += grouped(rest, recipe.lock.packages, room - len(found) - kept)
+    return [*found, *grouped(last, (), room - len(found))]
 
 
-def ordered(lock: ImageLock) -> list[LockedPackage]:
-    """The packages in layer order: first what every image has, then the image's own.
+def _below(recipe: Recipe) -> list[tuple[LockedPackage, ...]]:
+    """The layers of the image that is extended, with the packages as this image has them; none
+    where they leave no room for more."""
+    if recipe.parent is None:
+        return []
+    packages = recipe.parent.lock.packages
+    own = {package.name: package for package in recipe.lock.packages}
+    groups = [
+        tuple(own[package.name] for package in group if package.name in own)
+        for group in grouped(packages, packages, MAX_LAYERS)
+    ]
+    return [group for group in groups if group] if len(groups) <= MAX_LAYERS // 2 else []
 
-    Engines share layers only along a common beginning of the chain, so the scoring server and
-    all it needs go below what differs between images.
+
+def grouped(
+    packages: Sequence[LockedPackage], among: Sequence[LockedPackage], room: int
+) -> list[tuple[LockedPackage, ...]]:
+    """`packages`, which are `among` those of a lock, in at most `room` layers (two at least): the
+    scoring server and all it needs in one, each large wheel alone, the others together. Where that
+    are too many layers, the smallest of the large are with the others.
+
+    Engines share layers only along a common beginning of the chain, so what every image has comes
+    first, and of large wheels those that most others need.
     """
-    by_name = {package.name: package for package in lock.packages}
-    common: set[str] = set()
-    waiting = [package.name for package in lock.packages if package.from_base]
+    server = _closure(among, [package.name for package in among if package.from_base])
+    needed = Counter(name for package in among for name in _closure(among, package.dependencies))
+    common = [package for package in packages if package.name in server]
+    own = [package for package in packages if package.name not in server]
+    by_size = sorted(own, key=lambda package: (-package.file.digest.size, package.name))
+    alone = [package for package in by_size if package.file.digest.size >= _LARGE]
+    alone = alone[: max(room - 2, 0)]
+    alone.sort(key=lambda package: (-needed[package.name], package.name))
+    small = [package for package in own if package not in alone]
+    # What is asked for names the layer.
+    common.sort(key=lambda package: (not package.from_base, package.name))
+    small.sort(key=lambda package: (not package.direct, package.name))
+    layers = [tuple(common), *((package,) for package in alone), tuple(small)]
+    return [layer for layer in layers if layer]
+
+
+def _closure(packages: Sequence[LockedPackage], names: Iterable[str]) -> set[str]:
+    """Those of `packages` that are called `names`, and all that they need."""
+    by_name = {package.name: package for package in packages}
+    found: set[str] = set()
+    waiting = [*names]
     while waiting:
         name = waiting.pop()
-        if name in by_name and name not in common:
-            common.add(name)
+        if name in by_name and name not in found:
+            found.add(name)
             waiting += by_name[name].dependencies
-    return sorted(lock.packages, key=lambda package: (package.name not in common, package.name))
+    return found
 
 
 def layer_order(recipe: Recipe) -> list[LockedPackage]:
-    """The Python packages in layer order: an image that extends another begins with it, and a
-    set's come last."""
-    found = ordered(recipe.lock)
-    if recipe.parent is not None:
-        names = [package.name for package in ordered(recipe.parent.lock)]
-        below = {name: number for number, name in enumerate(names)}
-        found.sort(key=lambda package: (below.get(package.name, len(below)), package.name))
-    return [*found, *recipe.accelerator_wheels]
+    """The Python packages in layer order."""
+    return [package for group in wheel_groups(recipe) for package in group]
 
 
 def created(spec: ImageSpec) -> str:
@@ -136,6 +182,7 @@ def labels(recipe: Recipe) -> dict[str, str]:
         BASE: base,
         "dev.plinth.image": spec.id,
         "dev.plinth.lock": f"sha256:{recipe.lock.inputs_digest}",
+        PLAN_OF: PLAN,
         "org.opencontainers.image.base.name": base,
         "org.opencontainers.image.created": created(spec),
         "org.opencontainers.image.description": spec.summary,
@@ -155,23 +202,6 @@ def title(wheels: Sequence[Named]) -> str:
     """What a person calls the layer of `wheels`."""
     first = f"{wheels[0].name} {wheels[0].version}"
     return first if len(wheels) == 1 else f"{first} and {len(wheels) - 1} more"
-
-
-def grouped(packages: Sequence[LockedPackage], room: int) -> list[tuple[LockedPackage, ...]]:
-    """`packages` in at most `room` layers, in order: each alone, or, where they are too many, the
-    smallest (by their locked files) together in one layer at the place of the last of them."""
-    if len(packages) <= room:
-        return [(package,) for package in packages]
-    by_size = sorted(packages, key=lambda package: (package.file.digest.size, package.name))
-    small = {package.name for package in by_size[: len(packages) - room + 1]}
-    together = tuple(package for package in packages if package.name in small)
-    found: list[tuple[LockedPackage, ...]] = []
-    for package in packages:
-        if package.name not in small:
-            found.append((package,))
-        elif package == together[-1]:
-            found.append(together)
-    return found
 
 
 def deb_groups(packages: Sequence[LockedDeb]) -> list[tuple[LockedDeb, ...]]:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from plinth.build.sdists import cached_wheel
-from plinth.build.wheels import WheelFile, cached_layer
+from plinth.build.wheels import (
+    WheelFile,
+    cached_group_layer,
+    cached_wheel_layer,
+    output_of,
+)
 from plinth.formats.layer.model import Layer
 from plinth.formats.python.place import Base
 from plinth.graph.workspace import Workspace
@@ -15,21 +20,28 @@ from plinth.recipe.locks.pylock import LockedPackage
 
 def planned_layers(
     ws: Workspace,
-    packages: Iterable[LockedPackage],
+    groups: Iterable[Sequence[LockedPackage]],
     sdists: Mapping[str, SdistBuild],
     base: Base,
-) -> tuple[list[Layer], list[LockedPackage]]:
-    """The layers of Python `packages` that are made already, and the packages of those that are
-    not; `sdists` says how sdists are built."""
-    held, missing = [], []
-    for package in packages:
-        wheel = planned_wheel(ws, package, sdists, base)
-        layer = cached_layer(ws, wheel, base) if wheel else None
-        if layer is None:
-            missing.append(package)
-        else:
+) -> tuple[list[Layer], list[Sequence[LockedPackage]], list[LockedPackage]]:
+    """The layers of `groups` of Python packages that are made already, the groups whose layers are
+    not, and the packages of which nothing is made; `sdists` says how sdists are built."""
+    held: list[Layer] = []
+    to_make, missing = [], []
+    for group in groups:
+        parts = []
+        for package in group:
+            wheel = planned_wheel(ws, package, sdists, base)
+            part = cached_wheel_layer(ws, wheel, base, output_of(group)) if wheel else None
+            if part is None:
+                missing.append(package)
+            else:
+                parts.append(part)
+        if len(parts) == len(group) and (layer := cached_group_layer(ws, group, parts)):
             held.append(layer)
-    return held, missing
+        else:
+            to_make.append(group)
+    return held, to_make, missing
 
 
 def planned_wheel(

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from packaging.utils import canonicalize_name
 
 from plinth.build.overlaps import held_files
-from plinth.build.plan import title
+from plinth.build.plan import Named, title
 from plinth.core.digest import Digest, Json
 from plinth.core.errors import IntegrityError
 from plinth.core.result import ActionResult
+from plinth.core.store import LAYER, PART
 from plinth.formats import gzip
 from plinth.formats.layer.model import Layer
 from plinth.formats.python.place import Base
@@ -31,63 +32,82 @@ class WheelFile:
     digest: Digest
 
 
-def layer_action(
-    wheels: Sequence[WheelFile],
-    base: Base,
-    order: Sequence[str] = (),
-    without: Mapping[str, Sequence[str]] = {},
-) -> Action:
-    """The action that makes the layer of `wheels` for the interpreter of `base`. Of a file that
-    several have, the one installed last in `order` has its own there; `without` are files that
-    packages leave to others below."""
-    more: dict[str, Json] = {}
-    if len(wheels) > 1:
-        names = {wheel.name for wheel in wheels}
-        more["order"] = [name for name in order if name in names]
-    if without:
-        more["without"] = {name: list(paths) for name, paths in without.items()}
+def output_of(group: Sequence[object]) -> str:
+    """What each of a `group` of wheels is made into: the layer itself where it is alone."""
+    return LAYER if len(group) == 1 else PART
+
+
+def wheel_action(wheel: WheelFile, base: Base, output: str, without: Sequence[str] = ()) -> Action:
+    """The action that makes `wheel` into a layer, or a part of one, for the interpreter of `base`;
+    `without` are files that it leaves to others."""
+    more: dict[str, Json] = {"without": list(without)} if without else {}
     return Action(
-        "wheel-layer",
+        f"wheel-{output}",
+        {"wheel": wheel.digest, "interpreter": base.python_layer.digest},
         {
-            **{f"wheel-{number}": wheel.digest for number, wheel in enumerate(wheels)},
-            "interpreter": base.python_layer.digest,
-        },
-        {
-            "filenames": [wheel.filename for wheel in wheels],
+            "filename": wheel.filename,
             "python": base.interpreter.version,
             "compressor": gzip.COMPRESSOR,
             **more,
         },
-        ("layer", "scan", "files"),
+        (output, "scan", "files"),
     )
 
 
-def cached_layer(ws: Workspace, wheel: WheelFile, base: Base) -> Layer | None:
-    """The layer of `wheel` alone, if it is made already."""
-    found = ws.actions.lookup(layer_action([wheel], base), ws.stores)
-    return Layer.of(title([wheel]), found, hit=True) if found is not None else None
+def group_action(parts: Sequence[Layer]) -> Action:
+    """The action that joins `parts`."""
+    inputs = {f"part-{number}": part.digest for number, part in enumerate(parts)}
+    return Action("group-layer", inputs, outputs=(LAYER,))
+
+
+def cached_wheel_layer(ws: Workspace, wheel: WheelFile, base: Base, output: str) -> Layer | None:
+    """What `wheel_action` makes, if it is made already."""
+    found = ws.actions.lookup(wheel_action(wheel, base, output), ws.stores)
+    return Layer.of(title([wheel]), found, hit=True, output=output) if found is not None else None
+
+
+def cached_group_layer(
+    ws: Workspace, wheels: Sequence[Named], parts: Sequence[Layer]
+) -> Layer | None:
+    """The layer of `wheels`, whose `parts` are made, if it is made already."""
+    if len(parts) == 1:
+        return parts[0]
+    found = ws.actions.lookup(group_action(parts), ws.stores)
+    return Layer.of(title(wheels), found, hit=True) if found is not None else None
 
 
 def wheel_layer(
     ws: Session,
-    wheels: Sequence[WheelFile],
+    wheel: WheelFile,
     base: Base,
+    output: str = LAYER,
     fetch: Callable[[], None] | None = None,
-    order: Sequence[str] = (),
-    without: Mapping[str, Sequence[str]] = {},
+    without: Sequence[str] = (),
 ) -> Layer:
-    """The layer of `wheels`; made unless it is cached. `fetch` brings them into `ws.cache` where
-    they are needed and may not be there; `order` and `without` are as in `layer_action`.
+    """What `wheel_action` makes; made unless it is cached. `fetch` brings the wheel into
+    `ws.cache` where it is needed and may not be there.
 
     Raises:
-        WheelError: a wheel cannot be installed.
+        WheelError: the wheel cannot be installed.
     """
     result, hit = run(
         ws,
-        layer_action(wheels, base, order, without),
+        wheel_action(wheel, base, output, without),
         prepare=fetch,
-        sound=lambda found: _has_requires(found, wheels) and _has_files(ws, found),
+        sound=lambda found: _has_requires(found, wheel) and _has_files(ws, found),
     )
+    return Layer.of(title([wheel]), result, hit=hit, output=output)
+
+
+def group_layer(ws: Session, wheels: Sequence[WheelFile], parts: Sequence[Layer]) -> Layer:
+    """The layer of `wheels`, whose `parts` are made.
+
+    Raises:
+        LayoutError: two have files, or bytecode, of one path.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    result, hit = run(ws, group_action(parts))
     return Layer.of(title(wheels), result, hit=hit)
 
 
@@ -100,8 +120,7 @@ def _has_files(ws: Session, result: ActionResult) -> bool:
     return True
 
 
-def _has_requires(result: ActionResult, wheels: Sequence[WheelFile]) -> bool:
-    """Whether `result`, which a cache may have made up, lists what each of `wheels` requires."""
+def _has_requires(result: ActionResult, wheel: WheelFile) -> bool:
+    """Whether `result`, which a cache may have made up, lists what `wheel` requires."""
     found = result.info.get("requires")
-    names = {canonicalize_name(wheel.name) for wheel in wheels}
-    return isinstance(found, dict) and found.keys() == names
+    return isinstance(found, dict) and [*found] == [canonicalize_name(wheel.name)]

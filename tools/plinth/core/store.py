@@ -21,8 +21,8 @@ from typing import Protocol
 from plinth.core.digest import CHUNK, Digest
 from plinth.core.errors import IntegrityError
 
-LAYER = "layer"
-"""The output of a step that is a layer."""
+LAYER, PART = "layer", "part"
+"""The outputs of steps that are layers: of images, and to be joined with others."""
 
 # Linux takes at most 1,024 buffers in one writev.
 _IOV = 512

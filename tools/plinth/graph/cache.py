@@ -14,7 +14,7 @@ from typing import Protocol
 from plinth.core.digest import Digest, Json, canonical_json
 from plinth.core.errors import IntegrityError
 from plinth.core.result import ActionResult
-from plinth.core.store import LAYER, atomic_write
+from plinth.core.store import LAYER, PART, atomic_write
 
 READ = frozenset({"files"})
 """Outputs that every build reads, so that they are fetched with the result."""
@@ -55,7 +55,7 @@ class Fact:
 
 
 def _needed(result: ActionResult) -> list[Digest]:
-    dispensable = DERIVED if LAYER in result.outputs else frozenset()
+    dispensable = DERIVED if {LAYER, PART} & result.outputs.keys() else frozenset()
     return [digest for name, digest in result.outputs.items() if name not in dispensable]
 
 

@@ -18,7 +18,7 @@ from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from plinth.core.errors import IntegrityError, LayoutError
 from plinth.core.lease import removing
-from plinth.core.store import LAYER
+from plinth.core.store import LAYER, PART
 from plinth.formats.oci.layout import editing
 from plinth.graph.workspace import Workspace
 from plinth.inspect.live import OF_LAYER, Live, live_of
@@ -123,13 +123,20 @@ def _dead(ws: Workspace, live: Live, min_age: float) -> Iterator[Dead]:
 def _results(ws: Workspace, live: Live) -> Iterator[tuple[Path, set[str] | None]]:
     """Every action result with its outputs as hex digests; None for one that goes."""
     others: dict[str, list[tuple[float, Path, set[str]]]] = {}
+    parts: list[tuple[Path, set[str]]] = []
+    joined: set[str] = set()
     for path in sorted(ws.actions.root.glob("*.json")):
         try:
             changed = path.stat().st_mtime
             result = json.loads(path.read_bytes())
-            kind = str(result["mnemonic"])
+            kind, info = str(result["mnemonic"]), result["info"]
             outputs = {key: str(value[0]) for key, value in result["outputs"].items()}
-            stays = _stays(ws, path, kind, outputs, result["info"], live)
+            if PART in outputs:
+                parts.append((path, set(outputs.values())))
+                continue
+            stays = _stays(ws, path, kind, outputs, info, live)
+            if stays and kind == "group-layer":
+                joined.update(map(str, info["parts"]))
         except FileNotFoundError:
             continue
         except (IntegrityError, ValueError, KeyError, TypeError, IndexError, AttributeError):
@@ -142,6 +149,9 @@ def _results(ws: Workspace, live: Live) -> Iterator[tuple[Path, set[str] | None]
             # Layers are the layout's; whether they stay is not decided by who made them, but
             # their scans do with them.
             yield path, (set(outputs.values()) - live.layout if stays else None)
+    # With the layers that they were joined to.
+    for path, made in parts:
+        yield path, (made if made & joined else None)
     room = max(_AT_LEAST, _FOR_IMAGE * live.images)
     for found in others.values():
         for number, (_, path, made) in enumerate(sorted(found, reverse=True, key=_age_and_path)):

@@ -18,6 +18,7 @@ from typing import Any
 from plinth.core.digest import Digest
 from plinth.core.errors import IntegrityError, PlinthError
 from plinth.core.lease import removing
+from plinth.core.store import LAYER, PART
 from plinth.formats.gunzip import plain_digest
 from plinth.formats.oci.documents import descriptor, document, entries, is_index
 from plinth.formats.oci.layout import editing, entry_name, marker_problem, read_index, write_marker
@@ -102,12 +103,11 @@ def _results(ws: Workspace, lost: set[Path]) -> Iterator[Damaged]:
             result = json.loads(path.read_bytes())
             outputs, info = result["outputs"], result["info"]
             digests = {key: Digest(value[0], value[1]) for key, value in outputs.items()}
-            if "layer" not in digests:
+            name = next((one for one in (LAYER, PART) if one in digests), "")
+            layer, store = digests.get(name), ws.stores.of(name)
+            if layer is None or store.path(layer) in lost or not store.has(layer):
                 continue
-            layer = digests["layer"]
-            blob = ws.layout.path(layer)
-            if blob in lost or not ws.layout.has(layer):
-                continue
+            blob = store.path(layer)
             if layer.hex not in known:
                 known[layer.hex] = _diff_id(blob)
             if info["diff_id"] != known[layer.hex]:

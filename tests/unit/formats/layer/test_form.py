@@ -44,7 +44,7 @@ def test_what_the_writer_writes_is_of_its_form(tmp_path: Path) -> None:
         writer.file("d/é", b"x" * 700, 0o4755, DOCKERUSER)
         writer.file(LONG, b"")
         writer.symlink("s", "t" * 101)
-        writer.large("large", memoryview(b"y" * (9 << 20)))
+        writer.file("large", memoryview(b"y" * (9 << 20)))
         layer = writer.commit("test")
     found = read(store.get(layer.digest))
     assert (found.tar_form, found.gzip_form, found.problems) == ("", "", ())

@@ -63,8 +63,8 @@ def test_an_interpreter_that_does_not_run(root: Path, tmp_path: Path) -> None:
     store = BlobStore(tmp_path)
     (root / INPUTS / "interpreter").write_bytes(store.get(a_layer(tmp_path).digest))
     files = wheel_files({"demo/__init__.py": b"x = 1\n"})
-    (root / INPUTS / "wheel-0").write_bytes(zipped(files))
-    done = do(root, "wheel-layer", filenames=["demo-1.0-py3-none-any.whl"], python="3.7", title="x")
+    (root / INPUTS / "wheel").write_bytes(zipped(files))
+    done = do(root, "wheel-layer", filename="demo-1.0-py3-none-any.whl", python="3.7")
     assert done.returncode == UNABLE, done.stderr
     assert "Traceback" not in done.stderr
     assert list((root / OUTPUTS).iterdir()) == []

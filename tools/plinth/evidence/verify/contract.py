@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from plinth.build.plan import Planned, created, labels, planned, runtime
+from plinth.build.plan import PLAN, PLAN_OF, Planned, created, labels, planned, runtime
 from plinth.evidence.values import differing
 from plinth.evidence.verify.verdict import Check
 from plinth.formats.layer.model import Layer
@@ -45,6 +45,13 @@ def check_contract(
     together is checked where blobs are, and what the layers hold elsewhere.
     """
     plan = planned(recipe)
+    found = manifest.annotations.get(PLAN_OF, "1")
+    if found != PLAN:
+        problem = (
+            f"its layers are of plan {found}, those of this plinth of plan {PLAN}: verify it with "
+            "the plinth that its provenance names, or build it again"
+        )
+        return Check("contract", "", (problem,))
     if len(plan) != len(manifest.layers):
         problem = f"the locks give {len(plan)} layers, the manifest has {len(manifest.layers)}"
         return Check("contract", "", (problem,))

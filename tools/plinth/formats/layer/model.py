@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from plinth.core.digest import Digest, Json
 from plinth.core.result import ActionResult
+from plinth.core.store import LAYER
 from plinth.formats.elf.scan import LayerScan
 from plinth.formats.oci.model import LAYER_GZIP, TITLE, Descriptor
 
@@ -37,19 +38,20 @@ class Layer:
     )
     listed: Digest | None = field(default=None, compare=False)
 
-    def result(self) -> ActionResult:
-        """The layer as an action's result."""
+    def result(self, output: str = LAYER) -> ActionResult:
+        """The layer as the `output` of an action."""
         info: dict[str, Json] = {"diff_id": self.diff_id, "uncompressed": self.uncompressed}
         if self.requires:
             info["requires"] = {name: list(texts) for name, texts in self.requires.items()}
-        return ActionResult({"layer": self.digest}, info)
+        return ActionResult({output: self.digest}, info)
 
     @classmethod
-    def of(cls, name: str, result: ActionResult, *, hit: bool) -> Layer:
-        """The layer called `name` that `result` stands for; `hit` says it was not made now."""
+    def of(cls, name: str, result: ActionResult, *, hit: bool, output: str = LAYER) -> Layer:
+        """The layer called `name` that is the `output` of `result`; `hit` says it was not made
+        now."""
         return cls(
             name,
-            result.outputs["layer"],
+            result.outputs[output],
             str(result.info["diff_id"]),
             int(str(result.info["uncompressed"])),
             built=not hit,

@@ -57,7 +57,7 @@ def vendor_layer(store: BlobStore, source: Source, wanted: Wanted, title: str) -
             elif files[path].target:
                 writer.symlink(path, files[path].target)
             else:
-                writer.large(path, files[path].content)
+                writer.file(path, files[path].content)
         return writer.commit(title)
 
 

@@ -1,11 +1,10 @@
-"""Wheel → layer: the wheel's own deflate streams between tar headers, plus its bytecode."""
+"""Wheel → layer: the deflate streams of its large files, its other files, plus its bytecode."""
 
 from __future__ import annotations
 
 import posixpath
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from plinth.core.store import BlobStore
@@ -22,93 +21,57 @@ from plinth.formats.wheel.install import Installation, Placed, bytecode_path, pl
 
 # Above this a wheel's two hashes get threads of their own (bytes).
 _THREADED = 4 << 20
-
-
-@dataclass(frozen=True)
-class WheelSource:
-    """A wheel to be spliced: its file, and the filename that says what it is."""
-
-    path: Path
-    filename: str
+# From this size on a file's deflate stream is taken over as it is: a member of its own, which costs
+# whoever inflates with pigz more than a smaller one is worth (docs/layers.md has the measures).
+_SPLICED = 256 << 10
 
 
 def splice(
     store: BlobStore,
-    wheels: Sequence[WheelSource],
+    path: Path,
+    filename: str,
     version: str,
     compiler: Compiler | None,
-    order: Sequence[str] = (),
-    without: Mapping[str, Collection[str]] = {},
+    without: Collection[str] = (),
 ) -> Layer:
-    """Make the layer of `wheels` in `store`; without `compiler`, no bytecode.
-
-    Of a file that several have, the one installed last, in the `order` of their names, has its own
-    there. `without` are, by the name of a wheel, paths that it leaves to another layer's.
+    """Make the layer of the wheel at `path`, called `filename`, in `store`; without `compiler`, no
+    bytecode. Paths in `without` it leaves to another wheel. Its folders are the first member, so
+    that `LayerWriter.joined` can take the others.
 
     Raises:
-        WheelError: a wheel is damaged or cannot be installed.
-        LayoutError: the bytecode of one wheel is where another has a file.
+        WheelError: the wheel is damaged or cannot be installed.
+        LayoutError: bytecode is where it has a file.
     """
-    total = sum(wheel.path.stat().st_size for wheel in wheels)
-    requires = {}
-    with LayerWriter(store, threads=total >= _THREADED) as writer, ExitStack() as stack:
-        archives = [
-            stack.enter_context(WheelArchive(wheel.path, wheel.filename)) for wheel in wheels
-        ]
-        plans = {archive.name: plan(archive, version) for archive in archives}
-        files = _files(plans, order)
-        folders: set[str] = set()
-        for archive in archives:
-            name = archive.name
-            left = {path for path, holders in files.items() if holders[-1][0] != name}
-            _write(
-                archive,
-                plans[name].without({*left, *without.get(name, ())}),
-                writer,
-                folders,
-                version,
-                compiler,
-            )
-            requires[name] = metadata.parse(metadata.read(archive)).requires
-        layer = writer.commit(wheels[0].filename)
-    held = {
-        path: [one for one in holders if path not in without.get(one[0], ())]
-        for path, holders in files.items()
-    }
-    return replace(
-        layer, requires=requires, files={path: found for path, found in held.items() if found}
-    )
-
-
-def _files(
-    plans: Mapping[str, Installation], order: Sequence[str]
-) -> dict[str, list[tuple[str, str]]]:
-    """The wheels that have each path, the one installed last at the end, with what the file is."""
-    found: dict[str, list[tuple[str, str]]] = {}
-    for name in sorted(plans, key=lambda name: order.index(name) if name in order else -1):
-        for path, content in plans[name].contents().items():
-            found.setdefault(path, []).append((name, content))
-    return found
+    threads = path.stat().st_size >= _THREADED
+    with LayerWriter(store, threads=threads) as writer, WheelArchive(path, filename) as archive:
+        installation = plan(archive, version)
+        files = {
+            path: [(archive.name, content)]
+            for path, content in installation.contents().items()
+            if path not in without
+        }
+        _write(archive, installation.without(without), writer, version, compiler)
+        requires = {archive.name: metadata.parse(metadata.read(archive)).requires}
+        layer = writer.commit(filename)
+    return replace(layer, requires=requires, files=files)
 
 
 def _write(
     archive: WheelArchive,
     installation: Installation,
     writer: LayerWriter,
-    folders: set[str],
     version: str,
     compiler: Compiler | None,
 ) -> None:
-    """One wheel's files into the layer; `folders` are those it has already."""
-    bytecode = _bytecode(archive, installation, version, compiler) if compiler else []
+    sources = _sources(archive, installation) if compiler else {}
+    bytecode = _bytecode(sources, version, compiler) if compiler else []
     made = [*installation.made, installation.record([path for path, _ in bytecode])]
     paths = [f.path for f in installation.placed] + [f.path for f in made]
     for folder in _folders([*paths, *(path for path, _ in bytecode)]):
-        if folder not in folders:
-            folders.add(folder)
-            writer.directory(folder, owner=owner_of(folder))
+        writer.directory(folder, owner=owner_of(folder))
+    writer.end_member()
     for placed in installation.placed:
-        _place(archive, writer, placed)
+        _place(archive, writer, placed, sources)
     for new in made:
         writer.file(new.path, new.data, new.mode, DOCKERUSER)
     for path, data in bytecode:
@@ -126,11 +89,16 @@ def _folders(paths: Sequence[str]) -> list[str]:
     return sorted(found)
 
 
-def _place(archive: WheelArchive, writer: LayerWriter, placed: Placed) -> None:
+def _place(
+    archive: WheelArchive, writer: LayerWriter, placed: Placed, read: Mapping[str, bytes]
+) -> None:
+    """A file into the layer; `read` are the contents of those that were read already."""
     info = placed.info
-    target = writer.spliced(placed.path, info.file_size, placed.mode, DOCKERUSER)
-    if target is None:
+    if info.file_size < _SPLICED:
+        data = read[placed.path] if placed.path in read else archive.read(info)
+        writer.file(placed.path, data, placed.mode, DOCKERUSER)
         return
+    target = writer.spliced(placed.path, info.file_size, placed.mode, DOCKERUSER)
     for compressed, plain in archive.pieces(info):
         if info.compress_type == STORED:
             for piece in gzip.stored(compressed):
@@ -153,22 +121,22 @@ def has_bytecode(path: str) -> bool:
     return path.endswith(".py") and not {"tests", "test"} & set(folders)
 
 
+def _sources(archive: WheelArchive, installation: Installation) -> dict[str, bytes]:
+    """What gets bytecode, by path, in order."""
+    return {
+        placed.path: archive.read(placed.info)
+        for placed in sorted(installation.placed, key=lambda placed: placed.path)
+        if has_bytecode(placed.path) and placed.path.startswith(installation.library + "/")
+    }
+
+
 def _bytecode(
-    archive: WheelArchive, installation: Installation, version: str, compiler: Compiler
+    sources: Mapping[str, bytes], version: str, compiler: Compiler
 ) -> list[tuple[str, bytes]]:
-    """Bytecode of the wheel's modules as pairs of path and content, sorted by path."""
-    library = installation.library
-    wanted = sorted(
-        (
-            placed
-            for placed in installation.placed
-            if has_bytecode(placed.path) and placed.path.startswith(library + "/")
-        ),
-        key=lambda placed: placed.path,
-    )
-    made = compiler.compile([("/" + p.path, archive.read(p.info)) for p in wanted])
+    """Bytecode of `sources` as pairs of path and content, sorted by path."""
+    made = compiler.compile([(f"/{path}", data) for path, data in sources.items()])
     return [
-        (bytecode_path(placed.path, version), data)
-        for placed, data in zip(wanted, made, strict=True)
+        (bytecode_path(path, version), data)
+        for path, data in zip(sources, made, strict=True)
         if data is not None
     ]

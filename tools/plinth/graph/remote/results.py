@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from plinth.core.digest import Digest, canonical_json
 from plinth.core.errors import IntegrityError, RemoteError
 from plinth.core.result import ActionResult
-from plinth.core.store import LAYER
+from plinth.core.store import LAYER, PART
 from plinth.graph.actions import Action
 from plinth.graph.cache import DERIVED
 from plinth.graph.reapi import messages
@@ -73,7 +73,7 @@ def from_message(
         facts = json.loads(info)
         if not isinstance(facts, dict):
             raise TypeError(info)
-        if LAYER in outputs:
+        if {LAYER, PART} & outputs.keys():
             Digest(facts["diff_id"], facts["uncompressed"])
     except (ValueError, TypeError, KeyError, RecursionError, IntegrityError) as error:
         raise wrong("facts that cannot be read") from error

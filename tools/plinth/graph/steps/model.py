@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from plinth.core.digest import canonical_json
 from plinth.core.result import ActionResult
-from plinth.core.store import Stores
+from plinth.core.store import LAYER, Stores
 from plinth.formats.layer.model import Layer
 from plinth.formats.python.bytecode import Compiler
 
@@ -42,10 +42,10 @@ class Work:
     stores: Stores
     compilers: Compilers
 
-    def made(self, layer: Layer) -> ActionResult:
-        """The result of a step that wrote `layer`, with what its writer saw of shared objects and
-        of distributions' files."""
-        result = layer.result()
+    def made(self, layer: Layer, output: str = LAYER) -> ActionResult:
+        """The result of a step that wrote `layer` as `output`, with what its writer saw of shared
+        objects and of distributions' files."""
+        result = layer.result(output)
         more = {}
         if layer.scan is not None:
             more["scan"] = self.stores.cache.put(layer.scan.to_json())

@@ -11,9 +11,11 @@ STEPS = {
     "contract-layer": ("plinth.graph.steps.contract", "contract_layer"),
     "deb-layer": ("plinth.graph.steps.debs", "deb_layer"),
     "debian-rootfs": ("plinth.graph.steps.system", "debian_rootfs"),
+    "group-layer": ("plinth.graph.steps.wheels", "group_layer"),
     "linker-layer": ("plinth.graph.steps.linker", "linker_layer"),
     "python-layer": ("plinth.graph.steps.python", "interpreter_layer"),
     "wheel-layer": ("plinth.graph.steps.wheels", "wheel_layer"),
+    "wheel-part": ("plinth.graph.steps.wheels", "wheel_part"),
 }
 """The module and the function in it, by mnemonic."""
 
