@@ -60,16 +60,15 @@ def export(
 
 def _trust(trust: str, trusted_root: str, settings: Config) -> Trust | None:
     """The root that goes along; of the public Sigstore none does, for others have it too."""
-    from plinth.publish.airgap.form import MAX_TRUST, POLICY_FILE, ROOT_FILE, Trust
+    from plinth.publish.airgap.form import POLICY_FILE, ROOT_FILE, Trust
 
     if trusted_root:
-        from plinth.evidence.choice import believed
+        from plinth.evidence.choice import parsed
+        from plinth.evidence.trusted_root import read_root
 
-        path = Path(trusted_root)
-        believed("", trusted_root=trusted_root)
-        if path.stat().st_size > MAX_TRUST:
-            raise AirgapError("too large for a trusted root", where=str(path))
-        return Trust(path.read_bytes())
+        root = read_root(Path(trusted_root))
+        parsed(root)
+        return Trust(root.data)
     if (trust or settings.trust) == "embedded":
         from plinth.authority.domain import default_folder, read_state
         from plinth.authority.export import exported

@@ -28,6 +28,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPSConnectionPool
 
 from plinth.core.errors import FetchError
+from plinth.core.pace import PacedAnswer, pace
 from plinth.core.pip_settings import pip_settings
 
 CONNECT, READ = 5.0, 60.0
@@ -43,8 +44,9 @@ def new_session(
     passwords are taken from ~/.netrc.
 
     Raises:
-        FetchError: a file of certificates cannot be read.
+        FetchError: a file of certificates cannot be read, or the environment has no valid pace.
     """
+    pace()
     session = requests.Session()
     session.trust_env = netrc
     session.mount("http://", Adapter())
@@ -147,6 +149,8 @@ def _unreadable(name: str, path: str, error: Exception) -> FetchError:
 class _Patient(HTTPConnection):
     """Waits as long for whoever reads what it sends as for an answer: urllib3 sends under the limit
     for connecting, and Python applies that to all of what is sent at once."""
+
+    response_class = PacedAnswer
 
     def connect(self) -> None:
         super().connect()
