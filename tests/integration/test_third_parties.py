@@ -162,7 +162,10 @@ def test_all_three_statements_of_an_image_verify(published: Published, other: Js
 
 
 @pytest.mark.network
-@pytest.mark.parametrize("called", CALLED)
+@pytest.mark.parametrize(
+    "called",
+    [c if c == "provenance" else pytest.param(c, marks=pytest.mark.nightly) for c in CALLED],
+)
 def test_foreign_roots_and_other_signers_are_refused(
     published: Published, other: Js | Command, called: str, tmp_path: Path
 ) -> None:

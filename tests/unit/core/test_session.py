@@ -104,7 +104,7 @@ def test_a_machine_without_a_store_trusts_certifis(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(session_module, "_load", lambda _, path, name: loaded.append(name))
     empty = ssl.DefaultVerifyPaths("", "", "", "", "", "")
     monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: empty)
-    new_session()
+    session_module.everybody()
     assert loaded[0] == "certifi"
 
 
@@ -117,8 +117,10 @@ def test_certificates_that_cannot_be_read_are_named(
     if content:
         path.write_bytes(content)
     monkeypatch.setenv(name, str(path))
+    with serving(tmp_path, Echo) as server:
+        assert asked(server.url) == "nobody"  # They are read where TLS is spoken.
     with pytest.raises(FetchError, match="the certificates cannot be read") as raised:
-        new_session()
+        asked("https://127.0.0.1:1")
     named = "pip's cert" if name == "PIP_CERT" else name
     assert raised.value.where == f"{named}: {path}"
     assert raised.value.remedy == f"correct or remove {named}"
@@ -334,6 +336,9 @@ def test_certificates_of_the_settings_are_those_of_their_host(tmp_path: Path) ->
         tls = {"ca": str(files.ca), "cert": str(files.cert), "key": str(files.key)}
         with new_session({host: tls}) as session:
             assert session.get(server.url).text == "nobody"
-        with pytest.raises(FetchError, match="the certificates cannot be read") as raised:
-            new_session({host: {**tls, "key": str(tmp_path / "none.pem")}})
+        with (
+            pytest.raises(FetchError, match="the certificates cannot be read") as raised,
+            new_session({host: {**tls, "key": str(tmp_path / "none.pem")}}) as session,
+        ):
+            session.get(server.url)
     assert raised.value.where.startswith(f'[tls."{host}"] cert, key: ')
