@@ -194,7 +194,9 @@ def test_swagger_describes_the_service(server: Server) -> None:
         pytest.param({}, ["main.py"], "main.py", id="main.py", marks=NIGHT),
         pytest.param({}, ["main.py", "score.py"], "main.py", id="main.py first"),
         *(
-            pytest.param({"AZUREML_ENTRY_SCRIPT": said}, ["score.py", path], path, id=id_, marks=mark)
+            pytest.param(
+                {"AZUREML_ENTRY_SCRIPT": said}, ["score.py", path], path, id=id_, marks=mark
+            )
             for said, path, id_, mark in (
                 ("serve.py", "serve.py", "relative", NIGHT),
                 ("src/serve.py", "src/serve.py", "in a folder", NIGHT),
@@ -684,13 +686,15 @@ def test_a_stream_is_passed_on_as_it_comes(serve: Serve) -> None:
         "    def words():\n        yield b'one'\n        time.sleep(2)\n        yield b'two'\n"
         "    return AMLResponse(words(), 200)\n"
     )
-    with serve({"score.py": script}) as server:
-        with requests.post(f"{server.url}/score", json={}, stream=True, timeout=30) as answer:
-            parts = answer.iter_content(None)
-            assert next(parts) == b"one"
-            begun = time.monotonic()
-            assert b"".join(parts) == b"two"
-            assert time.monotonic() - begun > 0.5
+    with (
+        serve({"score.py": script}) as server,
+        requests.post(f"{server.url}/score", json={}, stream=True, timeout=30) as answer,
+    ):
+        parts = answer.iter_content(None)
+        assert next(parts) == b"one"
+        begun = time.monotonic()
+        assert b"".join(parts) == b"two"
+        assert time.monotonic() - begun > 0.5
 
 
 def test_settings_of_the_front_are_taken_from_the_environment(serve: Serve) -> None:

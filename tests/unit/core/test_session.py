@@ -20,6 +20,7 @@ from plinth.core.http import reason
 from plinth.core.session import new_session, proxy_of
 from support.certificates import Authority, make_files
 from support.http_server import Handler, Server, serving
+from support.patience import at_most
 from support.web_proxy import web_proxy
 
 NAME = "server.company.example"
@@ -264,7 +265,7 @@ def test_a_connection_is_waited_for_less_long_than_an_answer(
         began = time.monotonic()
         with pytest.raises(requests.ConnectTimeout) as raised:
             asked(url)
-        assert 0.3 <= time.monotonic() - began < 5
+        assert 0.3 <= time.monotonic() - began < at_most(5)
     assert reason(raised.value) == f"{urlsplit(url).netloc}: no connection in time"
 
 
@@ -274,7 +275,7 @@ def test_an_answer_is_waited_for_by_its_own_limit(monkeypatch: pytest.MonkeyPatc
         began = time.monotonic()
         with pytest.raises(requests.ReadTimeout) as raised:
             asked(f"http://127.0.0.1:{silent.getsockname()[1]}")
-        assert 0.5 <= time.monotonic() - began < 5
+        assert 0.5 <= time.monotonic() - began < at_most(5)
     assert reason(raised.value).endswith(": no answer in time")
 
 
@@ -303,14 +304,13 @@ def test_a_server_that_ends_no_handshake_holds_up_no_other_session(
 
         def wait() -> None:
             with contextlib.suppress(requests.RequestException), new_session() as session:
-                session.get(url, timeout=1)
+                session.get(url, timeout=2)
 
         waiting = threading.Thread(target=wait)
         waiting.start()
         time.sleep(0.3)
-        began = time.monotonic()
         assert asked(secure.url) == "nobody"
-        assert time.monotonic() - began < 0.7
+        assert waiting.is_alive()
         waiting.join()
 
 

@@ -42,7 +42,10 @@ def pace(environment: Mapping[str, str] = os.environ) -> Pace:
     for name in found:
         text = environment.get(name) or str(found[name])
         # Python reads no number of thousands of digits.
-        if not (text.isascii() and text.isdigit() and len(text) < 16) or (name, text) == (TIME, "0"):
+        if not (text.isascii() and text.isdigit() and len(text) < 16) or (name, text) == (
+            TIME,
+            "0",
+        ):
             what = "bytes a second, 0 for no limit" if name == LIMIT else "seconds, at least 1"
             raise FetchError(
                 "not a speed", where=name, expected=f"a whole number: {what}", found=text[:100]

@@ -173,8 +173,8 @@ class Adapter(HTTPAdapter):
     """Decides trust, proxies and limits of time, whatever requests makes of the environment.
 
     One for each session: handshakes of one `truststore` context wait for each other. `trust` gives
-    the context; it is asked at the first request by TLS, for reading all certificates of a machine takes a tenth
-    of a second.
+    the context, at the first request by TLS: reading all certificates of a machine takes a tenth of
+    a second.
     """
 
     def __init__(self, trust: Callable[[], ssl.SSLContext] | None = None) -> None:
