@@ -59,7 +59,7 @@ class Head(Handler):
         drip(self, b"HTTP/1.0 200 OK\r\n" + b"X: y\r\n" * 1000)
 
 
-TOO_SLOW = "less than 1000 bytes a second for 1 seconds"
+TOO_SLOW = "less than 1000 bytes a second for 1 second"
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from plinth.core.errors import FetchError
+from plinth.core.report import counted
 
 LIMIT, TIME = "PLINTH_SPEED_LIMIT", "PLINTH_SPEED_TIME"
 
@@ -81,7 +82,8 @@ class _Paced(io.RawIOBase):
             if self._size < self._pace.limit * self._waited:
                 raise TimeoutError(
                     errno.ETIMEDOUT,
-                    f"less than {self._pace.limit} bytes a second for {self._pace.time} seconds",
+                    f"less than {counted(self._pace.limit, 'byte')} a second "
+                    f"for {counted(self._pace.time, 'second')}",
                 )
             self._waited, self._size = 0.0, 0
         return count
