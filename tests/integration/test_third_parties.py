@@ -136,7 +136,11 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(params=["verify-current", "verify-previous", "sigstore"])
+OTHERS = ("verify-current", "verify-previous", "sigstore")
+MOST_AT_NIGHT = [OTHERS[0], *(pytest.param(one, marks=pytest.mark.nightly) for one in OTHERS[1:])]
+
+
+@pytest.fixture(params=OTHERS)
 def other(request: pytest.FixtureRequest) -> Js | Command:
     if request.param == "sigstore":
         return Command()
@@ -186,6 +190,7 @@ def test_foreign_roots_and_other_signers_are_refused(
 
 @pytest.mark.network
 @pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("other", MOST_AT_NIGHT, indirect=True)
 def test_a_tampered_bundle_is_refused(
     published: Published, other: Js | Command, part: str, tmp_path: Path
 ) -> None:

@@ -16,7 +16,7 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from plinth.core.errors import FetchError
 from plinth.core.report import counted
@@ -73,7 +73,7 @@ class _Paced(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int | None:
         began = time.monotonic()
-        count: int | None = self._stream.readinto(buffer)  # type: ignore[attr-defined]
+        count: int | None = self._stream.readinto(buffer)
         if self._began:
             self._waited += time.monotonic() - began
             self._size += count or 0
@@ -100,5 +100,5 @@ class PacedAnswer(http.client.HTTPResponse):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # What is below the buffer: each reading there is one of the socket.
-        stream = cast("io.BufferedReader", self.fp).detach()
+        stream = self.fp.detach()
         self.fp = io.BufferedReader(_Paced(stream, pace()))
