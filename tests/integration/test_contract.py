@@ -558,14 +558,13 @@ def test_fifty_clients_that_do_nothing_change_nothing(server: Server, sent: byte
         assert time.monotonic() - begun < at_most(5)
 
 
-def test_the_log_has_the_address_of_the_client(serve: Serve) -> None:
-    with serve() as server:
-        settings = server.container.attrs["NetworkSettings"]
-        networks = [settings, *settings["Networks"].values()]
-        # Health probes are not logged.
-        server.answer({"data": []})
-        gateway = next(one["Gateway"] for one in networks if one.get("Gateway"))
-        wait_for(server, f" - {gateway} - - [")
+def test_the_log_has_the_address_of_the_client(server: Server) -> None:
+    settings = server.container.attrs["NetworkSettings"]
+    networks = [settings, *settings["Networks"].values()]
+    # Health probes are not logged.
+    server.answer({"data": []})
+    gateway = next(one["Gateway"] for one in networks if one.get("Gateway"))
+    wait_for(server, f" - {gateway} - - [")
 
 
 def test_a_body_of_more_than_100_mb_is_refused(server: Server) -> None:
@@ -723,21 +722,20 @@ def test_a_setting_that_is_no_number_is_named(
     assert "plinth: FRONT_TIMEOUT is '1 h': give a whole number, such as 1000" in log.splitlines()
 
 
-def test_the_ids_of_requests_are_kept(serve: Serve) -> None:
-    with serve() as server:
-        for name in ("x-request-id", "x-ms-request-id", "x-ms-client-request-id"):
-            for _ in range(3):
-                answer = requests.post(
-                    f"{server.url}/score", json={"data": []}, headers={name: "mine"}, timeout=30
-                )
-                assert (answer.status_code, answer.headers[name]) == (200, "mine")
-        # One that the front itself answers, too.
-        headers = {"x-request-id": "large", "Content-Length": "999999999"}
-        answer = requests.post(f"{server.url}/score", headers=headers, timeout=30)
-        assert (answer.status_code, answer.headers["x-request-id"]) == (413, "large")
-        wait_for(server, " large - the request has a body that is too large")
-        # The server would say so for every such request.
-        assert server.log().count("x-ms-request-id header has been deprecated") == 1
+def test_the_ids_of_requests_are_kept(server: Server) -> None:
+    for name in ("x-request-id", "x-ms-request-id", "x-ms-client-request-id"):
+        for _ in range(3):
+            answer = requests.post(
+                f"{server.url}/score", json={"data": []}, headers={name: "mine"}, timeout=30
+            )
+            assert (answer.status_code, answer.headers[name]) == (200, "mine")
+    # One that the front itself answers, too.
+    headers = {"x-request-id": "large", "Content-Length": "999999999"}
+    answer = requests.post(f"{server.url}/score", headers=headers, timeout=30)
+    assert (answer.status_code, answer.headers["x-request-id"]) == (413, "large")
+    wait_for(server, " large - the request has a body that is too large")
+    # The server would say so for every such request.
+    assert server.log().count("x-ms-request-id header has been deprecated") == 1
 
 
 def test_logs_are_json_where_that_is_asked_for(serve: Serve) -> None:

@@ -186,6 +186,7 @@ class Adapter(HTTPAdapter):
     def init_poolmanager(
         self, connections: int, maxsize: int, block: bool = False, **kwargs: Any
     ) -> None:
+        self._sizes = connections, maxsize, block
         super().init_poolmanager(connections, maxsize, block, **kwargs, **self._tls)
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
@@ -206,7 +207,7 @@ class Adapter(HTTPAdapter):
         with self._beginning:
             if self._trust and not self._tls:
                 self._tls = {"ssl_context": self._trust()}
-                self.init_poolmanager(self._pool_connections, self._pool_maxsize, self._pool_block)
+                self.init_poolmanager(*self._sizes)
 
     def send(
         self, request: requests.PreparedRequest, *args: Any, **kwargs: Any
