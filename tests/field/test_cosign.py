@@ -180,7 +180,7 @@ def every_command_and_every_wrong() -> Iterator[ParameterSet]:
             yield pytest.param(command, wrong, marks=marks, id=f"{short(command)}-{wrong}")
 
 
-@pytest.mark.parametrize(("command", "wrong"), every_command_and_every_wrong())
+@pytest.mark.parametrize(("command", "wrong"), [*every_command_and_every_wrong()])
 def test_another_signer_or_root_is_refused(
     command: str,
     wrong: str,
