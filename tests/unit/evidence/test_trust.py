@@ -120,9 +120,9 @@ def test_root_that_is_too_large_is_not_read_to_its_end(tmp_path: Path) -> None:
     large = tmp_path / "large.json"
     with large.open("wb") as stream:
         stream.truncate(1 << 40)
-    for options in ({"choice": "", "trusted_root": str(large)}, {"choice": str(large)}):
+    for choice, trusted_root in (("", str(large)), (str(large), "")):
         with pytest.raises(AttestationError, match="that can be used") as raised:
-            believed(**options)
+            believed(choice, trusted_root=trusted_root)
         assert raised.value.found == "larger than 1048576 bytes"
 
 
