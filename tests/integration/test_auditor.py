@@ -117,7 +117,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "venv"
 
 
-@pytest.fixture(params=["no interfaces", "no sockets"])
+@pytest.fixture(params=["no interfaces", pytest.param("no sockets", marks=pytest.mark.nightly)])
 def cut_off(request: pytest.FixtureRequest, installed: Path, tmp_path: Path) -> Auditor:
     """An auditor without network."""
     return Auditor(installed, tmp_path, request.param)

@@ -34,8 +34,10 @@ from support.containers import (
     started,
 )
 from support.helpers import make_wheel
+from support.patience import at_most
 
 pytestmark = [pytest.mark.engine, pytest.mark.network]
+NIGHT = pytest.mark.nightly
 
 HARDENED: dict[str, Any] = {
     "read_only": True,
@@ -189,13 +191,19 @@ def test_swagger_describes_the_service(server: Server) -> None:
 @pytest.mark.parametrize(
     ("environment", "files", "expected"),
     [
-        ({}, ["main.py"], "main.py"),
-        ({}, ["main.py", "score.py"], "main.py"),
-        ({"AZUREML_ENTRY_SCRIPT": "serve.py"}, ["score.py", "serve.py"], "serve.py"),
-        ({"AZUREML_ENTRY_SCRIPT": "src/serve.py"}, ["score.py", "src/serve.py"], "src/serve.py"),
-        ({"AZUREML_ENTRY_SCRIPT": f"{APP}/src/a b.py"}, ["score.py", "src/a b.py"], "src/a b.py"),
+        pytest.param({}, ["main.py"], "main.py", id="main.py", marks=NIGHT),
+        pytest.param({}, ["main.py", "score.py"], "main.py", id="main.py first"),
+        *(
+            pytest.param(
+                {"AZUREML_ENTRY_SCRIPT": said}, ["score.py", path], path, id=id_, marks=mark
+            )
+            for said, path, id_, mark in (
+                ("serve.py", "serve.py", "relative", NIGHT),
+                ("src/serve.py", "src/serve.py", "in a folder", NIGHT),
+                (f"{APP}/src/a b.py", "src/a b.py", "absolute", ()),
+            )
+        ),
     ],
-    ids=["main.py", "main.py first", "relative", "in a folder", "absolute"],
 )
 def test_the_entry_script_is_found(
     serve: Serve, environment: dict[str, str], files: list[str], expected: str
@@ -215,7 +223,7 @@ def test_another_application_root_is_served(
         assert server.answer({"data": []})["file"] == "/srv/app/score.py"
 
 
-@pytest.mark.parametrize("elsewhere", ["", "/models"])
+@pytest.mark.parametrize("elsewhere", [pytest.param("", marks=NIGHT), "/models"])
 def test_models_are_where_the_environment_says(
     serve: Serve, tmp_path: Path, elsewhere: str
 ) -> None:
@@ -258,13 +266,13 @@ def test_an_error_of_the_script_is_logged_and_the_server_lives(serve: Serve) -> 
         assert server.answer(1) == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=NIGHT)])
 def test_a_signal_ends_it_politely(serve: Serve, number: signal.Signals) -> None:
     with serve(environment={"WORKER_COUNT": "2"}) as server:
         begun = time.monotonic()
         server.container.kill(signal=number.name)
-        code, log = ended(server.container, 15)
-        assert time.monotonic() - begun < 5
+        code, log = ended(server.container)
+        assert time.monotonic() - begun < at_most(5)
     assert code == 0
     assert "Shutting down: Master" in log
 
@@ -282,6 +290,7 @@ def test_a_request_in_flight_is_answered_before_the_end(serve: Serve) -> None:
         assert ended(server.container)[0] == 0
 
 
+@NIGHT
 def test_a_server_that_will_not_end_is_ended(serve: Serve) -> None:
     script = (
         "import time\n\n\ndef init():\n    pass\n\n\n"
@@ -297,23 +306,26 @@ def test_a_server_that_will_not_end_is_ended(serve: Serve) -> None:
         asking.start()
         wait_for(server, "begun")
         begun = time.monotonic()
-        # Docker's own patience is ten seconds: the end must be ours.
-        server.container.stop(timeout=10)
+        # Docker's own patience is ten seconds by default: the end must be ours, and before that.
+        server.container.stop(timeout=60)
         took = time.monotonic() - begun
         asking.join()
         code, _ = ended(server.container)
-    assert 6 < took < 10
+    assert 6 < took < at_most(10)
     assert code == 0
 
 
 def wait_for(server: Server, text: str) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + at_most(30)
     while text not in server.log():
         assert time.monotonic() < deadline, server.log()
         time.sleep(0.1)
 
 
-@pytest.mark.parametrize("user", ["dockeruser", "54321:0", "54321:54321"])
+@pytest.mark.parametrize(
+    "user",
+    ["dockeruser", pytest.param("54321:0", marks=NIGHT), pytest.param("54321:54321", marks=NIGHT)],
+)
 def test_it_serves_without_privileges_on_a_read_only_root(serve: Serve, user: str) -> None:
     with serve(user=user, **HARDENED) as server:
         # More than the front holds in memory.
@@ -387,23 +399,26 @@ def test_folders_are_the_users_and_writable(engine: docker.DockerClient, minimal
             95,
             "No matching distribution found for no-such-package==1.0",
         ),
-        (
+        pytest.param(
             {"AZUREML_EXTRA_REQUIREMENTS_TXT": "extra.txt"},
             {"extra.txt": "not a requirement\n"},
             95,
             f"(from line 1 of {APP}/extra.txt)",
+            marks=NIGHT,
         ),
-        (
+        pytest.param(
             {"AZUREML_EXTRA_PYTHON_LIB_PATH": "lib"},
             {"lib": "a file is no folder\n"},
             97,
             f"plinth: there is no folder {APP}/lib (AZUREML_EXTRA_PYTHON_LIB_PATH)",
+            marks=NIGHT,
         ),
-        (
+        pytest.param(
             {"AZUREML_EXTRA_REQUIREMENTS_TXT": "extra.txt"},
             {},
             99,
             f"plinth: there is no file {APP}/extra.txt (AZUREML_EXTRA_REQUIREMENTS_TXT)",
+            marks=NIGHT,
         ),
     ],
     ids=["95 not found", "95 invalid", "97", "99"],
@@ -424,7 +439,7 @@ def test_what_cannot_start_ends_with_its_code(
     assert found == code
     assert message in log
     # pip does not wait for a network that is not there to ask for a newer pip.
-    assert time.monotonic() - begun < 8
+    assert time.monotonic() - begun < at_most(8)
 
 
 def test_without_the_server_package_it_ends_with_100(
@@ -448,7 +463,7 @@ def test_with_nothing_to_serve_it_ends_with_what_to_do(
     engine: docker.DockerClient, minimal: str
 ) -> None:
     with started(engine, minimal) as container:
-        code, log = ended(container, 10)
+        code, log = ended(container)
     assert code == 111
     assert log.splitlines() == [
         f"plinth: nothing to serve: mount a folder with score.py at {APP}, "
@@ -483,18 +498,16 @@ FAILING = {
     ),
 }
 """Scripts, and how the last line of the log ends."""
+BY_DAY = {"1": ("raises", "is gone", "ImportError"), "2": ("is killed",)}
+"""Of how many workers which of them fail in the gate."""
 
 
 @pytest.mark.parametrize(
     ("workers", "case"),
     [
-        *(("1", case) for case in FAILING),
-        *(("2", case) for case in ("raises", "is killed")),
-        *(
-            pytest.param("2", case, marks=pytest.mark.nightly)
-            for case in FAILING
-            if case not in ("raises", "is killed")
-        ),
+        pytest.param(workers, case, marks=() if case in day else NIGHT)
+        for workers, day in BY_DAY.items()
+        for case in FAILING
     ],
 )
 def test_a_script_that_fails_ends_the_container_with_3(
@@ -511,7 +524,7 @@ def test_a_script_that_fails_ends_the_container_with_3(
     script = begin + script + ("" if "def run" in script else "\n\ndef run(data):\n    pass\n")
     app = application(tmp_path / "app", {"score.py": script})
     with started(engine, minimal, app, environment={"WORKER_COUNT": workers}) as container:
-        code, log = ended(container, 20)
+        code, log = ended(container)
         container.reload()
         finished = container.attrs["State"]["FinishedAt"]
     assert code == 3
@@ -520,7 +533,7 @@ def test_a_script_that_fails_ends_the_container_with_3(
     for line in lines:
         if line.startswith("begun "):
             took = [datetime.fromisoformat(one[:26]) for one in (line[6:], finished)]
-            assert (took[1] - took[0]).total_seconds() < 2
+            assert (took[1] - took[0]).total_seconds() < at_most(2)
 
 
 SLOW = {
@@ -542,17 +555,16 @@ def test_fifty_clients_that_do_nothing_change_nothing(server: Server, sent: byte
         for number in range(5):
             assert server.get("/").text == "Healthy"
             assert server.answer({"data": [number, 1]})["sum"] == number + 1
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < at_most(5)
 
 
-def test_the_log_has_the_address_of_the_client(serve: Serve) -> None:
-    with serve() as server:
-        settings = server.container.attrs["NetworkSettings"]
-        networks = [settings, *settings["Networks"].values()]
-        # Health probes are not logged.
-        server.answer({"data": []})
-        gateway = next(one["Gateway"] for one in networks if one.get("Gateway"))
-        wait_for(server, f" - {gateway} - - [")
+def test_the_log_has_the_address_of_the_client(server: Server) -> None:
+    settings = server.container.attrs["NetworkSettings"]
+    networks = [settings, *settings["Networks"].values()]
+    # Health probes are not logged.
+    server.answer({"data": []})
+    gateway = next(one["Gateway"] for one in networks if one.get("Gateway"))
+    wait_for(server, f" - {gateway} - - [")
 
 
 def test_a_body_of_more_than_100_mb_is_refused(server: Server) -> None:
@@ -592,7 +604,7 @@ def test_a_service_that_crashes_ends_the_container(serve: Serve, name: str) -> N
         # The shell that does it may be ended with the container.
         kill = f"kill -9 $(cat $SVDIR/{name}/supervise/pid)"
         server.container.exec_run(["sh", "-c", kill])
-        code, log = ended(server.container, 10)
+        code, log = ended(server.container)
     assert code == 137
     assert log.endswith(f"runsvdir: {name} ended with 137\n")
 
@@ -601,7 +613,7 @@ def test_a_service_may_be_restarted_by_hand(serve: Serve) -> None:
     with serve() as server:
         for name in ("nginx", "server"):
             assert server.inside("sv", "restart", name).startswith(f"ok: run: {name}: ")
-            server.until_healthy(10)
+            server.until_healthy()
         assert server.answer({"data": [1, 2]})["sum"] == 3
 
 
@@ -611,7 +623,7 @@ def test_a_restart_policy_sees_a_script_that_fails(
     app = application(tmp_path / "app", {"score.py": FAILING["raises"][0]})
     policy = {"Name": "on-failure", "MaximumRetryCount": 2}
     with started(engine, minimal, app, restart_policy=policy) as container:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + at_most(60)
         while container.status != "exited" or container.attrs["RestartCount"] < 2:
             assert time.monotonic() < deadline, container.attrs["State"]
             time.sleep(0.2)
@@ -626,7 +638,7 @@ def test_a_folder_the_user_may_not_read_is_named(
 ) -> None:
     app.chmod(0o700)
     with started(engine, minimal, app) as container:
-        code, log = ended(container, 10)
+        code, log = ended(container)
     app.chmod(0o755)
     owner = f"{app.stat().st_uid}:{app.stat().st_gid}"
     assert code == 111
@@ -651,17 +663,15 @@ def test_probes_tell_a_container_that_lives_from_one_that_serves(
         answer = server.get("/ready")
         assert (answer.status_code, answer.text) == (503, "init() has not come back yet\n")
         (app / "go").touch()
-        server.until_healthy(10)
+        server.until_healthy()
         answer = server.get("/ready")
         assert (answer.status_code, answer.text) == (200, "Ready")
         # A worker that is busy does not delay them.
         with ThreadPoolExecutor(1) as pool:
-            busy = pool.submit(server.score, 2)
+            busy = pool.submit(server.score, 4)
             time.sleep(0.3)
-            begun = time.monotonic()
             assert server.get("/ready").text == "Ready"
             assert server.get("/health").text == "Healthy"
-            assert time.monotonic() - begun < 1
             assert not busy.done()
         assert "/ready" not in server.log() and "/health" not in server.log()
 
@@ -675,13 +685,15 @@ def test_a_stream_is_passed_on_as_it_comes(serve: Serve) -> None:
         "    def words():\n        yield b'one'\n        time.sleep(2)\n        yield b'two'\n"
         "    return AMLResponse(words(), 200)\n"
     )
-    with serve({"score.py": script}) as server:
+    with (
+        serve({"score.py": script}) as server,
+        requests.post(f"{server.url}/score", json={}, stream=True, timeout=30) as answer,
+    ):
+        parts = answer.iter_content(None)
+        assert next(parts) == b"one"
         begun = time.monotonic()
-        with requests.post(f"{server.url}/score", json={}, stream=True, timeout=30) as answer:
-            parts = answer.iter_content(None)
-            assert next(parts) == b"one"
-            assert time.monotonic() - begun < 1.5
-            assert b"".join(parts) == b"two"
+        assert b"".join(parts) == b"two"
+        assert time.monotonic() - begun > 0.5
 
 
 def test_settings_of_the_front_are_taken_from_the_environment(serve: Serve) -> None:
@@ -705,26 +717,25 @@ def test_a_setting_that_is_no_number_is_named(
     engine: docker.DockerClient, minimal: str, app: Path
 ) -> None:
     with started(engine, minimal, app, environment={"FRONT_TIMEOUT": "1 h"}) as container:
-        code, log = ended(container, 10)
+        code, log = ended(container)
     assert code == 111
     assert "plinth: FRONT_TIMEOUT is '1 h': give a whole number, such as 1000" in log.splitlines()
 
 
-def test_the_ids_of_requests_are_kept(serve: Serve) -> None:
-    with serve() as server:
-        for name in ("x-request-id", "x-ms-request-id", "x-ms-client-request-id"):
-            for _ in range(3):
-                answer = requests.post(
-                    f"{server.url}/score", json={"data": []}, headers={name: "mine"}, timeout=30
-                )
-                assert (answer.status_code, answer.headers[name]) == (200, "mine")
-        # One that the front itself answers, too.
-        headers = {"x-request-id": "large", "Content-Length": "999999999"}
-        answer = requests.post(f"{server.url}/score", headers=headers, timeout=30)
-        assert (answer.status_code, answer.headers["x-request-id"]) == (413, "large")
-        wait_for(server, " large - the request has a body that is too large")
-        # The server would say so for every such request.
-        assert server.log().count("x-ms-request-id header has been deprecated") == 1
+def test_the_ids_of_requests_are_kept(server: Server) -> None:
+    for name in ("x-request-id", "x-ms-request-id", "x-ms-client-request-id"):
+        for _ in range(3):
+            answer = requests.post(
+                f"{server.url}/score", json={"data": []}, headers={name: "mine"}, timeout=30
+            )
+            assert (answer.status_code, answer.headers[name]) == (200, "mine")
+    # One that the front itself answers, too.
+    headers = {"x-request-id": "large", "Content-Length": "999999999"}
+    answer = requests.post(f"{server.url}/score", headers=headers, timeout=30)
+    assert (answer.status_code, answer.headers["x-request-id"]) == (413, "large")
+    wait_for(server, " large - the request has a body that is too large")
+    # The server would say so for every such request.
+    assert server.log().count("x-ms-request-id header has been deprecated") == 1
 
 
 def test_logs_are_json_where_that_is_asked_for(serve: Serve) -> None:
@@ -737,7 +748,7 @@ def test_logs_are_json_where_that_is_asked_for(serve: Serve) -> None:
         requests.post(f"{server.url}/score", headers={"Content-Length": "999999999"}, timeout=30)
         wait_for(server, '"logger": "nginx"')
         server.container.kill("SIGTERM")
-        code, log = ended(server.container, 15)
+        code, log = ended(server.container)
     assert code == 0
     lines = [json.loads(line) for line in log.splitlines()]
     assert {"time", "level", "logger"} <= set.intersection(*map(set, lines))
@@ -746,21 +757,28 @@ def test_logs_are_json_where_that_is_asked_for(serve: Serve) -> None:
     assert [one["status"] for one in lines if one["logger"] == "nginx"] == [413]
 
 
+TELEMETRY = (
+    "import sys\n\n\ndef init():\n    pass\n\n\n"
+    "def run(data):\n"
+    "    found = [name for name in sys.modules if name.startswith(('opencensus', 'azure.'))]\n"
+    "    from opencensus.ext.azure.log_exporter import AzureLogHandler\n"
+    "    return [found, AzureLogHandler.__name__]\n"
+)
+"""A script that says which modules of telemetry are imported, and that they can be."""
+
+
 def test_telemetry_that_nobody_configured_is_not_imported(serve: Serve) -> None:
-    script = (
-        "import sys\n\n\ndef init():\n    pass\n\n\n"
-        "def run(data):\n"
-        "    found = [name for name in sys.modules if name.startswith(('opencensus', 'azure.'))]\n"
-        "    from opencensus.ext.azure.log_exporter import AzureLogHandler\n"
-        "    return [found, AzureLogHandler.__name__]\n"
-    )
-    with serve({"score.py": script}) as server:
+    with serve({"score.py": TELEMETRY}) as server:
         assert server.answer({}) == [[], "AzureLogHandler"]
+
+
+@NIGHT
+def test_telemetry_that_is_configured_is_imported(serve: Serve) -> None:
     key = {
         "AML_APP_INSIGHTS_ENABLED": "true",
         "AML_APP_INSIGHTS_KEY": "00000000-0000-4000-8000-000000000000",
     }
-    with serve({"score.py": script}, environment=key) as server:
+    with serve({"score.py": TELEMETRY}, environment=key) as server:
         assert "opencensus.ext.azure.trace_exporter" in server.answer({})[0]
 
 
@@ -783,7 +801,9 @@ def test_nginx_can_be_changed_by_a_dockerfile_as_before(
         engine.images.remove(image.id, force=True)
 
 
-@pytest.mark.parametrize("environment", [{}, {"SEPERATE_HEALTH_ENDPOINT": "true"}])
+@pytest.mark.parametrize(
+    "environment", [pytest.param({}, marks=NIGHT), {"SEPERATE_HEALTH_ENDPOINT": "true"}]
+)
 def test_health_may_have_a_port_of_its_own(serve: Serve, environment: dict[str, str]) -> None:
     ask = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:5000/').read().decode())"
     with serve(environment=environment) as server:
@@ -802,7 +822,7 @@ def test_a_worker_that_fails_does_not_wait_for_another_to_begin(
     )
     app = application(tmp_path / "app", {"score.py": script})
     with started(engine, minimal, app, environment={"WORKER_COUNT": "2"}) as container:
-        assert ended(container, 15)[0] == 3
+        assert ended(container)[0] == 3
 
 
 def test_settings_of_gunicorn_in_the_applications_folder_are_read(serve: Serve) -> None:
@@ -818,7 +838,7 @@ def test_a_worker_that_crashes_is_replaced(serve: Serve) -> None:
     )
     with serve({"score.py": script}) as server:
         assert server.score(1).status_code == 502
-        server.until_healthy(10)
+        server.until_healthy()
         assert server.answer(0) == "alive"
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from integration.conftest import Checkout
+from integration.conftest import Checkout, engines
 from plinth.core.digest import Digest
 from plinth.core.errors import StaleLockError
 from plinth.formats.oci.layout import references
@@ -327,6 +327,9 @@ def test_another_lock_of_the_other_image_makes_it_stale(
     assert references(fresh.ws.layout) == {}
 
 
+@pytest.mark.parametrize(
+    "store_engine", engines(docker=pytest.mark.nightly, podman=pytest.mark.nightly), indirect=True
+)
 @pytest.mark.engine
 def test_what_was_added_works_in_a_container(
     store_engine: docker.DockerClient, extended: Extended

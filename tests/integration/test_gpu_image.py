@@ -115,6 +115,7 @@ def first_command(gpu: GpuCheckout, image: str) -> ImageReference:
 
 
 @pytest.mark.network
+@pytest.mark.nightly
 @pytest.mark.parametrize("image", [GPU])
 def test_the_first_command_builds_the_gpu_row_with_its_set(image: str, gpu: GpuCheckout) -> None:
     reference = first_command(gpu, image)

@@ -134,7 +134,7 @@ def test_an_input_that_changed_is_named(tmp_path: Path, tools: Path, server: Ind
     assert raised.value.found == "requirements: demo-app==2.0 became demo-app==1.1"
 
 
-@pytest.mark.parametrize("metadata", [True, False])
+@pytest.mark.parametrize("metadata", [True, pytest.param(False, marks=pytest.mark.nightly)])
 def test_libraries_for_gpus_are_refused_before_any_is_fetched(
     tmp_path: Path, tools: Path, server: IndexServer, metadata: bool
 ) -> None:

@@ -79,7 +79,9 @@ def checkout(root: Path, tools: Path) -> Workspace:
 
 
 @pytest.mark.network
-@pytest.mark.parametrize("order", [["older", "newer"], ["newer", "older"]])
+@pytest.mark.parametrize(
+    "order", [["older", "newer"], pytest.param(["newer", "older"], marks=pytest.mark.nightly)]
+)
 def test_images_of_two_pythons_lock_in_one_run_as_they_do_alone(
     order: list[str], tmp_path: Path, tools: Path, config: Config
 ) -> None:

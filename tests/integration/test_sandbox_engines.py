@@ -77,7 +77,17 @@ FACTS = """
 """
 
 
-@pytest.fixture(params=ENGINES)
+MOST_AT_NIGHT = [
+    ENGINES[0],
+    pytest.param(ENGINES[1], marks=pytest.mark.nightly),
+    *ENGINES[2:],
+]
+"""The engines, podman at night, too."""
+
+with_podman = pytest.mark.parametrize("program", ENGINES, indirect=True)
+
+
+@pytest.fixture(params=MOST_AT_NIGHT)
 def program(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[str]:
@@ -125,6 +135,7 @@ def in_bubblewrap(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]
     return dict(json.loads(run_python(host_root(folder / "root"), work, FACTS)))
 
 
+@with_podman
 def test_a_command_sees_in_a_container_what_it_sees_in_bubblewrap(
     in_bubblewrap: dict[str, object], program: str, root: Path, work: Path
 ) -> None:
@@ -224,6 +235,7 @@ def wait_until(done: Callable[[], bool]) -> None:
         time.sleep(0.2)
 
 
+@with_podman
 @pytest.mark.network
 def test_the_wheel_of_an_sdist_is_the_same(built: Checkout, program: str, tmp_path: Path) -> None:
     """wrapt's, on the base's own layers; nothing of an earlier build answers."""

@@ -56,7 +56,11 @@ def copied(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("version", "umask", "zone"), [("here", 0o000, "Pacific/Kiritimati"), ("3.12", 0o077, "UTC")]
+    ("version", "umask", "zone"),
+    [
+        ("here", 0o000, "Pacific/Kiritimati"),
+        pytest.param("3.12", 0o077, "UTC", marks=pytest.mark.nightly),
+    ],
 )
 def test_one_wheel_everywhere(
     own: Own, tmp_path: Path, version: str, umask: int, zone: str

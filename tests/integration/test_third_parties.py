@@ -136,7 +136,11 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(params=["verify-current", "verify-previous", "sigstore"])
+OTHERS = ("verify-current", "verify-previous", "sigstore")
+MOST_AT_NIGHT = [OTHERS[0], *(pytest.param(one, marks=pytest.mark.nightly) for one in OTHERS[1:])]
+
+
+@pytest.fixture(params=OTHERS)
 def other(request: pytest.FixtureRequest) -> Js | Command:
     if request.param == "sigstore":
         return Command()
@@ -162,7 +166,10 @@ def test_all_three_statements_of_an_image_verify(published: Published, other: Js
 
 
 @pytest.mark.network
-@pytest.mark.parametrize("called", CALLED)
+@pytest.mark.parametrize(
+    "called",
+    [c if c == "provenance" else pytest.param(c, marks=pytest.mark.nightly) for c in CALLED],
+)
 def test_foreign_roots_and_other_signers_are_refused(
     published: Published, other: Js | Command, called: str, tmp_path: Path
 ) -> None:
@@ -183,6 +190,7 @@ def test_foreign_roots_and_other_signers_are_refused(
 
 @pytest.mark.network
 @pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("other", MOST_AT_NIGHT, indirect=True)
 def test_a_tampered_bundle_is_refused(
     published: Published, other: Js | Command, part: str, tmp_path: Path
 ) -> None:

@@ -158,7 +158,14 @@ CLASSES: dict[str, Find] = {
     "base lock": lambda s: s.checkout.ws.locks / "base" / "small.toml",
 }
 FETCHED = {"wheel", "deb"}
-ORDERED = [(name, damage, made) for name in CLASSES for damage in DAMAGES for made in (True, False)]
+BY_DAY = {True: ("a bit", "cut"), False: ("emptied", "another")}
+"""By whether all is built already: the damages of the gate."""
+ORDERED = [
+    pytest.param(name, damage, made, marks=() if damage in BY_DAY[made] else pytest.mark.nightly)
+    for name in CLASSES
+    for damage in DAMAGES
+    for made in (True, False)
+]
 
 
 @pytest.mark.parametrize(("name", "damage", "made"), ORDERED)

@@ -15,6 +15,7 @@ import requests
 from docker.models.containers import Container
 
 from support import needs
+from support.patience import at_most
 
 APP = "/var/azureml-app"
 PORT = "5001/tcp"
@@ -91,8 +92,9 @@ class Server:
         user, command = top["Titles"].index("UID"), top["Titles"].index("CMD")
         return [(row[user], row[command]) for row in top["Processes"]]
 
-    def until_healthy(self, seconds: float = 30, path: str = "/") -> None:
+    def until_healthy(self, path: str = "/") -> None:
         """Wait until `GET path` says so; a container that ended fails at once, with its log."""
+        seconds = at_most(60)
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             with contextlib.suppress(requests.RequestException):
@@ -101,7 +103,7 @@ class Server:
             self.container.reload()
             assert self.container.status == "running", self.log()
             time.sleep(0.1)
-        raise AssertionError(f"not healthy within {seconds} s\n{self.log()}")
+        raise AssertionError(f"not healthy within {seconds:.0f} s\n{self.log()}")
 
 
 @contextlib.contextmanager
@@ -144,7 +146,8 @@ def published(container: Container) -> str:
     return f"http://127.0.0.1:{bindings[0]['HostPort']}"
 
 
-def ended(container: Container, seconds: float = 60) -> tuple[int, str]:
-    """The exit code and the log of a container that ends by itself."""
-    code = int(container.wait(timeout=seconds)["StatusCode"])
+def ended(container: Container) -> tuple[int, str]:
+    """The exit code and the log of a container that ends by itself. It is waited for longer than
+    any should take: how fast a busy machine is, no test asks by the way."""
+    code = int(container.wait(timeout=at_most(60))["StatusCode"])
     return code, str(container.logs().decode("utf-8", "replace"))

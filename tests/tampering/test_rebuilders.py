@@ -104,7 +104,7 @@ def test_whoever_wants_no_rebuilders_is_told_of_them(judge: Judge, copy: Copy, a
     add(copy, ann.state(copy, REBUILT, rebuilt(copy)))
     verdict = judge.verdict(copy)
     assert verdict.passed
-    assert verdict.notes == ("1 statements of rebuilds: the policy wants none",)
+    assert verdict.notes == ("1 statement of rebuilds: the policy wants none",)
 
 
 def test_an_identity_counts_once(two: Judge, copy: Copy, ann: Forger) -> None:

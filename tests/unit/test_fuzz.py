@@ -11,7 +11,7 @@ import pytest
 from fuzz.run import CORPUS, check, fuzz, kept, load, targets
 from support import needs
 
-MUTANTS = 60
+MUTANTS = 30
 """Changed inputs of each kept one."""
 
 

@@ -217,7 +217,7 @@ def test_the_sigstore_command_signs_and_verifies(
         assert done.returncode != 0
         serve.send_signal(ends)
         assert serve.stdout.read() == "ended\n"
-        assert serve.wait(10) == 0
+        assert serve.wait(60) == 0
         assert not Path(config).exists()
     finally:
         serve.kill()

@@ -149,9 +149,9 @@ def test_a_lock_of_archives_asks_nobody_and_learns_sizes_later(
     assert lock() is False
     assert [one.size for one in read_lock(ws, spec).files] == [size]
     assert said == [
-        "locks/base/set.toml: 0 packages, 0 wheels, 1 files",
+        "locks/base/set.toml: 0 packages, 0 wheels, 1 file",
         "locks/base/set.toml is fresh: nothing to do",
-        "locks/base/set.toml: 1 files, now with their sizes",
+        "locks/base/set.toml: 1 file, now with their sizes",
         "locks/base/set.toml is fresh: nothing to do",
     ]
     assert "place" not in (ws.locks / "base" / "set.toml").read_text().replace(

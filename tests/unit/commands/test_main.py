@@ -111,7 +111,7 @@ def test_a_folder_of_the_checkout_will_do(
 ) -> None:
     monkeypatch.chdir(layout.parents[1] / "base" / "rootfs")
     assert main(["validate"]) == 0
-    assert capsys.readouterr().out == f"{layout}: valid, 1 images\n"
+    assert capsys.readouterr().out == f"{layout}: valid, 1 image\n"
 
 
 def test_the_build_folder_may_be_elsewhere(

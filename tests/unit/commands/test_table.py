@@ -270,6 +270,14 @@ def readme_commands() -> list[str]:
     ]
 
 
+def test_readme_writes_nothing_that_git_would_see() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    places = re.findall(r"--out[= ]([\w./-]+)", text)
+    assert "build/auditor" in places
+    # In capitals it is the reader's own.
+    assert [one for one in places if not one.startswith("build/") and not one.isupper()] == []
+
+
 def test_the_readme_names_every_verb_and_no_other() -> None:
     named = set()
     for command in readme_commands():

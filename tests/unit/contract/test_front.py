@@ -24,6 +24,7 @@ import pytest
 from plinth.core.errors import PlinthError
 from plinth.core.settings import Config
 from plinth.fetch.interpreter import find_python
+from support.patience import at_most
 
 FRONT = Path(__file__).resolve().parents[3] / "base/rootfs/usr/local/bin/plinth-front"
 # One request at a time, as the synchronous worker of the images: what it answers depends on the
@@ -90,7 +91,7 @@ class Front:
     log: Path
 
     def connect(self, data: bytes = b"") -> socket.socket:
-        client = socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        client = socket.create_connection(("127.0.0.1", self.port), timeout=60)
         client.sendall(data)
         return client
 
@@ -107,7 +108,7 @@ class Front:
         return self.log.read_text().splitlines()
 
     def until(self, line: str) -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while line not in self.lines():
             assert time.monotonic() < deadline, self.lines()
             time.sleep(0.01)
@@ -241,7 +242,7 @@ def test_clients_that_do_not_finish_change_nothing(start: Start, sent: bytes) ->
         begun = time.monotonic()
         for _ in range(20):
             passed(front.ask(post(b"body")))
-        assert time.monotonic() - begun < 2
+        assert time.monotonic() - begun < at_most(2)
     assert front.memory() < 40
 
 
@@ -290,12 +291,12 @@ def test_chunks_of_one_byte_delay_no_other_client_and_no_end(start: Start) -> No
         begun = time.monotonic()
         for _ in range(3):
             passed(front.ask(post()))
-        assert time.monotonic() - begun < 4
+        assert time.monotonic() - begun < at_most(4)
         assert not any(one.done() for one in floods)
         begun = time.monotonic()
         front.process.send_signal(signal.SIGTERM)
-        assert front.process.wait(timeout=20) == 0
-        assert time.monotonic() - begun < 4
+        assert front.process.wait(timeout=60) == 0
+        assert time.monotonic() - begun < at_most(4)
 
 
 def test_a_large_body_is_passed_on_and_not_held_in_memory(start: Start) -> None:
@@ -414,7 +415,7 @@ def test_a_server_that_does_not_answer_in_time_is_not_waited_for(start: Start) -
     begun = time.monotonic()
     status, message = refusal(front.ask(post(path="/wait/3")))
     assert (status, "FRONT_TIMEOUT" in message) == (504, True)
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < at_most(2)
 
 
 def test_probes_cost_the_server_nothing(start: Start, tmp_path: Path) -> None:
@@ -443,7 +444,7 @@ def test_a_request_that_does_not_arrive_is_ended(start: Start) -> None:
             assert refusal(rest(body))[0] == refusal(rest(head))[0] == 408
         # Who has asked nothing is told nothing.
         assert rest(idle) == b""
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < at_most(5)
     assert front.requests() == ["/"]
 
 
@@ -518,7 +519,7 @@ def test_responses_ahead_of_their_clients_share_a_room(start: Start, small: str)
 
 
 def wait_for_room(front: Front, request: bytes) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while b" 200 OK" not in front.ask(request):
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -551,7 +552,7 @@ def test_clients_that_do_not_read_change_nothing(start: Start) -> None:
         slow = [stack.enter_context(front.connect(post(path="/big/40"))) for _ in range(3)]
         begun = time.monotonic()
         passed(front.ask(post()))
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < at_most(5)
         assert front.memory() < 40
         response = rest(slow[0])
         assert len(response.partition(b"\r\n\r\n")[2]) == 40 << 20
@@ -560,10 +561,10 @@ def test_clients_that_do_not_read_change_nothing(start: Start) -> None:
 def test_a_response_is_passed_on_as_it_comes(start: Start) -> None:
     front = start()
     with front.connect(post(path="/stream")) as client:
-        begun = time.monotonic()
         assert client.recv(1024) == b"part"
-        assert time.monotonic() - begun < 0.9
+        begun = time.monotonic()
         assert rest(client) == b"part"
+        assert time.monotonic() - begun > 0.3
 
 
 def test_no_response_is_502(start: Start) -> None:
@@ -585,14 +586,14 @@ def test_the_end_of_the_server_is_the_end(start: Start, path: str, code: int) ->
     with front.connect() as idle, front.connect(b"GET /") as half:
         begun = time.monotonic()
         assert refusal(front.ask(post(path=path)))[0] == 502
-        assert front.process.wait(timeout=5) == code
-        assert time.monotonic() - begun < 2
+        assert front.process.wait(timeout=60) == code
+        assert time.monotonic() - begun < at_most(2)
         assert rest(idle) == rest(half) == b""
 
 
 def test_a_command_that_is_not_there_is_named(start: Start) -> None:
     front = start("/no/such/server")
-    assert front.process.wait(timeout=5) == 111
+    assert front.process.wait(timeout=60) == 111
     (line,) = front.lines()
     assert line.startswith("plinth-front: /no/such/server: [Errno 2] ")
 
@@ -635,7 +636,7 @@ def test_requests_under_way_are_answered_before_the_end(
             passed(one.result())
         assert rest(half) == b""
         late.close()
-        assert front.process.wait(timeout=5) == 7
+        assert front.process.wait(timeout=60) == 7
     assert front.lines()[-1] == "down"
     with pytest.raises(ConnectionRefusedError):
         front.connect()
@@ -645,5 +646,5 @@ def test_without_clients_the_end_comes_at_once(start: Start) -> None:
     front = start()
     begun = time.monotonic()
     front.process.send_signal(signal.SIGTERM)
-    assert front.process.wait(timeout=5) == 0
-    assert time.monotonic() - begun < 0.9
+    assert front.process.wait(timeout=60) == 0
+    assert time.monotonic() - begun < at_most(0.9)

@@ -343,7 +343,7 @@ def test_the_front_takes_the_services_place(tmp_path: Path, programs: Path) -> N
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
-        out, _ = process.communicate(timeout=10)
+        out, _ = process.communicate(timeout=60)
     assert process.returncode == 42
     assert int(out.splitlines()[-1]) == process.pid
 

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from support.patience import at_most
+
 RUNSVDIR = Path(__file__).resolve().parents[3] / "base/rootfs/usr/local/lib/plinth/supervise"
 SUBREAPER = 36  # prctl(PR_SET_CHILD_SUBREAPER), see prctl(2)
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -73,7 +75,7 @@ def children(pid: int) -> list[int]:
 
 def wait_for(path: Path, lines: int = 1) -> list[str]:
     """The lines of a file, once it has that many."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if path.exists() and len(found := path.read_text().splitlines()) >= lines:
             return found
@@ -83,7 +85,7 @@ def wait_for(path: Path, lines: int = 1) -> list[str]:
 
 def soon(condition: Callable[[], bool]) -> bool:
     """Whether something becomes true within seconds."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if condition():
             return True
@@ -108,9 +110,9 @@ def test_a_service_that_ends_is_started_again_after_a_second(tmp_path: Path, sta
     service(tmp_path / "sv", "one", f"date +%s.%N >> {log}; exit 3")
     process = start(tmp_path / "sv")
     first, second = (float(line) for line in wait_for(log, 2)[:2])
-    assert 0.9 < second - first < 5
+    assert 0.9 < second - first < at_most(5)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=5) == 0
+    assert process.wait(timeout=60) == 0
     assert wait_for(tmp_path / "output")[0] == "runsvdir: one ended with 3"
 
 
@@ -127,7 +129,7 @@ def test_a_final_code_ends_all_with_that_code(tmp_path: Path, start: Start, code
     service(tmp_path / "sv", "other", f"echo $$ > {pid}; exec sleep 100")
     service(tmp_path / "sv", "server", f"while ! [ -s {pid} ]; do sleep 0.01; done; exit {code}")
     process = start(tmp_path / "sv")
-    assert process.wait(timeout=5) == code
+    assert process.wait(timeout=60) == code
     assert gone(int(wait_for(pid)[0]))
 
 
@@ -152,8 +154,8 @@ def test_any_end_of_the_server_ends_all_with_its_code(
     service(tmp_path / "sv", "server", f"while ! [ -s {pid} ]; do sleep 0.01; done; {script}")
     begun = time.monotonic()
     # A server that ends unasked, even with 0, is a failure of the container.
-    assert start(tmp_path / "sv").wait(timeout=5) == code
-    assert time.monotonic() - begun < 2
+    assert start(tmp_path / "sv").wait(timeout=60) == code
+    assert time.monotonic() - begun < at_most(2)
     ended = 0 if code == 1 else code
     assert wait_for(tmp_path / "output") == [f"runsvdir: server ended with {ended}"]
     assert gone(int(wait_for(pid)[0]))
@@ -168,7 +170,7 @@ def test_only_the_service_itself_gets_the_signal(tmp_path: Path, start: Start) -
     process = start(tmp_path / "sv")
     wait_for(log)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=5) == 0
+    assert process.wait(timeout=60) == 0
     assert wait_for(log, 2) == ["up", "parent"]
 
 
@@ -192,8 +194,8 @@ def test_a_signal_ends_services_and_what_they_started(
     pids = [int(line) for line in wait_for(log, 4)]
     started = time.monotonic()
     process.send_signal(number)
-    assert process.wait(timeout=5) == 0
-    assert time.monotonic() - started < 3
+    assert process.wait(timeout=60) == 0
+    assert time.monotonic() - started < at_most(3)
     assert all(gone(pid) for pid in pids)
 
 
@@ -207,7 +209,7 @@ def test_a_service_may_end_in_its_own_way(tmp_path: Path, start: Start) -> None:
     wait_for(log)
     process.send_signal(signal.SIGTERM)
     # A code after the signal is no failure of the container.
-    assert process.wait(timeout=5) == 0
+    assert process.wait(timeout=60) == 0
     assert wait_for(log, 2) == ["up", "bye"]
 
 
@@ -221,7 +223,7 @@ def test_a_service_that_does_not_listen_is_killed(tmp_path: Path, start: Start) 
     process = start(tmp_path / "sv", hasty)
     child = int(wait_for(pid)[0])
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=5) == 0
+    assert process.wait(timeout=60) == 0
     assert gone(child)
 
 
@@ -232,7 +234,7 @@ def test_a_signal_while_a_service_waits_for_its_restart_ends_it(
     process = start(tmp_path / "sv")
     wait_for(tmp_path / "output")
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=5) == 0
+    assert process.wait(timeout=60) == 0
 
 
 def test_no_service_is_111(tmp_path: Path, start: Start) -> None:
@@ -240,7 +242,7 @@ def test_no_service_is_111(tmp_path: Path, start: Start) -> None:
     service(folder, "not-executable", "exit 0", 0o644)
     (folder / "file").touch()
     (folder / "empty").mkdir()
-    assert start(folder).wait(timeout=5) == 111
+    assert start(folder).wait(timeout=60) == 111
     assert wait_for(tmp_path / "output") == [f"runsvdir: no service in {folder}"]
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from plinth.commands import images
 from plinth.commands.images import layer_table, show_layers
 from plinth.core.digest import Digest
-from plinth.core.report import human_size, quiet, to_stderr, working
+from plinth.core.report import counted, human_size, quiet, to_stderr, working
 from plinth.formats.layer.model import Layer
 
 
@@ -31,6 +31,11 @@ from plinth.formats.layer.model import Layer
 )
 def test_sizes_are_in_decimal_units(size: int, text: str) -> None:
     assert human_size(size) == text
+
+
+def test_one_thing_has_no_plural() -> None:
+    said = [counted(number, "layer") for number in (0, 1, 2)]
+    assert said == ["0 layers", "1 layer", "2 layers"]
 
 
 @settings(deadline=None)

@@ -20,6 +20,7 @@ from plinth.core.http import reason
 from plinth.core.session import new_session, proxy_of
 from support.certificates import Authority, make_files
 from support.http_server import Handler, Server, serving
+from support.patience import at_most
 from support.web_proxy import web_proxy
 
 NAME = "server.company.example"
@@ -104,7 +105,7 @@ def test_a_machine_without_a_store_trusts_certifis(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(session_module, "_load", lambda _, path, name: loaded.append(name))
     empty = ssl.DefaultVerifyPaths("", "", "", "", "", "")
     monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: empty)
-    new_session()
+    session_module.everybody()
     assert loaded[0] == "certifi"
 
 
@@ -117,8 +118,10 @@ def test_certificates_that_cannot_be_read_are_named(
     if content:
         path.write_bytes(content)
     monkeypatch.setenv(name, str(path))
+    with serving(tmp_path, Echo) as server:
+        assert asked(server.url) == "nobody"  # They are read where TLS is spoken.
     with pytest.raises(FetchError, match="the certificates cannot be read") as raised:
-        new_session()
+        asked("https://127.0.0.1:1")
     named = "pip's cert" if name == "PIP_CERT" else name
     assert raised.value.where == f"{named}: {path}"
     assert raised.value.remedy == f"correct or remove {named}"
@@ -262,7 +265,7 @@ def test_a_connection_is_waited_for_less_long_than_an_answer(
         began = time.monotonic()
         with pytest.raises(requests.ConnectTimeout) as raised:
             asked(url)
-        assert 0.3 <= time.monotonic() - began < 5
+        assert 0.3 <= time.monotonic() - began < at_most(5)
     assert reason(raised.value) == f"{urlsplit(url).netloc}: no connection in time"
 
 
@@ -272,7 +275,7 @@ def test_an_answer_is_waited_for_by_its_own_limit(monkeypatch: pytest.MonkeyPatc
         began = time.monotonic()
         with pytest.raises(requests.ReadTimeout) as raised:
             asked(f"http://127.0.0.1:{silent.getsockname()[1]}")
-        assert 0.5 <= time.monotonic() - began < 5
+        assert 0.5 <= time.monotonic() - began < at_most(5)
     assert reason(raised.value).endswith(": no answer in time")
 
 
@@ -301,14 +304,13 @@ def test_a_server_that_ends_no_handshake_holds_up_no_other_session(
 
         def wait() -> None:
             with contextlib.suppress(requests.RequestException), new_session() as session:
-                session.get(url, timeout=1)
+                session.get(url, timeout=2)
 
         waiting = threading.Thread(target=wait)
         waiting.start()
         time.sleep(0.3)
-        began = time.monotonic()
         assert asked(secure.url) == "nobody"
-        assert time.monotonic() - began < 0.7
+        assert waiting.is_alive()
         waiting.join()
 
 
@@ -334,6 +336,9 @@ def test_certificates_of_the_settings_are_those_of_their_host(tmp_path: Path) ->
         tls = {"ca": str(files.ca), "cert": str(files.cert), "key": str(files.key)}
         with new_session({host: tls}) as session:
             assert session.get(server.url).text == "nobody"
-        with pytest.raises(FetchError, match="the certificates cannot be read") as raised:
-            new_session({host: {**tls, "key": str(tmp_path / "none.pem")}})
+        with (
+            pytest.raises(FetchError, match="the certificates cannot be read") as raised,
+            new_session({host: {**tls, "key": str(tmp_path / "none.pem")}}) as session,
+        ):
+            session.get(server.url)
     assert raised.value.where.startswith(f'[tls."{host}"] cert, key: ')

@@ -116,6 +116,16 @@ def test_what_is_no_root_and_no_config(tmp_path: Path, text: str) -> None:
         believed(str(path))
 
 
+def test_root_that_is_too_large_is_not_read_to_its_end(tmp_path: Path) -> None:
+    large = tmp_path / "large.json"
+    with large.open("wb") as stream:
+        stream.truncate(1 << 40)
+    for choice, trusted_root in (("", str(large)), (str(large), "")):
+        with pytest.raises(AttestationError, match="that can be used") as raised:
+            believed(choice, trusted_root=trusted_root)
+        assert raised.value.found == "larger than 1048576 bytes"
+
+
 def test_a_choice_that_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(AttestationError, match="no such trust") as caught:
         believed(str(tmp_path / "nothing.json"))

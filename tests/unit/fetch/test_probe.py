@@ -22,6 +22,7 @@ from plinth.graph.workspace import Workspace
 from plinth.recipe.base import BaseSpec, FoundPython, ImageRootfs, StandalonePython
 from support.certificates import make_files
 from support.http_server import Handler, Server, serving
+from support.patience import at_most
 
 ASSET = "cpython-3.7.9+20200822.tar.zst"
 MANIFEST = Digest.of(b"manifest")
@@ -256,7 +257,7 @@ def test_one_deadline_is_over_all_places(ws: Workspace, monkeypatch: pytest.Monk
         began = time.monotonic()
         why = unavailable(ws, SPEC, at(one, two))
         took = time.monotonic() - began
-    assert 0.5 <= took < 1
+    assert 0.5 <= took < at_most(1)
     assert why.endswith(": no answer within 0.5 seconds")
 
 
@@ -275,7 +276,7 @@ def test_a_place_that_answers_a_byte_a_second_is_under_the_deadline_too(
         began = time.monotonic()
         why = unavailable(ws, SPEC, at(server.url))
         took = time.monotonic() - began
-    assert 1 <= took < 1.5
+    assert 1 <= took < at_most(1.5)
     assert why == f"{server.url}: no answer within 1 seconds"
 
 
@@ -290,7 +291,7 @@ def test_a_place_that_ends_no_handshake_is_under_the_deadline_too(
         )
         began = time.monotonic()
         why = unavailable(ws, replace(SPEC, python=FoundPython("3.7")), config)
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < at_most(1)
         # The asking goes on behind it: Python leaks a socket that is reset before its handshake.
         with listener.accept()[0] as peer:
             assert peer.recv(1)
@@ -327,7 +328,7 @@ def test_what_is_done_meanwhile_is_under_the_same_deadline(
     with silent() as url:
         began = time.monotonic()
         assert unavailable(ws, SPEC, at(url), meanwhile).endswith("no answer within 1 seconds")
-        assert time.monotonic() - began < 1.6
+        assert time.monotonic() - began < at_most(1.6)
     assert done == [True]
     # Where nobody is waited for, nothing is done.
     assert unavailable(ws, SPEC, Config(), meanwhile) != ""
@@ -339,7 +340,7 @@ def test_a_definite_no_does_not_wait_for_the_rest(ws: Workspace, server: Server)
         config = Config(registries={"default": url}, files={"builds": "http://127.0.0.1:9"})
         began = time.monotonic()
         assert "Connection refused" in unavailable(ws, SPEC, config)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < at_most(2)
 
 
 def test_places_are_asked_in_parallel(ws: Workspace, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from plinth.core import settings as config
 from plinth.core.errors import AirgapError, PlinthError
-from plinth.core.report import human_size, to_stderr
+from plinth.core.report import counted, human_size, to_stderr
 from plinth.graph.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def export(
     for note in cargo.notes:
         print(f"note: {note}")
     size = human_size(digest.size)
-    print(f"wrote {out}: {len(cargo.blobs)} blobs, {size}, images {state(gate)}")
+    print(f"wrote {out}: {counted(len(cargo.blobs), 'blob')}, {size}, images {state(gate)}")
     print(f"  archive       {digest.oci}")
     if root is None:
         print("note: no trusted root goes along: --trust embedded, or --trusted-root FILE")
@@ -60,16 +60,15 @@ def export(
 
 def _trust(trust: str, trusted_root: str, settings: Config) -> Trust | None:
     """The root that goes along; of the public Sigstore none does, for others have it too."""
-    from plinth.publish.airgap.form import MAX_TRUST, POLICY_FILE, ROOT_FILE, Trust
+    from plinth.publish.airgap.form import POLICY_FILE, ROOT_FILE, Trust
 
     if trusted_root:
-        from plinth.evidence.choice import believed
+        from plinth.evidence.choice import parsed
+        from plinth.evidence.trusted_root import read_root
 
-        path = Path(trusted_root)
-        believed("", trusted_root=trusted_root)
-        if path.stat().st_size > MAX_TRUST:
-            raise AirgapError("too large for a trusted root", where=str(path))
-        return Trust(path.read_bytes())
+        root = read_root(Path(trusted_root))
+        parsed(root)
+        return Trust(root.data)
     if (trust or settings.trust) == "embedded":
         from plinth.authority.domain import default_folder, read_state
         from plinth.authority.export import exported
@@ -102,8 +101,8 @@ def take_in(*, archive: str, into: str, replace: bool, no_verify: bool) -> None:
             Path(archive), build, replace=replace, gate=gate, config=settings, progress=to_stderr
         )
     print(
-        f"imported {', '.join(taken.images)} into {build}: {taken.written} blobs written, "
-        f"{taken.there} were there; images {state(gate)}"
+        f"imported {', '.join(taken.images)} into {build}: "
+        f"{counted(taken.written, 'blob')} written, {taken.there} were there; images {state(gate)}"
     )
     print("\n".join(next_steps(taken, build)))
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from plinth.commands.reference import bring
 from plinth.commands.verbs import ALL_BASES, INTERPRETER
 from plinth.core import settings as config
-from plinth.core.report import human_size, on_terminal, to_stderr, working
+from plinth.core.report import counted, human_size, on_terminal, to_stderr, working
 from plinth.formats.layer.model import Layer
 from plinth.graph.workspace import Workspace
 from plinth.recipe.ids import all_accelerators, all_bases, all_images
@@ -270,7 +270,7 @@ def validate(ws: Workspace, *, as_json: bool) -> None:
     if problems:
         raise ProblemsError(str(ws.layout.root), problems)
     if not as_json:
-        print(f"{ws.layout.root}: valid, {len(references(ws.layout))} images")
+        print(f"{ws.layout.root}: valid, {counted(len(references(ws.layout)), 'image')}")
 
 
 def catalog(ws: Workspace, *, check: bool) -> None:

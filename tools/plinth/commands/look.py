@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plinth.core.report import human_size, to_stderr
+from plinth.core.report import counted, human_size, to_stderr
 from plinth.core.table import Column, show
 from plinth.graph.workspace import Workspace
 
@@ -134,7 +134,7 @@ def _show_packages(held: list[PackageUse]) -> None:
     columns = [Column("PACKAGE"), Column("VERSION"), Column("KIND")]
     show([*columns, *(Column(name, number=True) for name in numbers)], rows)
     total = human_size(sum(use.unpacked for use in held))
-    print(f"{len(held)} packages, {total} unpacked; -: compressed together with others")
+    print(f"{counted(len(held), 'package')}, {total} unpacked; -: compressed together with others")
 
 
 def gc(ws: Workspace, *, delete: bool, names: bool, as_json: bool) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from plinth.core import settings as config
 from plinth.core.errors import VerificationError
-from plinth.core.report import human_size, to_stderr
+from plinth.core.report import counted, human_size, to_stderr
 from plinth.graph.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -77,8 +77,8 @@ def _summary(image_id: str, pushed: Pushed) -> str:
     tally = pushed.tally
     tags = [pushed.tag, *(["latest"] if pushed.latest else [])]
     return (
-        f"{image_id}: {tally.sent} blobs sent ({human_size(tally.sent_bytes)}), {tally.mounted} "
-        f"mounted, {tally.there} there before\n"
+        f"{image_id}: {counted(tally.sent, 'blob')} sent ({human_size(tally.sent_bytes)}), "
+        f"{tally.mounted} mounted, {tally.there} there before\n"
         f"  {pushed.place}:{', '.join(tags)}\n"
         f"  manifest  {pushed.digest.oci}"
     )
@@ -128,7 +128,8 @@ def pull(
             progress=to_stderr,
         )
     print(
-        f"oci:{layout}:{pulled.name}: {pulled.digest.oci}, {pulled.bundles} bundles, {state(gate)}"
+        f"oci:{layout}:{pulled.name}: {pulled.digest.oci}, "
+        f"{counted(pulled.bundles, 'bundle')}, {state(gate)}"
     )
 
 

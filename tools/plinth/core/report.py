@@ -74,6 +74,11 @@ def working(what: str) -> Iterator[Progress]:
         yield show
 
 
+def counted(number: int, noun: str) -> str:
+    """So many things of a noun whose plural ends in s: 1 layer, 2 layers."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def human_size(size: int) -> str:
     """`size` bytes in decimal units, as registries count: 999 B, 12.3 kB, 4.5 MB."""
     if size < 1000:

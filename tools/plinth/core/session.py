@@ -14,7 +14,8 @@ import ipaddress
 import os
 import ssl
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,6 +29,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPSConnectionPool
 
 from plinth.core.errors import FetchError
+from plinth.core.pace import PacedAnswer, pace
 from plinth.core.pip_settings import pip_settings
 
 CONNECT, READ = 5.0, 60.0
@@ -43,20 +45,22 @@ def new_session(
     passwords are taken from ~/.netrc.
 
     Raises:
-        FetchError: a file of certificates cannot be read.
+        FetchError: the environment has no valid pace. A file of certificates that cannot be read
+            is one of the first request that needs it.
     """
+    pace()
     session = requests.Session()
     session.trust_env = netrc
     session.mount("http://", Adapter())
-    session.mount("https://", Adapter(everybody()))
+    session.mount("https://", Adapter(everybody))
     for host, files in (tls or {}).items():
-        session.mount(f"https://{host}/", Adapter(_one(host, files)))
+        session.mount(f"https://{host}/", Adapter(partial(_one, host, files)))
     return session
 
 
 class Sessions:
     """Sessions without files by host, each lent to one thread at a time, at most `most` at once:
-    a new one reads all certificates of the machine, which takes a tenth of a second."""
+    each reads all certificates of the machine, which takes a tenth of a second."""
 
     def __init__(self, most: int) -> None:
         self._places = threading.BoundedSemaphore(most)
@@ -148,6 +152,8 @@ class _Patient(HTTPConnection):
     """Waits as long for whoever reads what it sends as for an answer: urllib3 sends under the limit
     for connecting, and Python applies that to all of what is sent at once."""
 
+    response_class = PacedAnswer
+
     def connect(self) -> None:
         super().connect()
         self.sock.settimeout(READ)
@@ -166,16 +172,21 @@ class _PatientTLS(_Patient, HTTPSConnection):
 class Adapter(HTTPAdapter):
     """Decides trust, proxies and limits of time, whatever requests makes of the environment.
 
-    One for each session: handshakes of one `truststore` context wait for each other.
+    One for each session: handshakes of one `truststore` context wait for each other. `trust` gives
+    the context, at the first request by TLS: reading all certificates of a machine takes a tenth of
+    a second.
     """
 
-    def __init__(self, context: ssl.SSLContext | None = None) -> None:
-        self._tls: dict[str, Any] = {"ssl_context": context} if context else {}
+    def __init__(self, trust: Callable[[], ssl.SSLContext] | None = None) -> None:
+        self._trust = trust
+        self._beginning = threading.Lock()
+        self._tls: dict[str, Any] = {}
         super().__init__()
 
     def init_poolmanager(
         self, connections: int, maxsize: int, block: bool = False, **kwargs: Any
     ) -> None:
+        self._sizes = connections, maxsize, block
         super().init_poolmanager(connections, maxsize, block, **kwargs, **self._tls)
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
@@ -191,19 +202,29 @@ class Adapter(HTTPAdapter):
         pool.ConnectionCls = _PatientTLS if isinstance(pool, HTTPSConnectionPool) else _Patient
         return pool
 
+    def _begin(self) -> None:
+        """Read the certificates, if there are any to read."""
+        with self._beginning:
+            if self._trust and not self._tls:
+                self._tls = {"ssl_context": self._trust()}
+                self.init_poolmanager(*self._sizes)
+
     def send(
         self, request: requests.PreparedRequest, *args: Any, **kwargs: Any
     ) -> requests.Response:
         """Send a request, see `HTTPAdapter`.
 
         Raises:
-            FetchError: there is no secure connection. Asking again changes no certificate.
+            FetchError: there is no secure connection, which asking again does not change; or a file
+                of certificates cannot be read.
         """
         url = str(request.url)
         proxy = proxy_of(url)
         kwargs |= {"verify": True, "cert": None}
         kwargs["proxies"] = {urlsplit(url).scheme: proxy} if proxy else {}
         kwargs["timeout"] = kwargs.get("timeout") or (CONNECT, READ)
+        if url.startswith("https:"):
+            self._begin()
         try:
             return super().send(request, *args, **kwargs)
         except requests.exceptions.SSLError as error:

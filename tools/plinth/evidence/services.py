@@ -57,7 +57,7 @@ class _Service(Adapter):
     """What to do where it does not answer in time, and where it takes a request for a bad one."""
 
     def __init__(self, asked: list[str]) -> None:
-        super().__init__(everybody())
+        super().__init__(everybody)
         self._asked = asked
 
     def check(self, body: bytes) -> None:

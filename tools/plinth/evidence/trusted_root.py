@@ -15,6 +15,9 @@ from plinth.formats.oci.strict import loads
 for _name in ("sigstore", "tuf", "securesystemslib"):
     logging.getLogger(_name).addHandler(logging.NullHandler())
 
+MAX_ROOT = 1 << 20
+"""The largest trusted root or client trust config (bytes)."""
+
 PUBLIC, EMBEDDED = "public", "embedded"
 CHOICES = (
     "--trust TRUST (with doit: trust=TRUST), or `trust` in the settings, where TRUST is one of\n"
@@ -126,7 +129,10 @@ def usable(where: str, *, client: bool) -> Iterator[None]:
 def _read(path: Path) -> bytes:
     """The JSON in a file, in which every reader finds the same: the library takes the last of two
     keys."""
-    data = path.read_bytes()
+    with path.open("rb") as stream:
+        data = stream.read(MAX_ROOT + 1)
+    if len(data) > MAX_ROOT:
+        raise ValueError(f"larger than {MAX_ROOT} bytes")
     loads(data)
     return data
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plinth.core.errors import FetchError
-from plinth.core.report import Progress, human_size
+from plinth.core.report import Progress, counted, human_size
 from plinth.core.settings import Config
 from plinth.graph.workspace import Workspace
 from plinth.recipe.locks.pylock import LockedPackage, every_file
@@ -47,7 +47,7 @@ def fetch_files(
     from plinth.fetch.pypi.index import Index
 
     total = sum(package.file.digest.size for package in missing)
-    progress(f"fetching {len(missing)} files, {human_size(total)}")
+    progress(f"fetching {counted(len(missing), 'file')}, {human_size(total)}")
     index = Index(config, ws.build / "cache" / "index", ws.cache)
     folder = config.files.get("wheels", "")
     with ThreadPoolExecutor(_AT_ONCE, "fetch") as pool:

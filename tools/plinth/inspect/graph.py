@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from plinth.core.errors import PlinthError
-from plinth.core.report import human_size
+from plinth.core.report import counted, human_size
 from plinth.formats.oci.layout import references
 from plinth.graph.workspace import Workspace
 from plinth.inspect.usage import LayerUse, usage
@@ -214,7 +214,7 @@ def _label(node: Node) -> str:
     if node.size:
         parts.append(human_size(node.size))
     if len(node.images) > 1:
-        parts.append(f"in {len(node.images)} images")
+        parts.append(f"in {counted(len(node.images), 'image')}")
     return "\n".join(parts)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from packaging.requirements import Requirement
 
 from plinth.core.errors import FetchError, LockError, PackageError
-from plinth.core.report import Progress
+from plinth.core.report import Progress, counted
 from plinth.core.settings import Config
 from plinth.fetch.apt.sources import source_of
 from plinth.fetch.pypi.candidates import Candidate, candidates
@@ -53,7 +53,7 @@ def lock_accelerator(ws: Workspace, name: str, *, config: Config, progress: Prog
             progress(f"locks/base/{name}.toml is fresh: nothing to do")
             return False
         write_lock(ws, name, replace(old, files=files))
-        progress(f"locks/base/{name}.toml: {len(files)} files, now with their sizes")
+        progress(f"locks/base/{name}.toml: {counted(len(files), 'file')}, now with their sizes")
         return True
     packages: list[LockedDeb] = []
     indexes: dict[str, str] = {}
@@ -65,8 +65,10 @@ def lock_accelerator(ws: Workspace, name: str, *, config: Config, progress: Prog
     files = locked_files(spec, sizes)
     lock = AcceleratorLock(tuple(packages), wheels, indexes, inputs_of(spec), files)
     write_lock(ws, name, lock)
-    what = f"{len(packages)} packages, {len(wheels)} wheels"
-    progress(f"locks/base/{name}.toml: {what}" + (f", {len(files)} files" if files else ""))
+    what = f"{counted(len(packages), 'package')}, {counted(len(wheels), 'wheel')}"
+    progress(
+        f"locks/base/{name}.toml: {what}" + (f", {counted(len(files), 'file')}" if files else "")
+    )
     return True
 
 

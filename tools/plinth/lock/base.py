@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from plinth.core.report import Progress
+from plinth.core.report import Progress, counted
 from plinth.core.settings import Config
 from plinth.graph.workspace import Workspace
 from plinth.recipe.base import DebianRootfs, FoundPython, load_base
@@ -38,7 +38,7 @@ def lock_base(ws: Workspace, name: str, *, config: Config, progress: Progress) -
         found = resolved(spec.rootfs, spec.architecture, config, progress)
         lock = replace(lock, packages=found.packages, indexes=found.indexes, date=found.date)
     write_lock(ws, name, lock)
-    progress(f"locks/base/{name}.toml: {len(lock.packages)} packages")
+    progress(f"locks/base/{name}.toml: {counted(len(lock.packages), 'package')}")
     return True
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from plinth.core.errors import LockError, PackageError
-from plinth.core.report import Progress
+from plinth.core.report import Progress, counted
 from plinth.core.settings import Config
 from plinth.graph.workspace import Workspace
 from plinth.recipe.base import BaseSpec, DebianRootfs
@@ -40,7 +40,7 @@ def lock_packages(ws: Workspace, spec: ImageSpec, *, config: Config, progress: P
         return False
     found = _resolved(spec, base, base_lock, config, progress)
     write_packages(ws, spec, base, base_lock, found)
-    progress(f"locks/{spec.id}/os.toml: {len(found)} packages on top of {base.name}")
+    progress(f"locks/{spec.id}/os.toml: {counted(len(found), 'package')} on top of {base.name}")
     return True
 
 

@@ -58,10 +58,10 @@ def test_for_people() -> None:
     )
     run = ("registry.example/team/x@sha256:0",)
     assert table(Verdict("x", "sha256:0", (GOOD,), (), run)).endswith(
-        "\nverified: 1 checks; run registry.example/team/x@sha256:0"
+        "\nverified: 1 check; run registry.example/team/x@sha256:0"
     )
     assert table(Verdict("x", "sha256:0", (GOOD,), (), ("sha256:1", "sha256:0"))).endswith(
-        "\nverified: 1 checks; once loaded, run sha256:1, with containerd sha256:0"
+        "\nverified: 1 check; once loaded, run sha256:1, with containerd sha256:0"
     )
     assert table(Verdict("x", "sha256:0", (BAD,), (), run)).endswith("\nREJECTED: user")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import json
@@ -21,6 +22,7 @@ from plinth.fetch.registry.referrers import attach_to_registry
 from plinth.fetch.registry.registry import Registry
 from plinth.fetch.sources.layout import LayoutSource
 from plinth.fetch.sources.source import open_source
+from plinth.formats.oci.files import FolderFiles, read
 from plinth.formats.oci.image import Image
 from plinth.formats.oci.model import INDEX, LAYER_GZIP, MANIFEST, Descriptor
 from plinth.formats.oci.referrers import BUNDLE, attach_to_layout
@@ -383,6 +385,40 @@ def test_a_layer_that_is_no_file_is_not_there(store: BlobStore, image: Image, da
         message = "a symbolic link" if path.is_symlink() else "there is no file"
         with pytest.raises(LayoutError, match=message):
             layer.open()
+
+
+@pytest.mark.parametrize("becomes", ["link", "folder link", "pipe"])
+def test_what_is_put_in_a_files_place_while_it_is_opened_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, becomes: str
+) -> None:
+    """Between a look and an opening by path there would be time for it."""
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "file").write_text("secret")
+    folder = tmp_path / "layout" / "blobs"
+    folder.mkdir(parents=True)
+    (folder / "file").write_text("public")
+    really = os.open
+
+    def swapped(path: str | os.PathLike[str], flags: int, **more: Any) -> int:
+        if Path(path).name == "file" and not (tmp_path / "old").exists():
+            if becomes == "folder link":
+                folder.rename(tmp_path / "old")
+                folder.symlink_to(tmp_path / "outside")
+            else:
+                (folder / "file").rename(tmp_path / "old")
+                (folder / "file").symlink_to(tmp_path / "outside" / "file")
+            if becomes == "pipe":
+                (folder / "file").unlink()
+                os.mkfifo(folder / "file")
+        return really(path, flags, **more)
+
+    monkeypatch.setattr(os, "open", swapped)
+    found = b"refused"
+    with contextlib.suppress(LayoutError):
+        found = read(FolderFiles(tmp_path / "layout"), "blobs/file", 100)
+    assert (tmp_path / "old").exists()
+    # The folder that was opened is still the one that it was.
+    assert found == (b"public" if becomes == "folder link" else b"refused")
 
 
 @pytest.mark.parametrize("name", ["../secret", "/etc/hostname", "a/../../secret", "", ".", "x\0y"])

@@ -303,7 +303,7 @@ def test_any_missing_longer_or_shorter_blob_is_found(archive: Path, tmp_path: Pa
 
 def test_a_blob_that_nothing_names(archive: Path, tmp_path: Path) -> None:
     files = {**unpacked(archive), "blobs/sha256/" + Digest.of(b"x").hex: b"x"}
-    refused(tarred(tmp_path / "b.tar", files), tmp_path / "there", "1 blobs that nothing names")
+    refused(tarred(tmp_path / "b.tar", files), tmp_path / "there", "1 blob that nothing names")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from typing import Any
 
 from plinth.core.digest import Digest
 from plinth.core.errors import IntegrityError, LayoutError, PlinthError
+from plinth.core.report import counted
 from plinth.evidence.provenance import Provenance, ProvenanceError
 from plinth.evidence.provenance import parse as parse_provenance
 from plinth.evidence.sbom.inputs import SbomInputs
@@ -164,7 +165,8 @@ class _Verification:
             checks.append(check)
             noted += ignored
         elif self.rebuilt:
-            noted.append(f"{len(self.rebuilt)} statements of rebuilds: the policy wants none")
+            count = counted(len(self.rebuilt), "statement")
+            noted.append(f"{count} of rebuilds: the policy wants none")
         contents = contents_of_layers()
         checks.append(
             check_blobs(

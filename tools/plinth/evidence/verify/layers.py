@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from plinth import __version__
 from plinth.core.digest import Digest, canonical_json
 from plinth.core.errors import Problem, SbomError
+from plinth.core.report import counted
 from plinth.evidence.sbom.check import check_sbom
 from plinth.evidence.sbom.inputs import SbomInputs, compare, sbom_action
 from plinth.evidence.verify.candidate import Candidate, notes, ranked
@@ -49,7 +50,7 @@ def check_layers(
             cache.store(action, "sbom", made)
     files = sum(layer.files for layer in inputs.contents)
     packages = sum(len(layer.packages) for layer in inputs.contents)
-    detail = f"{packages} packages, {files} files, as the locks give them"
+    detail = f"{counted(packages, 'package')}, {counted(files, 'file')}, as the locks give them"
     return Check("layers", detail), *_sbom(proven, made, version)
 
 

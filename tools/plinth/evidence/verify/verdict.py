@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from plinth.core.digest import Json
 from plinth.core.errors import plain
+from plinth.core.report import counted
 
 VERIFIED, REJECTED, UNREADABLE = 0, 1, 3
 """Exit codes: every check passed; one did not; there was nothing that could be checked."""
@@ -112,7 +113,7 @@ def table(verdict: Verdict) -> str:
         lines.append(f"  and {len(verdict.notes) - _SHOWN} more notes; --json shows all")
     failed = [check.name for check in verdict.checks if not check.passed]
     if verdict.passed:
-        lines.append(f"verified: {len(verdict.checks)} checks{_run(verdict.run)}")
+        lines.append(f"verified: {counted(len(verdict.checks), 'check')}{_run(verdict.run)}")
     else:
         lines.append(f"REJECTED: {', '.join(failed) or 'nothing was checked'}")
     return "\n".join(lines)

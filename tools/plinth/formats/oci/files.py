@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import posixpath
 import re
 import stat
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol, cast
@@ -15,6 +17,9 @@ from plinth.core.errors import AmbiguityError, LayoutError
 from plinth.formats.tar import DIRECTORY, FILE, SYMLINK, FileSource, Member, members, relative
 
 _BUFFER = 1 << 20
+_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+# A pipe without a writer would be waited for.
+_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 # Of a layer that was written before: `docker save` up to 24, and skopeo beside each layer.
 _LINK = re.compile(r"[^/]+/layer\.tar")
 
@@ -59,11 +64,11 @@ def read(files: Files, name: str, limit: int) -> bytes:
 
 
 class _Window(io.RawIOBase):
-    """`size` bytes of a file from `start` on, read where they are."""
+    """`size` bytes of an open file from `start` on, read where they are; it is closed with this."""
 
-    def __init__(self, path: Path, start: int, size: int) -> None:
+    def __init__(self, descriptor: int, start: int, size: int) -> None:
         super().__init__()
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._descriptor = descriptor
         self._start, self._at, self._end = start, start, start + size
 
     def readable(self) -> bool:
@@ -89,8 +94,8 @@ class _Window(io.RawIOBase):
         super().close()
 
 
-def _window(path: Path, start: int, size: int) -> BinaryIO:
-    return cast(BinaryIO, io.BufferedReader(_Window(path, start, size), _BUFFER))
+def _window(descriptor: int, start: int, size: int) -> BinaryIO:
+    return cast(BinaryIO, io.BufferedReader(_Window(descriptor, start, size), _BUFFER))
 
 
 class FolderFiles:
@@ -103,34 +108,51 @@ class FolderFiles:
         self._root = root
 
     def size(self, name: str) -> int | None:
-        path = self._found(name)
-        return None if path is None else path.stat().st_size
+        with self._opened(name) as descriptor:
+            return None if descriptor is None else os.fstat(descriptor).st_size
 
     def open(self, name: str, limit: int) -> BinaryIO:
-        path = self._found(name)
-        if path is None:
-            raise LayoutError(f"there is no file {name}", where=self.where)
-        return _window(path, 0, min(limit, path.stat().st_size))
+        with self._opened(name) as descriptor:
+            if descriptor is None:
+                raise LayoutError(f"there is no file {name}", where=self.where)
+            return _window(os.dup(descriptor), 0, min(limit, os.fstat(descriptor).st_size))
 
     def path(self, name: str) -> Path | None:
-        try:
-            return self._found(name)
-        except AmbiguityError:
-            return None
+        with contextlib.suppress(AmbiguityError), self._opened(name) as descriptor:
+            return None if descriptor is None else self._root / name
+        return None
 
-    def _found(self, name: str) -> Path | None:
-        if not _stays(name):
-            return None
-        path = self._root
-        try:
-            for part in PurePosixPath(name).parts:
-                path /= part
-                if path.is_symlink():
-                    raise AmbiguityError("a symbolic link in an image layout", where=str(path))
-            # A device or a pipe would never end.
-            return path if stat.S_ISREG(path.stat().st_mode) else None
-        except (OSError, ValueError):
-            return None
+    @contextlib.contextmanager
+    def _opened(self, name: str) -> Iterator[int | None]:
+        """A descriptor of the file, None where there is none. What is opened is looked at, not its
+        path: in between, another process could put something else there."""
+        with contextlib.ExitStack() as stack:
+            try:
+                found = self._walk(stack, name) if _stays(name) else None
+            except (OSError, ValueError):
+                found = None
+            yield found
+
+    def _walk(self, stack: contextlib.ExitStack, name: str) -> int | None:
+        """Open the file from folder to folder; `stack` closes all of them."""
+        path, at = self._root, os.open(self._root, _FOLDER)
+        stack.callback(os.close, at)
+        parts = PurePosixPath(name).parts
+        for number, part in enumerate(parts, 1):
+            path /= part
+            flags = _FILE if number == len(parts) else _FOLDER | os.O_NOFOLLOW
+            try:
+                below = os.open(part, flags, dir_fd=at)
+            except OSError:
+                if stat.S_ISLNK(os.lstat(part, dir_fd=at).st_mode):
+                    raise AmbiguityError(
+                        "a symbolic link in an image layout", where=str(path)
+                    ) from None
+                raise
+            at = below
+            stack.callback(os.close, at)
+        # A device would never end.
+        return at if parts and stat.S_ISREG(os.fstat(at).st_mode) else None
 
 
 class TarFiles:
@@ -213,7 +235,8 @@ class TarFiles:
         found = self._found(name)
         if found is None:
             raise LayoutError(f"there is no file {name}", where=self.where)
-        return _window(self._path, found[0], min(limit, found[1]))
+        descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        return _window(descriptor, found[0], min(limit, found[1]))
 
     def path(self, name: str) -> Path | None:
         return None

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from plinth.core.digest import Digest, Json, canonical_json
+from plinth.evidence.trusted_root import MAX_ROOT
 from plinth.formats.oci.documents import SUBJECT
 from plinth.formats.oci.model import MANIFEST, TITLE, Descriptor
 from plinth.formats.oci.referrers import EMPTY, EMPTY_CONFIG
@@ -27,7 +28,7 @@ TRUST = "application/vnd.plinth.trust.v1"
 """An artifact: a trusted root, and a policy where there is one, by their titles."""
 
 ROOT_FILE, POLICY_FILE = "trusted_root.json", "policy.toml"
-MAX_TRUST = 1 << 20
+MAX_TRUST = MAX_ROOT
 """The largest trusted root or policy (bytes)."""
 
 MARKER = b'{"imageLayoutVersion":"1.0.0"}'

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from plinth.core.digest import Digest
 from plinth.core.errors import AirgapError, IntegrityError, LayoutError
+from plinth.core.report import counted
 from plinth.formats.oci.documents import (
     IMAGE_NAME,
     MAX_MANIFEST,
@@ -236,6 +237,8 @@ class _Reader:
                 self.refuse(f"{digest.oci} has {size} bytes in it, and must have {digest.size}")
         extra = sorted(self.files.blobs - {blob_path(digest) for digest in wanted})
         if extra:
-            self.refuse(f"it holds {len(extra)} blobs that nothing names, such as {extra[0]}")
+            self.refuse(
+                f"it holds {counted(len(extra), 'blob')} that nothing names, such as {extra[0]}"
+            )
         if not self.found.images:
             self.refuse("it holds no image")

@@ -11,7 +11,7 @@ from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from plinth.core.digest import CHUNK, Digest
 from plinth.core.errors import AirgapError, IntegrityError
-from plinth.core.report import Progress, human_size
+from plinth.core.report import Progress, counted, human_size
 from plinth.core.settings import Config
 from plinth.core.store import BlobStore, atomic_write
 from plinth.evidence.verify.gate import Gate
@@ -79,7 +79,7 @@ def take(
         missing = store.missing(blobs)
         if missing:
             size = human_size(sum(digest.size for digest in missing))
-            progress(f"writing {len(missing)} blobs, {size}, into {store.root}")
+            progress(f"writing {counted(len(missing), 'blob')}, {size}, into {store.root}")
         for digest in sorted(missing):
             _copy(files, store, digest, manifest.wheels.get(digest, ""))
         written += len(missing)

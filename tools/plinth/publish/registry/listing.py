@@ -9,6 +9,7 @@ from typing import Any
 
 from plinth.core.digest import Digest, Json
 from plinth.core.errors import FetchError, PlinthError, plain
+from plinth.core.report import counted
 from plinth.core.settings import Config
 from plinth.fetch.registry.registry import Registry
 from plinth.formats.oci.documents import annotations_of, document
@@ -107,7 +108,9 @@ def table(place: RegistryReference, tags: list[Tagged]) -> str:
             if before:
                 lines.append(f"      {_otherwise(packages, before)}")
             else:
-                lines.append(f"      {len(one.packages)} packages: {', '.join(one.packages)}")
+                lines.append(
+                    f"      {counted(len(one.packages), 'package')}: {', '.join(one.packages)}"
+                )
             before = packages
             shown[one.digest] = one.tag
     return "\n".join(map(plain, lines))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from plinth.core.digest import Digest
 from plinth.core.errors import ImageNameError, LayoutError, PlinthError
-from plinth.core.report import Progress
+from plinth.core.report import Progress, counted
 from plinth.core.settings import Config
 from plinth.evidence.verify.gate import Gate, failures
 from plinth.evidence.verify.request import Request
@@ -117,7 +117,7 @@ def push_image(
         # Else it may be fetched, and is looked at when its turn comes.
         for blob in blobs:
             _check_there(ws, blob)
-    progress(f"{image_id}: {len(blobs)} blobs to {registry}")
+    progress(f"{image_id}: {counted(len(blobs), 'blob')} to {registry}")
     with reading(ws.layout, config) as fetch:
 
         def bring(blob: Blob) -> None:

@@ -1,0 +1,104 @@
+"""How slowly a server may send: a least rate over a time of waiting, as curl's --speed-limit and
+--speed-time have it.
+
+A time-out of a socket is for each read, so that a server which sends a byte now and then is never
+too late; and what a transfer may take as a whole depends on its size and on the line. Both numbers
+are the environment's: `PLINTH_SPEED_LIMIT` (bytes a second, 0 for none) and `PLINTH_SPEED_TIME`
+(seconds).
+"""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import io
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from plinth.core.errors import FetchError
+from plinth.core.report import counted
+
+LIMIT, TIME = "PLINTH_SPEED_LIMIT", "PLINTH_SPEED_TIME"
+
+
+@dataclass(frozen=True)
+class Pace:
+    """The least a server must send: `limit` bytes a second, on the average of `time` seconds that
+    were spent waiting for it."""
+
+    limit: int = 1000
+    time: int = 60
+
+
+def pace(environment: Mapping[str, str] = os.environ) -> Pace:
+    """The pace in force.
+
+    Raises:
+        FetchError: a variable holds something else than a whole number.
+    """
+    found = {LIMIT: Pace.limit, TIME: Pace.time}
+    for name in found:
+        text = environment.get(name) or str(found[name])
+        # Python reads no number of thousands of digits.
+        if not (text.isascii() and text.isdigit() and len(text) < 16) or (name, text) == (
+            TIME,
+            "0",
+        ):
+            what = "bytes a second, 0 for no limit" if name == LIMIT else "seconds, at least 1"
+            raise FetchError(
+                "not a speed", where=name, expected=f"a whole number: {what}", found=text[:100]
+            )
+        found[name] = int(text)
+    return Pace(found[LIMIT], found[TIME])
+
+
+class _Paced(io.RawIOBase):
+    """What a server sends, while it is fast enough. Only waiting counts: neither what is done with
+    the bytes in between, nor what the server took to begin."""
+
+    def __init__(self, stream: io.RawIOBase, pace: Pace) -> None:
+        super().__init__()
+        self._stream, self._pace = stream, pace
+        self._began = False
+        self._waited, self._size = 0.0, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    def readinto(self, buffer: Any) -> int | None:
+        began = time.monotonic()
+        count: int | None = self._stream.readinto(buffer)
+        if self._began:
+            self._waited += time.monotonic() - began
+            self._size += count or 0
+        self._began = True
+        if count and self._waited >= self._pace.time:
+            if self._size < self._pace.limit * self._waited:
+                raise TimeoutError(
+                    errno.ETIMEDOUT,
+                    f"less than {counted(self._pace.limit, 'byte')} a second "
+                    f"for {counted(self._pace.time, 'second')}",
+                )
+            self._waited, self._size = 0.0, 0
+        return count
+
+    def close(self) -> None:
+        if not self.closed:
+            self._stream.close()
+        super().close()
+
+
+class PacedAnswer(http.client.HTTPResponse):
+    """An answer whose head and body must come at the pace in force."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # What is below the buffer: each reading there is one of the socket.
+        stream = self.fp.detach()
+        self.fp = io.BufferedReader(_Paced(stream, pace()))
