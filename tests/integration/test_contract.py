@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+import shlex
 import signal
 import socket
 import threading
@@ -23,7 +25,6 @@ import requests
 from integration.conftest import ROOT, Checkout
 from plinth.core.settings import load as load_config
 from plinth.fetch.interpreter import find_python
-from plinth.publish.engine.load import load
 from support.containers import (
     APP,
     SCORE,
@@ -72,11 +73,6 @@ for top, folders, names in os.walk("/"):
                     found["mentions"][name].append(path)
 print(json.dumps(found))
 """
-
-
-@pytest.fixture(scope="session")
-def sklearn(built: Checkout, engine: docker.DockerClient) -> str:
-    return load(built.ws, "sklearn-0.24.1", client=engine).name
 
 
 @pytest.fixture(scope="session")
@@ -184,6 +180,18 @@ def test_swagger_describes_the_service(server: Server) -> None:
     assert answer.status_code == 200
     assert answer.json()["swagger"] == "2.0"
     assert set(answer.json()["paths"]) == {"/", "/score", "/swagger.json"}
+
+
+def test_the_first_service_of_the_documentation_answers(serve: Serve) -> None:
+    text = (ROOT / "docs" / "contract.md").read_text()
+    (script,) = re.findall(r"```python\n(.*?)```\n", text, re.DOTALL)
+    (command, answer) = re.findall(r"^(curl .*)\n# (.*)$", text, re.MULTILINE)[0]
+    _, _, header, _, body, url = shlex.split(command)
+    name, _, value = header.partition(": ")
+    with serve({"score.py": script}) as server:
+        url = url.replace("localhost:5001", server.url)
+        got = requests.post(url, data=body, headers={name: value}, timeout=30)
+        assert got.text == answer
 
 
 @pytest.mark.parametrize(
