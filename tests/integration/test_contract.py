@@ -9,6 +9,7 @@ import re
 import shlex
 import signal
 import socket
+import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -137,6 +138,7 @@ def test_the_configuration_is_the_contract(engine: docker.DockerClient, minimal:
         "LD_LIBRARY_PATH=/opt/python/lib",
         "PATH=/opt/python/bin:/opt/miniconda/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "PIP_DISABLE_PIP_VERSION_CHECK=1",
+        "PIP_PREFER_BINARY=1",
         "PYTHONUNBUFFERED=1",
         "SCORING_TIMEOUT_MS=3600000",
         "SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt",
@@ -843,6 +845,23 @@ def test_pip_installs_as_the_user(
     mounts = {str(wheels): {"bind": "/wheels", "mode": "ro"}}
     output = command(engine, minimal, "bash", "-c", script, volumes=mounts, network_mode="none")
     assert output == "/opt/python/lib/python3.7/site-packages/demo/__init__.py 1000\n"
+
+
+def test_pip_takes_the_last_release_that_needs_no_compiler(
+    engine: docker.DockerClient, minimal: str, tmp_path: Path
+) -> None:
+    releases = application(
+        tmp_path / "releases",
+        {"setup.py": "raise SystemExit('no compiler')\n", "PKG-INFO": "Name: demo\nVersion: 2.0\n"},
+    )
+    with tarfile.open(releases / "demo-2.0.tar.gz", "w:gz") as sdist:
+        for name in ("setup.py", "PKG-INFO"):
+            sdist.add(releases / name, f"demo-2.0/{name}")
+    make_wheel(releases, {"demo/__init__.py": b""}).chmod(0o644)
+    install = ["pip", "install", "--no-index", "--find-links", "/releases", "demo>=1"]
+    mounts = {str(releases): {"bind": "/releases", "mode": "ro"}}
+    output = command(engine, minimal, *install, volumes=mounts, network_mode="none")
+    assert output.endswith("Successfully installed demo-1.0\n")
 
 
 @pytest.mark.parametrize("image", ["minimal", "sklearn"])
