@@ -116,13 +116,13 @@ def test_the_deployment_serves(
         readiness.until(server.url, alive)
         assert server.answer(0) == ["found", *who]
         with ThreadPoolExecutor(3) as pool:
-            # Both workers are busy for longer than a probe waits.
-            busy = [pool.submit(server.answer, 3) for _ in range(2)]
+            # Both workers are busy for longer than a probe waits, which is a second.
+            busy = [pool.submit(server.answer, 1.5) for _ in range(2)]
             time.sleep(0.5)
             assert liveness.passes(server.url) and readiness.passes(server.url)
             if not given:
                 server.inside(*pod.before_stop)
-                busy.append(pool.submit(server.answer, 2))
+                busy.append(pool.submit(server.answer, 1.5))
                 time.sleep(0.5)
             begun = time.monotonic()
             container.stop(timeout=pod.grace)
