@@ -4,28 +4,35 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import docker
 import pytest
+import requests
 
 from plinth.build.choice import chosen_recipe
 from plinth.core.errors import InterpreterError
 from plinth.core.report import quiet
 from plinth.core.settings import load as load_config
 from plinth.core.store import BlobStore
+from plinth.fetch.apt.sources import find_sources
 from plinth.fetch.interpreter import find_python
 from plinth.fetch.pypi.index import Index
 from plinth.formats.oci.layout import references
 from plinth.graph.workspace import Workspace
 from plinth.lock.resolver import Resolver
 from plinth.publish.engine.load import load
+from plinth.recipe.base import DebianRootfs, load_base
 from support import judges, needs
 from support.containers import connected
 from support.forge import link_tree
@@ -89,6 +96,8 @@ class Checkout:
 
 
 _BUILT: set[str] = set()
+# Debian's: another that is first on PATH may have no builder.
+_DOCKER = os.environ.get("PLINTH_TEST_DOCKER", "/usr/bin/docker")
 
 
 def build(*images: str) -> Checkout:
@@ -215,6 +224,86 @@ def store_engine(request: pytest.FixtureRequest) -> Iterator[docker.DockerClient
 def minimal(built: Checkout, engine: docker.DockerClient) -> str:
     """The name of the minimal image in the engine."""
     return load(built.ws, "minimal", client=engine).name
+
+
+@pytest.fixture(scope="session")
+def sklearn(built: Checkout, engine: docker.DockerClient) -> str:
+    """The name of the scikit-learn image in the engine."""
+    return load(built.ws, "sklearn-0.24.1", client=engine).name
+
+
+@pytest.fixture
+def docker_build(engine: docker.DockerClient, tmp_path: Path) -> Iterator[Callable[..., str]]:
+    """A function that builds a context with BuildKit, without network unless options name a
+    proxy for one; images are removed."""
+    if shutil.which(_DOCKER) is None:
+        needs.skip(needs.package("docker"))
+    settings = tmp_path / "settings"
+    settings.mkdir()
+    made: list[str] = []
+
+    def run(context: Path, *options: str) -> str:
+        name = f"plinth-test-{uuid4().hex}:latest"
+        done = subprocess.run(
+            [
+                *(_DOCKER, "build", "--progress=plain", f"--tag={name}"),
+                *(options or ["--network=none"]),
+                str(context),
+            ],
+            check=False,
+            text=True,
+            capture_output=True,
+            env={
+                **os.environ,
+                "DOCKER_BUILDKIT": "1",
+                "DOCKER_CONFIG": str(settings),
+                "DOCKER_HOST": os.environ["PLINTH_TEST_DOCKER_HOST"],
+            },
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        made.append(name)
+        return name
+
+    yield run
+    for name in made:
+        engine.images.remove(name, force=True)
+
+
+@pytest.fixture
+def archive() -> Iterator[str]:
+    """A proxy on loopback to the only Debian archive a test may reach: this machine's own.
+
+    For each of the base's suites, what the image asks of the public archive is asked there.
+    """
+    rootfs = load_base(ROOT / "base", "debian12-py37").rootfs
+    assert isinstance(rootfs, DebianRootfs)
+    sources = find_sources(rootfs.distribution, rootfs.suites, load_config())
+    security = {source.suite.endswith("-security"): source.uri for source in sources}
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            public = re.fullmatch(r"http://[^/]+/debian(-security)?/(.+)", self.path)
+            if public is None:
+                self.send_error(403)
+                return
+            url = f"{security[bool(public[1])]}/{public[2]}"
+            with requests.get(url, stream=True, timeout=60) as answer:
+                self.send_response(answer.status_code)
+                self.send_header("Connection", "close")
+                if "Content-Length" in answer.headers:
+                    self.send_header("Content-Length", answer.headers["Content-Length"])
+                self.end_headers()
+                shutil.copyfileobj(answer.raw, self.wfile)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
 
 
 @pytest.fixture(scope="session")

@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+import shlex
 import signal
 import socket
+import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +26,6 @@ import requests
 from integration.conftest import ROOT, Checkout
 from plinth.core.settings import load as load_config
 from plinth.fetch.interpreter import find_python
-from plinth.publish.engine.load import load
 from support.containers import (
     APP,
     SCORE,
@@ -74,11 +76,6 @@ for top, folders, names in os.walk("/"):
                     found["mentions"][name].append(path)
 print(json.dumps(found))
 """
-
-
-@pytest.fixture(scope="session")
-def sklearn(built: Checkout, engine: docker.DockerClient) -> str:
-    return load(built.ws, "sklearn-0.24.1", client=engine).name
 
 
 @pytest.fixture(scope="session")
@@ -143,6 +140,7 @@ def test_the_configuration_is_the_contract(engine: docker.DockerClient, minimal:
         "LD_LIBRARY_PATH=/opt/python/lib",
         "PATH=/opt/python/bin:/opt/miniconda/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "PIP_DISABLE_PIP_VERSION_CHECK=1",
+        "PIP_PREFER_BINARY=1",
         "PYTHONUNBUFFERED=1",
         "SCORING_TIMEOUT_MS=3600000",
         "SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt",
@@ -186,6 +184,18 @@ def test_swagger_describes_the_service(server: Server) -> None:
     assert answer.status_code == 200
     assert answer.json()["swagger"] == "2.0"
     assert set(answer.json()["paths"]) == {"/", "/score", "/swagger.json"}
+
+
+def test_the_first_service_of_the_documentation_answers(serve: Serve) -> None:
+    text = (ROOT / "docs" / "contract.md").read_text()
+    (script,) = re.findall(r"```python\n(.*?)```\n", text, re.DOTALL)
+    (command, answer) = re.findall(r"^(curl .*)\n# (.*)$", text, re.MULTILINE)[0]
+    _, _, header, _, body, url = shlex.split(command)
+    name, _, value = header.partition(": ")
+    with serve({"score.py": script}) as server:
+        url = url.replace("localhost:5001", server.url)
+        got = requests.post(url, data=body, headers={name: value}, timeout=30)
+        assert got.text == answer
 
 
 @pytest.mark.parametrize(
@@ -855,6 +865,23 @@ def test_pip_installs_as_the_user(
     mounts = {str(wheels): {"bind": "/wheels", "mode": "ro"}}
     output = command(engine, minimal, "bash", "-c", script, volumes=mounts, network_mode="none")
     assert output == "/opt/python/lib/python3.7/site-packages/demo/__init__.py 1000\n"
+
+
+def test_pip_takes_the_last_release_that_needs_no_compiler(
+    engine: docker.DockerClient, minimal: str, tmp_path: Path
+) -> None:
+    releases = application(
+        tmp_path / "releases",
+        {"setup.py": "raise SystemExit('no compiler')\n", "PKG-INFO": "Name: demo\nVersion: 2.0\n"},
+    )
+    with tarfile.open(releases / "demo-2.0.tar.gz", "w:gz") as sdist:
+        for name in ("setup.py", "PKG-INFO"):
+            sdist.add(releases / name, f"demo-2.0/{name}")
+    make_wheel(releases, {"demo/__init__.py": b""}).chmod(0o644)
+    install = ["pip", "install", "--no-index", "--find-links", "/releases", "demo>=1"]
+    mounts = {str(releases): {"bind": "/releases", "mode": "ro"}}
+    output = command(engine, minimal, *install, volumes=mounts, network_mode="none")
+    assert output.endswith("Successfully installed demo-1.0\n")
 
 
 @pytest.mark.parametrize("image", ["minimal", "sklearn"])

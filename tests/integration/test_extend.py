@@ -20,7 +20,7 @@ from plinth.formats.oci.manifest import read_manifest
 from plinth.formats.oci.validate import validate
 from plinth.publish.engine.load import load
 from plinth.recipe.locks import stale
-from support.containers import ended, started
+from support.containers import LIMITED, application, ended, serving, started
 
 pytestmark = pytest.mark.network
 
@@ -332,7 +332,7 @@ def test_another_lock_of_the_other_image_makes_it_stale(
 )
 @pytest.mark.engine
 def test_what_was_added_works_in_a_container(
-    store_engine: docker.DockerClient, extended: Extended
+    store_engine: docker.DockerClient, extended: Extended, tmp_path: Path
 ) -> None:
     image = load(extended.checkout.ws, NAME, client=store_engine).id
     try:
@@ -350,5 +350,12 @@ def test_what_was_added_works_in_a_container(
             code, log = ended(container)
         assert code == 0
         assert "Pretty-print tabular data" in log
+        script = (
+            "import tabulate\n\n\ndef init():\n    pass\n\n\n"
+            "def run(data):\n    return tabulate.tabulate([[1]], tablefmt='plain')\n"
+        )
+        app = application(tmp_path / "app", {"score.py": script})
+        with serving(store_engine, image, app, **LIMITED) as server:
+            assert server.answer({}) == "1"
     finally:
         store_engine.images.remove(image, force=True)

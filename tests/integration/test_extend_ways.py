@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import re
-import shutil
-import subprocess
-import threading
+import tempfile
+import textwrap
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import docker
 import pytest
@@ -22,16 +18,25 @@ import requests
 
 from integration.conftest import ROOT
 from plinth.core.settings import load as load_config
-from plinth.fetch.apt.sources import find_sources
-from plinth.recipe.base import DebianRootfs, load_base
-from support import needs
-from support.containers import APP, PORT, Server, application, ended, published, serving, started
+from plinth.core.store import BlobStore
+from plinth.fetch.pypi.index import Index
+from plinth.publish.engine.load import id_of
+from support.containers import (
+    APP,
+    LIMITED,
+    PORT,
+    Server,
+    application,
+    ended,
+    published,
+    serving,
+    started,
+)
 from support.helpers import make_wheel
+from support.index_server import IndexServer
 
 pytestmark = [pytest.mark.engine, pytest.mark.network]
 
-# Debian's: another that is first on PATH may have no builder.
-DOCKER = os.environ.get("PLINTH_TEST_DOCKER", "/usr/bin/docker")
 SCORE = """\
 import demo
 
@@ -158,12 +163,6 @@ def test_extra_requirements_the_image_meets_need_no_index(
     assert time.monotonic() - begun < 8
 
 
-READ_ONLY: dict[str, Any] = {
-    "user": "54321:0",
-    "read_only": True,
-    "cap_drop": ["ALL"],
-    "mem_limit": "256m",
-}
 # `_bisect` is a compiled module that CPython has: any that loads will do.
 COMPILED = (
     "import demo, demo_c\n\n\ndef init():\n    pass\n\n\n"
@@ -195,7 +194,7 @@ def test_what_is_installed_at_start_loads_on_a_read_only_root_under_any_user(
     }
     app = application(tmp_path / "app", files)
     options: dict[str, Any] = {
-        **READ_ONLY,
+        **LIMITED,
         "tmpfs": {"/tmp": tmp},  # noqa: S108 - the container's own
         "environment": {
             f"AZUREML_EXTRA_{way}": way,
@@ -223,16 +222,16 @@ def test_with_nowhere_to_write_it_ends_with_111_and_what_to_do(
     engine: docker.DockerClient, minimal: str, tmp_path: Path
 ) -> None:
     app = application(tmp_path / "app", {"score.py": SCORE, "extra.txt": "demo\n"})
-    options: dict[str, Any] = {**READ_ONLY, "shm_size": "1m", "tmpfs": {"/dev/shm": "mode=555"}}  # noqa: S108
+    options: dict[str, Any] = {**LIMITED, "shm_size": "1m", "tmpfs": {"/dev/shm": "mode=555"}}  # noqa: S108
     with started(engine, minimal, app, environment=REQUIREMENTS, **options) as container:
         code, log = ended(container)
     assert code == 111
     assert "neither /tmp nor /dev/shm can be written: --tmpfs /tmp:exec mounts one" in log
 
 
-@pytest.mark.parametrize("hardened", [False, True], ids=["plain", "read-only, any user"])
+@pytest.mark.parametrize("limited", [False, True], ids=["plain", "limited"])
 def test_an_extra_library_folder_is_prepended_to_the_path(
-    engine: docker.DockerClient, minimal: str, tmp_path: Path, hardened: bool
+    engine: docker.DockerClient, minimal: str, tmp_path: Path, limited: bool
 ) -> None:
     files = {
         "src/score.py": (
@@ -252,52 +251,15 @@ def test_an_extra_library_folder_is_prepended_to_the_path(
             "PYTHONPATH": f"{APP}/more",
         }
     }
-    if hardened:
-        options |= {"user": "54321:54321", "read_only": True, "tmpfs": {"/tmp": ""}}  # noqa: S108
+    if limited:
+        options |= LIMITED
     app = application(tmp_path / "app", files)
     with serving(engine, minimal, app, **options) as server:
         assert server.answer({}) == ["mine", "theirs", f"{APP}/src/lib/wheel.py"]
 
 
-@pytest.fixture
-def build(engine: docker.DockerClient, tmp_path: Path) -> Iterator[Callable[..., str]]:
-    """A function that builds a context with BuildKit, without network unless options name a
-    proxy for one; images are removed."""
-    if shutil.which(DOCKER) is None:
-        needs.skip(needs.package("docker"))
-    settings = tmp_path / "settings"
-    settings.mkdir()
-    made: list[str] = []
-
-    def run(context: Path, *options: str) -> str:
-        name = f"plinth-test-{uuid4().hex}:latest"
-        done = subprocess.run(
-            [
-                *(DOCKER, "build", "--progress=plain", f"--tag={name}"),
-                *(options or ["--network=none"]),
-                str(context),
-            ],
-            check=False,
-            text=True,
-            capture_output=True,
-            env={
-                **os.environ,
-                "DOCKER_BUILDKIT": "1",
-                "DOCKER_CONFIG": str(settings),
-                "DOCKER_HOST": os.environ["PLINTH_TEST_DOCKER_HOST"],
-            },
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        made.append(name)
-        return name
-
-    yield run
-    for name in made:
-        engine.images.remove(name, force=True)
-
-
 def test_a_dockerfile_adds_packages_and_the_application(
-    engine: docker.DockerClient, minimal: str, build: Callable[[Path], str], tmp_path: Path
+    engine: docker.DockerClient, minimal: str, docker_build: Callable[[Path], str], tmp_path: Path
 ) -> None:
     context = application(
         tmp_path / "context",
@@ -313,20 +275,19 @@ def test_a_dockerfile_adds_packages_and_the_application(
         },
     )
     make_wheel(context / "wheels", {"demo/__init__.py": b"x = 'built in'\n"}).chmod(0o644)
-    name = build(context)
+    name = docker_build(context)
     mine, base = (engine.images.get(image).attrs for image in (name, minimal))
     layers = base["RootFS"]["Layers"]
     assert mine["RootFS"]["Layers"][: len(layers)] == layers
     assert len(mine["RootFS"]["Layers"]) == len(layers) + 3
     for field in ("User", "Cmd", "WorkingDir", "Env", "ExposedPorts", "StopSignal"):
         assert mine["Config"][field] == base["Config"][field]
-    with serving(engine, name, read_only=True, tmpfs={"/tmp": ""}) as server:  # noqa: S108
+    with serving(engine, name, **LIMITED) as server:
         assert server.answer({}) == ["built in", INSTALLED]
-        assert server.inside("id", "-u") == "1000\n"
 
 
 def test_a_dockerfile_uses_conda_and_accounts_as_before(
-    engine: docker.DockerClient, minimal: str, build: Callable[[Path], str], tmp_path: Path
+    engine: docker.DockerClient, minimal: str, docker_build: Callable[[Path], str], tmp_path: Path
 ) -> None:
     # What public Dockerfiles on the original images do, in one.
     lines = [
@@ -368,13 +329,13 @@ def test_a_dockerfile_uses_conda_and_accounts_as_before(
         },
     )
     make_wheel(context / "wheels", {"demo/__init__.py": b"x = 'by conda'\n"}).chmod(0o644)
-    name = build(context)
-    with serving(engine, name, read_only=True, tmpfs={"/tmp": ""}) as server:  # noqa: S108
+    name = docker_build(context)
+    with serving(engine, name, **LIMITED) as server:
         assert server.answer({}) == ["by conda", INSTALLED]
 
 
 def test_a_dockerfile_changes_the_system_as_root(
-    engine: docker.DockerClient, minimal: str, build: Callable[[Path], str], tmp_path: Path
+    engine: docker.DockerClient, minimal: str, docker_build: Callable[[Path], str], tmp_path: Path
 ) -> None:
     context = application(
         tmp_path / "context",
@@ -394,84 +355,77 @@ def test_a_dockerfile_changes_the_system_as_root(
             ),
         },
     )
-    name = build(context)
-    with serving(engine, name) as server:
+    name = docker_build(context)
+    with serving(engine, name, **LIMITED) as server:
         assert server.answer({}) == ["42\n", "0\n"]
-        assert {user for user, _ in server.processes()} == {"1000"}
+        assert {user for user, _ in server.processes()} == {"54321"}
 
 
 @pytest.fixture
-def archive() -> Iterator[str]:
-    """A proxy on loopback to the only Debian archive a test may reach: this machine's own.
-
-    For each of the base's suites, what the image asks of the public archive is asked there.
-    """
-    rootfs = load_base(ROOT / "base", "debian12-py37").rootfs
-    assert isinstance(rootfs, DebianRootfs)
-    sources = find_sources(rootfs.distribution, rootfs.suites, load_config())
-    security = {source.suite.endswith("-security"): source.uri for source in sources}
-
-    class Proxy(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            public = re.fullmatch(r"http://[^/]+/debian(-security)?/(.+)", self.path)
-            if public is None:
-                self.send_error(403)
-                return
-            url = f"{security[bool(public[1])]}/{public[2]}"
-            with requests.get(url, stream=True, timeout=60) as answer:
-                self.send_response(answer.status_code)
-                self.send_header("Connection", "close")
-                if "Content-Length" in answer.headers:
-                    self.send_header("Content-Length", answer.headers["Content-Length"])
-                self.end_headers()
-                shutil.copyfileobj(answer.raw, self.wfile)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+def lightgbm(tmp_path: Path) -> Iterator[str]:
+    """An index on loopback that has the one package which the documentation installs."""
+    index = Index(load_config(), tmp_path / "pages", BlobStore(tmp_path / "store"))
+    wheel = "lightgbm-3.3.5-py3-none-manylinux1_x86_64.whl"
+    (file,) = (one for one in index.files("lightgbm", None) if one.name == wheel)
+    with IndexServer() as server:
+        server.add(index.download(index.described(file)), name=wheel)
+        yield server.url
 
 
-def test_the_dockerfile_of_the_documentation_builds_and_serves(
+@pytest.fixture
+def documented(
+    engine: docker.DockerClient, sklearn: str, lightgbm: str, docker_build: Callable[..., str]
+) -> Iterator[list[str]]:
+    """The Dockerfiles of docs/contract.md as they stand there; their FROM is the image, told where
+    pip finds its index. In the end it has its name back."""
+    text = (ROOT / "docs" / "contract.md").read_text()
+    found = [textwrap.dedent(one) for one in re.findall(r"(?s)``` *dockerfile\n(.*?) *```\n", text)]
+    (name,) = {line[5:] for one in found for line in one.splitlines() if line.startswith("FROM ")}
+    own = {"Dockerfile": f"FROM {sklearn}\nENV PIP_INDEX_URL={lightgbm}\n"}
+    with tempfile.TemporaryDirectory() as folder:
+        told = docker_build(application(Path(folder), own))
+    before = id_of(engine, name)
+    engine.images.get(told).tag(name)
+    try:
+        yield found
+    finally:
+        engine.images.remove(name)
+        if before is not None:
+            engine.images.get(before).tag(name)
+
+
+def test_the_dockerfiles_of_the_documentation_build_and_serve(
     engine: docker.DockerClient,
-    minimal: str,
-    build: Callable[..., str],
+    documented: list[str],
+    docker_build: Callable[..., str],
     archive: str,
     tmp_path: Path,
 ) -> None:
-    text = (ROOT / "docs" / "contract.md").read_text()
-    (documented,) = re.findall(r" {3}```dockerfile\n(.*?) {3}```\n", text, re.DOTALL)
-    index = application(tmp_path / "index", {})
-    make_wheel(index, {"lightgbm/__init__.py": b""}, name="lightgbm", version="3.3.5")
     script = (
-        "import ctypes, lightgbm\n\n\ndef init():\n    ctypes.CDLL('libGL.so.1')\n\n\n"
-        "def run(data):\n    return lightgbm.__file__\n"
+        "import ctypes, lightgbm, os\n\n\ndef init():\n    ctypes.CDLL('libGL.so.1')\n\n\n"
+        "def run(data):\n    return [lightgbm.__version__, os.getuid()]\n"
     )
-    # The image, with what is a user's own: where this machine's pip looks for packages.
-    own = f"FROM {minimal}\nCOPY index /index\nENV PIP_FIND_LINKS=/index PIP_NO_INDEX=1\n"
-    base = build(application(tmp_path, {"Dockerfile": own}))
-    dockerfile = re.sub(r"FROM \S+", f"FROM {base}", documented)
-    context = application(
-        tmp_path / "context",
-        {
-            "Dockerfile": re.sub(r"(?m)^ {3}", "", dockerfile),
-            "app/score.py": script,
-        },
-    )
-    name = build(context, "--network=host", f"--build-arg=http_proxy={archive}")
+    proxy = [f"--build-arg=http_proxy={archive}", "--build-arg=no_proxy=127.0.0.1"]
+    changed, extended = sorted(documented, key=lambda one: "lightgbm" in one)
+    context = application(tmp_path / "context", {"Dockerfile": extended, "app/score.py": script})
+    name = docker_build(context, "--network=host", *proxy)
+    # A number, for Kubernetes' runAsNonRoot.
+    assert engine.images.get(name).attrs["Config"]["User"] == "1000"
     with serving(engine, name) as server:
-        assert server.answer({}).endswith("/site-packages/lightgbm/__init__.py")
-        assert server.inside("id", "-u") == "1000\n"
+        assert server.answer({}) == ["3.3.5", 1000]
         assert server.inside("dpkg", "--audit") == ""
+    with serving(engine, name, **LIMITED) as server:
+        assert server.answer({}) == ["3.3.5", 54321]
+    application(context, {"Dockerfile": changed})
+    name = docker_build(context)
+    app = application(tmp_path / "app", {"main.py": "def init(): ...\n\n\ndef run(data): ...\n"})
+    with serving(engine, name, app, **LIMITED) as server:
+        (path,) = re.findall(r"conf=(\S+);", changed)
+        assert "location / {\nproxy_buffering off;\n" in server.inside("cat", path)
 
 
 def test_what_the_archive_has_is_checked_with_its_own_keyring(
-    minimal: str, build: Callable[..., str], archive: str, tmp_path: Path
+    minimal: str, docker_build: Callable[..., str], archive: str, tmp_path: Path
 ) -> None:
     # The same keys are in trusted.gpg.d, which the sources do not use.
     update = "apt-get update -o APT::Update::Error-Mode=any"
@@ -485,11 +439,11 @@ def test_what_the_archive_has_is_checked_with_its_own_keyring(
         f"RUN ! {update}",
     ]
     context = application(tmp_path / "context", {"Dockerfile": "\n".join(lines) + "\n"})
-    build(context, "--network=host", f"--build-arg=http_proxy={archive}")
+    docker_build(context, "--network=host", f"--build-arg=http_proxy={archive}")
 
 
 def test_a_dockerfile_adds_a_service(
-    engine: docker.DockerClient, minimal: str, build: Callable[[Path], str], tmp_path: Path
+    engine: docker.DockerClient, minimal: str, docker_build: Callable[[Path], str], tmp_path: Path
 ) -> None:
     context = application(
         tmp_path / "context",
@@ -506,9 +460,9 @@ def test_a_dockerfile_adds_a_service(
             "score.py": "def init():\n    pass\n\n\ndef run(data):\n    return 'served'\n",
         },
     )
-    name = build(context)
+    name = docker_build(context)
     ports = {PORT: ("127.0.0.1", None), "8888/tcp": ("127.0.0.1", None)}
-    with started(engine, name, ports=ports) as container:
+    with started(engine, name, ports=ports, **LIMITED) as container:
         server = Server(container, published(container))
         server.until_healthy()
         assert server.answer({}) == "served"

@@ -19,6 +19,16 @@ from support.patience import at_most
 
 APP = "/var/azureml-app"
 PORT = "5001/tcp"
+LIMITED: dict[str, Any] = {
+    "user": "54321:0",
+    "read_only": True,
+    "tmpfs": {"/tmp": "exec"},  # noqa: S108 - the container's own, in memory
+    "cap_drop": ["ALL"],
+    "security_opt": ["no-new-privileges"],
+    "mem_limit": "256m",
+    "memswap_limit": "256m",
+}
+"""Every limit that docs/contract.md says the images work under, at once."""
 # A script that says where it is and what it was sent.
 SCORE = """\
 import json

@@ -44,6 +44,8 @@ RUNTIME = Runtime(
         "PYTHONUNBUFFERED": "1",
         # Where there is no network it would hold up every pip install by ten seconds.
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        # There is no compiler: a release with a wheel can be installed, a newer one may not be.
+        "PIP_PREFER_BINARY": "1",
         # Workers prove they live by touching a file; on a read-only root only memory can.
         "GUNICORN_CMD_ARGS": "--worker-tmp-dir /dev/shm",
         "SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt",

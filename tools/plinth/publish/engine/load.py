@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import docker
 import requests
+import urllib3
 from docker.errors import DockerException, ImageNotFound
 
 from plinth.core.errors import EngineError, PlinthError
@@ -18,6 +19,12 @@ from plinth.graph.workspace import Workspace
 from plinth.publish.engine.archive import archive
 from plinth.publish.engine.client import connect
 from plinth.recipe.built import find_reference
+
+# While messages are read, docker-py passes on what urllib3 raises.
+_FAILURES = (DockerException, requests.RequestException, urllib3.exceptions.HTTPError)
+_SILENCE = 1800
+"""Seconds an engine may say nothing: Docker's older stores do so until they have copied the whole
+archive."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +82,7 @@ def load(
             _name(engine, found, image.image_name)
             return Loaded(image.image_name, found, sent=False)
         return Loaded(image.image_name, _send(engine, ws.layout, image), sent=True)
-    except (DockerException, requests.RequestException) as error:
+    except _FAILURES as error:
         raise EngineError(
             "the engine failed to load the image", where=image_id, found=str(error)[:500]
         ) from None
@@ -90,6 +97,7 @@ def _send(engine: docker.DockerClient, store: BlobStore, image: ImageReference) 
     """Load the image, which the engine has not, and return its digest there. Where that fails, the
     engine is left as it was."""
     before = id_of(engine, image.image_name)
+    usual, engine.api.timeout = engine.api.timeout, _SILENCE
     try:
         # With its progress: an engine that says nothing while it unpacks is taken for a dead one.
         for message in engine.api.load_image(archive(store, image), quiet=False) or ():
@@ -111,7 +119,7 @@ def _send(engine: docker.DockerClient, store: BlobStore, image: ImageReference) 
         if isinstance(error, PlinthError):
             error.remedy = "; ".join(filter(None, (left, error.remedy)))
             raise
-        if isinstance(error, DockerException | requests.RequestException):
+        if isinstance(error, _FAILURES):
             raise EngineError(
                 "the engine failed to load the image",
                 where=image.name,
@@ -119,6 +127,8 @@ def _send(engine: docker.DockerClient, store: BlobStore, image: ImageReference) 
                 remedy=left,
             ) from None
         raise
+    finally:
+        engine.api.timeout = usual
     return found
 
 
@@ -144,6 +154,6 @@ def _undo(
             engine.images.remove(image.image_name, force=True)
         if before is not None:
             _name(engine, before, image.image_name)
-    except (DockerException, requests.RequestException, PlinthError):
+    except (*_FAILURES, PlinthError):
         return f"the engine may hold a part of it: docker image rm {image.image_name}"
     return "no image of it was left in the engine"
