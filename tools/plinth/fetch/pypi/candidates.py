@@ -19,7 +19,7 @@ from packaging.version import Version
 from plinth.recipe.image import Target
 
 if TYPE_CHECKING:
-    from plinth.fetch.pypi.index import IndexFile
+    from plinth.fetch.pypi.page import IndexFile
 from plinth.recipe.target import tags
 
 
