@@ -38,7 +38,7 @@ from plinth.recipe.locks import stale
 from plinth.recipe.locks.inputs import checksum, inputs_of
 from plinth.recipe.locks.pins import pins
 from plinth.recipe.locks.pylock import ImageLock, LockedPackage, dump
-from plinth.recipe.requires import asked_by, unmet
+from plinth.recipe.requires import asked_by, misfits
 
 
 def lock_images(
@@ -92,6 +92,12 @@ def _lock_all(
     pythons = _pythons(ws, wanted, config)
     index = Index(config, ws.build / "cache" / "index", ws.cache)
     with contextlib.ExitStack() as stack:
+        resolvers = {
+            version: stack.enter_context(Resolver(ws.build / "cache" / "tools", python, index))
+            for version, python in pythons.items()
+        }
+        for resolver in resolvers.values():
+            resolver.start(progress)
         keep = upgrade is not None
         requests = [
             _prepare(ws, image_id, index, config, stack, keep, progress) for image_id in wanted
@@ -102,8 +108,7 @@ def _lock_all(
             groups.setdefault(request.target.python, []).append(request)
         made: list[tuple[str, str, ImageLock]] = []
         for python, group in groups.items():
-            resolver = Resolver(ws.build / "cache" / "tools", pythons[python], index)
-            made += _resolved(group, resolver, upgrade or (), progress)
+            made += _resolved(group, resolvers[python], upgrade or (), progress)
     written = []
     for image_id, text, lock in made:
         if _write(ws.locks / image_id, text, dump(lock)):
@@ -334,14 +339,14 @@ def _check_met(
         for name, candidate in files.items()
     }
     python = request.target.python
-    problems = unmet(
+    problems = misfits(
         versions, requires, asked_by(request.spec, request.target), python, request.spec.overrides
     )
     if problems:
         raise LockError(
             "the resolver's answer does not meet every requirement",
             where=f"images/{request.spec.id}.toml",
-            expected=f"every requirement met on Python {python}",
+            expected=f"every requirement met on Python {python}, and no package besides",
             found="\n".join(problems),
             remedy="bound the versions with [[python.constraints]], with the reason",
         )
