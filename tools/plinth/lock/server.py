@@ -179,7 +179,7 @@ class LoopbackIndex:
             best = max(pool, key=lambda c: (c.version, -c.rank, c.build), default=None)
             if best is None or not best.file.metadata:
                 return
-            for line in metadata.parse(self._index.metadata(best.file)).requires:
+            for line in metadata.parse(self.metadata(best.file)).requires:
                 requirement = Requirement(line)
                 marker = requirement.marker
                 if marker is None or marker.evaluate(

@@ -8,7 +8,6 @@ import json
 import ssl
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -165,7 +164,8 @@ class Index:
                 remedy="use another index for this project: [python.indexes]",
             )
         uploaded = file.uploaded or links.moment_of(answer)
-        return replace(file, digest=Digest(file.digest.hex, size), uploaded=uploaded, sized=True)
+        digest = Digest(file.digest.hex, size)
+        return file._replace(digest=digest, uploaded=uploaded, sized=True)
 
     def _page(self, name: str, as_of: datetime.datetime | None) -> list[IndexFile]:
         # Pages of one index say nothing of another's.

@@ -6,8 +6,8 @@ import datetime
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from plinth.core.digest import Digest
 from plinth.core.errors import IntegrityError, LockError
@@ -19,8 +19,7 @@ _ABSOLUTE = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,4})?/[\w./+!%~-]*", re.AS
 """What nearly all links are; of others, RFC 3986 is asked."""
 
 
-@dataclass(frozen=True)
-class IndexFile:
+class IndexFile(NamedTuple):
     """One file of a project as the index lists it; `metadata` is the SHA-256 of its PEP 658
     metadata, empty where the index has none. `reason` is why it was yanked.
 
@@ -56,7 +55,12 @@ def json_page(body: bytes, project: str) -> dict[str, Any]:
 
 def is_by(file: IndexFile, as_of: datetime.datetime) -> bool:
     """Whether `file` was there at that moment, or it is not known when it came."""
-    return not file.uploaded or file.uploaded[:19] <= as_of.strftime("%Y-%m-%dT%H:%M:%S")
+    return not file.uploaded or file.uploaded[:19] <= _text_of(as_of)
+
+
+@lru_cache(maxsize=8)
+def _text_of(moment: datetime.datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def page_files(project: str, page: dict[str, Any], url: str) -> list[IndexFile]:
