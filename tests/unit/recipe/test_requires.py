@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from plinth.recipe.requires import unasked, unmet
+from plinth.recipe.requires import unmet
 
 
 def problems(
@@ -89,23 +89,3 @@ def test_a_prerelease_in_the_lock_is_compared_as_it_is() -> None:
     assert unmet(versions, {"a": ["b>=2"]}, {}, "3.7") == [
         "a 1.0 requires b>=2: the lock has b 2.0rc1"
     ]
-
-
-@pytest.mark.parametrize(
-    ("requires", "extra"),
-    [
-        (["b", "c.d"], []),
-        (["b"], ["nothing requires c-d 1.0"]),
-        ([], ["nothing requires b 1.0", "nothing requires c-d 1.0"]),
-        (["b[more]"], []),
-        (["b", "c-d; extra == 'other'"], ["nothing requires c-d 1.0"]),
-        (["b", "c-d; python_version > '3.8'"], ["nothing requires c-d 1.0"]),
-        # One of the bases may need it.
-        (["b", "c-d; python_full_version < '3.7.10'"], []),
-        (["b", "c-d; platform_release >= '4.0'"], []),
-    ],
-)
-def test_a_package_that_nothing_asks_for_is_named(requires: list[str], extra: list[str]) -> None:
-    versions = dict.fromkeys(("a", "b", "c-d"), "1.0")
-    needs = {"a": requires, "b": ["c-d; extra == 'more'"], "c-d": ["c-d"]}
-    assert unasked(versions, needs, {"images/x.toml": ["A"]}, "3.7") == extra

@@ -19,7 +19,7 @@ from plinth.graph.run import run
 from plinth.graph.session import Session
 from plinth.recipe.image import ImageSpec, Target
 from plinth.recipe.locks.pylock import LockedPackage
-from plinth.recipe.requires import asked_by, misfits
+from plinth.recipe.requires import asked_by, unmet
 
 _SHOWN = 20
 
@@ -34,12 +34,12 @@ def ensure_met(
     """
     versions = {package.name: package.version for package in packages}
     requires = {name: texts for layer in layers for name, texts in layer.requires.items()}
-    problems = misfits(versions, requires, asked_by(spec, target), target.python, spec.overrides)
+    problems = unmet(versions, requires, asked_by(spec, target), target.python, spec.overrides)
     if problems:
         raise LockError(
             "the lock does not meet every requirement of its packages",
             where=f"locks/{spec.id}/pylock.toml",
-            expected=f"every requirement met on Python {target.python}, and no package besides",
+            expected=f"every requirement met on Python {target.python}",
             found="\n".join(problems),
             remedy=f"delete locks/{spec.id}/pylock.toml and lock again: doit lock:{spec.id}",
         )

@@ -38,7 +38,7 @@ from plinth.recipe.locks import stale
 from plinth.recipe.locks.inputs import checksum, inputs_of
 from plinth.recipe.locks.pins import pins
 from plinth.recipe.locks.pylock import ImageLock, LockedPackage, dump
-from plinth.recipe.requires import asked_by, misfits
+from plinth.recipe.requires import asked_by, unmet
 
 
 def lock_images(
@@ -339,14 +339,14 @@ def _check_met(
         for name, candidate in files.items()
     }
     python = request.target.python
-    problems = misfits(
+    problems = unmet(
         versions, requires, asked_by(request.spec, request.target), python, request.spec.overrides
     )
     if problems:
         raise LockError(
             "the resolver's answer does not meet every requirement",
             where=f"images/{request.spec.id}.toml",
-            expected=f"every requirement met on Python {python}, and no package besides",
+            expected=f"every requirement met on Python {python}",
             found="\n".join(problems),
             remedy="bound the versions with [[python.constraints]], with the reason",
         )

@@ -7,7 +7,7 @@ extras that something asks for, too.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from packaging.markers import Marker, UndefinedComparison, UndefinedEnvironmentName
 from packaging.requirements import InvalidRequirement, Requirement
@@ -18,7 +18,6 @@ from plinth.recipe.image import ImageSpec, Target
 from plinth.recipe.overrides import Override, overridden
 from plinth.recipe.target import marker_environment
 
-_KERNEL = re.compile(r"\bplatform_(release|version)\b")
 _NAME = re.compile(r"\s*[A-Za-z0-9][A-Za-z0-9._-]*\s*(\[[^\]]*\])?")
 
 
@@ -28,18 +27,6 @@ def asked_by(spec: ImageSpec, target: Target) -> dict[str, Sequence[str]]:
         f"images/{spec.id}.toml": spec.requirements,
         f"base/{spec.base}.toml": target.requirements,
     }
-
-
-def misfits(
-    versions: Mapping[str, str],
-    requires: Mapping[str, Sequence[str]],
-    asked: Mapping[str, Sequence[str]],
-    python: str,
-    overrides: Sequence[Override] = (),
-) -> list[str]:
-    """What `unmet` and `unasked` find, which take the same arguments."""
-    arguments = (versions, requires, asked, python, overrides)
-    return [*unmet(*arguments), *unasked(*arguments)]
 
 
 def unmet(
@@ -88,43 +75,6 @@ def unmet(
     return list(problems)
 
 
-def unasked(
-    versions: Mapping[str, str],
-    requires: Mapping[str, Sequence[str]],
-    asked: Mapping[str, Sequence[str]],
-    python: str,
-    overrides: Sequence[Override] = (),
-) -> list[str]:
-    """One sentence for each package of the lock that nothing asks for, with arguments as `unmet`
-    has them: metadata that was read out of ranges of a file may have had more than the file has.
-
-    A marker counts where it is met under some patch level of Python, or is not known to be none.
-    """
-    instead = {one.name: one for one in overrides}
-    seen: set[tuple[str, str]] = set()
-    waiting: list[tuple[str, str]] = []
-
-    def look(lines: Iterable[str], extra: str) -> None:
-        for wanted in filter(None, map(_requirement, lines)):
-            if _may_count(wanted.marker, extra, python):
-                name = canonicalize_name(wanted.name)
-                more = {(name, one) for one in ("", *wanted.extras)} - seen
-                seen.update(more)
-                waiting.extend(more)
-
-    for lines in asked.values():
-        look(lines, "")
-    while waiting:
-        name, extra = waiting.pop()
-        look([overridden(line, instead) for line in requires.get(name, ())], extra)
-    names = {name for name, _ in seen}
-    return [
-        f"nothing requires {name} {version}"
-        for name, version in sorted(versions.items())
-        if name not in names
-    ]
-
-
 def _requirement(line: str) -> Requirement | None:
     """The requirement in `line`; without its versions, where those are of before PEP 440, which
     pip compared in its own way; None where it names nothing."""
@@ -147,16 +97,6 @@ def _counts(marker: Marker | None, extra: str, python: str) -> bool:
     except (UndefinedComparison, UndefinedEnvironmentName, InvalidVersion):
         # About the machine the image will run on, such as its kernel's release: not known here.
         return False
-
-
-def _may_count(marker: Marker | None, extra: str, python: str) -> bool:
-    if marker is None or _KERNEL.search(str(marker)):
-        return True
-    ends = (f"{python}.0", f"{python}.99")
-    try:
-        return any(marker.evaluate({**marker_environment(end), "extra": extra}) for end in ends)
-    except (UndefinedComparison, UndefinedEnvironmentName, InvalidVersion):
-        return True
 
 
 def _words(wanted: Requirement) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from plinth.core.digest import Digest
-from plinth.core.errors import FetchError
+from plinth.core.errors import FetchError, IntegrityError
 from plinth.core.settings import Config
 from plinth.core.store import BlobStore
 from plinth.fetch.pypi.index import Index
@@ -138,3 +138,29 @@ def test_what_is_no_sound_wheel_is_left_to_the_reader_of_whole_ones(
     index, file = asked(server, tmp_path, path)
     assert file.digest == Digest.of_file(path)
     assert index.ranged(file) is None
+
+
+def test_a_file_with_other_metadata_than_its_ranges_had_is_refused(
+    server: IndexServer, tmp_path: Path
+) -> None:
+    path = wheel(tmp_path)
+    index, file = asked(server, tmp_path, path)
+    whole = path.read_bytes()
+    kept = tmp_path / "index" / "metadata" / f"{file.digest.hex}.ranged"
+    assert index.ranged(file) == METADATA
+    # As if its server had added a requirement, for whoever asks for ranges.
+    kept.write_bytes(METADATA.replace(b"six", b"evil"))
+    with pytest.raises(IntegrityError, match="other metadata than the file has") as raised:
+        index.download(file)
+    assert raised.value.where == WHEEL
+    assert not kept.exists()
+    # The whole file is what the lock's digest names.
+    assert index.download(file).read_bytes() == whole
+
+
+def test_a_file_with_the_metadata_of_its_ranges_is_taken(
+    server: IndexServer, tmp_path: Path
+) -> None:
+    index, file = asked(server, tmp_path, wheel(tmp_path))
+    assert index.ranged(file) == METADATA
+    assert Digest.of_file(index.download(file)) == file.digest

@@ -24,7 +24,7 @@ from plinth.recipe.locks.accelerator import LockedVendorFile
 from plinth.recipe.locks.base import LockedDeb
 from plinth.recipe.locks.pylock import LockedPackage
 from plinth.recipe.recipe import Recipe
-from plinth.recipe.requires import asked_by, misfits
+from plinth.recipe.requires import asked_by, unmet
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def _unmet(wheels: Mapping[str, FoundWheel], recipe: Recipe) -> list[Problem]:
     asked = asked_by(recipe.spec, recipe.target)
     return [
         Problem("", text)
-        for text in misfits(versions, requires, asked, recipe.target.python, recipe.spec.overrides)
+        for text in unmet(versions, requires, asked, recipe.target.python, recipe.spec.overrides)
     ]
 
 

@@ -25,7 +25,7 @@ from plinth.core.settings import Config
 from plinth.core.store import BlobStore, atomic_write
 from plinth.fetch.pypi import links
 from plinth.fetch.pypi.page import IndexFile, is_by, json_page, page_files
-from plinth.fetch.pypi.ranged import SMALL, ranged_metadata
+from plinth.fetch.pypi.ranged import SMALL, check_ranged, ranged_metadata
 from plinth.formats.wheel.metadata import MAX
 
 JSON = "application/vnd.pypi.simple.v1+json"
@@ -267,7 +267,7 @@ class Index:
         Raises:
             FetchError: the server cannot be reached.
         """
-        path = self._cache / "metadata" / f"{file.digest.hex}.ranged"
+        path = self._ranged(file)
         host = urlsplit(file.url).netloc
         if file.digest.size <= SMALL or self._blobs.has(file.digest) or host in self._whole:
             return None
@@ -287,6 +287,9 @@ class Index:
             temporary.write_bytes(data)
         return data
 
+    def _ranged(self, file: IndexFile) -> Path:
+        return self._cache / "metadata" / f"{file.digest.hex}.ranged"
+
     def download(self, file: IndexFile, admit: Callable[[Path], None] | None = None) -> Path:
         """Bring `file` into the blob store and return where it is.
 
@@ -294,7 +297,8 @@ class Index:
 
         Raises:
             FetchError: it cannot be fetched.
-            IntegrityError: it is not the file the digest names.
+            IntegrityError: it is not the file the digest names, or has other metadata than its
+                ranges had.
             LockError: nobody gives its size.
         """
         if not file.sized:
@@ -305,8 +309,17 @@ class Index:
             def open_(headers: Mapping[str, str]) -> requests.Response:
                 return opened(session.get, file.url, headers, what=file.name)
 
+            def check(path: Path) -> None:
+                if admit:
+                    admit(path)
+                if (ranged := self._ranged(file)).exists():
+                    data = ranged.read_bytes()
+                    # Once: the next lock reads the file anew.
+                    ranged.unlink()
+                    check_ranged(data, path, file.name)
+
             digest, name = file.digest, file.name
-            fetch_blob(open_, digest, self._blobs, name, place=_PLACE, remedy=_REMEDY, admit=admit)
+            fetch_blob(open_, digest, self._blobs, name, place=_PLACE, remedy=_REMEDY, admit=check)
         return self._blobs.path(file.digest)
 
 

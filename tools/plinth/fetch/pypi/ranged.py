@@ -1,8 +1,7 @@
 """The METADATA of a wheel out of a few ranges of its file (RFC 9110, 14), where the index has none
 beside it: a lock asks hundreds of megabytes of wheels for some kilobytes each.
 
-Such ranges are of no digest. What they hold is checked when an image is built: its packages'
-requirements are held against the lock both ways (`plinth.recipe.requires`).
+Such ranges are of no digest. They are held against the whole file when that is fetched.
 """
 
 from __future__ import annotations
@@ -15,7 +14,8 @@ from typing import BinaryIO
 
 import requests
 
-from plinth.core.errors import WheelError
+from plinth.core.digest import Digest
+from plinth.core.errors import IntegrityError, WheelError
 from plinth.core.http import is_final, whole
 from plinth.fetch.pypi.page import IndexFile
 from plinth.formats.wheel import metadata
@@ -68,6 +68,26 @@ def ranged_metadata(open_: Open, file: IndexFile) -> bytes | None:
                 return metadata.read(wheel)
         except (_NoRangesError, WheelError, zipfile.BadZipFile):
             return None
+
+
+def check_ranged(data: bytes, path: Path, filename: str) -> None:
+    """Refuse the wheel at `path` where its METADATA is not what ranges of it gave, `data`.
+
+    Raises:
+        IntegrityError: it is another.
+        WheelError: the wheel is malformed.
+    """
+    with WheelArchive(path, filename) as wheel:
+        found = metadata.read(wheel)
+    if found != data:
+        raise IntegrityError(
+            "a lock was made from other metadata than the file has: its server gave other ranges",
+            where=filename,
+            expected=Digest.of(found).oci,
+            found=Digest.of(data).oci,
+            remedy="do not trust locks made with this index since; find out who changed it, and "
+            "lock again",
+        )
 
 
 def _fill(open_: Open, sparse: BinaryIO, file: IndexFile, start: int, end: int) -> None:
