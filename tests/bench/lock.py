@@ -1,21 +1,23 @@
-"""`plinth lock` of one image from nothing against `uv pip compile` of the same requirements.
+"""`plinth lock` from nothing against `uv pip compile` of the same requirements.
 
-    python tests/bench/lock.py UV [IMAGE [ROUNDS]]
+    python tests/bench/lock.py UV [IMAGE | all [ROUNDS]]
 
-UV is the program. Both ask the configured index; both have the resolver itself installed and no
-page, no metadata and no lock. uv knows no platform of glibc 2.27, so it has that of 2.17. In turn,
-so that a busy machine or index is so for both. Medians: seconds by the clock and of the processors.
+UV is the program. Both ask the configured index; both have the resolver itself installed, with its
+bytecode, and no page, no metadata and no lock. uv knows no platform of glibc 2.27, so it has that
+of 2.17; of all images it locks one after the other, as one run of it has one lock. In turn, so that
+a busy machine or index is so for both. Medians: seconds by the clock and of the processors.
 Nothing in the checkout changes.
 """
 
 from __future__ import annotations
 
+import compileall
 import os
 import shutil
 import statistics
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,24 +31,26 @@ from plinth.recipe.image import load_image, load_target  # noqa: E402
 from support.helpers import checkout_files  # noqa: E402
 
 
-def checkout(root: Path, image: str, tools: Path) -> None:
-    """A copy of the checkout at `root` without the image's lock, and with nothing fetched."""
+def checkout(root: Path) -> None:
+    """A copy of the checkout at `root`, compiled as an installation is."""
     for name in checkout_files(ROOT):
-        if not name.startswith(f"locks/{image}/"):
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(ROOT / name, root / name)
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, root / name)
+    compileall.compile_dir(root / "tools", quiet=2)
+
+
+def ours(root: Path, images: Sequence[str], tools: Path) -> tuple[float, float]:
+    """Lock `images` in the copy at `root`, which then knows nothing of them."""
+    for image in images:
+        shutil.rmtree(root / "locks" / image, ignore_errors=True)
+    shutil.rmtree(root / "build", ignore_errors=True)
     (root / "build" / "cache").mkdir(parents=True)
     (root / "build" / "cache" / "tools").symlink_to(tools)
-
-
-def ours(work: Path, image: str, tools: Path) -> tuple[float, float]:
-    with tempfile.TemporaryDirectory(dir=work) as name:
-        root = Path(name) / "checkout"
-        checkout(root, image, tools)
-        python = "import sys; from plinth.commands.main import main; sys.exit(main())"
-        command = [sys.executable, "-c", f"import os; os.chdir({str(root)!r}); {python}"]
-        environment = {**os.environ, "PYTHONPATH": str(root / "tools")}
-        return spent([*command, "lock", image], environment)
+    python = "import sys; from plinth.commands.main import main; sys.exit(main())"
+    command = [sys.executable, "-c", f"import os; os.chdir({str(root)!r}); {python}"]
+    environment = {**os.environ, "PYTHONPATH": str(root / "tools")}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    return spent([*command, "lock", *images], environment)
 
 
 def theirs(work: Path, image: str, uv: str, environment: Mapping[str, str]) -> tuple[float, float]:
@@ -69,7 +73,9 @@ def theirs(work: Path, image: str, uv: str, environment: Mapping[str, str]) -> t
 
 def main() -> None:
     uv = sys.argv[1]
-    image = sys.argv[2] if len(sys.argv) > 2 else "sklearn-0.24.1"
+    what = sys.argv[2] if len(sys.argv) > 2 else "sklearn-0.24.1"
+    images = sorted(path.stem for path in (ROOT / "images").glob("*.toml"))
+    images = images if what == "all" else [what]
     rounds = int(sys.argv[3]) if len(sys.argv) > 3 else 3
     tools = ROOT / "build" / "cache" / "tools"
     if not any(tools.glob("pip-tools-*")):
@@ -82,13 +88,17 @@ def main() -> None:
         environment["SSL_CERT_FILE"] = cert
     found: dict[str, list[tuple[float, float]]] = {"plinth lock": [], "uv pip compile": []}
     with tempfile.TemporaryDirectory(prefix="plinth-bench-") as name:
+        root = Path(name) / "checkout"
+        checkout(root)
         for _ in range(rounds):
-            found["plinth lock"].append(ours(Path(name), image, tools))
-            found["uv pip compile"].append(theirs(Path(name), image, uv, environment))
-    print(f"| {image}, nothing known | seconds | CPU seconds |\n|---|---|---|")
-    for what, times in found.items():
+            found["plinth lock"].append(ours(root, images, tools))
+            each = [theirs(Path(name), image, uv, environment) for image in images]
+            wall, cpu = (sum(column) for column in zip(*each, strict=True))
+            found["uv pip compile"].append((wall, cpu))
+    print(f"| {what}, nothing known | seconds | CPU seconds |\n|---|---|---|")
+    for who, times in found.items():
         wall, cpu = (statistics.median(column) for column in zip(*times, strict=True))
-        print(f"| {what} | {wall:.1f} | {cpu:.1f} |")
+        print(f"| {who} | {wall:.1f} | {cpu:.1f} |")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import ssl
 import sys
 import threading
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
@@ -49,6 +49,10 @@ class IndexServer:
         """The paths asked for, in order."""
         self.unchanged: list[str] = []
         """Those of them answered with 304."""
+        self.ranges = False
+        """Whether it gives ranges of files."""
+        self.sent = 0
+        """Bytes of files that were sent in ranges."""
         self._server = _Server(("127.0.0.1", 0), _handler(self))
         self.port = int(self._server.server_address[1])
         if tls:
@@ -167,7 +171,15 @@ def _handler(owner: IndexServer) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             answer, etag = owner.answer(self.path, self.headers.get("If-None-Match", ""))
-            self.send_response(answer.status)
+            span = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+            if owner.ranges and span and answer.status == 200:
+                start, end, size = int(span[1]), int(span[2]), len(answer.body)
+                answer = replace(answer, status=206, body=answer.body[start : end + 1])
+                owner.sent += len(answer.body)
+                self.send_response(206)
+                self.send_header("Content-Range", f"bytes {start}-{end}/{size}")
+            else:
+                self.send_response(answer.status)
             self.send_header("Content-Type", answer.kind)
             if answer.status != 304:
                 length = len(answer.body) if answer.claimed is None else answer.claimed

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import requests
 
-from plinth.fetch.pypi import index, links
+from plinth.fetch.pypi import links, page
+
+ADDRESS = "https://index.test/demo/"
 
 
 def parse(data: bytes, folder: Path) -> None:
@@ -14,8 +16,8 @@ def parse(data: bytes, folder: Path) -> None:
     answer = requests.Response()
     answer.headers["Content-Length"] = data[:20].decode("latin-1")
     answer.headers["Last-Modified"] = data[:30].decode("latin-1")
-    index.page_files("demo", index.json_page(data, "demo"))
+    page.page_files("demo", page.json_page(data, "demo"), ADDRESS)
     text = data.decode("utf-8", "replace")
     links.size_of(answer)
     links.moment_of(answer)
-    index.page_files("demo", links.page(text, "https://index.test/demo/"))
+    page.page_files("demo", links.page(text, ADDRESS), ADDRESS)

@@ -10,7 +10,7 @@ from packaging.utils import canonicalize_name
 from plinth.core.digest import Digest
 from plinth.core.errors import FetchError
 from plinth.fetch.pypi.candidates import Candidate, candidates
-from plinth.fetch.pypi.index import IndexFile
+from plinth.fetch.pypi.page import IndexFile
 from plinth.lock.guess import floors
 from plinth.recipe.image import Target
 

@@ -12,9 +12,9 @@ from plinth.core.digest import Digest
 from plinth.core.errors import FetchError, LockError
 from plinth.core.report import quiet
 from plinth.fetch.pypi.candidates import candidates
-from plinth.fetch.pypi.index import IndexFile
+from plinth.fetch.pypi.page import IndexFile
 from plinth.lock.request import Request, Work, chosen, compile_requests
-from plinth.lock.resolver import Resolver, _run
+from plinth.lock.resolver import Resolver
 from plinth.recipe.image import Target
 from plinth.recipe.locks.pins import Pin
 
@@ -118,14 +118,3 @@ def test_the_best_of_the_files_that_were_hashed() -> None:
     assert chosen(found, pin).is_sdist is True
     with pytest.raises(LockError, match=r"demo 1\.5 has no file the target can use"):
         chosen(found, Pin("demo", "1.5", set(digests.values()), []))
-
-
-def test_a_resolver_that_answers_nonsense_is_quoted(tmp_path: Path) -> None:
-    python = tmp_path / "python"
-    python.write_text("#!/bin/sh\ncat >/dev/null\necho no memory >&2\necho nonsense\n")
-    python.chmod(0o755)
-    with pytest.raises(LockError, match="the resolver failed") as raised:
-        _run(python, tmp_path, [])
-    assert raised.value.found == "no memory\n"
-    python.write_text("#!/bin/sh\ncat >/dev/null\necho '[null, 7]'\n")
-    assert _run(python, tmp_path, []) == [None, "7"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from typing import cast
 import pytest
 
 from plinth.core.digest import Digest
-from plinth.core.errors import FetchError
+from plinth.core.errors import FetchError, LockError
 from plinth.core.report import quiet
 from plinth.core.settings import Config
 from plinth.core.store import BlobStore
@@ -57,9 +58,15 @@ SCRIPT = """\
 echo "$@" >>"{log}"
 env >>"{log}.env"
 exec python3 -c '
-import json, sys
-folders = [job["folder"] for job in json.load(sys.stdin)]
-print(json.dumps([folder if folder != "/j0" else None for folder in folders]))
+import json, os, socket
+asked = socket.socket(fileno=0)
+while True:
+    message, descriptors, _, _ = socket.recv_fds(asked, 1 << 20, 1)
+    if not message:
+        break
+    folders = [job["folder"] for job in json.loads(message)]
+    with os.fdopen(descriptors[0], "w") as answer:
+        json.dump([folder if folder != "/j0" else None for folder in folders], answer)
 '
 """
 
@@ -121,6 +128,24 @@ def test_it_is_fetched_once_and_answers_each_job_in_its_place(
     assert not any(line.startswith(("PIP_EXTRA", "PYTHONPATH", "LC_ALL=tr")) for line in seen)
 
 
+def test_a_resolver_that_cannot_be_run_is_one_error_with_what_it_said(
+    tmp_path: Path, served: tuple[IndexServer, Index]
+) -> None:
+    made = resolver(tmp_path, "echo no such module >&2; exit 1", served[1])
+    with pytest.raises(LockError, match="the resolver failed") as raised:
+        made.compile([Job(tmp_path, (), "", "doit lock")], quiet)
+    assert raised.value.found == "no such module\n"
+
+
+def test_in_a_block_it_is_started_once(tmp_path: Path, served: tuple[IndexServer, Index]) -> None:
+    log = tmp_path / "log"
+    made = resolver(tmp_path, SCRIPT.format(log=log), served[1])
+    with made.start(quiet):
+        for name in ("/j1", "/j2"):
+            assert made.compile([Job(Path(name), (), "", "doit lock")], quiet) == [name]
+    assert len(log.read_text().splitlines()) == 1
+
+
 def test_an_index_without_it_is_one_error_and_nothing_is_kept(
     tmp_path: Path, served: tuple[IndexServer, Index]
 ) -> None:
@@ -151,15 +176,17 @@ def test_what_pip_compile_ends_with_is_told(tmp_path: Path) -> None:
             (False, "gone.in"),
         )
     ]
-    done = subprocess.run(
-        [sys.executable, _DRIVER],
-        input=json.dumps(jobs),
-        capture_output=True,
-        check=True,
-        text=True,
-    )
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, subprocess.Popen([sys.executable, _DRIVER], stdin=theirs.fileno()):
+        theirs.close()
+        reading, writing = os.pipe()
+        with os.fdopen(reading) as answer:
+            socket.send_fds(ours, [json.dumps(jobs).encode()], [writing])
+            os.close(writing)
+            answers = json.load(answer)
+        ours.close()
     # The first ends by its exit status, the third and those after it by what they raise.
-    legacy, fine, guessed, backtracking, gone = json.loads(done.stdout)
+    legacy, fine, guessed, backtracking, gone = answers
     assert "Could not find a version that matches six" in legacy
     assert fine is None
     assert guessed.endswith("OSError: the guess does not hold")

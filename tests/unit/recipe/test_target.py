@@ -10,7 +10,7 @@ from packaging.tags import Tag
 
 from plinth.core.digest import Digest
 from plinth.fetch.pypi.candidates import Candidate, best, candidates
-from plinth.fetch.pypi.index import IndexFile
+from plinth.fetch.pypi.page import IndexFile
 from plinth.recipe.image import Target, load_target
 from plinth.recipe.target import fits, tags
 

@@ -13,6 +13,7 @@ import contextlib
 import ipaddress
 import os
 import ssl
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -35,14 +36,28 @@ from plinth.core.pip_settings import pip_settings
 CONNECT, READ = 5.0, 60.0
 """Seconds to wait for a connection, and for a server's next byte."""
 
+_SHARED = sys.platform == "linux"
+"""Whether OpenSSL alone decides. Elsewhere `truststore` asks the system at each handshake, and
+handshakes of one of its contexts wait for each other."""
+_STORES = (
+    "/etc/ssl/cert.pem",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/pki/tls/cert.pem",
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/ssl/ca-bundle.pem",
+)
+"""Where distributions have the system's certificates (as truststore looks for them)."""
 _BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
 def new_session(
-    tls: Mapping[str, Mapping[str, str]] | None = None, *, netrc: bool = True
+    tls: Mapping[str, Mapping[str, str]] | None = None,
+    *,
+    netrc: bool = True,
+    trust: Callable[[], ssl.SSLContext] | None = None,
 ) -> requests.Session:
     """A session. `tls` are files by host, see `plinth.core.settings.Config`; `netrc` says whether
-    passwords are taken from ~/.netrc.
+    passwords are taken from ~/.netrc; `trust` gives another session's context.
 
     Raises:
         FetchError: the environment has no valid pace. A file of certificates that cannot be read
@@ -52,19 +67,22 @@ def new_session(
     session = requests.Session()
     session.trust_env = netrc
     session.mount("http://", Adapter())
-    session.mount("https://", Adapter(everybody))
+    session.mount("https://", Adapter(trust or everybody))
     for host, files in (tls or {}).items():
         session.mount(f"https://{host}/", Adapter(partial(_one, host, files)))
     return session
 
 
 class Sessions:
-    """Sessions without files by host, each lent to one thread at a time, at most `most` at once:
-    each reads all certificates of the machine, which takes a tenth of a second."""
+    """Sessions without files by host, each lent to one thread at a time, at most `most` at once.
+    They share a context, where that may be: each reads all certificates of the machine, which takes
+    a tenth of a second."""
 
     def __init__(self, most: int) -> None:
         self._places = threading.BoundedSemaphore(most)
         self._idle: list[requests.Session] = []
+        self._making = threading.Lock()
+        self._context: ssl.SSLContext | None = None
 
     @contextlib.contextmanager
     def lent(self) -> Iterator[requests.Session]:
@@ -77,11 +95,19 @@ class Sessions:
             try:
                 session = self._idle.pop()
             except IndexError:
-                session = new_session()
+                session = self._new()
             try:
                 yield session
             finally:
                 self._idle.append(session)
+
+    def _new(self) -> requests.Session:
+        return new_session(trust=self._trust if _SHARED else None)
+
+    def _trust(self) -> ssl.SSLContext:
+        with self._making:
+            self._context = self._context or everybody()
+        return self._context
 
 
 def proxy_of(url: str) -> str:
@@ -101,16 +127,33 @@ def _is_loopback(host: str) -> bool:
 
 
 def everybody() -> ssl.SSLContext:
-    """What servers are trusted by, but those that the settings name."""
-    context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    """What servers are trusted by, but those that the settings name. Sessions may share it where
+    `_SHARED` says so."""
     system = ssl.get_default_verify_paths()
-    if not system.cafile and not (system.capath and any(Path(system.capath).glob("*.[0-9]"))):
-        # A machine without any store, such as a bare container.
+    is_there = bool(system.cafile) or _has_certificates(system.capath)
+    context: ssl.SSLContext
+    if _SHARED:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        if is_there:
+            context.set_default_verify_paths()
+    else:
+        context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if not is_there:
+        # An OpenSSL that knows no place, or a machine without any store, as a bare container is.
         _load(context, certifi.where(), "certifi")
-    for name in _BUNDLES:
-        _load(context, os.environ.get(name, ""), name)
-    _load(context, pip_settings().cert, "pip's cert")
+        _load(context, next(filter(os.path.isfile, _STORES), ""), "the system's certificates")
+    # Named twice, it is read once: that takes a tenth of a second.
+    known = {os.path.realpath(system.cafile)} if system.cafile else set()
+    for name in (*_BUNDLES, "pip's cert"):
+        path = pip_settings().cert if name == "pip's cert" else os.environ.get(name, "")
+        if path and os.path.realpath(path) not in known:
+            known.add(os.path.realpath(path))
+            _load(context, path, name)
     return context
+
+
+def _has_certificates(folder: str | None) -> bool:
+    return bool(folder) and any(Path(folder or "").glob("*.[0-9]"))
 
 
 def _one(host: str, files: Mapping[str, str]) -> ssl.SSLContext:
@@ -170,12 +213,9 @@ class _PatientTLS(_Patient, HTTPSConnection):
 
 
 class Adapter(HTTPAdapter):
-    """Decides trust, proxies and limits of time, whatever requests makes of the environment.
-
-    One for each session: handshakes of one `truststore` context wait for each other. `trust` gives
-    the context, at the first request by TLS: reading all certificates of a machine takes a tenth of
-    a second.
-    """
+    """Decides trust, proxies and limits of time, whatever requests makes of the environment. `trust`
+    gives the context, at the first request by TLS: reading all certificates of a machine takes a
+    tenth of a second."""
 
     def __init__(self, trust: Callable[[], ssl.SSLContext] | None = None) -> None:
         self._trust = trust

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,7 +95,7 @@ def _fetch(
         for file in index.files(package.name, None):
             if file.digest.hex == package.file.digest.hex:
                 # Its size is the lock's, which an index need not give.
-                index.download(replace(file, digest=package.file.digest, sized=True), admit=check)
+                index.download(file._replace(digest=package.file.digest, sized=True), admit=check)
                 return
     name = f"the index {package.index}" if package.index else "the package index"
     raise FetchError(

@@ -1,29 +1,38 @@
-"""Runs in the resolver's own Python 3.7: pip-compile for several jobs in one process.
+"""Runs in the resolver's own Python 3.7: pip-compile for many jobs, after one start.
 
 The argument is the folder with pip-tools and what it needs; without one, they are installed.
-Standard input is a JSON list of jobs, `{"arguments": [...], "folder": ..., "command": ...,
-"guessed": ...}`;
-standard output gets a JSON list, `null` for success, else the error's text.
+Standard input is a socket of whole messages. Each is a JSON list of jobs, `{"arguments": [...],
+"folder": ..., "command": ..., "guessed": ...}`, and comes with a descriptor that gets a JSON list,
+`null` for success, else the error's text. A process of its own answers each message, so that one
+may come while another waits for its answer.
 
 Nothing foreign runs or is unpacked here: the index has the metadata of every file.
 """
 
 from __future__ import annotations
 
+import array
 import contextlib
+import functools
 import importlib
 import io
 import json
 import os
+import socket
 import subprocess
 import sys
 from typing import Any, NoReturn
 
 sys.path[:0] = sys.argv[1:]
-# First: it has the distutils that some distributions leave out of their Python.
-importlib.import_module("setuptools")
+try:
+    importlib.import_module("distutils.command.build")
+except ImportError:
+    # It has the distutils that some distributions leave out of their Python.
+    importlib.import_module("setuptools")
 from pip._internal.operations.prepare import RequirementPreparer  # noqa: E402
-from pip._internal.resolution.resolvelib.factory import Factory  # noqa: E402
+from pip._internal.resolution.resolvelib import factory as factories  # noqa: E402
+from pip._internal.resolution.resolvelib.requirements import SpecifierRequirement  # noqa: E402
+from pip._vendor.packaging import requirements as grammars  # noqa: E402
 from pip._vendor.resolvelib.resolvers import RequirementsConflicted, Resolution  # noqa: E402
 from piptools.scripts.compile import cli  # noqa: E402
 
@@ -58,17 +67,33 @@ def without_conflict(self: object, criteria: Any, requirement: Any, parent: Any)
         raise
 
 
+def is_satisfied_by(self: Any, candidate: Any) -> Any:
+    known = self.__dict__.setdefault("_satisfied", {})
+    if candidate.version not in known:
+        known[candidate.version] = satisfied(self, candidate)
+    return known[candidate.version]
+
+
 guessed = False
 resolution: Any = Resolution
 add_to_criteria = resolution._add_to_criteria
 resolution._add_to_criteria = without_conflict
-factory: Any = Factory
+factory: Any = factories.Factory
 requirements_of = factory._make_requirements_from_install_req
 factory._make_requirements_from_install_req = by_name
 subprocess.Popen = no_program  # type: ignore[misc,assignment]
 preparer: Any = RequirementPreparer
 preparer._prepare_linked_requirement = not_unpacked
 preparer.prepare_linked_requirements_more = no_more
+# pip works these out anew for each candidate, line of metadata, and round.
+remembered: Any = factories
+remembered.get_supported = functools.lru_cache(maxsize=None)(remembered.get_supported)
+grammar: Any = getattr(grammars, "REQUIREMENT", None)
+if grammar:  # Of a pip of before its faster reader.
+    grammar.parseString = functools.lru_cache(maxsize=None)(grammar.parseString)
+specified: Any = SpecifierRequirement
+satisfied = specified.is_satisfied_by
+specified.is_satisfied_by = is_satisfied_by
 
 
 def run(job: dict[str, Any]) -> str | None:
@@ -100,4 +125,21 @@ def told(error: Exception) -> str:
     return "\n".join(sorted(lines)) or f"{type(error).__name__}: {error}"
 
 
-print(json.dumps([run(job) for job in json.load(sys.stdin)]))
+def serve(asked: socket.socket) -> None:
+    while True:
+        message, extra, _, _ = asked.recvmsg(1 << 20, socket.CMSG_SPACE(4))
+        if not message:
+            break
+        (descriptor,) = array.array("i", extra[0][2])
+        if os.fork() == 0:
+            asked.close()
+            with os.fdopen(descriptor, "w") as answer:
+                json.dump([run(job) for job in json.loads(message)], answer)
+            os._exit(0)
+        os.close(descriptor)
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.wait()
+
+
+serve(socket.socket(fileno=0))

@@ -33,7 +33,7 @@ from plinth.recipe.locks.document import is_fresh
 from plinth.recipe.locks.pylock import LockedPackage
 
 if TYPE_CHECKING:
-    from plinth.fetch.pypi.index import IndexFile
+    from plinth.fetch.pypi.page import IndexFile
 
 
 def lock_accelerator(ws: Workspace, name: str, *, config: Config, progress: Progress) -> bool:

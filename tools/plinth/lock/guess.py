@@ -21,7 +21,7 @@ from packaging.version import InvalidVersion, Version
 
 from plinth.core.errors import PlinthError
 from plinth.fetch.pypi.candidates import Candidate, best
-from plinth.fetch.pypi.index import IndexFile
+from plinth.fetch.pypi.page import IndexFile
 from plinth.formats.wheel.metadata import parse
 from plinth.recipe.target import marker_environment
 

@@ -92,6 +92,12 @@ def _lock_all(
     pythons = _pythons(ws, wanted, config)
     index = Index(config, ws.build / "cache" / "index", ws.cache)
     with contextlib.ExitStack() as stack:
+        resolvers = {
+            version: stack.enter_context(Resolver(ws.build / "cache" / "tools", python, index))
+            for version, python in pythons.items()
+        }
+        for resolver in resolvers.values():
+            resolver.start(progress)
         keep = upgrade is not None
         requests = [
             _prepare(ws, image_id, index, config, stack, keep, progress) for image_id in wanted
@@ -102,8 +108,7 @@ def _lock_all(
             groups.setdefault(request.target.python, []).append(request)
         made: list[tuple[str, str, ImageLock]] = []
         for python, group in groups.items():
-            resolver = Resolver(ws.build / "cache" / "tools", pythons[python], index)
-            made += _resolved(group, resolver, upgrade or (), progress)
+            made += _resolved(group, resolvers[python], upgrade or (), progress)
     written = []
     for image_id, text, lock in made:
         if _write(ws.locks / image_id, text, dump(lock)):

@@ -19,7 +19,8 @@ from packaging.utils import (
 from plinth.core.errors import LockError
 from plinth.core.report import human_size
 from plinth.core.store import BlobStore
-from plinth.fetch.pypi.index import Index, IndexFile
+from plinth.fetch.pypi.index import Index
+from plinth.fetch.pypi.page import IndexFile
 from plinth.recipe.asked.local import OwnFile
 from plinth.recipe.asked.model import Pin
 from plinth.recipe.gpu import ways_out
@@ -36,6 +37,9 @@ class Files(Protocol):
 
     def metadata(self, file: IndexFile) -> bytes:
         """The PEP 658 metadata of one."""
+
+    def ranged(self, file: IndexFile) -> bytes | None:
+        """The METADATA of a large wheel, from some ranges of it; see `Index.ranged`."""
 
     def download(self, file: IndexFile, admit: Callable[[Path], None] | None = None) -> Path:
         """Where one is in the store."""
@@ -92,6 +96,10 @@ class Narrowed:
     def metadata(self, file: IndexFile) -> bytes:
         """The PEP 658 metadata of `file`; raises as the index."""
         return self._index.metadata(file)
+
+    def ranged(self, file: IndexFile) -> bytes | None:
+        """The METADATA of a large wheel, from some ranges of it; see `Index.ranged`."""
+        return self._index.ranged(file) if file.url else None
 
     def download(self, file: IndexFile, admit: Callable[[Path], None] | None = None) -> Path:
         """Where `file` is in the store.

@@ -15,7 +15,7 @@ from packaging.version import Version
 from plinth.core.errors import LockError
 from plinth.core.report import Progress
 from plinth.fetch.pypi.candidates import Candidate, best
-from plinth.fetch.pypi.index import IndexFile
+from plinth.fetch.pypi.page import IndexFile
 from plinth.lock.guess import floors
 from plinth.lock.resolver import Job, Resolver
 from plinth.lock.server import LoopbackIndex, View

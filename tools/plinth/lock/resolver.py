@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
+import tempfile
 import zipfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import TracebackType
 
 from plinth.core.digest import Digest
 from plinth.core.errors import FetchError, LockError
@@ -70,27 +73,50 @@ class Job:
 
 class Resolver:
     """pip-compile under `python`, the target's; it is fetched from `index` on first use, into a
-    folder under `tools`."""
+    folder under `tools`. In a `with` block it is started once."""
 
     def __init__(self, tools: Path, python: Path, index: Index) -> None:
         self.python = python
         self._tools = tools
         self._index = index
+        self._started: Started | None = None
+
+    def start(self, progress: Progress) -> Resolver:
+        """Start it, for a `with` block: what it imports takes a second, in which others may be
+        asked for pages; raises as `compile`."""
+        self._started = self._started or Started(self.python, self.packages(progress))
+        return self
+
+    def __enter__(self) -> Resolver:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._started:
+            self._started.end()
+            self._started = None
 
     def compile(self, jobs: Sequence[Job], progress: Progress) -> list[str | None]:
-        """Run the jobs, in one process for each CPU; for each job, None or why it failed.
+        """Run the jobs, in one process for each CPU; for each job, None or why it failed. In a
+        `with` block several threads may ask.
 
         Raises:
             LockError: the resolver itself cannot be run.
             FetchError: it cannot be fetched.
         """
-        packages = self.packages(progress)
-        # Imports and pip's memory are paid for once a process, so each takes its share of jobs.
+        if self._started is None:
+            with self.start(progress):
+                return self.compile(jobs, progress)
+        # What pip remembers is shared by the jobs of a process, so each takes its share.
         count = min(len(jobs), len(os.sched_getaffinity(0)))
         shares = [jobs[number::count] for number in range(count)]
         answers: list[str | None] = [None] * len(jobs)
         with ThreadPoolExecutor(count, "resolve") as pool:
-            for number, found in enumerate(pool.map(partial(_run, self.python, packages), shares)):
+            for number, found in enumerate(pool.map(self._started.ask, shares)):
                 answers[number::count] = found
         return answers
 
@@ -126,32 +152,64 @@ class Resolver:
         )
 
 
-def _run(python: Path, packages: Path, jobs: Sequence[Job]) -> list[str | None]:
-    requests = [
-        {
-            "arguments": job.arguments(),
-            "folder": str(job.folder),
-            "command": job.command,
-            "guessed": job.guessed,
-        }
-        for job in jobs
-    ]
-    done = subprocess.run(
-        [str(python), "-I", "-S", str(_DRIVER), str(packages)],
-        input=json.dumps(requests),
-        check=False,
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        env={**_clean_environment(), **environment_of(python)},
-    )
-    try:
-        answers = json.loads(done.stdout)
-    except ValueError:
-        raise LockError(
-            "the resolver failed", where="pip-compile", found=done.stderr[-2000:]
-        ) from None
-    return [answer if answer is None else str(answer) for answer in answers]
+class Started:
+    """A process that has the resolver imported, and forks for each list of jobs."""
+
+    def __init__(self, python: Path, packages: Path) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed in `end`)
+        with theirs:
+            self._process = subprocess.Popen(
+                [str(python), "-I", "-S", str(_DRIVER), str(packages)],
+                stdin=theirs.fileno(),
+                stdout=self._errors,
+                stderr=self._errors,
+                env={**_clean_environment(), **environment_of(python)},
+            )
+        self._asked = ours
+
+    def ask(self, jobs: Sequence[Job]) -> list[str | None]:
+        """The answers to `jobs`.
+
+        Raises:
+            LockError: there are none.
+        """
+        requests = [
+            {
+                "arguments": job.arguments(),
+                "folder": str(job.folder),
+                "command": job.command,
+                "guessed": job.guessed,
+            }
+            for job in jobs
+        ]
+        reading, writing = os.pipe()
+        with os.fdopen(reading, encoding="utf-8", errors="replace") as answer:
+            try:
+                # It ends when all that have the other end are done with it, or have ended.
+                socket.send_fds(self._asked, [json.dumps(requests).encode()], [writing])
+            except OSError:
+                pass  # It is gone: what it said comes below.
+            finally:
+                os.close(writing)
+            text = answer.read()
+        try:
+            answers = json.loads(text)
+        except ValueError:
+            raise LockError(
+                "the resolver failed", where="pip-compile", found=self._said()
+            ) from None
+        return [answer if answer is None else str(answer) for answer in answers]
+
+    def _said(self) -> str:
+        self._errors.seek(0)
+        return self._errors.read().decode("utf-8", "replace")[-2000:]
+
+    def end(self) -> None:
+        """End the process, which has answered all that was asked."""
+        self._asked.close()
+        self._process.wait()
+        self._errors.close()
 
 
 def _clean_environment() -> dict[str, str]:

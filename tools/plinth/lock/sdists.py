@@ -9,7 +9,7 @@ from packaging.utils import parse_sdist_filename
 from plinth.core.digest import Digest
 from plinth.core.errors import LockError
 from plinth.core.report import Progress
-from plinth.fetch.pypi.index import IndexFile
+from plinth.fetch.pypi.page import IndexFile
 from plinth.formats.wheel.sdist import build_requirements
 from plinth.lock.prepared import prepared_metadata
 from plinth.lock.request import Request, Work, chosen, compile_requests, locked_file

@@ -25,7 +25,8 @@ from packaging.version import Version
 
 from plinth.core.errors import LockError, PlinthError
 from plinth.fetch.pypi.candidates import Candidate, candidates
-from plinth.fetch.pypi.index import JSON, IndexFile, is_by
+from plinth.fetch.pypi.index import JSON
+from plinth.fetch.pypi.page import IndexFile, is_by
 from plinth.formats.wheel import metadata
 from plinth.formats.wheel.admit import admit
 from plinth.formats.wheel.archive import WheelArchive
@@ -178,7 +179,7 @@ class LoopbackIndex:
             best = max(pool, key=lambda c: (c.version, -c.rank, c.build), default=None)
             if best is None or not best.file.metadata:
                 return
-            for line in metadata.parse(self._index.metadata(best.file)).requires:
+            for line in metadata.parse(self.metadata(best.file)).requires:
                 requirement = Requirement(line)
                 marker = requirement.marker
                 if marker is None or marker.evaluate(
@@ -277,15 +278,18 @@ class LoopbackIndex:
         Raises:
             PlinthError: it cannot be had: not fetched, or a wheel or sdist that is malformed.
         """
-        if file.digest.hex not in self._read:
-            self._read[file.digest.hex] = apply_overrides(self._metadata(file), self.overrides)
-        return self._read[file.digest.hex]
+        with self._finding.setdefault(file.digest.hex, threading.Lock()):
+            if file.digest.hex not in self._read:
+                self._read[file.digest.hex] = apply_overrides(self._metadata(file), self.overrides)
+            return self._read[file.digest.hex]
 
     def _metadata(self, file: IndexFile) -> bytes:
         if file.metadata:
             return self._index.metadata(file)
         if not file.name.endswith(".whl"):
             return self.prepare(file)
+        if (data := self._index.ranged(file)) is not None:
+            return data
         with WheelArchive(self.download(file), file.name) as wheel:
             return metadata.read(wheel)
 

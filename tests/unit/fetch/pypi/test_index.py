@@ -17,7 +17,8 @@ from plinth.core.digest import Digest
 from plinth.core.errors import FetchError, IntegrityError, LockError, WheelError
 from plinth.core.settings import Config
 from plinth.core.store import BlobStore
-from plinth.fetch.pypi.index import Index, IndexFile
+from plinth.fetch.pypi.index import Index
+from plinth.fetch.pypi.page import IndexFile
 from support.helpers import make_wheel
 from support.index_server import AS_OF, JSON, Answer, IndexServer
 

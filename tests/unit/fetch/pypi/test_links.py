@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -116,7 +115,7 @@ def test_files_that_have_moved_are_asked_for_where_they_are(server: Server, tmp_
     with serving(tmp_path, Moved) as moved:
         indexes = index_of(server, tmp_path / "a"), index_of(moved, tmp_path / "b")
         here, there = (one.described(one.files("torch", None)[0]) for one in indexes)
-    assert replace(there, url=here.url) == here
+    assert there._replace(url=here.url) == here
     assert [line for line in moved.asked if line.startswith("HEAD")] == [
         f"HEAD /whl/{QUOTED}",
         f"HEAD /files/{QUOTED}",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.tags import Tag, parse_tag
 from packaging.utils import (
     InvalidSdistFilename,
     InvalidWheelFilename,
@@ -19,7 +20,7 @@ from packaging.version import Version
 from plinth.recipe.image import Target
 
 if TYPE_CHECKING:
-    from plinth.fetch.pypi.index import IndexFile
+    from plinth.fetch.pypi.page import IndexFile
 from plinth.recipe.target import tags
 
 
@@ -50,20 +51,32 @@ def candidates(files: Iterable[IndexFile], target: Target) -> Iterator[Candidate
     """The files the target can use: wheels by tag, and sdists; not those that exclude its
     Python, nor names that are neither."""
     ranks = tags(target.python, target.glibc, target.architecture)
+    known: dict[str, int | None] = {}
     for file in files:
         if not _python_fits(file.requires_python, target.releases):
             continue
         try:
             if file.name.endswith(".whl"):
-                _, version, build, wheel_tags = parse_wheel_filename(file.name)
-                rank = min((ranks[tag] for tag in wheel_tags if tag in ranks), default=None)
-                if rank is not None:
+                # Most are of other machines: their names need no more reading.
+                tag = "-".join(file.name[:-4].rsplit("-", 3)[1:])
+                if tag not in known:
+                    known[tag] = _rank(tag, ranks)
+                if (rank := known[tag]) is not None:
+                    _, version, build, _ = parse_wheel_filename(file.name)
                     yield Candidate(file, version, False, rank, build)
             else:
                 _, version = parse_sdist_filename(file.name)
                 yield Candidate(file, version, True, len(ranks))
         except (InvalidWheelFilename, InvalidSdistFilename):
             continue
+
+
+def _rank(text: str, ranks: Mapping[Tag, int]) -> int | None:
+    """The rank of the tags of a wheel's name; None where none is the target's."""
+    try:
+        return min((ranks[tag] for tag in parse_tag(text) if tag in ranks), default=None)
+    except ValueError:
+        return None
 
 
 @lru_cache(maxsize=4096)

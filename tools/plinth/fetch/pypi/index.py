@@ -5,26 +5,27 @@ from __future__ import annotations
 
 import datetime
 import json
-import re
 import ssl
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Callable, Mapping
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import requests
 from packaging.utils import canonicalize_name
 
 from plinth.core.digest import Digest
 from plinth.core.errors import FetchError, IntegrityError, LockError
-from plinth.core.http import fetch_blob, opened, resolved, retried, whole
+from plinth.core.http import fetch_blob, opened, retried, whole
 from plinth.core.pip_settings import pip_settings
 from plinth.core.session import Sessions
 from plinth.core.settings import Config
 from plinth.core.store import BlobStore, atomic_write
 from plinth.fetch.pypi import links
+from plinth.fetch.pypi.page import IndexFile, is_by, json_page, page_files
+from plinth.fetch.pypi.ranged import SMALL, check_ranged, ranged_metadata
 from plinth.formats.wheel.metadata import MAX
 
 JSON = "application/vnd.pypi.simple.v1+json"
@@ -32,33 +33,11 @@ MAX_PAGE = 64 << 20
 """The largest page of a project that is read (bytes, unpacked)."""
 
 T = TypeVar("T")
-_UPLOADED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
-_FILENAME = re.compile(r"[\w.+!-]+")
 _NO_HEAD = (403, 405, 501)
 """What servers answer that give files and no headers alone; signed addresses are for GET."""
 _AT_ONCE = 8
 _PLACE = "the package index"
 _REMEDY = "check the network, or index-url in the settings; everything already in the store is kept"
-
-
-@dataclass(frozen=True)
-class IndexFile:
-    """One file of a project as the index lists it; `metadata` is the SHA-256 of its PEP 658
-    metadata, empty where the index has none. `reason` is why it was yanked.
-
-    `uploaded` is empty, and the digest's size 0 and not `sized`, where the page does not have them:
-    see `Index.described`.
-    """
-
-    name: str
-    url: str
-    digest: Digest
-    uploaded: str
-    requires_python: str
-    yanked: bool
-    metadata: str
-    reason: str = ""
-    sized: bool = True
 
 
 class Index:
@@ -78,6 +57,8 @@ class Index:
         self._blobs = blobs
         self._url = url
         self._sessions = Sessions(_AT_ONCE)
+        self._whole: set[str] = set()
+        """Hosts that gave no ranges of a file."""
         self._described: dict[str, IndexFile] = {}
         self._pages: dict[str, list[IndexFile]] = {}
         self._guards: dict[str, threading.Lock] = {}
@@ -140,7 +121,7 @@ class Index:
         name = canonicalize_name(project)
         with self._once(name):
             if name not in self._pages:
-                self._pages[name] = page_files(name, self._page(name, as_of))
+                self._pages[name] = self._page(name, as_of)
         if as_of is None:
             return self._pages[name]
         return [file for file in self._pages[name] if is_by(file, as_of)]
@@ -183,20 +164,16 @@ class Index:
                 remedy="use another index for this project: [python.indexes]",
             )
         uploaded = file.uploaded or links.moment_of(answer)
-        return replace(file, digest=Digest(file.digest.hex, size), uploaded=uploaded, sized=True)
+        digest = Digest(file.digest.hex, size)
+        return file._replace(digest=digest, uploaded=uploaded, sized=True)
 
-    def _page(self, name: str, as_of: datetime.datetime | None) -> dict[str, Any]:
+    def _page(self, name: str, as_of: datetime.datetime | None) -> list[IndexFile]:
         # Pages of one index say nothing of another's.
         path = self._cache / Digest.of(self.address.encode()).hex[:16] / f"{name}.json"
-        kept: dict[str, Any] = {}
-        if path.exists():
-            try:
-                kept = json.loads(path.read_bytes())
-            except ValueError:
-                kept = {}
-            # What was fetched a day after the moment looked at holds all uploads before it.
-            if kept and as_of and path.stat().st_mtime > as_of.timestamp() + 86_400:
-                return dict(kept["page"])
+        kept = _kept(path)
+        # What was fetched a day after the moment looked at holds all uploads before it.
+        if kept and as_of and path.stat().st_mtime > as_of.timestamp() + 86_400:
+            return page_files(name, kept["page"], kept.get("url", ""))
         headers = {"Accept": f"{JSON}, text/html;q=0.1"}
         if kept.get("etag"):
             headers["If-None-Match"] = kept["etag"]
@@ -228,22 +205,24 @@ class Index:
         status = answer.status_code
         if status == 304:
             path.touch()
-            return dict(kept["page"])
+            return page_files(name, kept["page"], kept.get("url", ""))
         if status == 404:
-            return {"files": []}
+            return []
         if status != 200:
             raise FetchError(f"the package index answered {status}", where=name)
+        sent = body[-1]
         if JSON in answer.headers.get("Content-Type", ""):
-            page = json_page(body[-1], name)
+            page = json_page(sent, name)
         else:
-            page = links.page(body[-1].decode("utf-8", "replace"), answer.url)
-        _make_absolute(page, answer.url, name)
+            page = links.page(sent.decode("utf-8", "replace"), answer.url)
+            sent = json.dumps(page).encode()
         # Before it is kept: a malformed page would outlive the index's repair.
-        page_files(name, page)
-        etag = answer.headers.get("ETag", "")
+        found = page_files(name, page, answer.url)
+        head = json.dumps({"etag": answer.headers.get("ETag", ""), "url": answer.url})
         with atomic_write(path) as temporary:
-            temporary.write_text(json.dumps({"etag": etag, "page": page}), encoding="utf-8")
-        return page
+            # As it was sent: writing a megabyte of JSON anew takes as long as reading it.
+            temporary.write_bytes(head[:-1].encode() + b', "page": ' + sent + b"}")
+        return found
 
     def _retried(self, ask: Callable[[], T], what: str) -> T:
         return retried(ask, what, place=_PLACE, remedy=_REMEDY)
@@ -281,6 +260,36 @@ class Index:
             temporary.write_bytes(data)
         return data
 
+    def ranged(self, file: IndexFile) -> bytes | None:
+        """The METADATA of a large wheel of which the index has none, without fetching the whole of
+        it; None where it is small or here already, or its server gives no ranges.
+
+        Raises:
+            FetchError: the server cannot be reached.
+        """
+        path = self._ranged(file)
+        host = urlsplit(file.url).netloc
+        if file.digest.size <= SMALL or self._blobs.has(file.digest) or host in self._whole:
+            return None
+        if path.exists():
+            return path.read_bytes()
+
+        def ask() -> bytes | None:
+            with self._sessions.lent() as session:
+                get = partial(opened, session.get, file.url, what=file.name)
+                return ranged_metadata(get, file)
+
+        data = self._retried(ask, file.name)
+        if data is None:
+            self._whole.add(host)
+            return None
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(data)
+        return data
+
+    def _ranged(self, file: IndexFile) -> Path:
+        return self._cache / "metadata" / f"{file.digest.hex}.ranged"
+
     def download(self, file: IndexFile, admit: Callable[[Path], None] | None = None) -> Path:
         """Bring `file` into the blob store and return where it is.
 
@@ -288,7 +297,8 @@ class Index:
 
         Raises:
             FetchError: it cannot be fetched.
-            IntegrityError: it is not the file the digest names.
+            IntegrityError: it is not the file the digest names, or has other metadata than its
+                ranges had.
             LockError: nobody gives its size.
         """
         if not file.sized:
@@ -299,93 +309,24 @@ class Index:
             def open_(headers: Mapping[str, str]) -> requests.Response:
                 return opened(session.get, file.url, headers, what=file.name)
 
+            def check(path: Path) -> None:
+                if admit:
+                    admit(path)
+                if (ranged := self._ranged(file)).exists():
+                    data = ranged.read_bytes()
+                    # Once: the next lock reads the file anew.
+                    ranged.unlink()
+                    check_ranged(data, path, file.name)
+
             digest, name = file.digest, file.name
-            fetch_blob(open_, digest, self._blobs, name, place=_PLACE, remedy=_REMEDY, admit=admit)
+            fetch_blob(open_, digest, self._blobs, name, place=_PLACE, remedy=_REMEDY, admit=check)
         return self._blobs.path(file.digest)
 
 
-def _make_absolute(page: dict[str, Any], url: str, name: str) -> None:
-    """Complete the links of a page of project `name`, which may be relative to its `url`."""
-    files = page.get("files")
-    for entry in files if isinstance(files, list) else ():
-        if isinstance(entry, dict) and isinstance(entry.get("url"), str):
-            entry["url"] = resolved(url, entry["url"], name)
-
-
-def json_page(body: bytes, project: str) -> dict[str, Any]:
-    """The page of `project` in the JSON `body`.
-
-    Raises:
-        LockError: it is no JSON object.
-    """
+def _kept(path: Path) -> dict[str, Any]:
+    """What is kept at `path`: a page, and where and how it came; empty where it is not whole."""
     try:
-        page = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise LockError(f"the index's answer is not JSON: {error}", where=project) from None
-    if not isinstance(page, dict):
-        raise LockError("the index's answer is not a JSON object", where=project)
-    return page
-
-
-def is_by(file: IndexFile, as_of: datetime.datetime) -> bool:
-    """Whether `file` was there at that moment, or it is not known when it came."""
-    return not file.uploaded or file.uploaded[:19] <= as_of.strftime("%Y-%m-%dT%H:%M:%S")
-
-
-def page_files(project: str, page: dict[str, Any]) -> list[IndexFile]:
-    """The files that the page of `project` lists (PEP 691, PEP 700).
-
-    Raises:
-        LockError: it is malformed, or no file in it has a SHA-256.
-    """
-    found = list(_parse(project, page))
-    if page["files"] and not found and not any(_sha256(entry) for entry in page["files"]):
-        raise LockError(
-            "the package index gives no SHA-256 of any file",
-            where=project,
-            expected="hashes.sha256 in the page (PEP 691), or #sha256=… in its links (PEP 503)",
-            remedy="use another index for this project: [python.indexes]",
-        )
-    return found
-
-
-def _sha256(entry: Mapping[str, Any]) -> object:
-    return entry["hashes"].get("sha256")
-
-
-def _parse(project: str, page: dict[str, Any]) -> Iterator[IndexFile]:
-    try:
-        for entry in page["files"]:
-            sha256, size = _sha256(entry), entry.get("size")
-            if not sha256:
-                continue
-            if size is not None and (not isinstance(size, int) or isinstance(size, bool)):
-                raise TypeError(f"size {size!r} is not a number")
-            # Nobody can ask for it: no project's files are called so (PEP 427, PEP 625).
-            if not _FILENAME.fullmatch(_text(entry["filename"])):
-                continue
-            core = entry.get("core-metadata") or entry.get("data-dist-info-metadata")
-            metadata = core.get("sha256", "") if isinstance(core, dict) else ""
-            uploaded, yanked = entry.get("upload-time") or "", entry.get("yanked")
-            if uploaded and not _UPLOADED.fullmatch(uploaded):
-                raise ValueError(f"upload-time {uploaded!r} is not of PEP 700")
-            yield IndexFile(
-                entry["filename"],
-                _text(entry["url"]),
-                # Some write it in capitals.
-                Digest(_text(sha256).lower(), size or 0),
-                uploaded,
-                _text(entry.get("requires-python") or ""),
-                bool(yanked),
-                Digest(metadata, 0).hex if metadata else "",
-                yanked if isinstance(yanked, str) else "",
-                size is not None,
-            )
-    except (KeyError, TypeError, AttributeError, ValueError, IntegrityError) as error:
-        raise LockError(f"the index's page is malformed: {error!r}", where=project) from None
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is not a string")
-    return value
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) and "page" in found else {}

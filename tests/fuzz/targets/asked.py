@@ -1,0 +1,38 @@
+"""Files that people bring: requirements, constraints, pyproject.toml, uv.lock, pylock.toml."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from plinth.core.errors import PlinthError
+from plinth.recipe.asked.asked import with_inputs
+from plinth.recipe.asked.model import ForeignLock, Inputs, Project
+from plinth.recipe.image import CPU, ImageSpec, Target
+
+TARGET = Target("3.7", (2, 27), "amd64", ())
+KINDS = {
+    "requirements.txt": lambda name: Inputs(requirements=(name,)),
+    "constraints.txt": lambda name: Inputs(constraints=(name,)),
+    "pyproject.toml": lambda name: Inputs(projects=(Project(name, True, ("plots",), ("serve",)),)),
+    "uv.lock": lambda name: Inputs(locks=(ForeignLock(name, "", ("plots",), ("serve",)),)),
+    "pylock.toml": lambda name: Inputs(locks=(ForeignLock(name, "", (), ()),)),
+}
+
+
+def parse(data: bytes, folder: Path) -> None:
+    """Read `data` as each of them."""
+    failed = None
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        root = Path(name)
+        for filename, inputs in KINDS.items():
+            (root / filename).write_bytes(data)
+            spec = ImageSpec(
+                "demo", "demo", "", CPU, "base", "", (), (), None, (), "", inputs=inputs(filename)
+            )
+            try:
+                with_inputs(root, spec, TARGET)
+            except PlinthError as error:
+                failed = error
+    if failed:
+        raise failed

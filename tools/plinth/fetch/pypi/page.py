@@ -1,0 +1,124 @@
+"""Pages of the simple API: the files of a project (PEP 503, PEP 691, PEP 700)."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from plinth.core.digest import Digest
+from plinth.core.errors import IntegrityError, LockError
+from plinth.core.http import resolved
+
+_UPLOADED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+_FILENAME = re.compile(r"[\w.+!-]+")
+_ABSOLUTE = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,4})?/[\w./+!%~-]*", re.ASCII)
+"""What nearly all links are; of others, RFC 3986 is asked."""
+
+
+class IndexFile(NamedTuple):
+    """One file of a project as the index lists it; `metadata` is the SHA-256 of its PEP 658
+    metadata, empty where the index has none. `reason` is why it was yanked.
+
+    `uploaded` is empty, and the digest's size 0 and not `sized`, where the page does not have them:
+    see `Index.described`.
+    """
+
+    name: str
+    url: str
+    digest: Digest
+    uploaded: str
+    requires_python: str
+    yanked: bool
+    metadata: str
+    reason: str = ""
+    sized: bool = True
+
+
+def json_page(body: bytes, project: str) -> dict[str, Any]:
+    """The page of `project` in the JSON `body`.
+
+    Raises:
+        LockError: it is no JSON object.
+    """
+    try:
+        page = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise LockError(f"the index's answer is not JSON: {error}", where=project) from None
+    if not isinstance(page, dict):
+        raise LockError("the index's answer is not a JSON object", where=project)
+    return page
+
+
+def is_by(file: IndexFile, as_of: datetime.datetime) -> bool:
+    """Whether `file` was there at that moment, or it is not known when it came."""
+    return not file.uploaded or file.uploaded[:19] <= _text_of(as_of)
+
+
+@lru_cache(maxsize=8)
+def _text_of(moment: datetime.datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def page_files(project: str, page: dict[str, Any], url: str) -> list[IndexFile]:
+    """The files that the page of `project` lists (PEP 691, PEP 700), which came from `url`.
+
+    Raises:
+        FetchError: a link is no URL.
+        LockError: it is malformed, or no file in it has a SHA-256.
+    """
+    found = list(_parse(project, page, url))
+    if page["files"] and not found and not any(_sha256(entry) for entry in page["files"]):
+        raise LockError(
+            "the package index gives no SHA-256 of any file",
+            where=project,
+            expected="hashes.sha256 in the page (PEP 691), or #sha256=… in its links (PEP 503)",
+            remedy="use another index for this project: [python.indexes]",
+        )
+    return found
+
+
+def _sha256(entry: Mapping[str, Any]) -> object:
+    return entry["hashes"].get("sha256")
+
+
+def _parse(project: str, page: dict[str, Any], url: str) -> Iterator[IndexFile]:
+    try:
+        for entry in page["files"]:
+            sha256, size = _sha256(entry), entry.get("size")
+            if not sha256:
+                continue
+            if size is not None and (not isinstance(size, int) or isinstance(size, bool)):
+                raise TypeError(f"size {size!r} is not a number")
+            # Nobody can ask for it: no project's files are called so (PEP 427, PEP 625).
+            if not _FILENAME.fullmatch(_text(entry["filename"])):
+                continue
+            core = entry.get("core-metadata") or entry.get("data-dist-info-metadata")
+            metadata = core.get("sha256", "") if isinstance(core, dict) else ""
+            uploaded, yanked = entry.get("upload-time") or "", entry.get("yanked")
+            if uploaded and not _UPLOADED.fullmatch(uploaded):
+                raise ValueError(f"upload-time {uploaded!r} is not of PEP 700")
+            link = _text(entry["url"])
+            yield IndexFile(
+                entry["filename"],
+                link if _ABSOLUTE.fullmatch(link) else resolved(url, link, project),
+                # Some write it in capitals.
+                Digest(_text(sha256).lower(), size or 0),
+                uploaded,
+                _text(entry.get("requires-python") or ""),
+                bool(yanked),
+                Digest(metadata, 0).hex if metadata else "",
+                yanked if isinstance(yanked, str) else "",
+                size is not None,
+            )
+    except (KeyError, TypeError, AttributeError, ValueError, IntegrityError) as error:
+        raise LockError(f"the index's page is malformed: {error!r}", where=project) from None
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a string")
+    return value
