@@ -63,7 +63,7 @@ def prepare(ws: Session, image_id: str, config: Config) -> Prepared:
     _check_blobs(ws, image)
     recipe = _recipe(ws, image)
     provenance = Provenance(
-        image_id,
+        recipe.spec.id,
         recipe.base.name,
         recipe.accelerator.name if recipe.accelerator else "",
         recipe.files,
@@ -72,6 +72,7 @@ def prepare(ws: Session, image_id: str, config: Config) -> Prepared:
         config.builder or LOCAL_BUILDER,
         __version__,
         ws.layout.get(image.manifest),
+        read_manifest(ws.layout, image.manifest).compression,
     )
     predicates: dict[str, Json] = {
         COSIGN: {},

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from plinth.core.digest import CHUNK, Digest
-from plinth.core.errors import LayoutError, PlinthError
+from plinth.core.digest import Digest
+from plinth.core.errors import IntegrityError, LayoutError, PlinthError
 from plinth.core.store import BlobStore
 from plinth.formats.oci.layout import references
 from plinth.formats.oci.manifest import read_manifest
@@ -128,13 +128,12 @@ def unpacked_sizes(actions: Path) -> dict[Digest, int]:
 
 def _inflated(store: BlobStore, layer: Digest) -> int:
     """The tar's length of a layer, read from it: a base that was pulled is no action's."""
-    from plinth.formats.gunzip import gunzipped
+    from plinth.formats.layer.blob import plain_digest
 
     try:
-        with gunzipped(store.path(layer)) as stream:
-            return sum(len(chunk) for chunk in iter(lambda: stream.read(CHUNK), b""))
-    except OSError as error:
-        raise LayoutError(f"unreadable layer: {error}", where=layer.oci) from None
+        return plain_digest(store.path(layer)).size
+    except IntegrityError as error:
+        raise LayoutError(f"unreadable layer: {error.what}", where=layer.oci) from None
 
 
 @dataclass(frozen=True)

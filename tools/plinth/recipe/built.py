@@ -7,6 +7,7 @@ from plinth.formats.oci.layout import ImageReference, references
 from plinth.formats.oci.manifest import read_manifest
 from plinth.graph.workspace import Workspace
 from plinth.recipe.accelerator import CPU
+from plinth.recipe.forms import split
 from plinth.recipe.recipe import Recipe
 from plinth.recipe.record import Record, read_record
 
@@ -54,11 +55,12 @@ def recipe_of(ws: Workspace, image: ImageReference) -> Recipe:
         PlinthError: as `Recipe.load`.
     """
     record = read_record(ws, image.name)
+    image_id, _ = split(image.name)
     if record is not None and record.manifest == image.manifest.hex:
-        return Recipe.load(ws, image.name, base=record.base, accelerator=record.accelerator or CPU)
+        return Recipe.load(ws, image_id, base=record.base, accelerator=record.accelerator or CPU)
     # It came from elsewhere; the set may have been locked since.
     base = read_manifest(ws.layout, image.manifest).annotations[BASE]
-    recipe = Recipe.load(ws, image.name, base=base)
+    recipe = Recipe.load(ws, image_id, base=base)
     if image.image_name.rpartition(":")[0] == recipe.name:
         return recipe
-    return Recipe.load(ws, image.name, base=base, accelerator=CPU)
+    return Recipe.load(ws, image_id, base=base, accelerator=CPU)

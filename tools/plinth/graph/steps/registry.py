@@ -14,6 +14,7 @@ STEPS = {
     "linker-layer": ("plinth.graph.steps.linker", "linker_layer"),
     "python-layer": ("plinth.graph.steps.python", "interpreter_layer"),
     "wheel-layer": ("plinth.graph.steps.wheels", "wheel_layer"),
+    "zstd-layer": ("plinth.graph.steps.zstd", "zstd_layer"),
 }
 """The module and the function in it, by mnemonic."""
 
