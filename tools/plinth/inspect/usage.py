@@ -14,6 +14,7 @@ from plinth.core.store import BlobStore
 from plinth.formats.oci.layout import references
 from plinth.formats.oci.manifest import read_manifest
 from plinth.graph.workspace import Workspace
+from plinth.recipe.forms import command_for
 
 if TYPE_CHECKING:
     from plinth.inspect.contents.model import LayerContents
@@ -87,7 +88,7 @@ def usage(ws: Workspace, ids: Sequence[str] = ()) -> Usage:
                 "this image is not built",
                 where=image_id,
                 found=f"built are {', '.join(found) or 'none'}",
-                remedy=f"build it: doit build:{image_id}",
+                remedy=f"build it: {command_for(image_id)}",
             )
     lists = {
         name: [

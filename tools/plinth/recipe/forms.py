@@ -44,3 +44,8 @@ def suffix_of(name: str) -> str:
     """What ends the tags of the image that the layout calls `name`: `-zstd` for `ID+zstd`."""
     _, form = split(name)
     return f"-{form}" if form else ""
+
+
+def command_for(name: str) -> str:
+    """The command that builds what the layout calls `name`; only ids are tasks of doit."""
+    return f"plinth build {name}" if MARK in name else f"doit build:{name}"

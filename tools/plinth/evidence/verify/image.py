@@ -48,7 +48,7 @@ from plinth.formats.oci.manifest import Manifest
 from plinth.formats.oci.model import TITLE
 from plinth.inspect.contents.model import LayerContents
 from plinth.recipe.files import write_sources
-from plinth.recipe.forms import split
+from plinth.recipe.forms import split, suffix_of
 from plinth.recipe.recipe import Recipe
 
 _IMAGE = "dev.plinth.image"
@@ -235,7 +235,11 @@ class _Verification:
 
     def index(self) -> Iterator[Check]:
         """What the reference leads to is this image, on every machine; shown only where not."""
-        others = self.source.others(self.manifest.annotations.get(TITLE, ""))
+        title = self.manifest.annotations.get(TITLE, "")
+        if suffix := suffix_of(self.source.asked):
+            # The other form has the name without it.
+            title += f":latest{suffix}"
+        others = self.source.others(title)
         if others:
             problems = [f"an engine could run another entry: {one}" for one in others]
             digest = self.manifest.digest.oci
