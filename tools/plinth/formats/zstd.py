@@ -10,6 +10,8 @@ import zstandard
 from plinth.core.errors import PlinthError
 
 MAGIC = b"\x28\xb5\x2f\xfd"
+SKIPPABLE = range(0x184D2A50, 0x184D2A60)
+"""Magic numbers of frames that decoders skip (RFC 8878, 3.1.2)."""
 PLAIN = 8 << 20
 """What every frame of a layer unpacks to, but for its last (bytes). It is the window as well, and
 8 MiB is the largest that every decoder has to take (RFC 8878, 3.1.1.1.2)."""
@@ -26,6 +28,11 @@ _SAMPLE = b"".join(
     b"%d plinth %d %d\n" % (i * i, i % 977, (i * 7919) % 104729) for i in range(40000)
 )
 _SAMPLE_SHA256 = "23f69fc1a8b3d21bcfc39b4241333c16c1204e5f3ef082c0c527036e68ef3f2a"
+
+
+def begins(head: bytes) -> bool:
+    """Whether a blob whose first four bytes are `head` is of zstd frames, as engines tell it."""
+    return head == MAGIC or (len(head) == 4 and int.from_bytes(head, "little") in SKIPPABLE)
 
 
 def frame(data: bytes | memoryview) -> bytes:

@@ -25,7 +25,7 @@ def unpacked(path: Path) -> Iterator[Iterator[bytes]]:
         OSError: it cannot be read.
     """
     with path.open("rb") as blob:
-        is_zstd = blob.read(len(zstd.MAGIC)) == zstd.MAGIC
+        is_zstd = zstd.begins(blob.read(len(zstd.MAGIC)))
         blob.seek(0)
         if is_zstd:
             yield (piece for piece in frames(blob) if not isinstance(piece, Frame))

@@ -9,7 +9,7 @@ from typing import BinaryIO
 import zstandard
 
 from plinth.core.errors import LayoutError
-from plinth.formats.zstd import MAGIC
+from plinth.formats.zstd import MAGIC, SKIPPABLE
 
 MAX_FRAMES = 4_000_000
 """Frames of one blob: each costs time."""
@@ -19,7 +19,6 @@ MAX_WINDOW = 128 << 20
 and more."""
 
 _READ = 1 << 18
-_SKIPPABLE = range(0x184D2A50, 0x184D2A60)
 _RLE, _RESERVED = 1, 3
 # By the two bits of the descriptor (RFC 8878, 3.1.1.1.1): of the content's size, of the
 # dictionary's number.
@@ -89,7 +88,7 @@ def frames(blob: BinaryIO) -> Iterator[Frame | bytes]:
             raise LayoutError(f"the layer has more than {MAX_FRAMES} zstd frames")
         at = source.position
         magic = source.take(len(MAGIC))
-        if int.from_bytes(magic, "little") in _SKIPPABLE:
+        if int.from_bytes(magic, "little") in SKIPPABLE:
             yield Frame(at, magic)
             left = int.from_bytes(source.take(4), "little")
             while left:

@@ -158,7 +158,7 @@ class Plain(Source):
 def _compression(head: bytes) -> str:
     if head.startswith(gzip.MAGIC):
         return GZIP
-    return ZSTD if head == zstd.MAGIC else ""
+    return ZSTD if zstd.begins(head) else ""
 
 
 def _joined(pieces: Iterable[bytes]) -> Iterator[bytes]:

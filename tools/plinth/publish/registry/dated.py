@@ -58,9 +58,13 @@ def give_tag(
         tag = f"{day:%Y%m%d}.v{number}{suffix}"
         if digest_of(registry, tag) == wanted:
             return tag, False
-    config = parse_manifest(manifest).config.digest
     others = [tag for tag in tags if f"{day:%Y%m%d}.v{number_of(tag)}{suffix}" not in tags]
-    same = [number_of(tag) for tag in others if _config_of(registry, tag) == config]
+    config = _config(manifest) if others else None
+    same = [
+        number_of(tag)
+        for tag in others
+        if config and (found := registry.manifest(tag)) and _config(found.data) == config
+    ]
     number = min(same, default=taken[-1] + 1 if taken else 1)
     for _ in range(_TRIES):
         tag = f"{day:%Y%m%d}.v{number}{suffix}"
@@ -96,11 +100,10 @@ def move_tag(registry: Registry, tag: str, manifest: bytes) -> bool:
     return True
 
 
-def _config_of(registry: Registry, tag: str) -> Digest | None:
-    """The config of the image that a tag names; None where there is none that can be read."""
-    found = registry.manifest(tag)
+def _config(manifest: bytes) -> Digest | None:
+    """The config that a manifest names; None of what is no image's."""
     try:
-        return parse_manifest(found.data).config.digest if found else None
+        return parse_manifest(manifest).config.digest
     except LayoutError:
         return None
 
