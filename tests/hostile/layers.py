@@ -8,6 +8,8 @@ import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
+import zstandard
+
 from hostile.harness import Case
 from plinth.core.errors import LayoutError
 from plinth.formats.layer.extract import extract
@@ -57,6 +59,14 @@ def bomb() -> bytes:
     head = tarfile.TarInfo("zeros")
     head.size = 20 * (64 << 20)
     return gzip.compress(head.tobuf(), mtime=0) + one * 20 + gzip.compress(TAR, mtime=0)
+
+
+def zstd_bomb() -> bytes:
+    """The same in 20 frames of some kilobytes."""
+    pack = zstandard.ZstdCompressor(19).compress
+    head = tarfile.TarInfo("zeros")
+    head.size = 20 * (64 << 20)
+    return pack(head.tobuf()) + pack(bytes(64 << 20)) * 20 + pack(TAR)
 
 
 def many() -> bytes:
@@ -153,7 +163,13 @@ CASES = [
     Case("names", "turned around", read(packed(entry("../a\u202egpj", b"x"))), "not relative"),
     Case("names", "control characters", read(packed(entry("/a\x1b[2J", b"x"))), "not relative"),
     Case("digests", "damaged", read(damaged), "damaged"),
-    Case("downgrades", "zstd", read(lambda: b"\x28\xb5\x2f\xfd" + bytes(100)), "zstd"),
+    Case(
+        "downgrades",
+        "zstd with a window of 256 MiB",
+        read(lambda: b"\x28\xb5\x2f\xfd\x00\x90" + bytes(100)),
+        "zstd frame of the layer needs too much memory",
+    ),
+    Case("bombs", "zstd", read(zstd_bomb), "unpacks to too much"),
     Case(
         "nonsense",
         "sparse file",

@@ -335,11 +335,14 @@ def resigned(
     copy.attach({kind: forger.state(copy, kind, one) for kind, one in predicates.items()})
 
 
-def relayered(copy: Copy, forger: Forger, number: int, data: bytes, diff_id: str) -> None:
-    """Let one layer be `data`, and sign everything again: true in all but what the layer holds."""
+def relayered(
+    copy: Copy, forger: Forger, number: int, data: bytes, diff_id: str, media_type: str = ""
+) -> None:
+    """Let one layer be `data` (of its own type, or another), and sign everything again: true in all
+    but what the layer holds."""
     manifest, config = copy.manifest(), copy.config()
     old, old_diff_id = manifest["layers"][number], config["rootfs"]["diff_ids"][number]
-    made = copy.put(LAYER_GZIP, data)
+    made = copy.put(media_type or old["mediaType"], data)
     manifest["layers"][number] = {**old, **made}
     config["rootfs"]["diff_ids"][number] = f"sha256:{diff_id}"
     manifest["config"] = copy.put(CONFIG, canonical_json(config))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from plinth.core.errors import PlinthError
 from plinth.evidence.verify.compare import differences
-from plinth.formats.gunzip import plain_digest
+from plinth.formats.layer.blob import plain_digest
 from plinth.formats.layer.extract import extract
 from plinth.formats.layer.scan import read_scan
 from plinth.inspect.contents.read import list_files, read_layer

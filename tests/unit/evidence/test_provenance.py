@@ -17,6 +17,7 @@ from plinth.core.errors import ProblemsError
 from plinth.evidence.git import GitState
 from plinth.evidence.provenance import BUILD_TYPE, Provenance, ProvenanceError, parse
 from plinth.evidence.verify.provenance import check_checkout, check_inputs, claimed_recipe
+from plinth.formats import zstd
 from plinth.formats.oci.model import CONFIG, Descriptor
 from plinth.graph.workspace import Workspace
 from plinth.recipe.files import MAX_BYTES, write_sources
@@ -51,6 +52,29 @@ def provenance(ws: Workspace) -> Provenance:
         "1.2",
         MANIFEST,
     )
+
+
+def test_the_form_in_zstd_says_so_and_names_its_compressor(provenance: Provenance) -> None:
+    said = json.loads(canonical_json(replace(provenance, compression="zstd").to_json()))
+    definition = said["buildDefinition"]
+    assert definition["externalParameters"]["compression"] == "zstd"
+    assert definition["internalParameters"]["zstd"] == zstd.COMPRESSOR
+    assert parse(said) == replace(provenance, compression="zstd")
+    # Of another plinth it may be another one.
+    definition["internalParameters"]["zstd"] = "libzstd 9"
+    assert parse(said).compression == "zstd"
+    # That of gzip is as it was before there was another.
+    plain = again(provenance)["buildDefinition"]
+    assert plain["externalParameters"].keys() == {"image", "base", "accelerator"}
+    assert plain["internalParameters"].keys() == {"compressor"}
+
+
+@pytest.mark.parametrize("said", ["gzip", "xz", "", 1, None, ["zstd"]])
+def test_another_compression_is_refused(provenance: Provenance, said: object) -> None:
+    document = again(provenance)
+    document["buildDefinition"]["externalParameters"]["compression"] = said
+    with pytest.raises(ProvenanceError, match="compression"):
+        parse(document)
 
 
 def again(provenance: Provenance) -> dict[str, Any]:

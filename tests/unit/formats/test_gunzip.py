@@ -14,7 +14,8 @@ import pytest
 from plinth.core.digest import Digest
 from plinth.core.errors import LayoutError, PlinthError
 from plinth.evidence.verify.compare import differences
-from plinth.formats.gunzip import gunzipped, gunzipped_tar, plain_digest
+from plinth.formats.gunzip import gunzipped, gunzipped_tar
+from plinth.formats.layer.blob import plain_digest
 from plinth.formats.layer.extract import extract
 from plinth.formats.layer.header import END, FILE, ROOT, header
 from plinth.formats.layer.model import Layer

@@ -9,7 +9,7 @@ import pytest
 
 from plinth.core.digest import CHUNK, Digest
 from plinth.core.errors import IntegrityError
-from plinth.formats.gunzip import plain_digest
+from plinth.formats.layer.blob import plain_digest
 
 DATA = bytes(range(256)) * (3 * CHUNK // 256)
 

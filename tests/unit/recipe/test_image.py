@@ -123,9 +123,38 @@ reason = " "
         "python.requirements[3]: A is already required by requirements[2]",
         "python.requirements[4]: expected a string, found 7",
         "summary: missing; expected a string",
-        "surprise: unknown field; known here: accelerator, base, closure, extends, framework, "
-        "python, smoke, summary, version",
+        "surprise: unknown field; known here: accelerator, base, closure, compression, "
+        "extends, framework, python, smoke, summary, version",
     ]
+
+
+@pytest.mark.parametrize(
+    ("own", "extension", "expected"),
+    [
+        ("", "", ("gzip", "gzip")),
+        ("zstd", "", ("zstd", "zstd")),
+        ("gzip", "zstd", ("gzip", "zstd")),
+        ("zstd", "gzip", ("zstd", "gzip")),
+    ],
+)
+def test_the_compression_of_an_image_is_that_of_its_extension_too(
+    tmp_path: Path, own: str, extension: str, expected: tuple[str, str]
+) -> None:
+    def line(value: str) -> str:
+        return f'compression = "{value}"\n' if value else ""
+
+    (tmp_path / "sklearn-0.24.1.toml").write_text(line(own) + GOOD)
+    (tmp_path / "mine.toml").write_text(
+        'extends = "sklearn-0.24.1"\nsummary = "mine"\n' + line(extension)
+    )
+    specs = [load_image(tmp_path, name) for name in ("sklearn-0.24.1", "mine")]
+    assert tuple(spec.compression for spec in specs) == expected
+
+
+def test_a_compression_that_is_none_is_a_problem(tmp_path: Path) -> None:
+    (problem,) = problems_of(tmp_path, 'compression = "xz"\n' + GOOD)
+    assert problem.startswith("compression: ")
+    assert "gzip" in problem and "zstd" in problem
 
 
 def test_an_image_that_extends_another(tmp_path: Path) -> None:
@@ -152,7 +181,8 @@ def test_an_image_that_extends_another(tmp_path: Path) -> None:
         ),
         (
             'extends = "sklearn-0.24.1"\nsummary = "x"\nbase = "other"\n',
-            "base: unknown field; known here: closure, extends, os, python, smoke, summary",
+            "base: unknown field; known here: closure, compression, extends, os, python, smoke, "
+            "summary",
         ),
     ],
 )

@@ -12,6 +12,7 @@ from plinth.build.accelerator import accelerator_layers, linker_layer
 from plinth.build.base import ensure_base
 from plinth.build.choice import chosen_recipe, on_the_other_base
 from plinth.build.closure import ensure_closed, ensure_met, ensure_runs
+from plinth.build.compression import in_zstd
 from plinth.build.overlaps import overlaps
 from plinth.build.plan import created, labels, layer_order, planned, runtime, wheel_groups
 from plinth.build.sdists import build_wheel
@@ -32,6 +33,7 @@ from plinth.formats.elf.closure import Rules
 from plinth.formats.layer.model import Layer
 from plinth.formats.oci.image import Image, assemble
 from plinth.formats.oci.layout import tag
+from plinth.formats.oci.model import ZSTD
 from plinth.formats.python.place import Base
 from plinth.formats.wheel.admit import admit
 from plinth.graph.run import known, lacking
@@ -39,6 +41,7 @@ from plinth.graph.session import Session, session
 from plinth.graph.workspace import Workspace
 from plinth.recipe.accelerator import CPU
 from plinth.recipe.base import DebianRootfs, ImageRootfs, SdistBuild
+from plinth.recipe.forms import form_of, name_of, split, suffix_of
 from plinth.recipe.locks.base import write_local
 from plinth.recipe.locks.pylock import LockedPackage
 from plinth.recipe.locks.stale import read_image
@@ -50,12 +53,13 @@ from plinth.recipe.record import Record, write_record
 @dataclass(frozen=True)
 class Built:
     """A built image: its id, the base it stands on, the name it is published under, and the
-    image itself."""
+    image itself; `tag` is what ends that name."""
 
     id: str
     base: str
     name: str
     image: Image
+    tag: str = "latest"
 
 
 def build_image(
@@ -69,7 +73,7 @@ def build_image(
     download: str = "",
     progress: Progress,
 ) -> Built:
-    """Build `image_id` and tag it in the layout.
+    """Build `image_id` and tag it in the layout; it may name a form, see `plinth.recipe.forms`.
 
     `base` insists on one base; empty takes the specification's, or its fallback where the
     inputs of the first cannot be had. `accelerator` insists on a set likewise. `jobs` changes
@@ -83,8 +87,9 @@ def build_image(
 
 
 def _built(
-    ws: Session, image_id: str, base: str, accelerator: str, config: Config, progress: Progress
+    ws: Session, asked: str, base: str, accelerator: str, config: Config, progress: Progress
 ) -> Built:
+    image_id, _ = split(asked)
     try:
         recipe, chosen = chosen_recipe(
             ws, image_id, config=config, base=base, accelerator=accelerator
@@ -93,6 +98,7 @@ def _built(
         raise needs.without_base(ws, read_image(ws, image_id), config, error) from None
     needs.ensure(ws, recipe, config)
     spec, extra, base_name = recipe.spec, recipe.accelerator, recipe.base.name
+    compression = form_of(asked, spec)
     for note in filter(None, (chosen.note, recipe.note)):
         progress(note)
     if chosen.local is not None:
@@ -180,6 +186,8 @@ def _built(
             found=", ".join(layer.name for layer in layers),
             remedy="report this: no image of plinth's would verify",
         )
+    if compression == ZSTD:
+        layers = in_zstd(ws, layers, {pulled} if pulled else ())
     image = assemble(
         ws.layout,
         layers,
@@ -188,16 +196,18 @@ def _built(
         runtime=runtime(recipe),
         annotations=labels(recipe),
     )
+    name = name_of(spec, compression)
+    called = f"latest{suffix_of(name)}"
     tag(
         ws.layout,
-        image_id,
+        name,
         image.manifest,
-        image_name=f"{recipe.name}:latest",
+        image_name=f"{recipe.name}:{called}",
         architecture=recipe.base.architecture,
     )
     record = Record.of(recipe.digests, recipe.lock, image, base_name, notes)
-    write_record(ws, image_id, record)
-    return Built(image_id, base_name, recipe.name, image)
+    write_record(ws, name, record)
+    return Built(name, base_name, recipe.name, image, called)
 
 
 def _os_layers(ws: Session, recipe: Recipe, config: Config, progress: Progress) -> list[Layer]:

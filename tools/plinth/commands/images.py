@@ -129,9 +129,9 @@ def build(
         layers = built.image.layers
         show_layers(layers)
         print(
-            f"{image_id}: {len(layers)} layers, {sum(layer.built for layer in layers)} built, "
+            f"{built.id}: {len(layers)} layers, {sum(layer.built for layer in layers)} built, "
             f"{human_size(sum(layer.digest.size for layer in layers))}, on {built.base}\n"
-            f"  name      {built.name}:latest\n"
+            f"  name      {built.name}:{built.tag}\n"
             f"  manifest  {built.image.manifest.digest.oci}"
         )
 
@@ -221,10 +221,12 @@ def load(ws: Workspace, ids: Sequence[str], *, no_verify: bool) -> None:
 def test(ws: Workspace, ids: Sequence[str]) -> None:
     """Start built images as a user would, and score with them."""
     from plinth.publish.engine.smoke import test_image
+    from plinth.recipe.forms import split
     from plinth.recipe.image import load_image
 
-    for image_id in ids:
-        test_image(ws, load_image(ws.images, image_id), progress=to_stderr)
+    for name in ids:
+        image_id, _ = split(name)
+        test_image(ws, load_image(ws.images, image_id), name, progress=to_stderr)
 
 
 def sbom(ws: Workspace, ids: Sequence[str]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from plinth.core import settings as config
 from plinth.core.errors import PlinthError
 from plinth.graph.workspace import Workspace
+from plinth.recipe.forms import split
 from plinth.recipe.ids import all_images
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Named:
     """`reference` is what `plinth.fetch.sources.source.open_source` takes. Where an image of a
-    checkout was named, `id` is its id and `ws` the checkout."""
+    checkout was named, `id` is its id, with its form if that was named, and `ws` the checkout."""
 
     reference: str
     id: str = ""
@@ -33,7 +34,7 @@ def named(text: str) -> Named:
         ws = Workspace.find()
     except PlinthError:
         return Named(text)
-    if text not in all_images(ws):
+    if split(text)[0] not in all_images(ws):
         return Named(text)
     return Named(f"oci:{ws.layout.root}:{text}", text, ws)
 

@@ -25,13 +25,15 @@ def push(
     *,
     to: str,
     mount_from: Sequence[str],
+    compression: str,
     no_verify: bool,
     jobs: int,
     policy: str,
     trust: str,
 ) -> None:
     """Push the images `ids`, verified where a policy is set, and print a few lines of each; see
-    `plinth.publish.registry.push.push_image`.
+    `plinth.publish.registry.push.push_image`. `compression` is the form that is pushed, made where
+    it is not there (empty: the one that is named, see `plinth.recipe.forms`).
 
     Raises:
         VerificationError: the images are there, and `latest` was not moved to one of them.
@@ -50,7 +52,8 @@ def push(
 
     before = required(settings, policy=policy, trust=trust, no_verify=no_verify)
     kept = []
-    for image_id in ids:
+    for named_id in ids:
+        image_id = _form(ws, named_id, compression, settings) if compression else named_id
         pushed = push_image(
             ws,
             image_id,
@@ -73,9 +76,20 @@ def push(
         )
 
 
+def _form(ws: Workspace, image_id: str, compression: str, settings: config.Config) -> str:
+    from plinth.build.compression import ensure_form
+    from plinth.core.lease import adding
+    from plinth.graph.session import default_jobs
+
+    with adding(ws.build):
+        return ensure_form(
+            ws, image_id, compression, config=settings, jobs=default_jobs(), progress=to_stderr
+        )
+
+
 def _summary(image_id: str, pushed: Pushed) -> str:
     tally = pushed.tally
-    tags = [pushed.tag, *(["latest"] if pushed.latest else [])]
+    tags = [pushed.tag, *([pushed.newest] if pushed.latest else [])]
     return (
         f"{image_id}: {counted(tally.sent, 'blob')} sent ({human_size(tally.sent_bytes)}), "
         f"{tally.mounted} mounted, {tally.there} there before\n"

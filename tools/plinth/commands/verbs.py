@@ -14,8 +14,9 @@ from plinth.commands.verb import number as _number
 from plinth.commands.verb import text as _text
 from plinth.commands.verb import verb as _verb
 from plinth.core.remote_settings import DOWNLOADS
+from plinth.formats.oci.model import GZIP, ZSTD
 
-IDS = Operand("ids", "ID", "an image of the checkout", "+")
+IDS = Operand("ids", "ID", "an image of the checkout; ID+zstd: its form in zstd", "+")
 ANY_IDS = Operand("ids", "ID", "an image of the checkout (default: all)", "*")
 IMAGE = Operand("image", "ID", "an image of the checkout")
 JSON = _flag("json", "print JSON", to="as_json")
@@ -191,6 +192,11 @@ VERBS = (
         _text("to", "HOST[/PREFIX]", "where to (default: `publish` of the settings)"),
         _many(
             "mount-from", "REPOSITORY", "a repository of the registry that may have blobs already"
+        ),
+        _choice(
+            "compression",
+            (GZIP, ZSTD),
+            "push this form, made where it is not there (default: the form that is named)",
         ),
         NO_VERIFY,
         _number("jobs", "N", "blobs at once (default: 4)", 4),

@@ -213,9 +213,11 @@ class _PatientTLS(_Patient, HTTPSConnection):
 
 
 class Adapter(HTTPAdapter):
-    """Decides trust, proxies and limits of time, whatever requests makes of the environment. `trust`
-    gives the context, at the first request by TLS: reading all certificates of a machine takes a
-    tenth of a second."""
+    """Decides trust, proxies and limits of time, whatever requests makes of the environment.
+
+    `trust` gives the context, at the first request by TLS: reading all certificates of a machine
+    takes a tenth of a second.
+    """
 
     def __init__(self, trust: Callable[[], ssl.SSLContext] | None = None) -> None:
         self._trust = trust

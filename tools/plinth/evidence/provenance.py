@@ -14,8 +14,9 @@ from plinth.core.errors import IntegrityError, Problem, ProblemsError
 from plinth.evidence.git import GitState
 from plinth.evidence.statement import inline
 from plinth.evidence.values import differing
+from plinth.formats import zstd
 from plinth.formats.gzip import COMPRESSOR
-from plinth.formats.oci.model import MANIFEST
+from plinth.formats.oci.model import GZIP, MANIFEST, ZSTD
 from plinth.recipe.base import NAME
 from plinth.recipe.materials import Material
 
@@ -28,6 +29,8 @@ WHEEL_TYPE = "https://plinth.dev/build-types/wheel/v1"
 LOCAL_BUILDER = "https://plinth.dev/builders/local"
 """The builder where the settings name none: somebody's machine, which promises nothing."""
 
+_COMPRESSORS = [f"buildDefinition.internalParameters.{key}" for key in ("compressor", "zstd")]
+
 SOURCE = "source"
 MANIFEST_NAME = "manifest.json"
 
@@ -39,6 +42,7 @@ class Provenance:
     image, base, accelerator: the external parameters; accelerator is empty for none.
     sources: files of the checkout by path; materials: all other inputs; git: the commit they are
     of. builder and version: who ran which plinth. manifest: the image manifest's bytes.
+    compression: of the image's layers, `gzip` or `zstd`.
     """
 
     image: str
@@ -50,20 +54,26 @@ class Provenance:
     builder: str
     version: str
     manifest: bytes
+    compression: str = GZIP
 
     def to_json(self) -> dict[str, Json]:
         """The predicate, by the SLSA provenance v1 specification."""
         dependencies = [*_inputs(self.git, self.sources)]
         dependencies += [material.to_json() for material in self.materials]
+        external: dict[str, Json] = {
+            "image": self.image,
+            "base": self.base,
+            "accelerator": self.accelerator,
+        }
+        internal: dict[str, Json] = {"compressor": COMPRESSOR}
+        if self.compression == ZSTD:
+            external["compression"] = ZSTD
+            internal["zstd"] = zstd.COMPRESSOR
         return {
             "buildDefinition": {
                 "buildType": BUILD_TYPE,
-                "externalParameters": {
-                    "image": self.image,
-                    "base": self.base,
-                    "accelerator": self.accelerator,
-                },
-                "internalParameters": {"compressor": COMPRESSOR},
+                "externalParameters": external,
+                "internalParameters": internal,
                 "resolvedDependencies": dependencies,
             },
             "runDetails": {
@@ -200,7 +210,10 @@ class _Reader:
             # They become parts of paths.
             if not NAME.fullmatch(name) and (name or key != "accelerator"):
                 self.wrong(f"{path}.{key}", f"{name!r} cannot be the name of one")
-        for key in sorted(parameters.keys() - {"image", "base", "accelerator"}):
+        compression = parameters.get("compression", GZIP)
+        if compression not in (GZIP, ZSTD):
+            self.wrong(f"{path}.compression", f"expected {ZSTD}, found {compression!r}")
+        for key in sorted(parameters.keys() - {"image", "base", "accelerator", "compression"}):
             self.wrong(f"{path}.{key}", "not a parameter of this build type")
         git: GitState | None = None
         sources: dict[str, bytes] = {}
@@ -232,6 +245,7 @@ class _Reader:
             self.text(builder, "id", "runDetails.builder"),
             self.text(version, "plinth", "runDetails.builder.version"),
             manifest,
+            str(compression),
         )
 
     def other(self, found: Provenance, predicate: Mapping[str, Any]) -> None:
@@ -239,10 +253,7 @@ class _Reader:
         wanted = json.loads(canonical_json(found.to_json()))
         for path, one, other in differing("", _ordered(wanted), _ordered(predicate)):
             # Another plinth has another compressor, and cosign adds what SLSA has as an option.
-            if path != "buildDefinition.internalParameters.compressor" and (path, other) != (
-                "runDetails.metadata",
-                "{}",
-            ):
+            if path not in _COMPRESSORS and (path, other) != ("runDetails.metadata", "{}"):
                 self.wrong(path, f"expected {one}, found {other}")
 
     def git(self, entry: dict[str, Any], at: str) -> GitState:

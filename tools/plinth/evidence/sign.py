@@ -27,6 +27,7 @@ from plinth.graph.workspace import Workspace
 from plinth.inspect.conform import strays
 from plinth.inspect.contents.read import workspace_cache
 from plinth.recipe.built import find_reference, recipe_of, record_of
+from plinth.recipe.forms import command_for
 from plinth.recipe.materials import materials
 from plinth.recipe.recipe import Recipe
 
@@ -63,7 +64,7 @@ def prepare(ws: Session, image_id: str, config: Config) -> Prepared:
     _check_blobs(ws, image)
     recipe = _recipe(ws, image)
     provenance = Provenance(
-        image_id,
+        recipe.spec.id,
         recipe.base.name,
         recipe.accelerator.name if recipe.accelerator else "",
         recipe.files,
@@ -72,6 +73,7 @@ def prepare(ws: Session, image_id: str, config: Config) -> Prepared:
         config.builder or LOCAL_BUILDER,
         __version__,
         ws.layout.get(image.manifest),
+        read_manifest(ws.layout, image.manifest).compression,
     )
     predicates: dict[str, Json] = {
         COSIGN: {},
@@ -97,7 +99,7 @@ def _check_blobs(ws: Session, image: ImageReference) -> None:
             raise IntegrityError(
                 "a blob of the image is missing or damaged",
                 where=f"{image.name}: {blob.digest.oci}",
-                remedy=f"build it again: doit build:{image.name}",
+                remedy=f"build it again: {command_for(image.name)}",
             )
 
 
@@ -129,7 +131,7 @@ def _recipe(ws: Workspace, image: ImageReference) -> Recipe:
             "the image was built from other files than those now in the tree",
             where=image.name,
             found="changed since: " + ", ".join(changed),
-            remedy=f"build it again: doit build:{image.name}",
+            remedy=f"build it again: {command_for(image.name)}",
         )
     return recipe
 

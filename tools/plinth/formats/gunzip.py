@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import zlib
 from collections.abc import Iterator
 from gzip import BadGzipFile
@@ -12,8 +11,8 @@ from typing import IO, BinaryIO, cast
 
 from isal import igzip, isal_zlib
 
-from plinth.core.digest import CHUNK, Digest
-from plinth.core.errors import IntegrityError, LayoutError
+from plinth.core.digest import CHUNK
+from plinth.core.errors import LayoutError
 from plinth.formats.tar import Content, Member, Source, members
 
 # The stubs take ISA-L's class for an instance; it is no zlib.error, though `isal_zlib` calls it so.
@@ -64,21 +63,3 @@ def gunzipped_tar(
             yield members(source, comments=comments)
     except BadGzipFile as error:
         raise LayoutError(f"damaged gzip: {error}") from None
-
-
-def plain_digest(path: Path, most: int | None = None) -> Digest:
-    """SHA-256 and length (bytes) of what the gzip file at `path` unpacks to; behind `most` bytes
-    it is not read on, and the digest is of what was read.
-
-    Raises:
-        IntegrityError: it is no gzip file, or damaged.
-    """
-    hashed, size = hashlib.sha256(), 0
-    try:
-        with gunzipped(path) as stream:
-            while (most is None or size <= most) and (chunk := stream.read(CHUNK)):
-                hashed.update(chunk)
-                size += len(chunk)
-    except OSError as error:
-        raise IntegrityError(f"unreadable: {error}", where=str(path)) from None
-    return Digest(hashed.hexdigest(), size)

@@ -22,6 +22,7 @@ from plinth.core.store import LAYER, PART
 from plinth.formats.oci.layout import editing
 from plinth.graph.workspace import Workspace
 from plinth.inspect.live import OF_LAYER, Live, live_of
+from plinth.recipe.forms import split
 
 HOUR = 3600.0
 """What is younger (seconds) is never deleted: somebody may be about to name it."""
@@ -108,7 +109,7 @@ def _dead(ws: Workspace, live: Live, min_age: float) -> Iterator[Dead]:
         if path.name not in live.roots:
             yield from dead("unpacked root", path)
     for path in sorted((ws.build / "cache" / "images").glob("*.json")):
-        if not (ws.images / path.name).with_suffix(".toml").exists():
+        if not (ws.images / f"{split(path.stem)[0]}.toml").exists():
             yield from dead("build record", path)
     for store in (ws.layout, ws.cache):
         for path in sorted(p for kind in ("kept-*", "part-*") for p in store.temporary.glob(kind)):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from plinth.core.digest import Digest
 from plinth.core.errors import LayoutError, PlinthError
-from plinth.formats.gunzip import gunzipped_tar
+from plinth.formats.layer.blob import layer_tar
 from plinth.formats.oci.layout import references
 from plinth.formats.oci.manifest import read_manifest
 from plinth.formats.tar import FILE, SYMLINK, Content, Member
@@ -56,7 +56,7 @@ def _difference(ws: Workspace, root: Path, layers: Sequence[Digest]) -> str:
     seen: set[str] = set()
     try:
         for layer in reversed(layers):
-            with gunzipped_tar(ws.layout.path(layer)) as entries:
+            with layer_tar(ws.layout.path(layer)) as entries:
                 for member, content in entries:
                     name = member.path
                     if name in seen:

@@ -19,7 +19,7 @@ from plinth.core.digest import Digest
 from plinth.core.errors import IntegrityError, PlinthError
 from plinth.core.lease import removing
 from plinth.core.store import LAYER, PART
-from plinth.formats.gunzip import plain_digest
+from plinth.formats.layer.blob import plain_digest
 from plinth.formats.oci.documents import descriptor, document, entries, is_index
 from plinth.formats.oci.layout import editing, entry_name, marker_problem, read_index, write_marker
 from plinth.formats.oci.manifest import read_manifest

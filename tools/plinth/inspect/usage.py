@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from plinth.core.digest import CHUNK, Digest
-from plinth.core.errors import LayoutError, PlinthError
+from plinth.core.digest import Digest
+from plinth.core.errors import IntegrityError, LayoutError, PlinthError
 from plinth.core.store import BlobStore
 from plinth.formats.oci.layout import references
 from plinth.formats.oci.manifest import read_manifest
 from plinth.graph.workspace import Workspace
+from plinth.recipe.forms import command_for
 
 if TYPE_CHECKING:
     from plinth.inspect.contents.model import LayerContents
@@ -87,7 +88,7 @@ def usage(ws: Workspace, ids: Sequence[str] = ()) -> Usage:
                 "this image is not built",
                 where=image_id,
                 found=f"built are {', '.join(found) or 'none'}",
-                remedy=f"build it: doit build:{image_id}",
+                remedy=f"build it: {command_for(image_id)}",
             )
     lists = {
         name: [
@@ -128,13 +129,12 @@ def unpacked_sizes(actions: Path) -> dict[Digest, int]:
 
 def _inflated(store: BlobStore, layer: Digest) -> int:
     """The tar's length of a layer, read from it: a base that was pulled is no action's."""
-    from plinth.formats.gunzip import gunzipped
+    from plinth.formats.layer.blob import plain_digest
 
     try:
-        with gunzipped(store.path(layer)) as stream:
-            return sum(len(chunk) for chunk in iter(lambda: stream.read(CHUNK), b""))
-    except OSError as error:
-        raise LayoutError(f"unreadable layer: {error}", where=layer.oci) from None
+        return plain_digest(store.path(layer)).size
+    except IntegrityError as error:
+        raise LayoutError(f"unreadable layer: {error.what}", where=layer.oci) from None
 
 
 @dataclass(frozen=True)

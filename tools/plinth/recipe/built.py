@@ -7,6 +7,8 @@ from plinth.formats.oci.layout import ImageReference, references
 from plinth.formats.oci.manifest import read_manifest
 from plinth.graph.workspace import Workspace
 from plinth.recipe.accelerator import CPU
+from plinth.recipe.forms import MARK, command_for, form_of, name_of, split
+from plinth.recipe.image import load_image
 from plinth.recipe.recipe import Recipe
 from plinth.recipe.record import Record, read_record
 
@@ -15,17 +17,22 @@ BASE = "dev.plinth.base"
 
 
 def find_reference(ws: Workspace, image_id: str) -> ImageReference:
-    """The built image `image_id`.
+    """The built image `image_id`, or that form of it (`plinth.recipe.forms`).
 
     Raises:
         LayoutError: it is not built.
+        PlinthError: there is no such form.
     """
-    found = references(ws.layout).get(image_id)
+    known = references(ws.layout)
+    found = known.get(image_id)
+    if found is None and MARK in image_id:
+        spec = load_image(ws.images, split(image_id)[0])
+        found = known.get(name_of(spec, form_of(image_id, spec)))
     if found is None:
         raise LayoutError(
             f"{image_id} is not built",
             where=str(ws.layout.root),
-            remedy=f"build it: doit build:{image_id}",
+            remedy=f"build it: {command_for(image_id)}",
         )
     return found
 
@@ -41,9 +48,15 @@ def record_of(ws: Workspace, image: ImageReference) -> Record:
         raise PlinthError(
             "how the image was built is not known",
             where=image.name,
-            remedy=f"build it again: doit forget build:{image.name}; doit build:{image.name}",
+            remedy=f"build it again: {_forgetting(image.name)}",
         )
     return record
+
+
+def _forgetting(name: str) -> str:
+    # Forms that are no task are always built.
+    forget = "" if MARK in name else f"doit forget build:{name}; "
+    return forget + command_for(name)
 
 
 def recipe_of(ws: Workspace, image: ImageReference) -> Recipe:
@@ -54,11 +67,12 @@ def recipe_of(ws: Workspace, image: ImageReference) -> Recipe:
         PlinthError: as `Recipe.load`.
     """
     record = read_record(ws, image.name)
+    image_id, _ = split(image.name)
     if record is not None and record.manifest == image.manifest.hex:
-        return Recipe.load(ws, image.name, base=record.base, accelerator=record.accelerator or CPU)
+        return Recipe.load(ws, image_id, base=record.base, accelerator=record.accelerator or CPU)
     # It came from elsewhere; the set may have been locked since.
     base = read_manifest(ws.layout, image.manifest).annotations[BASE]
-    recipe = Recipe.load(ws, image.name, base=base)
+    recipe = Recipe.load(ws, image_id, base=base)
     if image.image_name.rpartition(":")[0] == recipe.name:
         return recipe
-    return Recipe.load(ws, image.name, base=base, accelerator=CPU)
+    return Recipe.load(ws, image_id, base=base, accelerator=CPU)

@@ -11,6 +11,7 @@ from packaging.utils import canonicalize_name
 
 from plinth.core.document import Table, read
 from plinth.core.errors import Problem, SpecError
+from plinth.formats.oci.model import GZIP, ZSTD
 from plinth.recipe.accelerator import CPU
 from plinth.recipe.asked.local import OwnFile
 from plinth.recipe.asked.model import Inputs, Pin, read_inputs
@@ -48,6 +49,7 @@ class ImageSpec:
     what packages ask of a project. `inputs` are files that ask for more; what they mean for a
     target is among the requirements and constraints, and their `pins` and the files of one's `own`
     packages are there, both by name, once `plinth.recipe.asked.asked.with_inputs` read them.
+    `compression` is that of its layers, `gzip` or `zstd`.
     """
 
     id: str
@@ -72,6 +74,7 @@ class ImageSpec:
     pins: Mapping[str, Pin] = field(default_factory=dict)
     own: Mapping[str, OwnFile] = field(default_factory=dict)
     fallbacks: frozenset[str] = frozenset()
+    compression: str = GZIP
 
     def published(self, base: str, label: str = "") -> str:
         """The name the image is published under when it stands on `base` and holds the
@@ -164,6 +167,7 @@ def _whole(image_id: str, table: Table) -> ImageSpec:
         gpu_libraries=_policy(python),
         overrides=read_overrides(python),
         inputs=inputs,
+        compression=_compression(table) or GZIP,
     )
     if spec.accelerator and not NAME.fullmatch(spec.accelerator):
         table.problem("accelerator", f"expected cpu or a set's name, found {spec.accelerator!r}")
@@ -203,6 +207,7 @@ def _extended(folder: Path, image_id: str, table: Table, extends: str) -> ImageS
         overrides=(*parent.overrides, *read_overrides(python)),
         gpu_libraries=_policy(python) or parent.gpu_libraries,
         inputs=parent.inputs + read_inputs(python),
+        compression=_compression(table) or parent.compression,
     )
 
 
@@ -223,6 +228,10 @@ def _indexes(python: Table) -> tuple[dict[str, str], frozenset[str]]:
         if not found[project].strip():
             python.problem(f"indexes.{key}", "expected the name of an index")
     return found, frozenset(fallbacks)
+
+
+def _compression(table: Table) -> str:
+    return table.text("compression", required=False, choices=(GZIP, ZSTD))
 
 
 def _policy(python: Table) -> str:

@@ -32,9 +32,9 @@ def proven(*materials: Material) -> Proven:
     return Proven("here", Statement({}, PROVENANCE, said), cast("Authentic", None))
 
 
-def contents(tar_form: str = "", gzip_form: str = "") -> LayerContents:
+def contents(tar_form: str = "", blob_form: str = "") -> LayerContents:
     empty = read_layer(lambda: io.BytesIO(gzip.member(END)))
-    return replace(empty, tar_form=tar_form, gzip_form=gzip_form)
+    return replace(empty, tar_form=tar_form, blob_form=blob_form)
 
 
 def problems(

@@ -187,7 +187,7 @@ def test_a_folder_that_gave_way_to_a_link_is_not_followed(root: Path) -> None:
 
 @pytest.mark.parametrize(
     ("limit", "value"),
-    [("tar.MAX_ENTRIES", 2), ("gunzip.most", lambda size: 10_240 if size else 0)],
+    [("tar.MAX_ENTRIES", 2), ("layer.blob.most", lambda size: 10_240 if size else 0)],
 )
 def test_too_much_is_refused(
     root: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: int | Callable[[int], int]

@@ -1,44 +1,82 @@
-"""Loading into an engine that fails in ways of its own."""
+"""An engine that cannot read zstd is told so before it is sent anything."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
+import docker
 import pytest
-from urllib3.exceptions import ReadTimeoutError
+from docker.errors import ImageNotFound
 
 from plinth.core.errors import EngineError
-from plinth.core.store import BlobStore
-from plinth.publish.engine import load
+from plinth.formats.oci.layout import references
+from plinth.formats.oci.manifest import read_manifest
+from plinth.formats.oci.model import LAYER_ZSTD
+from plinth.graph.workspace import Workspace
+from plinth.publish.engine.load import load
+from support.oci_images import make_image
 
 
-class Silent:
-    """docker-py's client of an engine that says nothing any more."""
+class Engine:
+    """An engine that has no image; what it is sent is noted."""
 
-    timeout = 120
-    allowed = 0
+    def __init__(self, name: str, version: str) -> None:
+        self._components = [{"Name": "containerd", "Version": "1.6.20"}]
+        self._components.append({"Name": name, "Version": version})
+        self.sent = False
+        self.images = self.api = self
 
-    def load_image(self, data: object, quiet: bool) -> Iterator[dict[str, object]]:
-        self.allowed = self.timeout
-        yield {"status": "Loading layer"}
-        raise ReadTimeoutError(None, "", "Read timed out.")  # type: ignore[arg-type]
+    def version(self) -> dict[str, Any]:
+        return {"Components": self._components}
+
+    def get(self, name: str) -> None:
+        raise ImageNotFound(name)
+
+    def load_image(self, data: object, quiet: bool) -> list[dict[str, str]]:
+        self.sent = True
+        return [{"error": "enough is known"}]
 
 
-def test_an_engine_that_falls_silent_is_one_error_and_has_its_time(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    for name in ("archive", "find_loaded", "id_of"):
-        monkeypatch.setattr(load, name, lambda *_: None)
-    api = Silent()
-    engine: Any = SimpleNamespace(api=api)
-    image: Any = SimpleNamespace(name="minimal", image_name="azureml/minimal:latest")
+@pytest.fixture
+def ws(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path, tmp_path / "build")
+
+
+def loaded(ws: Workspace, engine: Engine) -> EngineError:
     with pytest.raises(EngineError) as raised:
-        load._send(engine, BlobStore(tmp_path), image)
-    assert raised.value.what == "the engine failed to load the image"
-    assert "Read timed out." in raised.value.found
-    # An old engine copies all of a large image before its first word.
-    assert api.allowed == 1800
-    assert api.timeout == 120
+        load(ws, "one", client=cast(docker.DockerClient, engine))
+    return raised.value
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "reads"),
+    [
+        ("Engine", "20.10.24+dfsg1", False),
+        ("Engine", "19.03.1", False),
+        ("Engine", "23.0.0", True),
+        ("Engine", "29.7.2", True),
+        ("Engine", "library-import", True),
+        ("Podman Engine", "4.3.1", True),
+    ],
+)
+def test_only_an_engine_that_reads_zstd_is_sent_it(
+    ws: Workspace, name: str, version: str, reads: bool
+) -> None:
+    make_image(ws.layout, "one", media_type=LAYER_ZSTD)
+    found = read_manifest(ws.layout, references(ws.layout)["one"].manifest)
+    assert found.compression == "zstd"
+    engine = Engine(name, version)
+    error = loaded(ws, engine)
+    assert engine.sent is reads
+    if not reads:
+        assert error.what == "this Docker Engine cannot read images in zstd; nothing was sent"
+        assert error.found == f"Docker Engine {version}"
+        assert "plinth load one+gzip" in error.remedy
+
+
+def test_an_image_in_gzip_is_sent_to_any_engine(ws: Workspace) -> None:
+    make_image(ws.layout, "one")
+    engine = Engine("Engine", "20.10.24")
+    loaded(ws, engine)
+    assert engine.sent

@@ -13,7 +13,7 @@ from plinth.core.digest import Digest
 from plinth.core.errors import FetchError
 from plinth.fetch.registry.registry import Registry
 from plinth.formats.oci.model import MANIFEST
-from plinth.publish.registry.dated import date_of, give_tag, move_tag, numbers
+from plinth.publish.registry.dated import date_of, give_tag, move_tag, number_of, numbers
 from support.fake_registry import FakeRegistry, fake_registry, oci_digest
 
 DAY = datetime.date(2026, 3, 4)
@@ -27,6 +27,49 @@ def manifest(number: int) -> bytes:
 def place(tmp_path: Path) -> Iterator[tuple[Registry, FakeRegistry]]:
     with fake_registry(tmp_path) as (server, state):
         yield Registry(server.url, "team/a"), state
+
+
+def form(config: int, number: int) -> bytes:
+    """A manifest of an image with the config, in one of its forms."""
+
+    def described(name: object) -> dict[str, object]:
+        digest = Digest.of(f"{name}".encode())
+        return {"mediaType": "x", "digest": digest.oci, "size": digest.size}
+
+    document = {"schemaVersion": 2, "config": described(config), "layers": [described(-number)]}
+    return json.dumps({**document, "mediaType": MANIFEST}).encode()
+
+
+def test_both_forms_of_an_image_have_one_number(place: tuple[Registry, FakeRegistry]) -> None:
+    registry, state = place
+    for name in range(-9, 9):
+        state.put_blob("team/a", f"{name}".encode())
+    given = [
+        give_tag(registry, form(1, 1), DAY),
+        give_tag(registry, form(2, 2), DAY),
+        give_tag(registry, form(2, 3), DAY, "-zstd"),
+        give_tag(registry, form(3, 4), DAY, "-zstd"),
+        give_tag(registry, form(4, 5), DAY),
+        give_tag(registry, form(3, 6), DAY),
+        give_tag(registry, form(1, 7), DAY, "-zstd"),
+        give_tag(registry, form(2, 3), DAY, "-zstd"),
+    ]
+    assert given == [
+        ("20260304.v1", True),
+        ("20260304.v2", True),
+        ("20260304.v2-zstd", True),
+        ("20260304.v3-zstd", True),
+        ("20260304.v4", True),
+        ("20260304.v3", True),
+        ("20260304.v1-zstd", True),
+        ("20260304.v2-zstd", False),
+    ]
+    assert [*map(date_of, sorted(state.tags["team/a"]))] == ["2026-03-04"] * 7
+    assert [number_of(tag) for tag in ("20260304.v12-zstd", "20260304.v3", "latest-zstd")] == [
+        12,
+        3,
+        0,
+    ]
 
 
 def test_only_dated_tags_of_that_day_count() -> None:

@@ -116,7 +116,7 @@ def test_bundles_that_cannot_be_verified_keep_latest_where_it_is(
 def test_an_image_that_is_not_built_is_not_pushed(ws: Workspace, place: Place) -> None:
     with pytest.raises(LayoutError) as raised:
         push(ws, place, "one")
-    assert raised.value.remedy == "doit build:one"
+    assert raised.value.remedy == "build it: doit build:one"
     assert not place[0].asked
 
 

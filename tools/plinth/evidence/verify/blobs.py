@@ -14,7 +14,7 @@ from plinth.evidence.verify.verdict import Check
 from plinth.fetch.sources.model import ImageSource, SourceLayer
 from plinth.formats.oci.documents import document
 from plinth.formats.oci.manifest import Manifest, parse_manifest
-from plinth.formats.oci.model import CONFIG, LAYER_GZIP, MANIFEST
+from plinth.formats.oci.model import CONFIG, LAYERS, MANIFEST
 from plinth.formats.oci.strict import CONFIG_KEYS
 from plinth.inspect.contents.model import LayerContents
 from plinth.inspect.contents.read import ContentsCache, read_layers
@@ -27,15 +27,17 @@ def read_image(data: bytes) -> Manifest:
     """The image manifest in `data`.
 
     Raises:
-        LayoutError: it is not an OCI image manifest of gzip layers.
+        LayoutError: it is not an OCI image manifest of gzip or zstd layers.
     """
     manifest = parse_manifest(data, "manifest", media_type=MANIFEST)
     if not manifest.layers:
         raise LayoutError("the manifest has no layers", where="manifest")
-    layers = ((f"layers[{n}]", one, LAYER_GZIP) for n, one in enumerate(manifest.layers))
-    for where, entry, kind in (("config", manifest.config, CONFIG), *layers):
-        if entry.media_type != kind:
-            raise LayoutError(f"{where} is not a descriptor of {kind}", where="manifest")
+    layers = ((f"layers[{n}]", one, tuple(LAYERS)) for n, one in enumerate(manifest.layers))
+    for where, entry, kinds in (("config", manifest.config, (CONFIG,)), *layers):
+        if entry.media_type not in kinds:
+            raise LayoutError(
+                f"{where} is not a descriptor of {' or '.join(kinds)}", where="manifest"
+            )
     return manifest
 
 
@@ -115,6 +117,11 @@ def check_blobs(
         if compressed and held.digest != wanted:
             problems.append(
                 f"{title}: it is {_shown(held.digest)}, the manifest names {_shown(wanted)}"
+            )
+        if compressed and held.compression != (named_form := LAYERS[entry.media_type]):
+            problems.append(
+                f"{title}: it is {held.compression or 'not compressed'}, the manifest calls it "
+                f"{named_form}: engines go by one or the other"
             )
         if diff_id != f"sha256:{held.diff_id}":
             problems.append(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from plinth.core.digest import CHUNK
 from plinth.core.errors import LayoutError
-from plinth.formats.gunzip import gunzipped_tar
+from plinth.formats.layer.blob import layer_tar
 from plinth.formats.tar import Buffer, Member
 
 _SHOWN = 5
@@ -59,7 +59,7 @@ def _files(one: Path, other: Path) -> Iterator[str]:
 def _listed(path: Path) -> dict[str, tuple[Member, str]]:
     """Every entry of the layer by path, with the SHA-256 of a file's content."""
     found = {}
-    with gunzipped_tar(path) as entries:
+    with layer_tar(path) as entries:
         for member, content in entries:
             digest = hashlib.sha256()
             for piece in content:
@@ -69,7 +69,7 @@ def _listed(path: Path) -> dict[str, tuple[Member, str]]:
 
 
 def _content(name: str, path: Path) -> Iterator[Buffer]:
-    with gunzipped_tar(path) as entries:
+    with layer_tar(path) as entries:
         for member, content in entries:
             if member.path == name:
                 yield from content

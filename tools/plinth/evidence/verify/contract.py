@@ -7,12 +7,22 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from plinth.build.plan import PLAN, PLAN_OF, Planned, created, labels, planned, runtime
+from plinth.build.plan import (
+    PLAN,
+    PLAN_OF,
+    PULLED,
+    Planned,
+    created,
+    labels,
+    planned,
+    runtime,
+)
 from plinth.evidence.values import differing
 from plinth.evidence.verify.verdict import Check
 from plinth.formats.layer.model import Layer
 from plinth.formats.oci.image import config_json, manifest_json
 from plinth.formats.oci.manifest import Manifest
+from plinth.formats.oci.model import LAYER_GZIP, LAYER_ZSTD, ZSTD
 from plinth.recipe.recipe import Recipe
 
 # As engines read a number; of a number of none, or none at all, root is the user.
@@ -37,9 +47,14 @@ def check_platform(config: Mapping[str, Any], wanted: str) -> Check:
 
 
 def check_contract(
-    recipe: Recipe, manifest: Manifest, manifest_bytes: bytes, config: Mapping[str, Any]
+    recipe: Recipe,
+    manifest: Manifest,
+    manifest_bytes: bytes,
+    config: Mapping[str, Any],
+    compression: str,
 ) -> Check:
-    """Manifest and config are, value for value, those that plinth gives an image of this recipe.
+    """Manifest and config are, value for value, those that plinth gives an image of this recipe in
+    this `compression`.
 
     The digests of layers are taken from the manifest and from the config itself: that they belong
     together is checked where blobs are, and what the layers hold elsewhere.
@@ -56,7 +71,7 @@ def check_contract(
         problem = f"the locks give {len(plan)} layers, the manifest has {len(manifest.layers)}"
         return Check("contract", "", (problem,))
     try:
-        layers = [*_layers(recipe, plan, manifest, config)]
+        layers = [*_layers(plan, manifest, config, compression)]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         return Check("contract", "", (f"what the config should be cannot be told: {error}",))
     annotations = labels(recipe)
@@ -73,13 +88,18 @@ def check_contract(
         )
         for path, one, other in differing(what, json.loads(json.dumps(wanted)), found)
     ]
-    return Check("contract", "manifest and config as plinth makes them", tuple(problems))
+    detail = f"manifest and config as plinth makes them, in {compression}"
+    return Check("contract", detail, tuple(problems))
 
 
 def _layers(
-    recipe: Recipe, plan: Sequence[Planned], manifest: Manifest, config: Mapping[str, Any]
+    plan: Sequence[Planned], manifest: Manifest, config: Mapping[str, Any], compression: str
 ) -> Iterator[Layer]:
+    # A pulled base stays as its maker compressed it.
+    media_type = LAYER_ZSTD if compression == ZSTD else LAYER_GZIP
     for one, entry, diff_id in zip(
         plan, manifest.layers, config["rootfs"]["diff_ids"], strict=True
     ):
-        yield Layer(one.title, entry.digest, diff_id.removeprefix("sha256:"), 0)
+        kind = LAYER_GZIP if one.kind == PULLED else media_type
+        hex_id = diff_id.removeprefix("sha256:")
+        yield Layer(one.title, entry.digest, hex_id, 0, media_type=kind)

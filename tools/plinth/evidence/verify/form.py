@@ -50,10 +50,13 @@ def check_form(
         if isinstance(held, str) or entry.digest.hex in pulled:
             continue
         own += 1
-        for form in (held.tar_form, held.gzip_form if compressed else ""):
+        for form in (held.tar_form, held.blob_form if compressed else ""):
             if form:
                 problems.append(f"layer {number} ({entry.title or entry.digest.oci}): {form}")
-    detail = f"manifest, config and {own} layers, byte for byte as plinth writes them"
+    detail = (
+        f"manifest, config and {own} layers in {manifest.compression}, byte for byte as plinth "
+        "writes them"
+    )
     return Check("form", detail, tuple(problems))
 
 
@@ -74,7 +77,9 @@ def _pulled(proven: Sequence[Proven]) -> set[str]:
 
 
 def _manifest(manifest: Manifest) -> Mapping[str, Any]:
-    layers = [Layer(entry.title, entry.digest, "", 0) for entry in manifest.layers]
+    layers = [
+        Layer(one.title, one.digest, "", 0, media_type=one.media_type) for one in manifest.layers
+    ]
     return manifest_json(layers, manifest.config.digest, manifest.annotations)
 
 

@@ -49,6 +49,7 @@ from plinth.formats.oci.manifest import Manifest
 from plinth.formats.oci.model import TITLE
 from plinth.inspect.contents.model import LayerContents
 from plinth.recipe.files import write_sources
+from plinth.recipe.forms import split, suffix_of
 from plinth.recipe.recipe import Recipe
 
 _IMAGE = "dev.plinth.image"
@@ -206,13 +207,15 @@ class _Verification:
         """The image is the one that was asked for, not another that is signed as well."""
         known = [self.manifest.annotations.get(key, "") for key in (_IMAGE, TITLE)]
         known.append(known[1].rpartition("/")[2])
-        wanted = self.request.expected
+        wanted, form = split(self.request.expected)
         called = [name for name in self.source.called if repository_name(name) not in known]
         if wanted and wanted not in known:
             problem = (
                 f"asked for {wanted!r}, this is {known[0]!r}, published as {known[1]!r}; where "
                 f"that is the one you want, say so: --image {known[0]}"
             )
+        elif form and form != self.manifest.compression:
+            problem = f"asked for the form in {form}, this is in {self.manifest.compression}"
         elif called:
             problem = (
                 f"engines would name it {called[0]!r} by its index or archive, it is published as "
@@ -234,7 +237,11 @@ class _Verification:
 
     def index(self) -> Iterator[Check]:
         """What the reference leads to is this image, on every machine; shown only where not."""
-        others = self.source.others(self.manifest.annotations.get(TITLE, ""))
+        title = self.manifest.annotations.get(TITLE, "")
+        if suffix := suffix_of(self.source.asked):
+            # The other form has the name without it.
+            title += f":latest{suffix}"
+        others = self.source.others(title)
         if others:
             problems = [f"an engine could run another entry: {one}" for one in others]
             digest = self.manifest.digest.oci
@@ -296,7 +303,13 @@ class _Verification:
                     yield Check(name, "", ("unknown without these locks",))
             else:
                 yield check_inputs(recipe, provenance, self.manifest_bytes)
-                yield check_contract(recipe, self.manifest, self.manifest_bytes, self.config)
+                yield check_contract(
+                    recipe,
+                    self.manifest,
+                    self.manifest_bytes,
+                    self.config,
+                    provenance.compression,
+                )
                 yield from self.layers(recipe, sboms, provenance.version, contents(), noted)
         if self.request.checkout is not None:
             yield check_checkout(provenance, self.request.checkout)

@@ -31,6 +31,7 @@ from plinth.formats.wheel.admit import admit
 from plinth.graph.session import default_jobs
 from plinth.graph.workspace import Workspace
 from plinth.recipe.files import write_sources
+from plinth.recipe.forms import MARK
 from plinth.recipe.materials import TREE, Material, materials
 
 
@@ -46,7 +47,7 @@ def check_rebuild(
 ) -> Check:
     """Build the image of `provenance` in the empty `folder`, and compare with its `manifest`.
 
-    `layers` are the image's own layers as gzip files, None where they are not files. `inputs` is
+    `layers` are the image's own layers as files, None where they are not files. `inputs` is
     a store whose blobs are taken, verified, before any is asked for elsewhere.
     """
     try:
@@ -55,7 +56,7 @@ def check_rebuild(
             _take(ws, provenance, inputs)
         built = build_image(
             ws,
-            provenance.image,
+            f"{provenance.image}{MARK}{provenance.compression}",
             # Somebody's results would prove nothing.
             config=replace(config, remote=None),
             base=provenance.base,
@@ -67,7 +68,8 @@ def check_rebuild(
     except PlinthError as error:
         return Check("rebuild", "", (f"it could not be built again: {error}",))
     if made == manifest:
-        detail = f"built again, {len(image.layers)} layers, the same to the last bit"
+        form = provenance.compression
+        detail = f"built again in {form}, {len(image.layers)} layers, the same to the last bit"
         return Check("rebuild", detail)
     problems = [
         f"the manifest is {Digest.of(manifest).oci} in the image, {Digest.of(made).oci} rebuilt",

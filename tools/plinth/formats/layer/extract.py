@@ -14,7 +14,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from plinth.core.errors import IntegrityError, LayoutError
-from plinth.formats.gunzip import gunzipped_tar
+from plinth.formats.layer.blob import layer_tar
 from plinth.formats.layer.header import MAX_PATH, check_path, is_too_long
 from plinth.formats.tar import DIRECTORY, FILE, HARDLINK, SYMLINK, Content, Member
 
@@ -36,7 +36,7 @@ def extract(layer: Path, folder: Path) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with gunzipped_tar(layer) as entries:
+        with layer_tar(layer) as entries:
             unpack(entries, folder)
     except LayoutError as error:
         raise IntegrityError(

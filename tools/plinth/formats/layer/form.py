@@ -8,7 +8,8 @@ written again from what was read of it, and has to be the same bytes.
 from __future__ import annotations
 
 from plinth.core.errors import LayoutError
-from plinth.formats import gzip, tar
+from plinth.formats import gzip, tar, zstd
+from plinth.formats.layer.frames import Frame
 from plinth.formats.layer.header import (
     BLOCK,
     DIRECTORY,
@@ -86,6 +87,49 @@ class GzipForm:
                 f"the gzip member at byte {member.at} begins with {member.header.hex()}, not "
                 f"{gzip.MEMBER.hex()} as plinth writes it: options, a time, or an operating system"
             )
+
+
+class ZstdForm:
+    """The zstd frames of a blob against those of `plinth.formats.layer.pack`: full ones and a last,
+    each with its size and a checksum, nothing between and behind them. `difference` is the first,
+    empty where there is none; complete at the end."""
+
+    def __init__(self) -> None:
+        self._found = ""
+        self._frame: Frame | None = None
+        self._size = 0
+
+    def frame(self, frame: Frame) -> None:
+        """The next frame."""
+        if self._frame is not None:
+            self._found = self._found or self._wrong(self._frame, last=False)
+        self._frame, self._size = frame, 0
+
+    def content(self, size: int) -> None:
+        """So many bytes more of its content."""
+        self._size += size
+
+    @property
+    def difference(self) -> str:
+        """The first difference, once all frames were given."""
+        if self._frame is None:
+            return "it holds no zstd frame"
+        return self._found or self._wrong(self._frame, last=True)
+
+    def _wrong(self, frame: Frame, *, last: bool) -> str:
+        where = f"the zstd frame at byte {frame.at}"
+        if frame.skippable:
+            return f"{where} is one that decoders skip; plinth writes none"
+        if self._size > zstd.PLAIN or not self._size or (self._size < zstd.PLAIN and not last):
+            wanted = f"{zstd.PLAIN}, or less in the last" if last else f"{zstd.PLAIN}"
+            return f"{where} unpacks to {self._size} bytes, not {wanted}, as plinth writes it"
+        wanted_header = zstd.header(self._size)
+        if frame.header != wanted_header:
+            return (
+                f"{where} begins with {frame.header.hex()}, not {wanted_header.hex()} as plinth "
+                "writes it: another window, no size, no checksum, or a dictionary"
+            )
+        return ""
 
 
 def _difference(member: tar.Member, found: bytes) -> str:

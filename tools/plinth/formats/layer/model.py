@@ -14,7 +14,7 @@ from plinth.formats.oci.model import LAYER_GZIP, TITLE, Descriptor
 
 @dataclass(frozen=True)
 class Layer:
-    """A gzip-compressed tar layer held in the layout's blobs.
+    """A compressed tar layer held in the layout's blobs, of `media_type`.
 
     `diff_id` is the SHA-256 (hex) of the uncompressed tar (OCI image-spec, config.md),
     `name` what a person calls it, `built` whether this run made it, `uncompressed` the tar's
@@ -37,6 +37,7 @@ class Layer:
         default=None, compare=False, repr=False
     )
     listed: Digest | None = field(default=None, compare=False)
+    media_type: str = LAYER_GZIP
 
     def result(self, output: str = LAYER) -> ActionResult:
         """The layer as the `output` of an action."""
@@ -63,7 +64,7 @@ class Layer:
     @property
     def descriptor(self) -> Descriptor:
         """The layer's descriptor; its name travels as the title annotation."""
-        return Descriptor(LAYER_GZIP, self.digest, {TITLE: self.name})
+        return Descriptor(self.media_type, self.digest, {TITLE: self.name})
 
 
 def _texts(value: Json) -> dict[str, list[str]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from plinth.core.errors import IntegrityError, LayoutError
 from plinth.formats.elf.scan import LayerScan
-from plinth.formats.gunzip import gunzipped_tar
+from plinth.formats.layer.blob import layer_tar
 from plinth.formats.tar import FILE, HARDLINK, SYMLINK
 
 
@@ -18,7 +18,7 @@ def read_scan(path: Path, name: str) -> LayerScan:
     """
     found = LayerScan()
     try:
-        with gunzipped_tar(path) as entries:
+        with layer_tar(path) as entries:
             for member, content in entries:
                 if member.kind == SYMLINK:
                     found.links[member.path] = member.target

@@ -9,7 +9,7 @@ from plinth.core.digest import Digest
 from plinth.core.errors import AmbiguityError, LayoutError
 from plinth.core.store import BlobStore
 from plinth.formats.oci.documents import all_annotations, descriptor, document
-from plinth.formats.oci.model import MANIFEST, Descriptor
+from plinth.formats.oci.model import GZIP, LAYER_ZSTD, MANIFEST, ZSTD, Descriptor
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,11 @@ class Manifest:
     def blobs(self) -> tuple[Digest, ...]:
         """Its config and its layers."""
         return (self.config.digest, *(layer.digest for layer in self.layers))
+
+    @property
+    def compression(self) -> str:
+        """`zstd` where any layer is, else `gzip`: a pulled base keeps its own."""
+        return ZSTD if any(one.media_type == LAYER_ZSTD for one in self.layers) else GZIP
 
 
 def parse_manifest(data: bytes, where: str = "", *, media_type: str = "") -> Manifest:

@@ -10,6 +10,11 @@ from plinth.core.digest import Digest, Json
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER_GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
+LAYER_ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
+GZIP, ZSTD = "gzip", "zstd"
+"""How layers may be compressed."""
+LAYERS = {LAYER_GZIP: GZIP, LAYER_ZSTD: ZSTD}
+"""How a layer is compressed, by its media type."""
 INDEX = "application/vnd.oci.image.index.v1+json"
 TITLE = "org.opencontainers.image.title"
 """The annotation with what a person calls a thing (OCI image-spec, annotations.md)."""

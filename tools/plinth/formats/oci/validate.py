@@ -5,15 +5,14 @@ Ships in the library; tests and verification call the same function.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from plinth.core.digest import CHUNK, Digest
+from plinth.core.digest import Digest
 from plinth.core.errors import IntegrityError, LayoutError, Problem
 from plinth.core.store import BlobStore
-from plinth.formats.gunzip import gunzipped
+from plinth.formats.layer.blob import plain_digest
 from plinth.formats.oci.documents import (
     MAX_MANIFEST,
     SUBJECT,
@@ -24,7 +23,7 @@ from plinth.formats.oci.documents import (
     is_image,
 )
 from plinth.formats.oci.layout import entry_name, marker_problem, read_index
-from plinth.formats.oci.model import CONFIG, INDEX, LAYER_GZIP, MANIFEST
+from plinth.formats.oci.model import CONFIG, INDEX, LAYERS, MANIFEST
 from plinth.formats.oci.referrers import BUNDLE, EMPTY, EMPTY_CONFIG, MAX_BUNDLE
 from plinth.formats.oci.strict import CONFIG_KEYS, MANIFEST_KEYS
 
@@ -176,8 +175,8 @@ class _Validator:
         for number, (entry, diff_id) in enumerate(zip(layers, diff_ids, strict=True)):
             at = f"{where}.layers[{number}]"
             try:
-                if not isinstance(entry, dict) or entry.get("mediaType") != LAYER_GZIP:
-                    yield Problem(at, f"expected a descriptor of {LAYER_GZIP}")
+                if not isinstance(entry, dict) or entry.get("mediaType") not in LAYERS:
+                    yield Problem(at, f"expected a descriptor of {' or '.join(LAYERS)}")
                     continue
                 found = self.diff_id(descriptor(entry, ""))
             except (IntegrityError, LayoutError, OSError) as error:
@@ -204,8 +203,4 @@ def _inflate(path: Path, expected: Digest) -> str:
             expected=f"{expected.oci}, {expected.size} bytes",
             found=f"{found.oci}, {found.size} bytes",
         )
-    inner = hashlib.sha256()
-    with gunzipped(path) as stream:
-        while chunk := stream.read(CHUNK):
-            inner.update(chunk)
-    return inner.hexdigest()
+    return plain_digest(path).hex

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from plinth.core.errors import IntegrityError, RemoteError
 from plinth.core.result import ActionResult
-from plinth.formats.gunzip import plain_digest
+from plinth.formats.layer.blob import plain_digest
 
 
 def check_layer(path: Path, result: ActionResult, *, where: str) -> None:

@@ -16,6 +16,7 @@ STEPS = {
     "python-layer": ("plinth.graph.steps.python", "interpreter_layer"),
     "wheel-layer": ("plinth.graph.steps.wheels", "wheel_layer"),
     "wheel-part": ("plinth.graph.steps.wheels", "wheel_part"),
+    "zstd-layer": ("plinth.graph.steps.zstd", "zstd_layer"),
 }
 """The module and the function in it, by mnemonic."""
 

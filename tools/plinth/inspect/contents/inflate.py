@@ -1,27 +1,27 @@
-"""A layer's bytes in one pass: the blob hashed, inflated, and its tar hashed, within bounds."""
+"""A layer's bytes in one pass: the blob hashed, unpacked, and its tar hashed, within bounds."""
 
 from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from plinth.core.digest import CHUNK, Digest
 from plinth.core.errors import LayoutError
+from plinth.formats import gzip, zstd
 from plinth.formats.gunzip import most
-from plinth.formats.gzip import MAGIC
-from plinth.formats.layer.form import GzipForm
+from plinth.formats.layer.form import GzipForm, ZstdForm
+from plinth.formats.layer.frames import Frame, frames
 from plinth.formats.layer.members import Member, members
 from plinth.formats.layer.stream import Hasher, Threads
+from plinth.formats.oci.model import GZIP, ZSTD
 from plinth.formats.tar import Source
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
-
-ZSTD = b"\x28\xb5\x2f\xfd"
 
 # Chunks inflated before they are asked for, of so many bytes at least.
 _AHEAD, _JOINED = 3, 1 << 19
@@ -66,22 +66,21 @@ class Blob(io.RawIOBase):
 
 
 class Plain(Source):
-    """The tar of a layer blob `stream` (gzip or plain), read once from beginning to end.
+    """The tar of a layer blob `stream` (gzip, zstd or plain), read once from beginning to end.
 
     `limit` is how many bytes the blob may have (None: any). `threads` inflates and hashes the tar
     beside the caller. Use it in a `with` block.
 
     Raises (here and in all methods):
-        LayoutError: the blob is damaged, too long, or compressed otherwise.
+        LayoutError: the blob is damaged, too long, or unpacks to too much.
     """
 
     def __init__(self, stream: BinaryIO, limit: int | None = None, *, threads: bool = False):
         self._blob = Blob(stream, limit)
-        if self._blob.head.startswith(ZSTD):
-            raise LayoutError("the layer is compressed by zstd", expected="gzip, or plain tar")
-        self.is_gzip = self._blob.head.startswith(MAGIC)
-        self._form = GzipForm()
-        self._chunks = self._inflated() if self.is_gzip else self._stored()
+        self.compression = _compression(self._blob.head)
+        """`gzip` or `zstd`, as the blob begins; empty for a plain tar."""
+        self._gzip_form, self._zstd_form = GzipForm(), ZstdForm()
+        self._chunks = self._unpacked()
         self._threads = Threads(threads=threads)
         self._hasher = Hasher(None, self._threads.inner)
         self._taken = 0
@@ -121,29 +120,55 @@ class Plain(Source):
             )
         return memoryview(chunk)
 
-    def _stored(self) -> Iterator[bytes]:
+    def _unpacked(self) -> Iterator[bytes]:
+        if self.compression == GZIP:
+            return _joined(self._of_members())
+        if self.compression == ZSTD:
+            return _joined(self._of_frames())
         return iter(lambda: self._blob.read(CHUNK) or b"", b"")
 
-    def _inflated(self) -> Iterator[bytes]:
-        pieces, size = [], 0
+    def _of_members(self) -> Iterator[bytes]:
         for found in members(cast(BinaryIO, self._blob)):
             if isinstance(found, Member):
-                self._form.member(found)
-                continue
-            pieces.append(found)
-            size += len(found)
-            if size >= _JOINED:
-                yield b"".join(pieces)
-                pieces, size = [], 0
-        if pieces:
-            yield b"".join(pieces)
+                self._gzip_form.member(found)
+            else:
+                yield found
+
+    def _of_frames(self) -> Iterator[bytes]:
+        for found in frames(cast(BinaryIO, self._blob)):
+            if isinstance(found, Frame):
+                self._zstd_form.frame(found)
+            else:
+                self._zstd_form.content(len(found))
+                yield found
 
     @property
     def difference(self) -> str:
-        """How the blob's gzip members are not plinth's; empty where they are. Ask for it at the
-        end."""
-        return self._form.difference if self.is_gzip else "it is not compressed by gzip"
+        """How the blob's gzip members or zstd frames are not plinth's; empty where they are. Ask
+        for it at the end."""
+        if self.compression == ZSTD:
+            return self._zstd_form.difference
+        return self._gzip_form.difference if self.compression else "it is not compressed"
 
     def finish(self) -> tuple[Digest, str]:
         """The digest of the blob and the SHA-256 (hex) of its tar; call it at the end."""
         return self._blob.digest, self._hasher.finish()
+
+
+def _compression(head: bytes) -> str:
+    if head.startswith(gzip.MAGIC):
+        return GZIP
+    return ZSTD if zstd.begins(head) else ""
+
+
+def _joined(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """`pieces`, several in one: each costs a hand-over."""
+    held, size = [], 0
+    for piece in pieces:
+        held.append(piece)
+        size += len(piece)
+        if size >= _JOINED:
+            yield b"".join(held)
+            held, size = [], 0
+    if held:
+        yield b"".join(held)

@@ -131,9 +131,9 @@ class LayerContents:
     in bytes, `files` and `size` (bytes) count regular files. `entries` has the path of everything
     there, by its `attributes`. `accounts` is the text (as Latin-1) of those of `ACCOUNTS` that are
     there. `unaccounted` are entries that no package names: generated files, empty folders.
-    `tar_form` and `gzip_form` say how its headers and its compression are not as plinth writes
-    them, empty where they are. `problems` are what is wrong, each under the path of the file
-    concerned.
+    `compression` is `gzip`, `zstd` or empty, as the blob begins. `tar_form` and `blob_form` say how
+    its headers and its compression are not as plinth writes them, empty where they are. `problems`
+    are what is wrong, each under the path of the file concerned.
     """
 
     digest: Digest
@@ -150,7 +150,8 @@ class LayerContents:
     accounts: Mapping[str, str]
     unaccounted: tuple[Entry, ...]
     tar_form: str
-    gzip_form: str
+    compression: str
+    blob_form: str
     problems: tuple[Problem, ...]
 
     @property

@@ -35,7 +35,7 @@ from plinth.inspect.contents.model import (
 )
 from plinth.inspect.contents.wheels import find_wheels
 
-VERSION = 9
+VERSION = 10
 """Raised whenever the code here would tell other facts about the same layer."""
 
 # Read at once to be hashed (bytes): between two pieces a thread waits for those that compute.
@@ -239,6 +239,7 @@ def _contents(files: Files, digest: Digest, diff_id: str, plain: Plain) -> Layer
         {path: files.kept[path].decode("latin-1") for path in ACCOUNTS if path in files.kept},
         unaccounted,
         files.difference,
+        plain.compression,
         plain.difference,
         tuple(sorted(files.problems, key=lambda problem: (problem.path, problem.message))),
     )

@@ -38,6 +38,7 @@ from plinth.publish.airgap.form import (
     artifact,
     artifact_entry,
 )
+from plinth.recipe.forms import command_for
 from plinth.recipe.materials import TREE, Material
 
 
@@ -130,7 +131,7 @@ def _image(ws: Workspace, cargo: Cargo, image_id: str, gate: Gate | None, config
             f"no image is called {image_id!r}",
             where=str(ws.layout.root),
             expected=", ".join(known) or "nothing is built yet",
-            remedy=f"build it: doit build:{image_id}",
+            remedy=f"build it: {command_for(image_id)}",
         )
     if gate is not None:
         gate.admit_built(ws, known[image_id], config)

@@ -15,10 +15,15 @@ from plinth.core.store import BlobStore
 from plinth.evidence.verify.gate import Gate
 from plinth.formats.oci.layout import ImageReference
 from plinth.formats.oci.manifest import read_manifest
+from plinth.formats.oci.model import GZIP, ZSTD
 from plinth.graph.workspace import Workspace
 from plinth.publish.engine.archive import archive
 from plinth.publish.engine.client import connect
 from plinth.recipe.built import find_reference
+from plinth.recipe.forms import MARK, split
+
+_FIRST_WITH_ZSTD = 23
+"""The major version of the first Docker Engine that reads layers in zstd."""
 
 # While messages are read, docker-py passes on what urllib3 raises.
 _FAILURES = (DockerException, requests.RequestException, urllib3.exceptions.HTTPError)
@@ -78,7 +83,9 @@ def load(
     engine = client or connect()
     try:
         found = find_loaded(engine, ws.layout, image)
-        if found is not None:
+        if found is None:
+            _ensure_reads(engine, ws.layout, image)
+        else:
             _name(engine, found, image.image_name)
             return Loaded(image.image_name, found, sent=False)
         return Loaded(image.image_name, _send(engine, ws.layout, image), sent=True)
@@ -86,6 +93,29 @@ def load(
         raise EngineError(
             "the engine failed to load the image", where=image_id, found=str(error)[:500]
         ) from None
+
+
+def _ensure_reads(engine: docker.DockerClient, store: BlobStore, image: ImageReference) -> None:
+    """Refuse an image in zstd where the engine is a Docker that cannot read it, before it is sent.
+
+    Raises:
+        EngineError: it is.
+    """
+    if read_manifest(store, image.manifest).compression != ZSTD:
+        return
+    # podman calls itself otherwise, and has read zstd since long before it had this service.
+    engines = [one for one in engine.version()["Components"] if one.get("Name") == "Engine"]
+    for version in (str(one.get("Version")) for one in engines):
+        major = version.partition(".")[0]
+        if major.isdecimal() and int(major) < _FIRST_WITH_ZSTD:
+            raise EngineError(
+                "this Docker Engine cannot read images in zstd; nothing was sent",
+                where=image.name,
+                expected=f"Docker Engine {_FIRST_WITH_ZSTD} or later, or podman",
+                found=f"Docker Engine {version}",
+                remedy=f"load its form in gzip: plinth build {split(image.name)[0]}{MARK}{GZIP}, "
+                f"and plinth load {split(image.name)[0]}{MARK}{GZIP}",
+            )
 
 
 def _name(engine: docker.DockerClient, digest: str, name: str) -> None:

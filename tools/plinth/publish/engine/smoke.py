@@ -35,12 +35,14 @@ _LOG_LINES = 60
 def test_image(
     ws: Workspace,
     spec: ImageSpec,
+    name: str = "",
     *,
     client: docker.DockerClient | None = None,
     progress: Progress,
 ) -> None:
     """Start the loaded image `spec` with a score.py of its framework and use it over HTTP. What is
-    started is the image that was built, by its digest, whatever has its name in the engine.
+    started is the image that was built, by its digest, whatever has its name in the engine. `name`
+    is what the layout calls it (empty: its id), see `plinth.recipe.forms`.
 
     Read-only root, no capabilities, no new privileges, the port published on loopback.
     The container is removed whatever happens.
@@ -51,7 +53,7 @@ def test_image(
             says; the end of the container's log is part of the message.
         SpecError: there is no such case.
     """
-    reference = find_reference(ws, spec.id)
+    reference = find_reference(ws, name or spec.id)
     cases = json.loads((_DATA / "cases.json").read_text(encoding="utf-8"))
     if spec.case not in cases:
         known = Problem("smoke.case", f"there is no case {spec.case!r}; known: {', '.join(cases)}")

@@ -1,4 +1,8 @@
-"""Dated tags, `YYYYMMDD.vN`: the next one free, never one that is taken."""
+"""Dated tags, `YYYYMMDD.vN`: the next one free, never one that is taken.
+
+The other form of an image (`plinth.recipe.forms`) has the number of the first, and a suffix:
+`YYYYMMDD.vN-zstd`. So a number is one image, and what has both tags has one config.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +11,19 @@ import re
 from collections.abc import Iterable
 
 from plinth.core.digest import Digest
-from plinth.core.errors import FetchError
+from plinth.core.errors import FetchError, LayoutError
 from plinth.fetch.registry.registry import Registry
+from plinth.formats.oci.manifest import parse_manifest
 from plinth.formats.oci.model import MANIFEST
 
-_DATED = re.compile(r"([0-9]{8})\.v([1-9][0-9]{0,8})")
+_DATED = re.compile(r"([0-9]{8})\.v([1-9][0-9]{0,8})(-gzip|-zstd)?")
 _TRIES = 20
 
 
 def numbers(tags: Iterable[str], day: datetime.date) -> list[int]:
-    """The numbers N of those tags that are `YYYYMMDD.vN` of that day, ascending."""
+    """The numbers N of those tags that are `YYYYMMDD.vN` of that day, in any form, ascending."""
     found = (_DATED.fullmatch(tag) for tag in tags)
-    return sorted(int(one[2]) for one in found if one and one[1] == f"{day:%Y%m%d}")
+    return sorted({int(one[2]) for one in found if one and one[1] == f"{day:%Y%m%d}"})
 
 
 def date_of(tag: str) -> str:
@@ -27,9 +32,18 @@ def date_of(tag: str) -> str:
     return f"{tag[:4]}-{tag[4:6]}-{tag[6:8]}" if found else ""
 
 
-def give_tag(registry: Registry, manifest: bytes, day: datetime.date) -> tuple[str, bool]:
+def number_of(tag: str) -> int:
+    """The N of a dated tag; 0 where it is no dated tag."""
+    found = _DATED.fullmatch(tag)
+    return int(found[2]) if found else 0
+
+
+def give_tag(
+    registry: Registry, manifest: bytes, day: datetime.date, suffix: str = ""
+) -> tuple[str, bool]:
     """The dated tag of that day which names the manifest, and whether it is new: one it has
-    already, else the next after the highest there is. The registry must hold the manifest.
+    already, else that of its other form with its own `suffix`, else the next after the highest
+    there is. The registry must hold the manifest.
 
     A registry cannot be asked to tag only what has no tag: whoever writes the same tag in the
     moment between our looking and our writing is noticed afterwards, not kept from it.
@@ -38,14 +52,22 @@ def give_tag(registry: Registry, manifest: bytes, day: datetime.date) -> tuple[s
         FetchError: the registry cannot be reached or refuses, or somebody else took the tag.
     """
     wanted = Digest.of(manifest).oci
-    taken = numbers(registry.tags(), day)
+    tags = [tag for tag in registry.tags() if numbers([tag], day)]
+    taken = numbers(tags, day)
     for number in taken:
-        tag = f"{day:%Y%m%d}.v{number}"
+        tag = f"{day:%Y%m%d}.v{number}{suffix}"
         if digest_of(registry, tag) == wanted:
             return tag, False
-    number = taken[-1] + 1 if taken else 1
+    others = [tag for tag in tags if f"{day:%Y%m%d}.v{number_of(tag)}{suffix}" not in tags]
+    config = _config(manifest) if others else None
+    same = [
+        number_of(tag)
+        for tag in others
+        if config and (found := registry.manifest(tag)) and _config(found.data) == config
+    ]
+    number = min(same, default=taken[-1] + 1 if taken else 1)
     for _ in range(_TRIES):
-        tag = f"{day:%Y%m%d}.v{number}"
+        tag = f"{day:%Y%m%d}.v{number}{suffix}"
         # Lists of tags may lag behind.
         if (found := digest_of(registry, tag)) == wanted:
             return tag, False
@@ -76,6 +98,14 @@ def move_tag(registry: Registry, tag: str, manifest: bytes) -> bool:
             remedy="push again: it gets a tag of its own",
         )
     return True
+
+
+def _config(manifest: bytes) -> Digest | None:
+    """The config that a manifest names; None of what is no image's."""
+    try:
+        return parse_manifest(manifest).config.digest
+    except LayoutError:
+        return None
 
 
 def digest_of(registry: Registry, tag: str) -> str:

@@ -15,7 +15,7 @@ from plinth.fetch.registry.registry import Registry
 from plinth.formats.oci.documents import annotations_of, document
 from plinth.formats.oci.model import TITLE
 from plinth.formats.oci.reference import RegistryReference
-from plinth.publish.registry.dated import date_of
+from plinth.publish.registry.dated import date_of, number_of
 
 _CREATED = "org.opencontainers.image.created"
 _LIST = re.compile(r"sha256-[0-9a-f]{64}")
@@ -63,8 +63,8 @@ def list_tags(place: RegistryReference, config: Config) -> list[Tagged]:
 
 def _newest_first(tag: str) -> tuple[Any, ...]:
     if date_of(tag):
-        return 1, -int(tag[:8]), -int(tag.partition(".v")[2]), tag
-    return (0 if tag == "latest" else 2), 0, 0, tag
+        return 1, -int(tag[:8]), -number_of(tag), tag
+    return (0 if tag in ("latest", "latest-gzip", "latest-zstd") else 2), 0, 0, tag
 
 
 def _tagged(registry: Registry, tag: str) -> Tagged:

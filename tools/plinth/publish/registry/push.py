@@ -16,7 +16,6 @@ from plinth.fetch.registry.registry import Registry
 from plinth.fetch.remote_layers import bring_image, reading
 from plinth.fetch.sources.registry import open_remote
 from plinth.fetch.sources.source import open_source
-from plinth.formats.oci.layout import references
 from plinth.formats.oci.manifest import parse_manifest
 from plinth.formats.oci.model import MANIFEST
 from plinth.formats.oci.reference import RegistryReference, parse
@@ -27,20 +26,24 @@ from plinth.publish.registry.attach import attach
 from plinth.publish.registry.dated import give_tag, move_tag
 from plinth.publish.registry.known import Known
 from plinth.publish.registry.upload import Blob, Tally, push_blobs
+from plinth.recipe.built import find_reference
+from plinth.recipe.forms import suffix_of
 
 
 @dataclass(frozen=True)
 class Pushed:
     """What a push did.
 
-    place: `HOST/REPOSITORY`. tag: the dated tag, new or not. latest: whether `latest` names the
-    image now; where not, refused says why. tally: what became of its blobs.
+    place: `HOST/REPOSITORY`. tag: the dated tag, new or not. newest: `latest`, with the suffix of
+    its form. latest: whether that names the image now; where not, refused says why. tally: what
+    became of its blobs.
     """
 
     place: str
     digest: Digest
     tag: str
     new: bool
+    newest: str
     latest: bool
     refused: str
     tally: Tally
@@ -80,7 +83,8 @@ def push_image(
     jobs: int = 4,
     progress: Progress,
 ) -> Pushed:
-    """Push the built image to `to`, see `target`. `before` verifies it before the registry is asked
+    """Push the image that the layout calls `image_id` to `to`, see `target`; the tags of its other
+    form have a suffix, see `plinth.recipe.forms`. `before` verifies it before the registry is asked
     anything. `gate` is asked once the image is there, and what it raises keeps `latest` where it
     is. `mounts` are repositories of the registry from
     which blobs may be mounted, beside those pushed to before. `today` goes into the dated tag.
@@ -94,9 +98,7 @@ def push_image(
         VerificationError: it does not verify; nothing was sent.
         FetchError: the registry cannot be reached, or refuses.
     """
-    built = references(ws.layout).get(image_id)
-    if built is None:
-        raise LayoutError("not built", where=image_id, remedy=f"doit build:{image_id}")
+    built = find_reference(ws, image_id)
     place = target(to, built.image_name.partition(":")[0])
     manifest = ws.layout.get(built.manifest)
     if before is not None:
@@ -141,12 +143,14 @@ def push_image(
         # Here is where they are read, whoever has them by now.
         bring_image(ws, image_id, config)
         refused = _refusal(ws, image_id, by_digest, config, gate, progress)
+    suffix = suffix_of(built.name)
     with known.alone():
-        tag, new = give_tag(registry, manifest, today)
+        tag, new = give_tag(registry, manifest, today, suffix)
     progress(f"{image_id}: {'tagged' if new else 'has the tag'} {tag}")
-    if not refused and move_tag(registry, "latest", manifest):
-        progress(f"{image_id}: latest moved to {built.manifest.oci}")
-    return Pushed(str(registry), built.manifest, tag, new, not refused, refused, tally)
+    newest = f"latest{suffix}"
+    if not refused and move_tag(registry, newest, manifest):
+        progress(f"{image_id}: {newest} moved to {built.manifest.oci}")
+    return Pushed(str(registry), built.manifest, tag, new, newest, not refused, refused, tally)
 
 
 def _blobs(ws: Workspace, manifest: bytes) -> list[Blob]:
