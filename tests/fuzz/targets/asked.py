@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from plinth.core.errors import PlinthError
+from plinth.recipe.accelerator import CPU
 from plinth.recipe.asked.asked import with_inputs
 from plinth.recipe.asked.model import ForeignLock, Inputs, Project
-from plinth.recipe.image import CPU, ImageSpec, Target
+from plinth.recipe.image import ImageSpec, Target
 
 TARGET = Target("3.7", (2, 27), "amd64", ())
-KINDS = {
+KINDS: dict[str, Callable[[str], Inputs]] = {
     "requirements.txt": lambda name: Inputs(requirements=(name,)),
     "constraints.txt": lambda name: Inputs(constraints=(name,)),
     "pyproject.toml": lambda name: Inputs(projects=(Project(name, True, ("plots",), ("serve",)),)),
