@@ -21,6 +21,8 @@ from support.oci_images import make_image
 class Engine:
     """An engine that has no image; what it is sent is noted."""
 
+    timeout = 120
+
     def __init__(self, name: str, version: str) -> None:
         self._components = [{"Name": "containerd", "Version": "1.6.20"}]
         self._components.append({"Name": name, "Version": version})
