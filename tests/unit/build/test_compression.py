@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,7 @@ def test_layers_are_made_once_and_keep_name_and_diff_id(
     for one, other in zip(made[1:], layers[1:], strict=True):
         assert (one.name, one.diff_id, one.built) == (other.name, other.diff_id, True)
         assert (one.media_type, one.uncompressed) == (LAYER_ZSTD, other.uncompressed)
-        assert known_in_zstd(ws, other) == one
+        assert known_in_zstd(ws, other) == replace(one, built=False)
     monkeypatch.setitem(registry.STEPS, "zstd-layer", ("nowhere", "nothing"))
     again = in_zstd(session_of(ws), layers, {layers[0].digest})
     assert [one.digest for one in again] == [one.digest for one in made]
