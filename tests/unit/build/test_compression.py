@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from plinth.build.compression import ensure_form, in_zstd, known_in_zstd, zstd_action
+from plinth.build.explain import explain_image
 from plinth.build.image import build_image
 from plinth.core.digest import Digest, Json
 from plinth.core.errors import IntegrityError, LayoutError, PlinthError
@@ -118,6 +119,9 @@ def test_forms_of_one_image_have_one_config(checkout: SmallCheckout) -> None:
         specification.write_text('compression = "zstd"\n' + text)
         assert build(checkout, IMAGE) == IMAGE
         assert form(checkout, IMAGE) == packed
+        explained = explain_image(checkout.ws, IMAGE, config=Config())
+        assert explained.held
+        assert {one.digest for one in explained.held} <= {one.digest for one in packed.layers}
         assert references(checkout.ws.layout)[IMAGE].image_name == names[IMAGE]
         assert build(checkout, f"{IMAGE}+gzip") == f"{IMAGE}+gzip"
         assert form(checkout, f"{IMAGE}+gzip") == plain
