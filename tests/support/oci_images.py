@@ -12,11 +12,12 @@ from pathlib import Path
 
 from plinth.core.digest import Digest
 from plinth.core.store import BlobStore
+from plinth.formats import zstd
 from plinth.formats.layer.model import Layer
 from plinth.formats.oci.documents import IMAGE_NAME, REF_NAME, SUBJECT
 from plinth.formats.oci.image import Image, Runtime, assemble
 from plinth.formats.oci.layout import editing, tag
-from plinth.formats.oci.model import INDEX, Descriptor
+from plinth.formats.oci.model import GZIP, INDEX, LAYER_GZIP, LAYER_ZSTD, ZSTD, Descriptor
 from plinth.formats.oci.reference import familiar
 from plinth.formats.oci.referrers import attached, listing, referrers_name
 
@@ -25,14 +26,16 @@ TARS = (b"\0" * 1024, b"\0" * 10240)
 """The layers of `make_image`, unpacked."""
 
 
-def make_image(store: BlobStore, name: str, title: str = "") -> Image:
+def make_image(store: BlobStore, name: str, title: str = "", *, compression: str = GZIP) -> Image:
     """An image of two layers in the layout, under `name`; different names, different images."""
+    in_zstd = compression == ZSTD
     layers = [
         Layer(
             f"layer {number}",
-            store.put(gzip.compress(tar, mtime=0)),
+            store.put(zstd.frame(tar) if in_zstd else gzip.compress(tar, mtime=0)),
             hashlib.sha256(tar).hexdigest(),
             len(tar),
+            media_type=LAYER_ZSTD if in_zstd else LAYER_GZIP,
         )
         for number, tar in enumerate(TARS)
     ]

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 
 from plinth.build.base import planned_base
 from plinth.build.choice import chosen_recipe
+from plinth.build.compression import known_in_zstd
 from plinth.build.debs import lacking
 from plinth.build.plan import title, wheel_groups
 from plinth.build.planned import planned_layers
@@ -16,6 +17,7 @@ from plinth.core.digest import Json
 from plinth.core.report import human_size
 from plinth.core.settings import Config
 from plinth.formats.layer.model import Layer
+from plinth.formats.oci.model import ZSTD
 from plinth.formats.python.place import Base
 from plinth.graph.workspace import Workspace
 from plinth.recipe.locks.base import LockedDeb
@@ -172,6 +174,11 @@ def explain_image(
     groups = wheel_groups(recipe)
     held, to_make, missing = planned_layers(ws, groups, recipe.base.sdists, known_base)
     absent = ws.cache.missing([package.file.digest for package in missing])
+    if recipe.spec.compression == ZSTD:
+        # What is not compressed yet is shown as it is; a pulled base stays so.
+        held = [known_in_zstd(ws, layer) or layer for layer in held]
+        below = tuple(known_in_zstd(ws, layer) or layer for layer in known_base.layers)
+        known_base = replace(known_base, layers=below)
     return replace(
         found,
         held=tuple(held),

@@ -193,11 +193,7 @@ VERBS = (
         _many(
             "mount-from", "REPOSITORY", "a repository of the registry that may have blobs already"
         ),
-        _choice(
-            "compression",
-            (GZIP, ZSTD),
-            "push this form, made where it is not there (default: the form that is named)",
-        ),
+        _choice("compression", (GZIP, ZSTD), "push this form, made where it is missing"),
         NO_VERIFY,
         _number("jobs", "N", "blobs at once (default: 4)", 4),
         *(POLICY, TRUST),

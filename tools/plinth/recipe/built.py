@@ -23,11 +23,12 @@ def find_reference(ws: Workspace, image_id: str) -> ImageReference:
         LayoutError: it is not built.
         PlinthError: there is no such form.
     """
-    known = references(ws.layout)
-    found = known.get(image_id)
-    if found is None and MARK in image_id:
+    name = image_id
+    if MARK in image_id:
+        # Of the form that the specification names now: another may have had its name before.
         spec = load_image(ws.images, split(image_id)[0])
-        found = known.get(name_of(spec, form_of(image_id, spec)))
+        name = name_of(spec, form_of(image_id, spec))
+    found = references(ws.layout).get(name)
     if found is None:
         raise LayoutError(
             f"{image_id} is not built",

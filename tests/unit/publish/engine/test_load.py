@@ -12,7 +12,6 @@ from docker.errors import ImageNotFound
 from plinth.core.errors import EngineError
 from plinth.formats.oci.layout import references
 from plinth.formats.oci.manifest import read_manifest
-from plinth.formats.oci.model import LAYER_ZSTD
 from plinth.graph.workspace import Workspace
 from plinth.publish.engine.load import load
 from support.oci_images import make_image
@@ -65,7 +64,7 @@ def loaded(ws: Workspace, engine: Engine) -> EngineError:
 def test_only_an_engine_that_reads_zstd_is_sent_it(
     ws: Workspace, name: str, version: str, reads: bool
 ) -> None:
-    make_image(ws.layout, "one", media_type=LAYER_ZSTD)
+    make_image(ws.layout, "one", compression="zstd")
     found = read_manifest(ws.layout, references(ws.layout)["one"].manifest)
     assert found.compression == "zstd"
     engine = Engine(name, version)

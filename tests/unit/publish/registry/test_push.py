@@ -24,6 +24,8 @@ from plinth.core.report import quiet
 from plinth.core.settings import Config
 from plinth.evidence.verify.gate import Gate, open_gate
 from plinth.evidence.verify.policy import Policy, in_force
+from plinth.formats.oci.documents import IMAGE_NAME, REF_NAME
+from plinth.formats.oci.layout import editing
 from plinth.formats.oci.referrers import attach_to_layout
 from plinth.formats.oci.validate import validate
 from plinth.graph.workspace import Workspace
@@ -111,6 +113,27 @@ def test_bundles_that_cannot_be_verified_keep_latest_where_it_is(
     assert not pushed.latest
     assert pushed.refused.startswith("it could not be verified: no trusted root was given")
     assert list(place[1].tags["team/one"]) == ["20260304.v1"]
+
+
+def test_the_other_form_of_an_image_has_tags_of_its_own(ws: Workspace, place: Place) -> None:
+    plain = make_image(ws.layout, "one")
+    packed = make_image(ws.layout, "one+zstd", "team/one", compression="zstd")
+    assert plain.config == packed.config
+    with editing(ws.layout) as index:
+        for entry in index:
+            if entry["annotations"][REF_NAME] == "one+zstd":
+                entry["annotations"][IMAGE_NAME] = "docker.io/team/one:latest-zstd"
+    assert validate(ws.layout.root) == []
+    pushed = [push(ws, place, name) for name in ("one", "one+zstd")]
+    assert [one.tag for one in pushed] == ["20260304.v1", "20260304.v1-zstd"]
+    assert [one.newest for one in pushed] == ["latest", "latest-zstd"]
+    assert pushed[1].refused.endswith("sign it and push again: plinth sign one+zstd")
+    # The config is there already; the layers are others.
+    assert (pushed[1].tally.sent, pushed[1].tally.there) == (2, 1)
+    assert place[1].tags["prefix/team/one"] == {
+        "20260304.v1": plain.manifest.digest.oci,
+        "20260304.v1-zstd": packed.manifest.digest.oci,
+    }
 
 
 def test_an_image_that_is_not_built_is_not_pushed(ws: Workspace, place: Place) -> None:

@@ -63,7 +63,7 @@ def give_tag(
     same = [
         number_of(tag)
         for tag in others
-        if config and (found := registry.manifest(tag)) and _config(found.data) == config
+        if config and (other := registry.manifest(tag)) and _config(other.data) == config
     ]
     number = min(same, default=taken[-1] + 1 if taken else 1)
     for _ in range(_TRIES):
