@@ -224,10 +224,10 @@ def said_of(subject: Digest, published: Published, called: str) -> bytes:
 @pytest.mark.parametrize(
     ("package", "signed", "most"),
     [
-        pytest.param("threadpoolctl", False, 100_000, marks=NIGHT),
+        pytest.param("azureml-inference-server-http", False, 100_000, marks=NIGHT),
         pytest.param("joblib", False, 100_000, marks=NIGHT),
         ("numpy", False, 100_000),
-        ("threadpoolctl", True, 950_000),
+        ("joblib", True, 950_000),
         pytest.param("numpy", True, 100_000, marks=NIGHT),
     ],
 )

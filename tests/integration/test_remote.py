@@ -78,7 +78,7 @@ def summed(said: str) -> tuple[int, int]:
     return sum(int(one) for one, _ in found), sum(int(one) for _, one in found)
 
 
-LOST = ("debian12-py37 python", "contract", "markupsafe 2.1.5")
+LOST = ("debian12-py37 python", "contract", "azureml-inference-server-http ")
 
 
 @pytest.mark.network
@@ -91,7 +91,7 @@ def test_workers_make_the_layers_that_lack(
     checkout = clone(tmp_path / "checkout", results=True)
     store = built.ws.layout
     layers = read_manifest(store, references(store)["minimal"].manifest).layers
-    lost = [layer.digest.hex for layer in layers if layer.title in LOST]
+    lost = [layer.digest.hex for layer in layers if layer.title.startswith(LOST)]
     assert len(lost) == len(LOST)
     for action in checkout.ws.actions.root.glob("*.json"):
         if any(digest in action.read_text() for digest in lost):
