@@ -1,11 +1,11 @@
 """From an engine that has nothing of an image to the first score: pull, start, answer.
 
-    python tests/bench/deploy.py [--image ID] [--pairs N] [--also NAME=FOLDER[:TAG]] ENGINE=SOCKET …
+    python tests/bench/deploy.py [--image ID] [--pairs N] [--also NAME=ID] ENGINE=SOCKET …
 
 Wants the image built in this checkout, skopeo and docker-registry; engines as `.ci/engine` starts
 them, called `podman` where it is one. The peer is the same files in four gzip layers of one member
 each, `gzip -6`, as an ordinary builder writes them. The forms take turns, N times each; the ratios
-are of medians. `--also` adds an image of another layout.
+are of medians. `--also` adds another image of the checkout, such as `zstd=ID+zstd`.
 """
 
 from __future__ import annotations
@@ -72,7 +72,19 @@ def peer(ws: Workspace, image_id: str, folder: Path) -> None:
         ),
         "layers": layers,
     }
-    entry = put(blobs, json.dumps(document).encode(), str(document["mediaType"]))
+    name(folder, put(blobs, json.dumps(document).encode(), str(document["mediaType"])))
+
+
+def alone(ws: Workspace, image_id: str, folder: Path) -> None:
+    """An OCI layout of nothing but an image of the checkout, whatever it is called there."""
+    (folder / "blobs").mkdir(parents=True)
+    (folder / "blobs/sha256").symlink_to(ws.layout.blobs)
+    manifest = references(ws.layout)[image_id].manifest
+    kind = "application/vnd.oci.image.manifest.v1+json"
+    name(folder, {"mediaType": kind, "digest": manifest.oci, "size": manifest.size})
+
+
+def name(folder: Path, entry: dict[str, object]) -> None:
     entry["annotations"] = {"org.opencontainers.image.ref.name": "latest"}
     (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
     (folder / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
@@ -131,13 +143,13 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=ROOT / "build")))
         registry = stack.enter_context(docker_registry(folder / "registry"))
-        peer(ws, given.image, folder / "peer")
-        ours = f"{ws.layout.root}:{given.image}"
-        forms = {"4 layers": f"{folder / 'peer'}:latest", "plinth": ours}
-        forms |= dict(one.split("=", 1) for one in given.also)
+        peer(ws, given.image, folder / "4-layers")
+        ours = {"plinth": given.image, **dict(one.split("=", 1) for one in given.also)}
+        for form, image_id in ours.items():
+            alone(ws, image_id, folder / form)
         pushed = {
-            form: push(source, f"{registry.host}/{form.replace(' ', '-')}:latest")
-            for form, source in forms.items()
+            form: push(f"{folder / form}:latest", f"{registry.host}/{form}:latest")
+            for form in ("4-layers", *ours)
         }
         app = application(folder / "app", {"score.py": SCORE})
         print("| engine | form | pull | pull to first score | ratio |\n|---|---|---|---|---|")
@@ -151,7 +163,7 @@ def main() -> None:
                     # The first of each warms the machine's page cache.
                     if number:
                         times[form].append(found)
-            floor = statistics.median(whole for _, whole in times["4 layers"])
+            floor = statistics.median(whole for _, whole in times["4-layers"])
             for form, several in times.items():
                 pulled = statistics.median(seconds for seconds, _ in several)
                 whole = statistics.median(whole for _, whole in several)
