@@ -257,7 +257,7 @@ BLOB_ROWS: list[tuple[str, Blob, str]] = [
     (
         "not compressed",
         lambda tar: tar,
-        f"form: {AT}: it is not compressed by gzip",
+        f"blobs: {AT}: it is not compressed, the manifest calls it gzip",
     ),
 ]
 
