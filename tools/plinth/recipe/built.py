@@ -23,10 +23,11 @@ def find_reference(ws: Workspace, image_id: str) -> ImageReference:
         LayoutError: it is not built.
         PlinthError: there is no such form.
     """
-    name = image_id
-    if MARK in image_id:
+    name, (of, form) = image_id, split(image_id)
+    # An image that came from elsewhere may have no specification here.
+    if form and (ws.images / f"{of}.toml").exists():
         # Of the form that the specification names now: another may have had its name before.
-        spec = load_image(ws.images, split(image_id)[0])
+        spec = load_image(ws.images, of)
         name = name_of(spec, form_of(image_id, spec))
     found = references(ws.layout).get(name)
     if found is None:
