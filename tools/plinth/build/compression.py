@@ -4,7 +4,6 @@ that is built, or while it is."""
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from plinth.core.digest import Digest, canonical_json, parse_oci
@@ -42,21 +41,14 @@ def in_zstd(ws: Session, layers: Sequence[Layer], kept: Collection[Digest]) -> l
     Raises:
         PlinthError: a layer is damaged, or unpacks to more than readers take.
     """
-    with ThreadPoolExecutor(ws.at_once, thread_name_prefix="zstd-layer") as pool:
-        try:
-            waiting = [
-                None if layer.digest in kept else pool.submit(_in_zstd, ws, layer)
-                for layer in layers
-            ]
-            return [
-                layer if future is None else future.result()
-                for layer, future in zip(layers, waiting, strict=True)
-            ]
-        except BaseException:
-            if ws.remote is not None:
-                ws.remote.cancel()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    with ws.pool("zstd-layer") as pool:
+        waiting = [
+            None if layer.digest in kept else pool.submit(_in_zstd, ws, layer) for layer in layers
+        ]
+        return [
+            layer if future is None else future.result()
+            for layer, future in zip(layers, waiting, strict=True)
+        ]
 
 
 def known_in_zstd(ws: Workspace, layer: Layer) -> Layer | None:

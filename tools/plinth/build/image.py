@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -259,12 +258,6 @@ def _wheel(
     return WheelFile(package.name, package.version, package.file.name, package.file.digest)
 
 
-def _fetched(group: Sequence[LockedPackage]) -> list[LockedPackage]:
-    """Those of `group` whose wheels come from outside: that of an sdist is the output of an action,
-    and nowhere else."""
-    return [package for package in group if not package.is_sdist]
-
-
 def _wheel_layer(
     ws: Session,
     group: Sequence[LockedPackage],
@@ -299,24 +292,17 @@ def _wheel_layers(
         group, _ = by_name[name]
         return known(ws, wheel_action(wheels[name], base, output_of(group)))
 
-    with ThreadPoolExecutor(ws.at_once, thread_name_prefix="layer") as pool:
-        try:
-            held = pool.map(is_known, by_name)
-            to_do = [
-                package
-                for (_, package), there in zip(by_name.values(), held, strict=True)
-                if not there and not package.is_sdist
-            ]
-            absent = lacking(ws, [package.file.digest for package in to_do])
-            fetch([package for package in to_do if package.file.digest in absent])
-            waiting = {
-                name: pool.submit(_wheel_layer, ws, *by_name[name], base, wheels, fetch)
-                for name in sorted(by_name, key=lambda name: -wheels[name].digest.size)
-            }
-            return {name: waiting[name].result() for name in by_name}
-        except BaseException:
-            # What has begun elsewhere is not to go on, nor is what waits here.
-            if ws.remote is not None:
-                ws.remote.cancel()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    with ws.pool("layer") as pool:
+        held = pool.map(is_known, by_name)
+        to_do = [
+            package
+            for (_, package), there in zip(by_name.values(), held, strict=True)
+            if not there and not package.is_sdist
+        ]
+        absent = lacking(ws, [package.file.digest for package in to_do])
+        fetch([package for package in to_do if package.file.digest in absent])
+        waiting = {
+            name: pool.submit(_wheel_layer, ws, *by_name[name], base, wheels, fetch)
+            for name in sorted(by_name, key=lambda name: -wheels[name].digest.size)
+        }
+        return {name: waiting[name].result() for name in by_name}

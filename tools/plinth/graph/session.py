@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,19 @@ class Session(Workspace):
     def at_once(self) -> int:
         """How many steps to begin at once: those elsewhere only wait here."""
         return self.jobs if self.remote is None else max(self.jobs, self.remote.at_once)
+
+    @contextlib.contextmanager
+    def pool(self, name: str) -> Iterator[ThreadPoolExecutor]:
+        """Threads called `name` in which steps are begun. Where the block fails, what has begun
+        elsewhere does not go on, nor what waits here."""
+        with ThreadPoolExecutor(self.at_once, thread_name_prefix=name) as pool:
+            try:
+                yield pool
+            except BaseException:
+                if self.remote is not None:
+                    self.remote.cancel()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
 
 
 def default_jobs() -> int:
