@@ -30,6 +30,16 @@ WORK = (
     "    progress('note: once')\n"
     "    progress('note: once')\n"
 )
+WAIT = (
+    "import time\n"
+    "from plinth.core import report\n"
+    "from plinth.core.transfer import transfers\n"
+    "report._NOW_AND_THEN = 0.05\n"
+    "with report.working('building it') as progress, transfers.of('scipy', 3_000_000) as at:\n"
+    "    progress('fetching 1 file')\n"
+    "    at(1_200_000)\n"
+    "    time.sleep(1)\n"
+)
 
 
 def on_terminal(code: str, env: Mapping[str, str]) -> str:
@@ -94,6 +104,17 @@ def test_progress_is_lines_and_on_a_terminal_a_clock_too() -> None:
     assert "building [it]" in seen
     assert seen.count("note: once") == 1
     assert "fetching 3 files" in seen
+
+
+def test_what_is_on_its_way_is_shown() -> None:
+    done = subprocess.run([sys.executable, "-c", WAIT], capture_output=True, text=True, check=True)
+    first, second = done.stderr.splitlines()[:2]
+    assert first == "fetching 1 file"
+    assert second.startswith("  1.2 MB at ")
+    assert second.endswith("B/s, waiting for scipy (1.2 MB of 3.0 MB)")
+    seen = on_terminal(WAIT, {"TERM": "xterm-256color"})
+    assert "building it: 1.2 MB at " in seen
+    assert "waiting for scipy (1.2" in seen
 
 
 def test_the_page_of_commands_is_what_the_commands_say() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from plinth.commands.reference import bring, named, read_bundles
 from plinth.core import settings as config
 from plinth.core.errors import AttestationError
-from plinth.core.report import to_stderr
+from plinth.core.report import working
 from plinth.core.store import BlobStore, atomic_write
 
 
@@ -59,14 +59,15 @@ def attest(
     # Those it asks for may be waiting for this very statement.
     wanted = replace(in_force(settings, Policy(), policy), rebuilders=0, rebuilder_identities=())
     store = Path(inputs) if inputs else one.ws.cache.root if one.ws else None
-    with open_source(one.reference, settings) as source:
+    shown = working(f"rebuilding {rebuilt}")
+    with shown as progress, open_source(one.reference, settings) as source:
         request = Request(
             expected=image or one.id or source.asked,
             bundles=tuple(read_bundles(bundle)),
             cache=contents_cache(),
             inputs=BlobStore(store) if store else None,
             config=settings,
-            progress=to_stderr,
+            progress=progress,
         )
         done = attest_rebuilt(
             source,
@@ -75,7 +76,7 @@ def attest(
             trust=trust,
             token=identity_token,
             config=settings,
-            progress=to_stderr,
+            progress=progress,
         )
         if out:
             with atomic_write(Path(out)) as path:

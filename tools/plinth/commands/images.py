@@ -69,24 +69,25 @@ def _lock(
     # One that is unknown is taken for an image: its error names those that are known.
     ids = [name for name in chosen if name not in others]
     written: list[str] = []
-    if ids:
-        written += lock_images(
-            ws,
-            ids,
-            config=settings,
-            upgrade=upgrade_package,
-            upgrade_all=upgrade,
-            progress=to_stderr,
-        )
-    for name in chosen:
-        if name in sets and name in others:
-            if lock_accelerator(ws, name, config=settings, progress=to_stderr):
-                written.append(name)
-        elif name in others:
-            lock_one = lock_interpreter if name == INTERPRETER else lock_base
-            for base in bases if name in (ALL_BASES, INTERPRETER) else [name]:
-                if lock_one(ws, base, config=settings, progress=to_stderr):
-                    written.append(base)
+    with working("locking") as progress:
+        if ids:
+            written += lock_images(
+                ws,
+                ids,
+                config=settings,
+                upgrade=upgrade_package,
+                upgrade_all=upgrade,
+                progress=progress,
+            )
+        for name in chosen:
+            if name in sets and name in others:
+                if lock_accelerator(ws, name, config=settings, progress=progress):
+                    written.append(name)
+            elif name in others:
+                lock_one = lock_interpreter if name == INTERPRETER else lock_base
+                for base in bases if name in (ALL_BASES, INTERPRETER) else [name]:
+                    if lock_one(ws, base, config=settings, progress=progress):
+                        written.append(base)
     return written
 
 

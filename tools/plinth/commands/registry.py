@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from plinth.core import settings as config
 from plinth.core.errors import VerificationError
-from plinth.core.report import counted, human_size, to_stderr
+from plinth.core.report import counted, human_size, working
 from plinth.graph.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -54,18 +54,19 @@ def push(
     kept = []
     for named_id in ids:
         image_id = _form(ws, named_id, compression, settings) if compression else named_id
-        pushed = push_image(
-            ws,
-            image_id,
-            to or settings.publish,
-            config=settings,
-            gate=gate,
-            before=before,
-            today=today,
-            mounts=mount_from,
-            jobs=jobs,
-            progress=to_stderr,
-        )
+        with working(f"pushing {image_id}") as progress:
+            pushed = push_image(
+                ws,
+                image_id,
+                to or settings.publish,
+                config=settings,
+                gate=gate,
+                before=before,
+                today=today,
+                mounts=mount_from,
+                jobs=jobs,
+                progress=progress,
+            )
         print(_summary(image_id, pushed), flush=True)
         if not pushed.latest:
             kept.append(f"{image_id}: {pushed.refused}")
@@ -81,9 +82,9 @@ def _form(ws: Workspace, image_id: str, compression: str, settings: config.Confi
     from plinth.core.lease import adding
     from plinth.graph.session import default_jobs
 
-    with adding(ws.build):
+    with adding(ws.build), working(f"making {image_id} in {compression}") as progress:
         return ensure_form(
-            ws, image_id, compression, config=settings, jobs=default_jobs(), progress=to_stderr
+            ws, image_id, compression, config=settings, jobs=default_jobs(), progress=progress
         )
 
 
@@ -131,7 +132,8 @@ def pull(
     # Before anything is pulled: a missing policy shows at once.
     gate = None if no_verify else open_gate(in_force(settings, Policy(trust=trust), policy))
     # A checkout's layout lies in its build folder.
-    with adding_from_outside(Path(layout).absolute().parent):
+    folder = Path(layout).absolute().parent
+    with adding_from_outside(folder), working(f"pulling {reference}") as progress:
         pulled = pull_image(
             reference,
             Path(layout),
@@ -139,7 +141,7 @@ def pull(
             gate=gate,
             name=name,
             jobs=jobs,
-            progress=to_stderr,
+            progress=progress,
         )
     print(
         f"oci:{layout}:{pulled.name}: {pulled.digest.oci}, "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 from plinth.commands.reference import bring, named, read_bundles
 from plinth.core import settings as config
 from plinth.core.errors import AmbiguityError, AttestationError, IntegrityError, PlinthError, plain
-from plinth.core.report import quiet, to_stderr
+from plinth.core.report import quiet, working
 from plinth.core.store import BlobStore
 
 if TYPE_CHECKING:
@@ -77,7 +78,8 @@ def verify(
             if one.ws:
                 bring(one.ws, [one.id])
             store = Path(inputs) if inputs else one.ws.cache.root if one.ws else None
-            with open_source(one.reference, settings, platform) as source:
+            shown = nullcontext(quiet) if as_json else working(f"verifying {reference}")
+            with shown as progress, open_source(one.reference, settings, platform) as source:
                 request = Request(
                     expected=image or one.id or source.asked,
                     platform=platform,
@@ -89,7 +91,7 @@ def verify(
                     rebuild=rebuild,
                     inputs=BlobStore(store) if store else None,
                     config=settings,
-                    progress=quiet if as_json else to_stderr,
+                    progress=progress,
                 )
                 verdicts.append(gate.verdict(source, request))
         except AttestationError as error:

@@ -23,6 +23,7 @@ from urllib3.util import Retry
 from plinth.core.digest import CHUNK, Digest
 from plinth.core.errors import FetchError, IntegrityError
 from plinth.core.store import BlobStore, BlobWriter
+from plinth.core.transfer import transfers
 
 LONGEST_PAUSE = 60.0
 """Seconds that are waited between two tries at most, whatever a server asks for."""
@@ -347,9 +348,11 @@ def _fill(
             # One byte more than expected tells that it is another file.
             for chunk in answer.iter_content(min(CHUNK, size - writer.size + 1)):
                 writer.write(chunk)
+                at(writer.size)
                 if writer.size > size:
                     return
             if whole and writer.size < size:
                 raise requests.ConnectionError("the answer ended early")
 
-    retried(ask, what, place=place, remedy=remedy)
+    with transfers.of(what, size if whole else None, writer.size) as at:
+        retried(ask, what, place=place, remedy=remedy)

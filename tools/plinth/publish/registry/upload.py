@@ -15,6 +15,7 @@ from plinth.core.digest import Digest
 from plinth.core.errors import FetchError, IntegrityError
 from plinth.core.http import LONGEST_PAUSE, pause_after, too_long
 from plinth.core.report import Progress, human_size
+from plinth.core.transfer import At, transfers
 from plinth.fetch.registry.connection import REMEDY
 from plinth.fetch.registry.registry import Registry
 
@@ -129,7 +130,8 @@ def _push(
         if not place:
             return "mounted"
     bring(blob)
-    _Upload(registry, blob, stop, tell, place, max(CHUNK, least)).run()
+    with transfers.of(blob.name, blob.digest.size) as at:
+        _Upload(registry, blob, stop, tell, at, place, max(CHUNK, least)).run()
     return "sent"
 
 
@@ -142,10 +144,12 @@ class _Upload:
         blob: Blob,
         stop: threading.Event,
         tell: Progress,
+        at: At,
         place: str,
         chunk: int,
     ) -> None:
-        self._registry, self._blob, self._stop, self._tell = registry, blob, stop, tell
+        self._registry, self._blob, self._stop = registry, blob, stop
+        self._tell, self._at = tell, at
         self._place, self._chunk, self._start = place, chunk, 0
 
     def run(self) -> None:
@@ -194,6 +198,7 @@ class _Upload:
                 self._place, self._start = self._registry.send_chunk(self._place, before, data)
                 if not self._place:
                     raise requests.ConnectionError("the registry lost the upload")
+                self._at(self._start)
                 if self._start // STEP > before // STEP and self._start < digest.size:
                     part = f"{human_size(self._start)} of {human_size(digest.size)}"
                     self._tell(f"  {part}  {self._blob.name}")
