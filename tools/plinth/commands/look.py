@@ -60,9 +60,13 @@ def graph(ws: Workspace, *, ids: Sequence[str], form: str, full: bool, out: str)
 
 
 def du(ws: Workspace, *, ids: Sequence[str], by: str, as_json: bool) -> None:
-    """Show what images (default: all) take, by image, layer or package."""
+    """Show what images (default: all) take, by image, layer or package, or how far each begins like
+    another."""
     from plinth.inspect.usage import packages, to_json, usage
 
+    if by == "chain":
+        _show_chains(ws, ids, as_json=as_json)
+        return
     found = usage(ws, ids)
     by = by or ("layer" if ids else "image")
     held = packages(ws, found.layers) if by == "package" else None
@@ -116,6 +120,28 @@ def _show_layers(layers: tuple[LayerUse, ...]) -> None:
     columns = [Column("LAYER"), *(Column(n, number=True) for n in numbers), Column("DIGEST")]
     show(columns, rows)
     print(_total(layers))
+
+
+def _show_chains(ws: Workspace, ids: Sequence[str], *, as_json: bool) -> None:
+    from plinth.inspect.chains import chains
+
+    found = chains(ws, ids)
+    if as_json:
+        print(json.dumps([chain.to_json() for chain in found], indent=1))
+        return
+    rows = [
+        [
+            chain.image,
+            chain.other,
+            str(len(chain.layers)),
+            human_size(chain.size),
+            chain.here.name if chain.here else "-",
+            chain.why,
+        ]
+        for chain in found
+    ]
+    numbers = Column("ALIKE", number=True), Column("SIZE", number=True)
+    show([Column("IMAGE"), Column("BEGINS LIKE"), *numbers, Column("THEN"), Column("FOR")], rows)
 
 
 def _show_packages(held: list[PackageUse]) -> None:

@@ -264,8 +264,9 @@ VERBS = (
         ANY_IDS,
         _choice(
             "by",
-            ("image", "layer", "package"),
-            "(default: image, or layer where images are named)",
+            ("image", "layer", "package", "chain"),
+            "(default: image, or layer where images are named); chain: how far each image begins "
+            "like another, which is all that Docker's older stores share",
         ),
         JSON,
     ),
