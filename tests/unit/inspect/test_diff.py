@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,11 @@ import pytest
 from plinth.core.digest import canonical_json
 from plinth.core.store import BlobStore
 from plinth.evidence.sbom.make import StoredLayer
+from plinth.formats import zstd
 from plinth.formats.debian.deb import File
 from plinth.formats.layer.header import ROOT
+from plinth.formats.oci.model import Descriptor
+from plinth.inspect.contents.model import LayerContents
 from plinth.inspect.contents.read import list_files
 from plinth.inspect.diff import Diff, Side, compare, list_layers, tree
 from support.layer_files import (
@@ -99,6 +104,28 @@ def test_layers_in_another_order(tmp_path: Path) -> None:
     found = difference(tmp_path, layers)
     assert [change.name for change in found.layers] == ["order"]
     assert found.files == ()
+
+
+def test_layers_that_only_compression_tells_apart(tmp_path: Path) -> None:
+    old = side(tmp_path, small_image())
+    store = BlobStore(tmp_path)
+
+    def other(layer: Descriptor, held: LayerContents) -> tuple[Descriptor, LayerContents]:
+        tar = gzip.decompress(store.path(layer.digest).read_bytes())
+        digest = store.put(zstd.frame(tar))
+        return replace(layer, digest=digest), replace(held, digest=digest, compression="zstd")
+
+    # The first stays as it is.
+    pairs = [other(*pair) for pair in zip(old.layers[1:], old.contents[1:], strict=True)]
+    layers, contents = zip((old.layers[0], old.contents[0]), *pairs, strict=True)
+    found = compare(old, Side(layers, CONFIG, contents, old.files))
+    assert found
+    assert (found.layers, found.files, found.packages, len(found.shared)) == ((), (), (), 1)
+    assert [change.name for change in found.recompressed] == [x.title for x in old.layers[1:]]
+    change = found.recompressed[0]
+    assert change.before == f"gzip {old.layers[1].digest.oci}"
+    assert change.after == f"zstd {layers[1].digest.oci}"
+    assert f"layers that only compression tells apart: {len(pairs)}\n" in found.text()
 
 
 def test_other_files_under_one_version(tmp_path: Path) -> None:

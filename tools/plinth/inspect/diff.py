@@ -57,21 +57,23 @@ class Diff:
 
     packages: wheels, Debian packages, interpreter; one of equal versions and other files counts.
     files: regular files, links and folders of the whole tree, later layers over earlier ones.
-    config: the container's settings. shared: layers (digests) that both have. sizes: bytes of
-    all layers, compressed, and of the tree's files, before and after.
+    config: the container's settings. shared: layers (digests) that both have. recompressed: layers
+    of one diff id that are compressed otherwise. sizes: bytes of all layers, compressed, and of the
+    tree's files, before and after.
     """
 
     packages: tuple[Change, ...]
     files: tuple[Change, ...]
     config: tuple[Change, ...]
     shared: tuple[str, ...]
+    recompressed: tuple[Change, ...]
     layers: tuple[Change, ...]
     compressed: tuple[int, int]
     unpacked: tuple[int, int]
 
     def __bool__(self) -> bool:
         """Whether anything differs."""
-        return bool(self.packages or self.files or self.config or self.layers)
+        return bool(self.packages or self.files or self.config or self.recompressed or self.layers)
 
     def to_json(self) -> dict[str, Json]:
         """The differences as JSON."""
@@ -85,6 +87,7 @@ class Diff:
             f"{human_size(self.unpacked[0])} -> {human_size(self.unpacked[1])} unpacked"
         ]
         for title, changes in (
+            ("layers that only compression tells apart", self.recompressed),
             ("layers that differ", self.layers),
             ("packages", self.packages),
             ("configuration", self.config),
@@ -123,7 +126,14 @@ def compare(before: Side, after: Side) -> Diff:
     old, new = tree(before.files), tree(after.files)
     below, above = _layers(before), _layers(after)
     shared = [digest for digest in below if digest in above]
-    layers = _changes("layer", below, above, str)
+    recompressed = _recompressed(before, after, shared)
+    alike = {blob for pair in recompressed for blob in pair}
+    layers = _changes(
+        "layer",
+        {digest: title for digest, title in below.items() if digest not in alike},
+        {digest: title for digest, title in above.items() if digest not in alike},
+        str,
+    )
     if shared != [digest for digest in above if digest in below]:
         layers += (Change("layer", "order", "of shared layers", "another"),)
     return Diff(
@@ -131,6 +141,7 @@ def compare(before: Side, after: Side) -> Diff:
         _changes("file", old, new, _entry),
         _changes("config", _settings(before), _settings(after), str),
         tuple(shared),
+        tuple(recompressed.values()),
         layers,
         (_compressed(before), _compressed(after)),
         (_unpacked(old), _unpacked(new)),
@@ -164,6 +175,32 @@ def _above(path: str) -> Iterator[str]:
 def _layers(side: Side) -> dict[str, str]:
     held = held_layers(side.layers, side.contents)
     return {layer.digest: layer.title for layer in held}
+
+
+def _recompressed(
+    before: Side, after: Side, shared: Sequence[str]
+) -> dict[tuple[str, str], Change]:
+    """The layers of one diff id and two digests, by those digests."""
+    found = {}
+    others = {
+        layer.diff_id: (layer.digest, held.compression)
+        for layer, held in zip(
+            held_layers(after.layers, after.contents), after.contents, strict=True
+        )
+        if layer.digest not in shared
+    }
+    for layer, held in zip(
+        held_layers(before.layers, before.contents), before.contents, strict=True
+    ):
+        if layer.digest not in shared and (other := others.get(layer.diff_id)):
+            digest, compression = other
+            found[layer.digest, digest] = Change(
+                "compression",
+                layer.title,
+                f"{held.compression or 'tar'} {layer.digest}",
+                f"{compression or 'tar'} {digest}",
+            )
+    return found
 
 
 def _packages(side: Side) -> dict[str, str]:
