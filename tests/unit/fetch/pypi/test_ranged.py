@@ -88,6 +88,16 @@ def test_a_small_wheel_and_one_that_is_here_are_not_asked_for(
     assert server.count(FILE) == before
 
 
+@pytest.mark.parametrize("size", [(1 << 63) - 1, 1 << 63, 1 << 200])
+def test_a_size_that_no_file_has_asks_for_nothing(
+    server: IndexServer, tmp_path: Path, size: int
+) -> None:
+    index, file = asked(server, tmp_path, wheel(tmp_path))
+    liar = file._replace(digest=Digest(file.digest.hex, size), sized=True)
+    assert index.ranged(liar) is None
+    assert server.count(FILE) == 0
+
+
 @pytest.mark.parametrize("answer", [None, Answer(206, b"other"), Answer(403), Answer(416)])
 def test_a_server_without_ranges_is_asked_once(
     server: IndexServer, tmp_path: Path, answer: Answer | None

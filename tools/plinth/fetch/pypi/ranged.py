@@ -6,11 +6,12 @@ Such ranges are of no digest. They are held against the whole file when that is 
 
 from __future__ import annotations
 
+import errno
 import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import requests
 
@@ -44,12 +45,13 @@ def ranged_metadata(open_: Open, file: IndexFile) -> bytes | None:
         FetchError: as `plinth.core.http.whole`.
     """
     size = file.digest.size
-    with tempfile.TemporaryFile(prefix="plinth-ranges-") as sparse:
-        # The reader of whole wheels reads it: what was not fetched is a hole, and never looked at.
-        sparse.truncate(size)
-        path = Path(f"/proc/self/fd/{sparse.fileno()}")
+    with tempfile.NamedTemporaryFile(prefix="plinth-ranges-") as sparse:
+        path = Path(sparse.name)
         start = max(0, size - _TAIL)
         try:
+            # The reader of whole wheels reads it: what was not fetched is a hole, and never looked
+            # at.
+            sparse.truncate(size)
             _fill(open_, sparse, file, start, size)
             end = zipfile._EndRecData(sparse)  # type: ignore[attr-defined]
             directory = end[6] if end else size
@@ -66,7 +68,12 @@ def ranged_metadata(open_: Open, file: IndexFile) -> bytes | None:
                 if first < start:
                     _fill(open_, sparse, file, first, min(last, start))
                 return metadata.read(wheel)
-        except (_NoRangesError, WheelError, zipfile.BadZipFile):
+        except (_NoRangesError, WheelError, zipfile.BadZipFile, OverflowError):
+            return None
+        except OSError as error:
+            # What no file can be as long as; errors of the network are OSErrors, too.
+            if error.errno not in (errno.EFBIG, errno.EINVAL):
+                raise
             return None
 
 
@@ -90,7 +97,7 @@ def check_ranged(data: bytes, path: Path, filename: str) -> None:
         )
 
 
-def _fill(open_: Open, sparse: BinaryIO, file: IndexFile, start: int, end: int) -> None:
+def _fill(open_: Open, sparse: IO[bytes], file: IndexFile, start: int, end: int) -> None:
     """Put the bytes of `file` from `start` to `end` where they are in it."""
     if not 0 <= start < end or end - start > _MOST:
         raise _NoRangesError
