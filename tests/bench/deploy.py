@@ -1,11 +1,14 @@
 """From an engine that has nothing of an image to the first score: pull, start, answer.
 
-    python tests/bench/deploy.py [--image ID] [--pairs N] [--also NAME=ID] ENGINE=SOCKET …
+    python tests/bench/deploy.py [--image ID] [--pairs N] [--also NAME=ID] [--mbit N] [--delay MS]
+        ENGINE=SOCKET …
 
 Wants the image built in this checkout, skopeo and docker-registry; engines as `.ci/engine` starts
 them, called `podman` where it is one. The peer is the same files in four gzip layers of one member
 each, `gzip -6`, as an ordinary builder writes them. The forms take turns, N times each; the ratios
-are of medians. `--also` adds another image of the checkout, such as `zstd=ID+zstd`.
+are of medians. `--also` adds another image of the checkout, such as `zstd=ID+zstd`. `--mbit` is the
+rate of the line between engine and registry (default: as fast as loopback is), `--delay` what each
+piece of a request is late.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ from plinth.formats.oci.layout import references  # noqa: E402
 from plinth.formats.oci.manifest import read_manifest  # noqa: E402
 from plinth.graph.workspace import Workspace  # noqa: E402
 from support.containers import SCORE, application, serving  # noqa: E402
-from support.docker_registry import docker_registry  # noqa: E402
+from support.docker_registry import docker_registry, proxy  # noqa: E402
 
 # Which of plinth's layers, bottom first, begin each of the peer's: the system, the interpreter with
 # the contract, the server, all else.
@@ -137,6 +140,8 @@ def main() -> None:
     parser.add_argument("--image", default="sklearn-0.24.1")
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--also", action="append", default=[])
+    parser.add_argument("--mbit", type=int, default=0)
+    parser.add_argument("--delay", type=int, default=0)
     parser.add_argument("engine", nargs="+")
     given = parser.parse_args()
     ws = Workspace(ROOT, ROOT / "build")
@@ -151,6 +156,10 @@ def main() -> None:
             form: push(f"{folder / form}:latest", f"{registry.host}/{form}:latest")
             for form in ("4-layers", *ours)
         }
+        if given.mbit or given.delay:
+            line = proxy(registry.host, rate=given.mbit * 125_000, delay=given.delay / 1000)
+            host = stack.enter_context(line).host
+            pushed = {form: at.replace(registry.host, host, 1) for form, at in pushed.items()}
         app = application(folder / "app", {"score.py": SCORE})
         print("| engine | form | pull | pull to first score | ratio |\n|---|---|---|---|---|")
         for one in given.engine:

@@ -10,7 +10,8 @@ import os
 import socket
 import socketserver
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -116,26 +117,56 @@ def logged_in(folder: Path, host: str) -> Mapping[str, str]:
 @dataclass
 class Traffic:
     """What goes through a proxy: bytes sent to the server so far, and at how many of them every
-    connection is dropped, once each."""
+    connection is dropped, once each; bytes that it sent back, at most `rate` a second (0: no
+    limit), and the seconds that each piece of a request is late."""
 
     host: str = ""
     sent: int = 0
+    received: int = 0
+    rate: int = 0
+    delay: float = 0.0
+    free: float = 0.0
+    """When all that came so far is through the line, on the monotonic clock."""
     cuts: list[int] = field(default_factory=list)
     guard: threading.Lock = field(default_factory=threading.Lock)
 
+    def send(self, size: int) -> bool:
+        """Count what is sent to the server; whether to drop the connection."""
+        time.sleep(self.delay)
+        with self.guard:
+            self.sent += size
+            if self.cuts and self.sent >= self.cuts[0]:
+                self.cuts.pop(0)
+                return True
+            return False
+
+    def receive(self, size: int) -> bool:
+        """Count what is sent back, and wait until it is through the line; never a reason to drop
+        the connection."""
+        with self.guard:
+            self.received += size
+            now = time.monotonic()
+            if self.rate:
+                self.free = max(now, self.free) + size / self.rate
+        time.sleep(max(0.0, self.free - now))
+        return False
+
 
 @contextlib.contextmanager
-def proxy(target: str) -> Iterator[Traffic]:
-    """A proxy on a free port before the server at `target`, `HOST:PORT`."""
-    traffic = Traffic()
+def proxy(target: str, *, rate: int = 0, delay: float = 0.0) -> Iterator[Traffic]:
+    """A proxy on a free port before the server at `target`, `HOST:PORT`, over a line of so many
+    bytes a second to the client and so many seconds of delay."""
+    traffic = Traffic(rate=rate, delay=delay)
     address = (target.rpartition(":")[0], int(target.rpartition(":")[2]))
 
     class Pass(socketserver.BaseRequestHandler):
         def handle(self) -> None:
             with socket.create_connection(address) as server:
-                back = threading.Thread(target=_pass, args=(server, self.request), daemon=True)
+                back = threading.Thread(
+                    target=_pass, args=(server, self.request, traffic.receive), daemon=True
+                )
                 back.start()
-                _pass(self.request, server, traffic)
+                _pass(self.request, server, traffic.send)
                 back.join()
 
     class Threads(socketserver.ThreadingTCPServer):
@@ -153,23 +184,14 @@ def proxy(target: str) -> Iterator[Traffic]:
             thread.join()
 
 
-def _pass(source: socket.socket, target: socket.socket, traffic: Traffic | None = None) -> None:
-    """Pass on bytes until one side ends or `traffic` says to drop both."""
+def _pass(source: socket.socket, target: socket.socket, count: Callable[[int], bool]) -> None:
+    """Pass on bytes until one side ends or `count`, which is told how many, says to drop both."""
     with contextlib.suppress(OSError):
         while data := source.recv(1 << 16):
-            if traffic is not None and _is_cut(traffic, len(data)):
+            if count(len(data)):
                 target.sendall(data[: len(data) // 2])
                 break
             target.sendall(data)
     for end in (source, target):
         with contextlib.suppress(OSError):
             end.shutdown(socket.SHUT_RDWR)
-
-
-def _is_cut(traffic: Traffic, size: int) -> bool:
-    with traffic.guard:
-        traffic.sent += size
-        if traffic.cuts and traffic.sent >= traffic.cuts[0]:
-            traffic.cuts.pop(0)
-            return True
-        return False
