@@ -66,9 +66,38 @@ def test_the_reason_is_told(service: Path) -> None:
 
 
 def test_what_the_supervisor_ends_after_another_is_not_told(service: Path) -> None:
-    (service.parent / "state/code").write_text("3\n")
+    assert finish(service, 3) == "runsvdir: server ended with 3\n"
+    (service / "supervise/control").unlink()
     assert finish(service, -1, 9) == ""
     assert (service.parent / "state/code").read_text() == "3\n"
+
+
+def test_of_all_that_end_at_one_moment_one_is_told(service: Path) -> None:
+    script = service.parent / "finish"
+    script.write_text(FINISH.read_text().replace(". /usr/local/", f". {ROOTFS}/usr/local/"))
+    supervisor = subprocess.Popen(["sleep", "60"])
+    (service / "supervise/control").touch()
+    state = {
+        "PLINTH_STATE": str(service.parent / "state"),
+        "PLINTH_SUPERVISOR": str(supervisor.pid),
+    }
+    ends = [
+        subprocess.Popen(
+            ["/bin/sh", str(script), str(code), "0"],
+            cwd=service,
+            env={**os.environ, **state},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        for code in range(3, 23)
+    ]
+    told = [end.communicate(timeout=60)[0] for end in ends]
+    supervisor.kill()
+    supervisor.wait()
+    (said,) = filter(None, told)
+    code = (service.parent / "state/code").read_text()
+    assert said == f"runsvdir: server ended with {code}"
 
 
 def test_what_ends_when_the_container_is_gone_is_not_told(service: Path) -> None:

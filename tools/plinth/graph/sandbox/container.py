@@ -40,6 +40,9 @@ _ASKED = {
 _ANSWER = 2.5
 """How long an engine may take to answer (seconds)."""
 
+_PAUSES = (0.0, 0.1, 0.3, 1.0, 3.0)
+"""Seconds before each try to remove what a run leaves."""
+
 # Above the limit, so that passing it is seen by the supervisor, which says so.
 _SLACK_PROCESSES = 128
 
@@ -71,8 +74,19 @@ class Engine:
             self._load(job.root, where)
             yield [self.program, "run", "--name", name, *self._walls(job, where)]
         finally:
+            self._remove(name, where)
+            if left := [*self._left()]:
+                self._ask("image", "rm", *left)
+
+    def _remove(self, name: str, where: str) -> None:
+        """Remove the container and its root. An engine that removes the container already says no to
+        both until it is through."""
+        for pause in _PAUSES:
+            time.sleep(pause)
             self._ask("rm", "--force", name)
-            self._ask("image", "rm", where, *self._left())
+            self._ask("image", "rm", where)
+            if not self._ask("image", "ls", "--quiet", where).strip():
+                return
 
     def _left(self) -> Iterator[str]:
         """Roots that runs could not remove, as they were killed: those of an hour ago."""
