@@ -147,8 +147,8 @@ def test_minimal_has_one_digest_under_eight_locales_with_and_without_utf8_mode(
 ) -> None:
     wanted = Checkout(ROOT).digests()["minimal"]
     checkout = clone(tmp_path / "Café")
-    for name in LOCALES:
-        for mode in ({"PYTHONUTF8": "1"}, NO_UTF8):
+    for mode in (NO_UTF8, {"PYTHONUTF8": "1"}):
+        for name in reversed(LOCALES):
             more = {"LC_ALL": name, "LOCPATH": locales(name), **mode}
             forget(checkout.ws.build)
             run(checkout.root, checkout.command("build:minimal"), more)
