@@ -9,6 +9,7 @@ from pathlib import Path
 import requests
 
 from plinth.core.digest import Digest
+from plinth.core.errors import IntegrityError
 from plinth.fetch.pypi import ranged
 from plinth.fetch.pypi.page import IndexFile
 
@@ -32,4 +33,7 @@ def parse(data: bytes, folder: Path) -> None:
     found = ranged.ranged_metadata(get, file)
     if found is not None:
         (folder / NAME).write_bytes(data)
-        ranged.check_ranged(found, folder / NAME, NAME)
+        try:
+            ranged.check_ranged(found, folder / NAME, NAME)
+        except IntegrityError as error:
+            raise AssertionError("ranges of one file gave other metadata") from error
