@@ -14,6 +14,7 @@ from pathlib import Path
 
 from crash import check, run
 from crash.check import WrongError
+from support.clocks import faketime
 from support.small_checkout import IMAGE, SmallCheckout
 
 
@@ -225,18 +226,6 @@ def _set(clock: Path, moment: str) -> None:
     new = clock.with_suffix(".new")
     new.write_text(moment + ("\n" if " " in moment else " 00:00:00\n"))
     new.replace(clock)
-
-
-def faketime() -> str:
-    """The library that tells another time.
-
-    Raises:
-        FileNotFoundError: Debian's package faketime is not installed.
-    """
-    for folder in (Path("/usr/lib"), Path("/usr/local/lib")):
-        for path in folder.glob("**/faketime/libfaketimeMT.so.1"):
-            return str(path)
-    raise FileNotFoundError("the package faketime")
 
 
 def crowd(checkout: SmallCheckout, builders: int, drawn: random.Random) -> None:

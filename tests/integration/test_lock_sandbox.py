@@ -203,13 +203,17 @@ def test_what_it_leaves_is_believed_in_nothing(
     assert source.name in str(raised.value)
 
 
-def test_links_in_it_lead_nowhere(tools: Path, tmp_path: Path) -> None:
+def test_links_out_of_it_lead_nowhere(tools: Path, tmp_path: Path) -> None:
     """pip itself would follow them under this Python, which has no filter for tar archives."""
     outside = tmp_path / "outside"
     outside.mkdir()
     source = sdist(tmp_path, backend(tmp_path, outside, 1), ("way", str(outside)))
-    with pytest.raises(WheelError, match="a link or special file"):
+    with pytest.raises(WheelError, match="a link leads out of the sdist") as raised:
         told(tools, tmp_path, source)
+    assert (raised.value.where, raised.value.found) == (
+        f"{source.name}: demo_source-1.0/way",
+        str(outside),
+    )
     assert list(outside.iterdir()) == []
 
 

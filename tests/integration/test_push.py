@@ -227,7 +227,7 @@ def said_of(subject: Digest, published: Published, called: str) -> bytes:
         pytest.param("azureml-inference-server-http", False, 100_000, marks=NIGHT),
         pytest.param("joblib", False, 100_000, marks=NIGHT),
         ("numpy", False, 100_000),
-        ("joblib", True, 950_000),
+        ("joblib", True, 550_000),
         pytest.param("numpy", True, 100_000, marks=NIGHT),
     ],
 )

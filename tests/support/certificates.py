@@ -54,11 +54,14 @@ class Authority:
         """The file of its certificate."""
         return self.folder / "ca.pem"
 
-    def issue(self, *names: str) -> Files:
-        """A certificate for a server of these names or addresses."""
+    def issue(self, *names: str, days: int = 0) -> Files:
+        """A certificate for a server of these names or addresses, valid today, or so many days
+        later or, below 0, earlier."""
         key = ec.generate_private_key(ec.SECP256R1())
         files = Files(self.ca, self.folder / f"{names[0]}.pem", self.folder / f"{names[0]}.key")
-        files.cert.write_bytes(_pem(_certificate(names[0], key, self._key, self.name, names)))
+        files.cert.write_bytes(
+            _pem(_certificate(names[0], key, self._key, self.name, names, days=days))
+        )
         _write_key(files.key, key)
         return files
 
@@ -82,11 +85,12 @@ def _certificate(
     names: Sequence[str] = (),
     *,
     ca: bool = False,
+    days: int = 0,
 ) -> x509.Certificate:
     def called(text: str) -> x509.Name:
         return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
-    now = datetime.datetime.now(datetime.timezone.utc)
+    now = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days)
     builder = (
         x509.CertificateBuilder()
         .subject_name(called(subject))

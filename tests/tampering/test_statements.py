@@ -11,6 +11,7 @@ import pytest
 
 from plinth.core.digest import Digest, canonical_json
 from plinth.evidence.statement import COSIGN, PROVENANCE, SBOM, statement
+from plinth.formats import gzip
 from plinth.formats.oci.model import MANIFEST, Descriptor
 from plinth.formats.oci.referrers import attach_to_layout
 from support.forge import Copy, Forger, Json, Judge, payload, rejected
@@ -35,8 +36,8 @@ def _rewrite(path: str, change: Callable[[bytes], bytes]) -> Callable[[Json], No
 
     def edit(predicate: Json) -> None:
         entry = _file(predicate, path)
-        data = change(base64.b64decode(entry["content"]))
-        entry["content"] = base64.b64encode(data).decode()
+        data = change(gzip.unpacked(base64.b64decode(entry["content"]), 1 << 20))
+        entry["content"] = _packed(data)
         entry["digest"]["sha256"] = Digest.of(data).hex
 
     return edit
@@ -61,8 +62,25 @@ EXTRA = {
 }
 
 
+def _packed(data: bytes) -> str:
+    return base64.b64encode(gzip.member(data)).decode()
+
+
 def _carried(path: str) -> Json:
-    return {"name": path, "digest": {"sha256": Digest.of(b"x").hex}, "content": "eA=="}
+    return {
+        "name": path,
+        "digest": {"sha256": Digest.of(b"x").hex},
+        "content": _packed(b"x"),
+        "annotations": {"encoding": "gzip"},
+    }
+
+
+def _plain(predicate: Json) -> None:
+    """A file as the build type before had it."""
+    entry = _file(predicate, LOCK)
+    data = gzip.unpacked(base64.b64decode(entry["content"]), 1 << 20)
+    entry["content"] = base64.b64encode(data).decode()
+    del entry["annotations"]
 
 
 def _other_manifest(predicate: Json) -> None:
@@ -95,7 +113,13 @@ PROVENANCES: list[tuple[str, Callable[[Json], None], str]] = [
     ("another manifest", _other_manifest, "the manifest it carries is another image's"),
     ("a file too many", _add(_carried("images/zz.toml")), "which has no say in this image"),
     ("a file outside", _add(_carried("../x")), "not a path of a specification"),
-    ("content and digest", lambda p: _file(p, LOCK).update(content="eA=="), "as beside it"),
+    (
+        "content and digest",
+        lambda p: _file(p, LOCK).update(content=_packed(b"x")),
+        "as beside it",
+    ),
+    ("no gzip", lambda p: _file(p, LOCK).update(content="eA=="), "not its file's gzip"),
+    ("a file that is not packed", _plain, "expected"),
     (
         "another build type",
         lambda p: p["buildDefinition"].update(buildType="https://example.org"),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import requests
 
+from plinth.core.errors import PlinthError
 from plinth.fetch.pypi import links, page
 
 ADDRESS = "https://index.test/demo/"
@@ -16,8 +18,9 @@ def parse(data: bytes, folder: Path) -> None:
     answer = requests.Response()
     answer.headers["Content-Length"] = data[:20].decode("latin-1")
     answer.headers["Last-Modified"] = data[:30].decode("latin-1")
-    page.page_files("demo", page.json_page(data, "demo"), ADDRESS)
-    text = data.decode("utf-8", "replace")
     links.size_of(answer)
     links.moment_of(answer)
-    page.page_files("demo", links.page(text, ADDRESS), ADDRESS)
+    # What is no JSON is HTML most of the time.
+    with suppress(PlinthError):
+        page.page_files("demo", links.page(data.decode("utf-8", "replace"), ADDRESS), ADDRESS)
+    page.page_files("demo", page.json_page(data, "demo"), ADDRESS)

@@ -73,6 +73,34 @@ def test_who_is_vouched_for_by_nobody_is_refused_in_the_words_of_openssl(secure:
     assert secure.asked == []
 
 
+@pytest.mark.parametrize(
+    ("days", "found", "remedy"),
+    [
+        (400, "certificate is not yet valid", "the server's certificate begins later"),
+        (-400, "certificate has expired", "if it is right, 127.0.0.1:"),
+    ],
+)
+def test_a_certificate_of_another_time_is_refused_with_what_the_clock_shows(
+    tmp_path: Path,
+    company: Authority,
+    monkeypatch: pytest.MonkeyPatch,
+    days: int,
+    found: str,
+    remedy: str,
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(company.ca))
+    files = company.issue("127.0.0.1", days=days)
+    with (
+        serving(tmp_path, Echo, files.context()) as server,
+        pytest.raises(FetchError, match="there is no secure connection") as raised,
+    ):
+        asked(server.url)
+    assert raised.value.found == found
+    today = f"set this machine's clock, which shows {time.strftime('%Y-%m-', time.gmtime())}"
+    assert raised.value.remedy.startswith(today)
+    assert remedy in raised.value.remedy
+
+
 @pytest.mark.parametrize("name", [name for name in CERTIFICATES if name != "SSL_CERT_DIR"])
 def test_the_authority_of_a_company_is_trusted_however_it_is_named(
     secure: Server, company: Authority, monkeypatch: pytest.MonkeyPatch, name: str

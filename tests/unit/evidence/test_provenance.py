@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import json
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +19,7 @@ from plinth.core.errors import ProblemsError
 from plinth.evidence.git import GitState
 from plinth.evidence.provenance import BUILD_TYPE, Provenance, ProvenanceError, parse
 from plinth.evidence.verify.provenance import check_checkout, check_inputs, claimed_recipe
-from plinth.formats import zstd
+from plinth.formats import gzip, zstd
 from plinth.formats.oci.model import CONFIG, Descriptor
 from plinth.graph.workspace import Workspace
 from plinth.recipe.files import MAX_BYTES, write_sources
@@ -129,7 +131,7 @@ def _content(document: dict[str, Any]) -> None:
         for entry in document["buildDefinition"]["resolvedDependencies"]
         if entry["name"].endswith("pylock.toml")
     )
-    entry["content"] = "eA=="
+    entry["content"] = base64.b64encode(gzip.member(b"x")).decode()
 
 
 def _set(*path: Any, value: object) -> Callable[[dict[str, Any]], None]:
@@ -175,6 +177,40 @@ def test_what_is_malformed_is_named(
     with pytest.raises(ProvenanceError) as caught:
         parse(document)
     assert message in str(caught.value)
+
+
+def test_files_are_packed_by_whatever_compressor(provenance: Provenance) -> None:
+    document = again(provenance)
+    (lock,) = (
+        entry
+        for entry in document["buildDefinition"]["resolvedDependencies"]
+        if entry["name"] == f"locks/{IMAGE}/pylock.toml"
+    )
+    data = provenance.sources[lock["name"]]
+    assert lock["digest"] == {"sha256": Digest.of(data).hex}
+    assert lock["annotations"] == {"encoding": "gzip"}
+    assert len(lock["content"]) < len(data) / 2
+    # Of another plinth it is another one.
+    other = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS)
+    body = other.compress(data) + other.flush()
+    packed = gzip.MEMBER + body + gzip.trailer(zlib.crc32(data), len(data))
+    assert packed != gzip.member(data)
+    lock["content"] = base64.b64encode(packed).decode()
+    assert parse(document) == provenance
+    lock["annotations"] = {}
+    with pytest.raises(ProvenanceError, match="as beside it"):
+        parse(document)
+
+
+def test_files_that_unpack_to_a_flood_are_refused(provenance: Provenance) -> None:
+    document = again(provenance)
+    entries = document["buildDefinition"]["resolvedDependencies"]
+    packed = base64.b64encode(gzip.member(bytes(MAX_BYTES // 2))).decode()
+    flood = {"sha256": Digest.of(bytes(MAX_BYTES // 2)).hex}
+    for entry in [entry for entry in entries if "content" in entry][:2]:
+        entry |= {"content": packed, "digest": flood}
+    with pytest.raises(ProvenanceError, match="not its file's gzip: more than"):
+        parse(document)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -264,3 +266,19 @@ def test_the_machines_environment_does_not_reach_the_question(
     )
     assert find_python("3.7", Config()) == machine / "x"
     assert path.exists()
+
+
+def test_an_interpreter_is_found_where_the_locale_has_no_backslash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    localedef = Path("/usr/bin/localedef")
+    if not localedef.exists() or not Path("/usr/share/i18n/charmaps").is_dir():
+        needs.skip(needs.LOCALES)
+    japanese = ["-c", "-i", "ja_JP", "-f", "SHIFT_JIS", str(tmp_path / "ja_JP.SHIFT_JIS")]
+    subprocess.run([localedef, *japanese], check=False, capture_output=True, env={"PATH": "/bin"})
+    monkeypatch.setenv("LOCPATH", str(tmp_path))
+    monkeypatch.setenv("LC_ALL", "ja_JP.SHIFT_JIS")
+    monkeypatch.setenv("PYTHONUTF8", "0")
+    version = "{}.{}".format(*sys.version_info)
+    found = find_python(version, Config(python={version: sys.executable}))
+    assert found == Path(sys.base_prefix, "bin", f"python{version}")

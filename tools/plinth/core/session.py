@@ -29,6 +29,7 @@ from requests.utils import get_environ_proxies, should_bypass_proxies
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPSConnectionPool
 
+from plinth.core import clock
 from plinth.core.errors import FetchError
 from plinth.core.pace import PacedAnswer, pace
 from plinth.core.pip_settings import pip_settings
@@ -271,21 +272,40 @@ class Adapter(HTTPAdapter):
             return super().send(request, *args, **kwargs)
         except requests.exceptions.SSLError as error:
             host = urlsplit(url).netloc.rpartition("@")[2]
+            below = _below(error)
             raise FetchError(
                 "there is no secure connection",
                 where=host,
-                found=_without_addresses(error),
-                remedy="add its authority's certificate to the system's trust store, or name the "
-                "file in SSL_CERT_FILE or REQUESTS_CA_BUNDLE; or name its authority (ca), or your "
-                f'certificate (cert, key), under [tls."{host}"] in the settings',
+                found=str(
+                    getattr(below, "verify_message", "") or getattr(below, "reason", "") or below
+                ),
+                remedy=_CLOCK.get(getattr(below, "verify_code", 0), _trusted)(host),
             ) from None
 
 
-def _without_addresses(error: BaseException) -> str:
-    """OpenSSL's own words for a failed handshake, which libraries wrap several times."""
+def _trusted(host: str) -> str:
+    return (
+        "add its authority's certificate to the system's trust store, or name the file in "
+        "SSL_CERT_FILE or REQUESTS_CA_BUNDLE; or name its authority (ca), or your certificate "
+        f'(cert, key), under [tls."{host}"] in the settings'
+    )
+
+
+_CLOCK: Mapping[int, Callable[[str], str]] = {
+    9: lambda _: clock.remedy("the server's certificate begins later"),
+    10: lambda host: (
+        clock.remedy("if it is ahead, the certificate has not expired")
+        + f"; if it is right, {host} needs a new certificate"
+    ),
+}
+"""What to do, by OpenSSL's number of what is wrong with a certificate's time (x509_vfy.h)."""
+
+
+def _below(error: BaseException) -> BaseException:
+    """OpenSSL's own error of a failed handshake, which libraries wrap several times."""
     found: BaseException | None = error
     while found is not None:
         if isinstance(found, ssl.SSLError):
-            return str(getattr(found, "verify_message", "") or found.reason or found)
+            return found
         found = found.__cause__ or found.__context__
-    return str(error)
+    return error

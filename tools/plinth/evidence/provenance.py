@@ -14,13 +14,14 @@ from plinth.core.errors import IntegrityError, Problem, ProblemsError
 from plinth.evidence.git import GitState
 from plinth.evidence.statement import inline
 from plinth.evidence.values import differing
-from plinth.formats import zstd
+from plinth.formats import gzip, zstd
 from plinth.formats.gzip import COMPRESSOR
 from plinth.formats.oci.model import GZIP, MANIFEST, ZSTD
 from plinth.recipe.base import NAME
+from plinth.recipe.files import MAX_BYTES
 from plinth.recipe.materials import Material
 
-BUILD_TYPE = "https://plinth.dev/build-types/image/v1"
+BUILD_TYPE = "https://plinth.dev/build-types/image/v2"
 """What the parameters mean: docs/provenance.md."""
 
 WHEEL_TYPE = "https://plinth.dev/build-types/wheel/v1"
@@ -32,6 +33,8 @@ LOCAL_BUILDER = "https://plinth.dev/builders/local"
 _COMPRESSORS = [f"buildDefinition.internalParameters.{key}" for key in ("compressor", "zstd")]
 
 SOURCE = "source"
+_PACKED: dict[str, Json] = {"encoding": "gzip"}
+"""The annotations of a file whose `content` is its gzip; its digest is its own."""
 MANIFEST_NAME = "manifest.json"
 
 
@@ -58,7 +61,7 @@ class Provenance:
 
     def to_json(self) -> dict[str, Json]:
         """The predicate, by the SLSA provenance v1 specification."""
-        dependencies = [*_inputs(self.git, self.sources)]
+        dependencies = [*_inputs(self.git, self.sources, packed=True)]
         dependencies += [material.to_json() for material in self.materials]
         external: dict[str, Json] = {
             "image": self.image,
@@ -90,8 +93,12 @@ class Provenance:
         }
 
 
-def _inputs(git: GitState | None, sources: Mapping[str, bytes]) -> Iterator[Json]:
-    """The dependencies that come from a checkout: its commit, and files with their content."""
+def _inputs(
+    git: GitState | None, sources: Mapping[str, bytes], *, packed: bool = False
+) -> Iterator[Json]:
+    """The dependencies that come from a checkout: its commit, and files with their content, which
+    may be `packed`: in base64, and again in that of the envelope, they would be most of a bundle.
+    """
     if git is not None:
         source: dict[str, Json] = {
             "name": SOURCE,
@@ -103,7 +110,10 @@ def _inputs(git: GitState | None, sources: Mapping[str, bytes]) -> Iterator[Json
         yield source
     for path, data in sorted(sources.items()):
         digest = {"sha256": Digest.of(data).hex}
-        yield {"name": path, "digest": digest, "content": inline(data)}
+        entry: dict[str, Json] = {"name": path, "digest": digest, "content": inline(data)}
+        if packed:
+            entry |= {"content": inline(gzip.member(data)), "annotations": _PACKED}
+        yield entry
 
 
 def wheel_provenance(
@@ -170,6 +180,7 @@ def parse_wheel(predicate: Mapping[str, Any]) -> Provenance:
 class _Reader:
     def __init__(self) -> None:
         self.problems: list[Problem] = []
+        self._room = MAX_BYTES
 
     def wrong(self, path: str, message: str) -> None:
         self.problems.append(Problem(path, message))
@@ -273,6 +284,13 @@ class _Reader:
         except binascii.Error:
             self.wrong(f"{at}.content", "not base64")
             return b""
+        if entry.get("annotations") == _PACKED:
+            try:
+                data = gzip.unpacked(data, self._room)
+            except ValueError as error:
+                self.wrong(f"{at}.content", f"not its file's gzip: {error}")
+                return b""
+            self._room -= len(data)
         if Digest.of(data).hex != sha256:
             self.wrong(
                 f"{at}.content",
@@ -298,10 +316,14 @@ class _Reader:
 
 
 def _ordered(predicate: Mapping[str, Any]) -> dict[str, Any]:
-    """The predicate with its dependencies by name, whatever their order: none counts."""
+    """The predicate with its dependencies by name, whatever their order, and whatever compressed
+    their content: neither counts."""
     definition = dict(predicate["buildDefinition"])
     entries = definition.pop("resolvedDependencies")
     named: dict[str, list[Any]] = {}
     for entry in entries:
+        if entry.get("annotations") == _PACKED:
+            # It was unpacked, and is what its digest says.
+            entry = {**entry, "content": ""}
         named.setdefault(f"{entry.get('uri', '')} {entry['name']}".strip(), []).append(entry)
     return {**predicate, "buildDefinition": {**definition, "resolvedDependencies": named}}

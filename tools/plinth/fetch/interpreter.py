@@ -151,8 +151,9 @@ def _real(candidate: Path, version: str) -> Path:
     script = (
         "import os, platform, sys; lines = [sys.executable, '%d.%d' % sys.version_info[:2],"
         "platform.python_implementation(), sys.base_prefix];"
-        # Paths as bytes: its locale may be another than ours.
-        "sys.stdout.buffer.write(os.fsencode('\\n'.join(lines)))"
+        # Paths as bytes: its locale may be another than ours. In that of Shift JIS there is no
+        # backslash: its byte is a yen sign.
+        "sys.stdout.buffer.write(os.fsencode(chr(10).join(lines)))"
     )
     try:
         done = subprocess.run(

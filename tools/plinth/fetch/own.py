@@ -126,7 +126,7 @@ def _files(folder: Path, local: Local) -> Iterator[tuple[str, tuple[bytes, bool]
         if match is None or match[1] not in ("100644", "100755"):
             path = match[4] if match else line
             raise WheelError(
-                "a link or submodule, which no sdist may hold",
+                "a link or submodule, which no local source may have",
                 where=f"{local.name} at {local.commit[:12]}: {path}",
             )
         entries.append((match[3], match[4], match[1] == "100755"))

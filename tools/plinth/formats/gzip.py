@@ -4,6 +4,7 @@ the one pinned compressor."""
 from __future__ import annotations
 
 import hashlib
+import zlib
 from functools import lru_cache
 
 import deflate
@@ -35,6 +36,26 @@ def member(data: bytes) -> bytes:
     _known_answer()
     packed = deflate.deflate_compress(data, LEVEL)
     return MEMBER + packed + trailer(deflate.crc32(data), len(data))
+
+
+def unpacked(data: bytes, limit: int) -> bytes:
+    """What is in `data`, which is one member as `member` makes them, by whatever compressor.
+
+    Raises:
+        ValueError: it is in another form, damaged, or more than `limit` bytes.
+    """
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        # One byte more tells that there are too many.
+        plain = inflater.decompress(data[len(MEMBER) :], limit + 1)
+    except zlib.error as error:
+        raise ValueError(str(error)) from None
+    if len(plain) > limit:
+        raise ValueError(f"more than {limit} bytes")
+    ends = inflater.eof and inflater.unused_data == trailer(zlib.crc32(plain), len(plain))
+    if not ends or not data.startswith(MEMBER):
+        raise ValueError("not one gzip member without a name")
+    return plain
 
 
 def stored(data: memoryview) -> list[bytes | memoryview]:

@@ -19,6 +19,7 @@ from plinth.inspect.contents.model import (
 
 PREFIX = "dev.plinth:"
 KIND = PREFIX + "kind"
+LAYER = PREFIX + "layer"
 WHEEL, DEB, INTERPRETER, SYSTEM, ENTRY = "wheel", "deb", "interpreter", "system", "entry"
 ARCHIVE = "archive"
 KINDS = (WHEEL, DEB, ARCHIVE, INTERPRETER, SYSTEM, ENTRY)
@@ -33,29 +34,32 @@ FROM_LOCKS = frozenset((HASH_OF, FILE_NAME))
 
 @dataclass(frozen=True)
 class Held:
-    """A layer as a manifest names it: digest (OCI form) and title, and the SHA-256 of its tar."""
+    """A layer as a manifest names it: its number from 0 on, its digest (OCI form) and title, and
+    the SHA-256 of its tar."""
 
+    number: int
     digest: str
     diff_id: str
     title: str
 
     def properties(self) -> dict[str, str]:
-        """As an SBOM has them."""
-        return {
-            f"{PREFIX}layer.diff_id": self.diff_id,
-            f"{PREFIX}layer.digest": self.digest,
-            f"{PREFIX}layer.title": self.title,
-        }
+        """As an SBOM has them of all that is in it."""
+        return {LAYER: str(self.number)}
+
+    def described(self) -> dict[str, str]:
+        """As an SBOM has them once, for a title may be as long as the names of all its packages."""
+        return {f"{LAYER}.{self.number}": f"{self.digest} {self.diff_id} {self.title}"}
 
 
 @dataclass(frozen=True)
 class Fact:
-    """One thing a layer holds: kind and name identify it, the rest is compared. `sha256` is of
-    a file's content, empty for all else."""
+    """One thing that the layer with the digest `layer` holds: kind and name identify it, the rest
+    is compared. `sha256` is of a file's content, empty for all else."""
 
     kind: str
     name: str
     version: str
+    layer: str
     sha256: str = ""
     properties: Mapping[str, str] = field(default_factory=dict)
 
@@ -63,17 +67,6 @@ class Fact:
     def label(self) -> str:
         """What a person calls it."""
         return f"{self.name} {self.version}".rstrip()
-
-    @property
-    def layer(self) -> str:
-        """The digest of the layer that holds it."""
-        return self.properties.get(f"{PREFIX}layer.digest", "")
-
-    @property
-    def place(self) -> str:
-        """The layer that holds it, by title."""
-        title = self.properties.get(f"{PREFIX}layer.title", "")
-        return f"layer {title!r} ({self.layer[:19]})"
 
 
 def image_properties(annotations: Mapping[str, str]) -> dict[str, str]:
@@ -88,41 +81,39 @@ def image_properties(annotations: Mapping[str, str]) -> dict[str, str]:
 def held_layers(layers: Sequence[Descriptor], contents: Sequence[LayerContents]) -> list[Held]:
     """The layers of a manifest, each with what was read of it; as many as both have."""
     return [
-        Held(layer.digest.oci, f"sha256:{held.diff_id}", layer.title)
-        for layer, held in zip(layers, contents, strict=False)
+        Held(number, layer.digest.oci, f"sha256:{held.diff_id}", layer.title)
+        for number, (layer, held) in enumerate(zip(layers, contents, strict=False))
     ]
 
 
 def facts_of(held: Held, layer: LayerContents) -> Iterator[tuple[Fact, Source]]:
     """Every fact about one layer, with what it is about."""
-    place = held.properties()
+    for kind, name, version, properties, source in _found(layer):
+        more = {KIND: kind, **held.properties(), **properties}
+        sha256 = source.sha256 if isinstance(source, Entry) else ""
+        yield Fact(kind, name, version, held.digest, sha256, more), source
+
+
+def _found(layer: LayerContents) -> Iterator[tuple[str, str, str, dict[str, str], Source]]:
+    """What is in the layer: kind, name, version, properties, and it itself."""
     for wheel in layer.wheels:
-        properties = {**place, **_wheel(wheel)}
-        yield Fact(WHEEL, wheel.name, wheel.version, properties=_kinds(WHEEL, properties)), wheel
+        yield WHEEL, wheel.name, wheel.version, _wheel(wheel), wheel
     for deb in layer.debs:
-        yield Fact(DEB, deb.name, deb.version, properties=_kinds(DEB, {**place, **_deb(deb)})), deb
+        yield DEB, deb.name, deb.version, _deb(deb), deb
     for archive in layer.archives:
-        properties = _kinds(ARCHIVE, {**place, **_archive(archive)})
-        yield Fact(ARCHIVE, archive.name, archive.version, properties=properties), archive
+        yield ARCHIVE, archive.name, archive.version, _archive(archive), archive
     found = layer.interpreter
     if found is not None:
-        properties = _kinds(INTERPRETER, {**place, **_interpreter(found)})
-        version = found.release or found.version
-        yield Fact(INTERPRETER, "cpython", version, properties=properties), found
+        yield INTERPRETER, "cpython", found.release or found.version, _interpreter(found), found
     system = layer.system
     if system is not None:
-        properties = _kinds(SYSTEM, {**place, f"{PREFIX}dpkg.sha256": system.database})
-        yield Fact(SYSTEM, system.name, system.version, properties=properties), system
+        about = {f"{PREFIX}dpkg.sha256": system.database}
+        yield SYSTEM, system.name, system.version, about, system
     for entry in layer.unaccounted:
-        properties = _kinds(ENTRY, {**place, **_entry(entry)})
-        yield Fact(ENTRY, f"/{entry.path}", "", entry.sha256, properties), entry
+        yield ENTRY, f"/{entry.path}", "", _entry(entry), entry
 
 
 Source = FoundWheel | FoundDeb | FoundArchive | FoundInterpreter | FoundSystem | Entry
-
-
-def _kinds(kind: str, properties: Mapping[str, str]) -> dict[str, str]:
-    return {KIND: kind, **properties}
 
 
 def _files(count: int, size: int, digest: str) -> dict[str, str]:

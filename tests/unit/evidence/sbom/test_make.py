@@ -97,9 +97,7 @@ def test_every_thing_with_purl_hash_and_layer(image: SmallImage) -> None:
         assert found["purl"] == purl
         assert found["hashes"] == [{"alg": "SHA-256", "content": sha256}]
         about = properties(found)
-        assert about["layer.digest"] == layers[layer]
-        assert about["layer.title"] == LAYERS[layer]
-        assert about["layer.diff_id"] == f"sha256:{image.contents[layer].diff_id}"
+        assert about["layer"] == str(layer)
         assert about["hash.of"] == kind
     python = component(document, "cpython")
     assert python["purl"] == "pkg:generic/cpython@3.7.16"
@@ -107,6 +105,16 @@ def test_every_thing_with_purl_hash_and_layer(image: SmallImage) -> None:
     assert tree is not None
     assert python["hashes"][0]["content"] == tree.hex
     assert properties(component(document, "other"))["file"] == "other-2.0.tar.gz"
+
+
+def test_layers_are_described_once(image: SmallImage) -> None:
+    document = made(inputs(image))
+    said = properties(document["metadata"]["component"])
+    for number, (layer, held) in enumerate(zip(image.manifest.layers, image.contents, strict=True)):
+        described = f"{layer.digest.oci} sha256:{held.diff_id} {LAYERS[number]}"
+        assert said[f"layer.{number}"] == described
+        assert held.diff_id not in json.dumps(document["components"])
+    assert f"layer.{len(image.contents)}" not in said
 
 
 def test_generated_files_are_there_and_dpkgs_own_are_not(image: SmallImage) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +18,8 @@ from plinth.core.store import BlobStore
 from plinth.fetch.apt.archive import Index, Keyring, download, has, keyring_of, listed, read_index
 from plinth.fetch.apt.resolve import resolve
 from plinth.fetch.apt.sources import Source
+from support import needs
+from support.clocks import stopped
 from support.debs import (
     Archive,
     Change,
@@ -154,6 +159,34 @@ def test_text_outside_the_signed_part_is_ignored(archive: Archive, server: Serve
     fake = b"Origin: Evil\nSHA256:\n %s 1 %s\n\n" % (b"0" * 64, PACKAGES.encode())
     change(archive.path("stable"), lambda signed: fake + signed + fake)
     assert read(server) == before
+
+
+def test_a_signature_later_than_the_clock_is_refused_with_what_the_clock_shows(
+    archive: Archive, keyrings: Path
+) -> None:
+    needs.program("faketime")
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom plinth.core.errors import PlinthError\n"
+        "from plinth.fetch.apt.archive import Keyring, verified\n"
+        "try: verified(Path(sys.argv[1]).read_bytes(), Keyring('', Path(sys.argv[2])), 'InRelease')"
+        "\nexcept PlinthError as error: print(error.remedy)\nelse: print('valid')"
+    )
+    signed = archive.path("stable")
+    assert b"\nDate: " in signed.read_bytes()
+    keyring = keyrings / f"{KEYRING}.gpg"
+    found = {}
+    for moment in ("2012-01-01 00:00:00", ""):
+        faked = stopped(moment) if moment else {}
+        found[moment] = subprocess.run(
+            [sys.executable, "-c", code, str(signed), str(keyring)],
+            env={**os.environ, **faked},
+            check=True,
+            text=True,
+            capture_output=True,
+        ).stdout
+    behind = "set this machine's clock, which shows 2012-01-01 00:00 UTC: the file is of "
+    assert found.pop("2012-01-01 00:00:00").startswith(behind)
+    assert found.pop("") == "valid\n"
 
 
 def test_a_signature_by_another_key_is_refused(archive: Archive, server: Server) -> None:

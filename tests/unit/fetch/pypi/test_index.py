@@ -6,6 +6,7 @@ import datetime
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -313,6 +314,17 @@ def test_a_page_fetched_before_the_moment_is_asked_for_again(
         # The answer, that nothing changed, makes the page as new as one just fetched.
         assert names(index_of(server, tmp_path).files("demo", AS_OF)) == [WHEEL]
         assert len(server.asked) == asked
+
+
+def test_a_page_that_a_wrong_clock_dated_into_the_future_is_asked_for_again(
+    server: IndexServer, tmp_path: Path, wheel: Path
+) -> None:
+    server.add(wheel)
+    index_of(server, tmp_path).files("demo", AS_OF)
+    later = time.time() + 3 * 86_400
+    os.utime(kept_page(tmp_path), (later, later))
+    assert names(index_of(server, tmp_path).files("demo", AS_OF)) == [WHEEL]
+    assert server.asked == [PAGE, PAGE]
 
 
 def test_an_unchanged_page_is_not_sent_again(

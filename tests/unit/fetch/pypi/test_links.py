@@ -10,10 +10,11 @@ from typing import ClassVar
 import pytest
 
 from plinth.core.digest import Digest
-from plinth.core.errors import FetchError
+from plinth.core.errors import FetchError, LockError
 from plinth.core.report import quiet
 from plinth.core.settings import Config
 from plinth.core.store import BlobStore
+from plinth.fetch.pypi import links
 from plinth.fetch.pypi.index import JSON, Index
 from plinth.fetch.wheels import fetch_files
 from plinth.graph.workspace import Workspace
@@ -84,6 +85,13 @@ def index_of(server: Server, folder: Path) -> Index:
     """The server's index; its files are in `folder`."""
     config = Config(index_url=f"{server.url}/whl/cpu")
     return Index(config, folder / "cache", BlobStore(folder / "store"))
+
+
+@pytest.mark.parametrize("text", ["<![x ><a>", "<![ foo["])
+def test_what_is_no_html_is_refused_in_words(text: str) -> None:
+    with pytest.raises(LockError, match="the index's page is not HTML") as raised:
+        links.page(f'<a href="a-1.0.tar.gz">{text}', "https://me:secret@index.test/a/")
+    assert raised.value.where == "https://index.test/a/"
 
 
 def test_size_and_time_are_asked_for_where_they_are_wanted(server: Server, tmp_path: Path) -> None:

@@ -71,12 +71,54 @@ def test_only_the_top_folders_own_file_counts(tmp_path: Path) -> None:
     assert build_requirements(path, NAME) == DEFAULT
 
 
-def test_a_link_in_the_place_of_pyproject_is_not_followed(tmp_path: Path) -> None:
-    with tarfile.open(tmp_path / NAME, "w:gz") as tar:
-        info = tarfile.TarInfo("demo-1.0/pyproject.toml")
-        info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
-        tar.addfile(info)
-    assert build_requirements(tmp_path / NAME, NAME) == DEFAULT
+def linked(folder: Path, *links: tuple[str, bytes, str]) -> Path:
+    """An sdist of a pyproject.toml elsewhere, and of links: path, type, target."""
+    with tarfile.open(folder / NAME, "w:gz") as tar:
+        data = b'[build-system]\nrequires = ["flit_core"]\n'
+        info = tarfile.TarInfo("demo-1.0/packaging/pyproject.toml")
+        info.size = len(data)
+        tar.addfile(info, io.BytesIO(data))
+        for name, kind, target in links:
+            info = tarfile.TarInfo(f"demo-1.0/{name}")
+            info.type, info.linkname = kind, target
+            tar.addfile(info)
+    return folder / NAME
+
+
+@pytest.mark.parametrize(
+    "links",
+    [
+        [("pyproject.toml", tarfile.SYMTYPE, "packaging/pyproject.toml")],
+        [("pyproject.toml", tarfile.LNKTYPE, "demo-1.0/packaging/pyproject.toml")],
+        [
+            ("pyproject.toml", tarfile.SYMTYPE, "a/b"),
+            ("a/b", tarfile.SYMTYPE, ".././packaging/pyproject.toml"),
+        ],
+    ],
+)
+def test_a_pyproject_that_is_a_link_within_the_sdist_is_followed(
+    tmp_path: Path, links: list[tuple[str, bytes, str]]
+) -> None:
+    assert build_requirements(linked(tmp_path, *links), NAME) == ("flit_core",)
+
+
+@pytest.mark.parametrize(
+    ("kind", "target"),
+    [
+        (tarfile.SYMTYPE, "/etc/passwd"),
+        (tarfile.SYMTYPE, "../../etc/passwd"),
+        (tarfile.SYMTYPE, "none"),
+        (tarfile.SYMTYPE, "packaging"),
+        (tarfile.SYMTYPE, "pyproject.toml"),
+        (tarfile.LNKTYPE, "demo-1.0/none"),
+    ],
+)
+def test_a_pyproject_that_is_a_link_to_anything_else_is_refused(
+    tmp_path: Path, kind: bytes, target: str
+) -> None:
+    path = linked(tmp_path, ("pyproject.toml", kind, target))
+    error = refused(path, "a link to no file of the sdist")
+    assert (error.where, error.found) == (f"{NAME}: pyproject.toml", target)
 
 
 def test_a_pyproject_of_more_than_a_mebibyte_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Unpacking sdists: one top folder, plain files below it, and bounds."""
+"""Unpacking sdists: one top folder, files and links below it, and bounds."""
 
 from __future__ import annotations
 
@@ -24,6 +24,14 @@ def file(name: str, data: bytes = b"x", **fields: Any) -> Entry:
 
 def folder(name: str) -> Entry:
     return name, None, {"type": tarfile.DIRTYPE}
+
+
+def symlink(name: str, target: str) -> Entry:
+    return name, b"", {"type": tarfile.SYMTYPE, "linkname": target}
+
+
+def hardlink(name: str, target: str) -> Entry:
+    return name, b"", {"type": tarfile.LNKTYPE, "linkname": target}
 
 
 def made(path: Path, *entries: Entry) -> Path:
@@ -55,6 +63,44 @@ def test_what_is_in_it_is_there(tmp_path: Path, there: Path) -> None:
     }
 
 
+def test_links_below_its_folder_are_what_tarfile_makes_of_them(tmp_path: Path, there: Path) -> None:
+    path = made(
+        tmp_path / NAME,
+        symlink("demo-1.0/early", "src/mod.py"),
+        file("demo-1.0/src/mod.py", b"code"),
+        hardlink("./demo-1.0/src/hard.py", "./demo-1.0/src/mod.py"),
+        hardlink("demo-1.0/harder.py", "demo-1.0/src/hard.py"),
+        symlink("demo-1.0/demo", "src"),
+        symlink("demo-1.0/src/up", ".."),
+        symlink("demo-1.0/src/through", "up/demo/mod.py"),
+        symlink("demo-1.0/nowhere", "src/none"),
+        symlink("demo-1.0/loop", "loop"),
+        file("demo-1.0/program", b"x", mode=0o755),
+        hardlink("demo-1.0/linked", "demo-1.0/program"),
+    )
+    assert unpack(path, NAME, there) == "demo-1.0"
+    (tmp_path / "oracle").mkdir()
+    with tarfile.open(path) as tar:
+        tar.extractall(tmp_path / "oracle", filter="data")
+    assert tree(there) == tree(tmp_path / "oracle")
+    top = there / "demo-1.0"
+    for name in ("early", "harder.py", "demo/mod.py", "src/through"):
+        assert (top / name).read_bytes() == b"code"
+    assert (top / "linked").stat().st_mode & 0o111
+
+
+def tree(folder: Path) -> dict[str, bytes | str]:
+    """What is in the folder: links by their target, files by their content."""
+    found: dict[str, bytes | str] = {}
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink():
+            found[name] = f"-> {path.readlink()}"
+        elif path.is_file():
+            found[name] = path.read_bytes()
+    return found
+
+
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
@@ -69,9 +115,27 @@ def test_what_is_in_it_is_there(tmp_path: Path, there: Path) -> None:
         ([file("a/../../x")], "path escapes"),
         ([file("a/..")], "path escapes"),
         ([file("/a/x")], "path escapes"),
-        ([file("a/x", b"", type=tarfile.SYMTYPE, linkname="/etc")], "a link or special file"),
-        ([file("a/x", b"", type=tarfile.LNKTYPE, linkname="a/y")], "a link or special file"),
-        ([file("a/x", b"", type=tarfile.FIFOTYPE)], "a link or special file"),
+        ([file("a/x", b"", type=tarfile.FIFOTYPE)], "a device or special file"),
+        ([symlink("a/x", "/etc")], "a link leads out of the sdist"),
+        ([symlink("a/x", "/a/y"), file("a/y")], "a link leads out of the sdist"),
+        ([symlink("a/x", "../b")], "a link leads out of the sdist"),
+        ([symlink("a/x", "..")], "a link leads out of the sdist"),
+        ([symlink("a/b/x", "../../../etc/passwd")], "a link leads out of the sdist"),
+        # By the names alone it stays inside.
+        ([symlink("a/here", "."), symlink("a/x", "here/../y")], "a link leads out of the sdist"),
+        ([symlink("a/x", "back"), symlink("a/back", "..")], "a link leads out of the sdist"),
+        ([symlink("a/x", ""), file("a/y")], "not a readable sdist: a link that leads nowhere"),
+        ([symlink("a", "."), file("b/x")], "one top folder"),
+        ([symlink("a", ".")], "one top folder"),
+        ([file("a/d/y"), symlink("a/d", "e")], "an entry is there twice"),
+        ([symlink("a/x", "y"), file("a/x")], "an entry is there twice"),
+        ([symlink("a/x", "d"), file("a/x/y")], "a parent of this path is not a directory"),
+        ([hardlink("a/x", "a/y")], "a hard link to no file before it"),
+        ([hardlink("a/x", "a/y"), file("a/y")], "a hard link to no file before it"),
+        ([folder("a/y"), hardlink("a/x", "a/y")], "a hard link to no file before it"),
+        ([symlink("a/y", "z"), hardlink("a/x", "a/y")], "a hard link to no file before it"),
+        ([hardlink("a/x", "/etc/passwd")], "a link leads out of the sdist"),
+        ([hardlink("a/x", "a/../../passwd")], "a link leads out of the sdist"),
         ([file("a/" + "x" * 300)], "path too long"),
         ([file("a/x"), file("a/x/y")], "not a readable sdist"),
     ],

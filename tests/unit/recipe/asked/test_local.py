@@ -121,7 +121,7 @@ def aside(root: Path) -> None:
         (local("/etc"), None, "'/etc' cannot be an input"),
         (local("build/lib"), None, "'build/lib' cannot be an input"),
         (local("gone"), None, "there is no 'gone'"),
-        (local("src/lib"), link, "is a symbolic link, which no sdist may hold"),
+        (local("src/lib"), link, "is a symbolic link, which no local source may have"),
         (local("src/lib"), aside, "is or goes through a symbolic link"),
         (local("src/lib/run.sh"), None, "is no wheel, no sdist (.tar.gz) and no folder"),
         (local("src/lib/my"), None, "does not state name and version; state them here"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from cyclonedx.model import HashAlgorithm, HashType, Property
 from cyclonedx.model.component import Component, ComponentType
@@ -21,13 +21,21 @@ from plinth.inspect.contents.model import (
     FoundSystem,
     FoundWheel,
 )
-from plinth.inspect.facts import FILE_NAME, HASH_OF, PREFIX, Fact, Source, image_properties
+from plinth.inspect.facts import (
+    FILE_NAME,
+    HASH_OF,
+    PREFIX,
+    Fact,
+    Held,
+    Source,
+    image_properties,
+)
 from plinth.recipe.base import ImageRootfs, StandalonePython
 from plinth.recipe.materials import python_purl
 
 
-def image_component(inputs: SbomInputs) -> Component:
-    """The image itself: `metadata.component`."""
+def image_component(inputs: SbomInputs, held: Iterable[Held]) -> Component:
+    """The image itself: `metadata.component`; `held` are its layers."""
     annotations, digest = inputs.manifest.annotations, inputs.manifest.digest
     name = str(annotations.get(TITLE, "image"))
     short = name.rpartition("/")[2].lower()
@@ -46,6 +54,7 @@ def image_component(inputs: SbomInputs) -> Component:
                 HASH_OF: "manifest",
                 f"{PREFIX}manifest.bytes": str(digest.size),
                 **image_properties(annotations),
+                **{key: value for one in held for key, value in one.described().items()},
             }
         ),
     )

@@ -64,7 +64,7 @@ class SbomInputs:
         return system
 
 
-VERSION = 4
+VERSION = 5
 """Raised whenever another SBOM would be made of the same image, or none where one was made."""
 
 

@@ -24,7 +24,7 @@ from plinth.formats.oci.layout import ImageReference
 from plinth.formats.oci.manifest import read_manifest
 from plinth.graph.workspace import Workspace
 from plinth.inspect.contents.read import ContentsCache, read_layers, workspace_cache
-from plinth.inspect.facts import DEB, ENTRY, SYSTEM, WHEEL, facts_of, held_layers
+from plinth.inspect.facts import DEB, ENTRY, LAYER, SYSTEM, WHEEL, facts_of, held_layers
 from plinth.recipe.built import find_reference, recipe_of
 from plinth.recipe.recipe import Recipe
 
@@ -54,7 +54,7 @@ def make_sbom(inputs: SbomInputs, version: str = __version__) -> bytes:
             made[ref] = (fact.kind, component)
     if problems:
         raise SbomError(name, problems, remedy="build the image again; if this stays, report it")
-    image = image_component(inputs)
+    image = image_component(inputs, held)
     bom = Bom(
         serial_number=uuid.uuid5(uuid.NAMESPACE_URL, inputs.manifest.digest.oci),
         metadata=BomMetaData(
@@ -110,7 +110,7 @@ def _dependency(component: Component, below: Iterable[Any]) -> Dependency:
 
 def _layer(component: Component) -> str:
     values = {one.name: one.value for one in component.properties}
-    return str(values.get("dev.plinth:layer.digest"))
+    return str(values.get(LAYER))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import contextlib
 import gzip
 import io
 import lzma
+import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from typing import BinaryIO, TypeVar, cast
 import pysequoia
 import requests
 
+from plinth.core import clock
 from plinth.core.digest import Digest
 from plinth.core.errors import IntegrityError, PackageError
 from plinth.core.http import fetch_blob, first_bytes, opened, retried
@@ -32,6 +34,7 @@ from plinth.formats.debian.control import parse
 KEYRINGS = Path("/usr/share/keyrings")
 T = TypeVar("T")
 _PLACE = "the Debian archive"
+_DATE = re.compile(rb"^Date: ([^\r\n]{1,80})\r?$", re.MULTILINE)
 _REMEDY = "check the network and the machine's apt sources, or set apt.<suite> in the settings"
 
 
@@ -246,9 +249,9 @@ def _date(text: str) -> str:
     """A Release's date, which is as in mail (RFC 5322)."""
     try:
         found = parsedate_to_datetime(text)
-    except ValueError:
+        return f"{found.astimezone(timezone.utc):%Y-%m-%dT%H:%M:%SZ}" if found.tzinfo else ""
+    except (ValueError, OverflowError):
         return ""
-    return found.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ") if found.tzinfo else ""
 
 
 def verified(signed: bytes, keyring: Keyring, shown: str) -> bytes:
@@ -270,7 +273,17 @@ def verified(signed: bytes, keyring: Keyring, shown: str) -> bytes:
             expected=f"a signature by a key of {shown_key}"
             + (f" with the fingerprint {keyring.fingerprint}" if keyring.fingerprint else ""),
             found=str(error).splitlines()[0],
+            remedy=_clock(signed),
         ) from None
+
+
+def _clock(signed: bytes) -> str:
+    """What to do where this machine's clock is behind the date in `signed`, which is believed in
+    nothing else: a signature of the future is not valid."""
+    found = _DATE.search(signed)
+    date = _date(found[1].decode("utf-8", "replace")) if found else ""
+    is_behind = f"{clock.now():%Y-%m-%dT%H:%M:%SZ}" < date
+    return clock.remedy(f"the file is of {date[:16].replace('T', ' ')} UTC") if is_behind else ""
 
 
 def _keys(keyring: Keyring) -> tuple[str, bytes]:

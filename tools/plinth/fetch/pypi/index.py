@@ -7,6 +7,7 @@ import datetime
 import json
 import ssl
 import threading
+import time
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from pathlib import Path
@@ -36,6 +37,7 @@ T = TypeVar("T")
 _NO_HEAD = (403, 405, 501)
 """What servers answer that give files and no headers alone; signed addresses are for GET."""
 _AT_ONCE = 8
+_DAY = 86_400
 _PLACE = "the package index"
 _REMEDY = "check the network, or index-url in the settings; everything already in the store is kept"
 
@@ -171,8 +173,9 @@ class Index:
         # Pages of one index say nothing of another's.
         path = self._cache / Digest.of(self.address.encode()).hex[:16] / f"{name}.json"
         kept = _kept(path)
-        # What was fetched a day after the moment looked at holds all uploads before it.
-        if kept and as_of and path.stat().st_mtime > as_of.timestamp() + 86_400:
+        # What was fetched a day after the moment looked at holds all uploads before it, unless a
+        # wrong clock says so.
+        if kept and as_of and as_of.timestamp() < path.stat().st_mtime - _DAY < time.time():
             return page_files(name, kept["page"], kept.get("url", ""))
         headers = {"Accept": f"{JSON}, text/html;q=0.1"}
         if kept.get("etag"):

@@ -11,7 +11,8 @@ from urllib.parse import unquote, urldefrag, urlsplit
 
 import requests
 
-from plinth.core.http import resolved
+from plinth.core.errors import LockError
+from plinth.core.http import resolved, shown
 
 HTML = ("text/html", "application/vnd.pypi.simple.v1+html")
 
@@ -32,9 +33,14 @@ def page(text: str, url: str) -> dict[str, Any]:
 
     Raises:
         FetchError: a link is no URL.
+        LockError: it is no HTML.
     """
     links = _Links()
-    links.feed(text)
+    try:
+        links.feed(text)
+    # What the library raises for some malformed declarations.
+    except AssertionError as error:
+        raise LockError(f"the index's page is not HTML: {error}", where=shown(url)) from None
     files = []
     for link in links.found:
         address, fragment = urldefrag(resolved(url, link.get("href", ""), url))

@@ -1,11 +1,13 @@
-"""What an sdist says it is built with (PEP 518), read without running any of it."""
+"""What an sdist says it is built with (PEP 518), read without running any of it; and its files."""
 
 from __future__ import annotations
 
 import lzma
+import os
+import posixpath
 import zipfile
 import zlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,15 @@ from plinth.core.errors import LayoutError, WheelError
 from plinth.formats.gunzip import gunzipped_tar
 from plinth.formats.layer import extract
 from plinth.formats.layer.header import is_too_long
-from plinth.formats.tar import DIRECTORY, FILE, Content, Member, normal
+from plinth.formats.tar import (
+    DIRECTORY,
+    FILE,
+    HARDLINK,
+    SYMLINK,
+    Content,
+    Member,
+    normal,
+)
 
 DEFAULT = ("setuptools>=40.8.0", "wheel")
 """What PEP 518 has a frontend assume where an sdist says nothing."""
@@ -38,6 +48,7 @@ _UNREADABLE = (
 _MAX = 1 << 20
 _MAX_BYTES = 2 << 30
 _MAX_ENTRIES = 50_000
+_MAX_LINKS = 8
 
 
 def build_requirements(path: Path, filename: str) -> tuple[str, ...]:
@@ -76,8 +87,10 @@ def unpack(path: Path, filename: str, folder: Path, *, taken: Collection[str] = 
     """Unpack the sdist at `path` into `folder`, in which nothing is or is going to be but what has
     a name in `taken`; returns the name of its one top folder.
 
+    Links are made as they are, where they stay below that folder (PEP 706).
+
     Raises:
-        WheelError: it is malformed, holds links or devices, or unpacks to too much.
+        WheelError: it is malformed, holds links that leave it or devices, or unpacks to too much.
     """
     if not filename.endswith(".tar.gz"):
         raise WheelError("an sdist is a .tar.gz (PEP 625)", where=filename)
@@ -92,13 +105,34 @@ def unpack(path: Path, filename: str, folder: Path, *, taken: Collection[str] = 
         raise WheelError(f"not a readable sdist: {error}", where=filename) from None
     tops = {name.split("/")[0] for name in names}
     top, *more = sorted(tops) or [""]
-    if more or top in ("", ".", *taken) or not (folder / top).is_dir():
+    if more or top in ("", ".", *taken) or names[top] != DIRECTORY:
         raise WheelError(
             "an sdist has one top folder, called after the project",
             where=filename,
             found=", ".join(sorted(tops)) or "nothing",
         )
+    # Not before all are there: a link may lead through others. Nothing was written through one.
+    inside = (folder / top).resolve()
+    for name in (name for name, kind in names.items() if kind == SYMLINK):
+        link = folder / name
+        if link.readlink().is_absolute() or not _resolved(link).is_relative_to(inside):
+            raise _leaves(filename, name, str(link.readlink()))
     return top
+
+
+def _resolved(link: Path) -> Path:
+    """Where `link` leads, whether or not anything is there; of a loop, the link itself."""
+    # Unlike Path.resolve(), it raises nothing for a loop.
+    return Path(os.path.realpath(link))
+
+
+def _leaves(filename: str, name: str, target: str) -> WheelError:
+    return WheelError(
+        "a link leads out of the sdist",
+        where=f"{filename}: {name}",
+        expected="links to what is in its own folder",
+        found=target,
+    )
 
 
 def _plain(
@@ -110,8 +144,8 @@ def _plain(
         name = member.path
         if len(names) > _MAX_ENTRIES:
             raise WheelError("unpacks to too much", where=filename)
-        if member.kind not in (FILE, DIRECTORY):
-            raise WheelError("a link or special file", where=f"{filename}: {name}")
+        if member.kind not in (FILE, DIRECTORY, SYMLINK, HARDLINK):
+            raise WheelError("a device or special file", where=f"{filename}: {name}")
         name = normal(name)
         if not name:
             continue
@@ -119,9 +153,26 @@ def _plain(
             raise WheelError("path too long", where=f"{filename}: {name[:80]}…")
         if name in names and not names[name] == member.kind == DIRECTORY:
             raise WheelError("an entry is there twice", where=f"{filename}: {name}")
+        if member.kind == HARDLINK:
+            member = _to_file(member, names, filename)
+        above = name.split("/")[:-1]
+        for end in range(1, len(above) + 1):
+            names.setdefault("/".join(above[:end]), DIRECTORY)
         names[name] = member.kind
         mode = member.mode & (0o755 if member.mode & 0o100 else 0o644) | 0o600
         yield replace(member, name=name, mode=0o755 if member.kind == DIRECTORY else mode), content
+
+
+def _to_file(link: Member, names: Mapping[str, str], filename: str) -> Member:
+    """The hard link with a normal target, which must be a file that came before it."""
+    try:
+        target = normal(link.target)
+    except LayoutError:
+        raise _leaves(filename, link.path, link.target) from None
+    if names.get(target) not in (FILE, HARDLINK):
+        where = f"{filename}: {link.path}"
+        raise WheelError("a hard link to no file before it", where=where, found=link.target)
+    return replace(link, target=target)
 
 
 def _check(text: str, filename: str) -> None:
@@ -171,14 +222,42 @@ def _member(path: Path, filename: str, name: str) -> bytes | None:
                         with archive.open(info) as inner:
                             return inner.read(_MAX)
             return None
-        with gunzipped_tar(path, _MAX_BYTES, comments=True) as entries:
-            for member, content in entries:
-                if member.kind == FILE and member.path.split("/")[1:] == [name]:
-                    if member.size > _MAX:
-                        raise WheelError("it is too large", where=f"{filename}: {name}")
-                    return b"".join(content)
+        return _followed(path, filename, name)
     except LayoutError as error:
         raise WheelError(f"not a readable sdist: {error.brief}", where=filename) from None
     except _UNREADABLE as error:
         raise WheelError(f"not a readable sdist: {error}", where=filename) from None
+
+
+def _followed(path: Path, filename: str, name: str) -> bytes | None:
+    """As `_member`, of a tar, where the file may be a link to another of it."""
+    where = f"{filename}: {name}"
+    found = _first(path, where, lambda place: place.split("/")[1:] == [name])
+    if found is None:
+        return None
+    for _ in range(_MAX_LINKS):
+        entry, data = found
+        if entry.kind == FILE:
+            return data
+        found = _first(path, where, _led_to(entry).__eq__)
+        if found is None:
+            break
+    raise WheelError("a link to no file of the sdist", where=where, found=entry.target)
+
+
+def _first(path: Path, where: str, wanted: Callable[[str], bool]) -> tuple[Member, bytes] | None:
+    """The first file or link in the tar whose path is `wanted`, with its content, or None."""
+    with gunzipped_tar(path, _MAX_BYTES, comments=True) as entries:
+        for member, content in entries:
+            if member.kind in (FILE, SYMLINK, HARDLINK) and wanted(member.path):
+                if member.size > _MAX:
+                    raise WheelError("it is too large", where=where)
+                return member, b"".join(content)
     return None
+
+
+def _led_to(link: Member) -> str:
+    """The path in the tar that `link` leads to; that of no entry where it leaves the tar."""
+    if link.kind == HARDLINK:
+        return link.target_path
+    return posixpath.normpath(posixpath.join(posixpath.dirname(link.path), link.target))

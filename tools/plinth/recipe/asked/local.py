@@ -213,7 +213,7 @@ def _walk(folder: Path, *, top: bool = False) -> Iterator[Path]:
         if _LEFT_OUT.fullmatch(entry.name) or (top and entry.name in _LEFT_OUT_ON_TOP):
             continue
         if entry.is_symlink():
-            raise ValueError(f"{entry.path!r} is a symbolic link, which no sdist may hold")
+            raise ValueError(f"{entry.path!r} is a symbolic link, which no local source may have")
         if entry.is_dir():
             yield from _walk(Path(entry.path))
         elif entry.is_file():
