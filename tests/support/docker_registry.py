@@ -10,7 +10,7 @@ import os
 import socket
 import socketserver
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -116,10 +116,11 @@ def logged_in(folder: Path, host: str) -> Mapping[str, str]:
 @dataclass
 class Traffic:
     """What goes through a proxy: bytes sent to the server so far, and at how many of them every
-    connection is dropped, once each."""
+    connection is dropped, once each; and bytes received from it."""
 
     host: str = ""
     sent: int = 0
+    received: int = 0
     cuts: list[int] = field(default_factory=list)
     guard: threading.Lock = field(default_factory=threading.Lock)
 
@@ -133,9 +134,10 @@ def proxy(target: str) -> Iterator[Traffic]:
     class Pass(socketserver.BaseRequestHandler):
         def handle(self) -> None:
             with socket.create_connection(address) as server:
-                back = threading.Thread(target=_pass, args=(server, self.request), daemon=True)
+                args = server, self.request, _received(traffic)
+                back = threading.Thread(target=_pass, args=args, daemon=True)
                 back.start()
-                _pass(self.request, server, traffic)
+                _pass(self.request, server, lambda size: _is_cut(traffic, size))
                 back.join()
 
     class Threads(socketserver.ThreadingTCPServer):
@@ -153,17 +155,26 @@ def proxy(target: str) -> Iterator[Traffic]:
             thread.join()
 
 
-def _pass(source: socket.socket, target: socket.socket, traffic: Traffic | None = None) -> None:
-    """Pass on bytes until one side ends or `traffic` says to drop both."""
+def _pass(source: socket.socket, target: socket.socket, cut: Callable[[int], bool]) -> None:
+    """Pass on bytes until one side ends or `cut`, which is told how many, says to drop both."""
     with contextlib.suppress(OSError):
         while data := source.recv(1 << 16):
-            if traffic is not None and _is_cut(traffic, len(data)):
+            if cut(len(data)):
                 target.sendall(data[: len(data) // 2])
                 break
             target.sendall(data)
     for end in (source, target):
         with contextlib.suppress(OSError):
             end.shutdown(socket.SHUT_RDWR)
+
+
+def _received(traffic: Traffic) -> Callable[[int], bool]:
+    def count(size: int) -> bool:
+        with traffic.guard:
+            traffic.received += size
+        return False
+
+    return count
 
 
 def _is_cut(traffic: Traffic, size: int) -> bool:
