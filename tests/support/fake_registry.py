@@ -280,16 +280,15 @@ class FakeRegistryHandler(Handler):
         for digest in sorted(registry.of(repository) & registry.manifests.keys()):
             kind, data = registry.manifests[digest]
             document = json.loads(data)
-            if document.get("subject", {}).get("digest") == subject and wanted in (
-                None,
-                document.get("artifactType"),
-            ):
+            # Of what names no type, that of its config is it.
+            artifact = document.get("artifactType", document.get("config", {}).get("mediaType"))
+            if document.get("subject", {}).get("digest") == subject and wanted in (None, artifact):
                 found.append(
                     {
                         "mediaType": kind,
                         "digest": digest,
                         "size": len(data),
-                        "artifactType": document.get("artifactType"),
+                        "artifactType": artifact,
                         "annotations": document.get("annotations", {}),
                     }
                 )

@@ -152,7 +152,8 @@ def _built(
                 made[package.name] = _wheel_layer(
                     ws, group, package, built_base, wheels, fetch, without[package.name]
                 )
-    ensure_met(spec, recipe.target, packages, [*made.values()])
+    # A set's wheels are taken as they are: what they require comes in its own packages, too.
+    ensure_met(spec, recipe.target, recipe.lock.packages, [*made.values()])
     below = layers
     layers = below + [
         group_layer(

@@ -16,6 +16,7 @@ from plinth.graph.workspace import Workspace
 
 if TYPE_CHECKING:
     from plinth.evidence.verify.gate import Gate
+    from plinth.formats.soci.index import Ztoc
     from plinth.publish.registry.push import Pushed
 
 
@@ -26,6 +27,7 @@ def push(
     to: str,
     mount_from: Sequence[str],
     compression: str,
+    soci: bool,
     no_verify: bool,
     jobs: int,
     policy: str,
@@ -33,7 +35,8 @@ def push(
 ) -> None:
     """Push the images `ids`, verified where a policy is set, and print a few lines of each; see
     `plinth.publish.registry.push.push_image`. `compression` is the form that is pushed, made where
-    it is not there (empty: the one that is named, see `plinth.recipe.forms`).
+    it is not there (empty: the one that is named, see `plinth.recipe.forms`). `soci`: with indexes
+    by which they are pulled lazily, see `plinth.build.soci`.
 
     Raises:
         VerificationError: the images are there, and `latest` was not moved to one of them.
@@ -51,9 +54,12 @@ def push(
         return open_gate(in_force(settings, Policy(trust=trust), policy))
 
     before = required(settings, policy=policy, trust=trust, no_verify=no_verify)
+    if compression:
+        ids = [_form(ws, image_id, compression, settings) for image_id in ids]
+    # Before anything is pushed: an image that has no index shows at once.
+    ztocs = [_ztocs(ws, image_id, settings) if soci else [] for image_id in ids]
     kept = []
-    for named_id in ids:
-        image_id = _form(ws, named_id, compression, settings) if compression else named_id
+    for image_id, of_image in zip(ids, ztocs, strict=True):
         with working(f"pushing {image_id}") as progress:
             pushed = push_image(
                 ws,
@@ -64,6 +70,7 @@ def push(
                 before=before,
                 today=today,
                 mounts=mount_from,
+                ztocs=of_image,
                 jobs=jobs,
                 progress=progress,
             )
@@ -88,14 +95,28 @@ def _form(ws: Workspace, image_id: str, compression: str, settings: config.Confi
         )
 
 
+def _ztocs(ws: Workspace, image_id: str, settings: config.Config) -> list[Ztoc]:
+    from plinth.build.soci import ensure_ztocs
+    from plinth.core.lease import adding
+    from plinth.formats.soci.index import LEAST
+    from plinth.graph.session import default_jobs
+
+    with adding(ws.build), working(f"looking into {image_id}") as progress:
+        found = ensure_ztocs(ws, image_id, config=settings, jobs=default_jobs(), progress=progress)
+        if not found:
+            progress(f"note: {image_id}: no SOCI index: no layer has {human_size(LEAST)}")
+    return found
+
+
 def _summary(image_id: str, pushed: Pushed) -> str:
     tally = pushed.tally
     tags = [pushed.tag, *([pushed.newest] if pushed.latest else [])]
+    soci = f"\n  SOCI      {pushed.soci.oci}" if pushed.soci else ""
     return (
         f"{image_id}: {counted(tally.sent, 'blob')} sent ({human_size(tally.sent_bytes)}), "
         f"{tally.mounted} mounted, {tally.there} there before\n"
         f"  {pushed.place}:{', '.join(tags)}\n"
-        f"  manifest  {pushed.digest.oci}"
+        f"  manifest  {pushed.digest.oci}{soci}"
     )
 
 

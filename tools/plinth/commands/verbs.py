@@ -194,6 +194,7 @@ VERBS = (
             "mount-from", "REPOSITORY", "a repository of the registry that may have blobs already"
         ),
         _choice("compression", (GZIP, ZSTD), "push this form, made where it is missing"),
+        _flag("soci", "with a SOCI index, by which containerd reads files before layers are there"),
         NO_VERIFY,
         _number("jobs", "N", "blobs at once (default: 4)", 4),
         *(POLICY, TRUST),

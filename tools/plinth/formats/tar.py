@@ -239,16 +239,16 @@ def _header(block: bytes, last: str) -> _Header:
     takes the entry before for the last."""
     name, *numbers, kind, target, magic, major, minor, prefix, rest = _FIELDS.unpack(block)
     checksum, total = numbers[-1], sum(block.translate(None, b"\0"))
-    if _number(checksum, last) != total - sum(checksum) + _EIGHT_SPACES:
+    if header_number(checksum, last) != total - sum(checksum) + _EIGHT_SPACES:
         raise _wrong("a header's checksum does not match", last)
     # Times may be before 1970.
     mode, uid, gid, size, mtime, _ = (
-        _number(text, last, signed=at == 4) for at, text in enumerate(numbers)
+        header_number(text, last, signed=at == 4) for at, text in enumerate(numbers)
     )
     if magic not in (_USTAR, _GNU, _OLD):
         raise _wrong("not a header of a tar", last, repr(magic))
     for text in (major, minor):
-        _number(text, last)
+        header_number(text, last)
     is_ustar = magic == _USTAR and rest[-4:] != b"tar\0"
     return _Header(_cut(name), mode, uid, gid, size, mtime, kind, _cut(target), is_ustar, prefix)
 
@@ -295,7 +295,7 @@ def _extended(source: Source, header: _Header, last: str) -> tuple[bytes, dict[s
     if len(data) < size + -size % _BLOCK:
         raise _wrong("the tar ends early", last)
     if kind in b"xg":
-        found = _records(data[:size], last)
+        found = pax_records(data[:size], last)
     else:
         found = {"path" if kind == b"L" else "linkpath": data[:size].rstrip(b"\0")}
     for key in ("path", "linkpath"):
@@ -305,7 +305,7 @@ def _extended(source: Source, header: _Header, last: str) -> tuple[bytes, dict[s
     return data, found
 
 
-def _records(data: bytes, last: str) -> dict[str, bytes]:
+def pax_records(data: bytes, last: str) -> dict[str, bytes]:
     """The records `<length> <keyword>=<value>\\n` of a pax header."""
     found: dict[str, bytes] = {}
     at = 0
@@ -323,7 +323,7 @@ def _records(data: bytes, last: str) -> dict[str, bytes]:
     return found
 
 
-def _number(text: bytes, last: str, *, signed: bool = False) -> int:
+def header_number(text: bytes, last: str, *, signed: bool = False) -> int:
     """A number of a header: octal digits, or base 256 after a byte of 0x80 (GNU)."""
     if text[0] == 0x80 or (signed and text[0] == 0xFF):
         return int.from_bytes(text[1:], "big") - ((text[0] == 0xFF) << 8 * len(text[1:]))

@@ -16,8 +16,8 @@ from plinth.core.errors import IntegrityError
 from plinth.core.result import ActionResult
 from plinth.core.store import LAYER, PART, atomic_write
 
-READ = frozenset({"files"})
-"""Outputs that every build reads, so that they are fetched with the result."""
+READ = frozenset({"files", "ztoc"})
+"""Outputs that whoever asks for the result reads, so that they are fetched with it."""
 
 DERIVED = frozenset({"scan"})
 """Outputs that can be made again from a layer: a result with the layer is whole without them."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from plinth.build.closure import scan_action
+from plinth.build.soci import ztoc_action
 from plinth.core.digest import Digest
 from plinth.core.errors import IntegrityError, LayoutError
 from plinth.formats.oci.documents import (
@@ -29,7 +30,7 @@ from plinth.inspect.contents.read import contents_action
 from plinth.recipe.locks.base import local_folder
 from plinth.recipe.locks.pylock import load
 
-OF_LAYER = ("elf-scan", "layer-contents")
+OF_LAYER = ("elf-scan", "layer-contents", "soci-ztoc")
 """Kinds of actions that belong to one layer, found by it alone."""
 
 _HEX = re.compile(r"[0-9a-f]{64}")
@@ -94,7 +95,7 @@ def live_of(ws: Workspace) -> Live:
     live.actions = {
         action.digest.hex
         for layer in live.layers
-        for action in (scan_action(layer), contents_action(layer))
+        for action in (scan_action(layer), contents_action(layer), ztoc_action(layer))
     }
     _locked(ws, live)
     return live

@@ -116,8 +116,9 @@ def _wheel(name: str, found: FoundWheel | None, locked: LockedPackage | None) ->
 
 
 def _unmet(wheels: Mapping[str, FoundWheel], recipe: Recipe) -> list[Problem]:
-    """What the locked packages, as their METADATA in the layers has it, require and do not have."""
-    versions = {package.name: package.version for package in recipe.wheels}
+    """What the locked packages, as their METADATA in the layers has it, require and do not have; a
+    set's wheels are taken as they are."""
+    versions = {package.name: package.version for package in recipe.lock.packages}
     requires = {name: wheels[name].requires for name in versions if name in wheels}
     asked = asked_by(recipe.spec, recipe.target)
     return [

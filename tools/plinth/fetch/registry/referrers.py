@@ -1,7 +1,8 @@
-"""Attaching bundles to an image in a registry (distribution-spec, "Referrers")."""
+"""Attaching bundles and else to an image in a registry (distribution-spec, "Referrers")."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from plinth.core.digest import Digest
@@ -9,7 +10,7 @@ from plinth.formats.oci.model import MANIFEST, Descriptor
 
 if TYPE_CHECKING:
     from plinth.fetch.registry.registry import Registry
-from plinth.formats.oci.referrers import EMPTY_CONFIG, Bundles, artifact
+from plinth.formats.oci.referrers import EMPTY_CONFIG, Artifact, Bundles, artifact
 
 
 def attach_to_registry(registry: Registry, subject: Descriptor, bundles: Bundles) -> list[Digest]:
@@ -22,11 +23,22 @@ def attach_to_registry(registry: Registry, subject: Descriptor, bundles: Bundles
     """
     made = [artifact(subject, kind, bundle) for kind, bundle in bundles]
     registry.push_blob(EMPTY_CONFIG)
-    unlisted = []
     for one in made:
         registry.push_blob(one.bundle)
-        if not registry.put_manifest(one.digest.oci, MANIFEST, one.manifest):
-            unlisted.append(one)
-    if unlisted:
-        registry.list_referrers(subject.digest, unlisted)
+    attach_artifacts(registry, subject.digest, made)
     return [one.digest for one in made]
+
+
+def attach_artifacts(registry: Registry, subject: Digest, made: Sequence[Artifact]) -> None:
+    """Put manifests that refer to `subject`, and whose blobs are there; list them where the
+    registry does not.
+
+    Raises:
+        FetchError: the registry cannot be reached, or refuses.
+        LayoutError: its list of what is attached to the image is damaged.
+    """
+    unlisted = [
+        one for one in made if not registry.put_manifest(one.digest.oci, MANIFEST, one.manifest)
+    ]
+    if unlisted:
+        registry.list_referrers(subject, unlisted)

@@ -49,9 +49,8 @@ Bundles = Sequence[tuple[str, bytes]]
 
 @dataclass(frozen=True)
 class Artifact:
-    """One bundle ready to be attached: its manifest, and that manifest's entry in an index."""
+    """A manifest that is ready to be attached to an image, and its entry in an index."""
 
-    bundle: bytes
     manifest: bytes
     entry: dict[str, Json]
 
@@ -59,6 +58,13 @@ class Artifact:
     def digest(self) -> Digest:
         """The manifest's digest."""
         return Digest.of(self.manifest)
+
+
+@dataclass(frozen=True)
+class BundleArtifact(Artifact):
+    """One that attaches the bundle."""
+
+    bundle: bytes
 
 
 def referrers_name(subject: Digest) -> str:
@@ -79,7 +85,7 @@ def payload(bundle: bytes) -> bytes:
         raise LayoutError("not a bundle with a statement in it") from None
 
 
-def artifact(subject: Descriptor, predicate_type: str, bundle: bytes) -> Artifact:
+def artifact(subject: Descriptor, predicate_type: str, bundle: bytes) -> BundleArtifact:
     """The bundle as an artifact that refers to the image manifest `subject`."""
     noted: dict[str, Json] = {CONTENT: "dsse-envelope", PREDICATE: predicate_type}
     layer = Digest.of(bundle)
@@ -97,7 +103,8 @@ def artifact(subject: Descriptor, predicate_type: str, bundle: bytes) -> Artifac
         }
     )
     entry = Descriptor(MANIFEST, Digest.of(manifest)).to_json()
-    return Artifact(bundle, manifest, {**entry, "annotations": noted, "artifactType": BUNDLE})
+    listed = {**entry, "annotations": noted, "artifactType": BUNDLE}
+    return BundleArtifact(manifest, listed, bundle)
 
 
 def listing(listed: Sequence[Mapping[str, Any]], more: Sequence[Artifact]) -> bytes:

@@ -14,6 +14,7 @@ STEPS = {
     "group-layer": ("plinth.graph.steps.wheels", "group_layer"),
     "linker-layer": ("plinth.graph.steps.linker", "linker_layer"),
     "python-layer": ("plinth.graph.steps.python", "interpreter_layer"),
+    "soci-ztoc": ("plinth.graph.steps.soci", "soci_ztoc"),
     "wheel-layer": ("plinth.graph.steps.wheels", "wheel_layer"),
     "wheel-part": ("plinth.graph.steps.wheels", "wheel_part"),
     "zstd-layer": ("plinth.graph.steps.zstd", "zstd_layer"),

@@ -1,4 +1,4 @@
-"""Pushing one built image: blobs, manifest, signatures, and then, verified, its tags."""
+"""Pushing one built image: blobs, manifest, what is attached, and then, verified, its tags."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ from plinth.fetch.remote_layers import bring_image, reading
 from plinth.fetch.sources.registry import open_remote
 from plinth.fetch.sources.source import open_source
 from plinth.formats.oci.manifest import parse_manifest
-from plinth.formats.oci.model import MANIFEST
+from plinth.formats.oci.model import MANIFEST, Descriptor
 from plinth.formats.oci.reference import RegistryReference, parse
 from plinth.formats.oci.referrers import BUNDLE
+from plinth.formats.soci.index import Ztoc
 from plinth.graph.workspace import Workspace
 from plinth.inspect.contents.read import contents_cache
 from plinth.publish.registry.attach import attach
 from plinth.publish.registry.dated import give_tag, move_tag
 from plinth.publish.registry.known import Known
+from plinth.publish.registry.soci import push_index
 from plinth.publish.registry.upload import Blob, Tally, push_blobs
 from plinth.recipe.built import find_reference
 from plinth.recipe.forms import suffix_of
@@ -36,7 +38,7 @@ class Pushed:
 
     place: `HOST/REPOSITORY`. tag: the dated tag, new or not. newest: `latest`, with the suffix of
     its form. latest: whether that names the image now; where not, refused says why. tally: what
-    became of its blobs.
+    became of its blobs. soci: its SOCI index, if it was asked for.
     """
 
     place: str
@@ -47,6 +49,7 @@ class Pushed:
     latest: bool
     refused: str
     tally: Tally
+    soci: Digest | None = None
 
 
 def target(to: str, name: str) -> RegistryReference:
@@ -80,6 +83,7 @@ def push_image(
     before: Gate | None = None,
     today: datetime.date,
     mounts: Sequence[str] = (),
+    ztocs: Sequence[Ztoc] = (),
     jobs: int = 4,
     progress: Progress,
 ) -> Pushed:
@@ -87,7 +91,8 @@ def push_image(
     form have a suffix, see `plinth.recipe.forms`. `before` verifies it before the registry is asked
     anything. `gate` is asked once the image is there, and what it raises keeps `latest` where it
     is. `mounts` are repositories of the registry from
-    which blobs may be mounted, beside those pushed to before. `today` goes into the dated tag.
+    which blobs may be mounted, beside those pushed to before. `ztocs` are of its layers, and become
+    its SOCI index. `today` goes into the dated tag.
 
     Whenever it is cut off, the registry holds no tag of an image that is not whole, and the same
     push again ends in the same state.
@@ -137,6 +142,11 @@ def push_image(
     known.add(place.repository, [blob.digest for blob in blobs])
     # By its digest: nobody finds it by a name before it is known to be good.
     registry.put_manifest(built.manifest.oci, MANIFEST, manifest)
+    soci = None
+    if ztocs:
+        subject = Descriptor(MANIFEST, built.manifest)
+        soci = push_index(registry, subject, ztocs, jobs=jobs, progress=progress)
+        progress(f"{image_id}: SOCI index {soci.oci} of {counted(len(ztocs), 'layer')}")
     by_digest = RegistryReference(place.host, place.repository, digest=built.manifest.hex)
     refused = _attach(ws, image_id, by_digest, config, progress)
     if not refused:
@@ -150,7 +160,9 @@ def push_image(
     newest = f"latest{suffix}"
     if not refused and move_tag(registry, newest, manifest):
         progress(f"{image_id}: {newest} moved to {built.manifest.oci}")
-    return Pushed(str(registry), built.manifest, tag, new, newest, not refused, refused, tally)
+    return Pushed(
+        str(registry), built.manifest, tag, new, newest, not refused, refused, tally, soci
+    )
 
 
 def _blobs(ws: Workspace, manifest: bytes) -> list[Blob]:
