@@ -79,8 +79,8 @@ class Engine:
                 self._ask("image", "rm", *left)
 
     def _remove(self, name: str, where: str) -> None:
-        """Remove the container and its root. An engine that removes the container already says no to
-        both until it is through."""
+        """Remove the container and its root. An engine that is removing the container already says
+        no to both until it is through."""
         for pause in _PAUSES:
             time.sleep(pause)
             self._ask("rm", "--force", name)
