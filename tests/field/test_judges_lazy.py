@@ -28,9 +28,10 @@ from plinth.publish.registry.push import push_image
 from support import judges
 from support.containerd import containerd
 from support.docker_registry import docker_registry, proxy
+from support.oci_images import image_of
 from support.processes import listening
 from support.published import Published
-from support.soci import image_of, layer_of_spans, small_layer
+from support.soci import layer_of_spans, small_layer
 
 TOOL = "AWS SOCI CLI v0.2"
 """What `soci create` calls itself."""

@@ -167,6 +167,12 @@ def resolver_tools(*versions: str) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def tools() -> Path:
+    """`resolver_tools` for what most locks here are of."""
+    return resolver_tools("3.7")
+
+
 def share_inputs(built: Checkout, path: Path) -> None:
     """Give the checkout at `path` what was downloaded, by hard links, and no result of a step.
 

@@ -18,7 +18,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from integration.conftest import resolver_tools
 from plinth.build.image import _admit
 from plinth.core.digest import Digest
 from plinth.core.errors import (
@@ -119,11 +118,6 @@ def versions(ws: Workspace) -> dict[str, str]:
 
 def packages(ws: Workspace) -> tuple[LockedPackage, ...]:
     return pylock.load(ws.locks / "demo" / "pylock.toml").packages
-
-
-@pytest.fixture(scope="module")
-def tools() -> Path:
-    return resolver_tools("3.7")
 
 
 def checkout(root: Path, tools: Path) -> Workspace:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from integration.conftest import resolver_tools
 from integration.test_lock import checkout, config_of, packages, silent, stock, versions, wheel
 from plinth.core.digest import Digest
 from plinth.core.errors import LockError
@@ -24,11 +23,6 @@ from support.index_server import UPLOADED, Answer, IndexServer
 
 LEAF = "https://host/demo_leaf-1.0-py3-none-any.whl"
 pytestmark = pytest.mark.network
-
-
-@pytest.fixture(scope="module")
-def tools() -> Path:
-    return resolver_tools("3.7")
 
 
 @pytest.fixture

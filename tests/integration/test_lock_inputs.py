@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from integration.conftest import resolver_tools
 from plinth.build.image import build_image
 from plinth.core.errors import LockError, PlinthError, StaleLockError
 from plinth.core.report import quiet
@@ -38,11 +37,6 @@ KINDS = {
     "uv.lock": 'lock = { path = "app/uv.lock" }\n',
     "pylock.toml": 'lock = { path = "app/pylock.toml" }\n',
 }
-
-
-@pytest.fixture(scope="module")
-def tools() -> Path:
-    return resolver_tools("3.7")
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from integration.conftest import resolver_tools
 from integration.test_lock_inputs import checkout, config_of
 from plinth.build.image import build_image
 from plinth.core.errors import LockError, StaleLockError
@@ -39,11 +38,6 @@ reason = "measured: the application works with it"
 requirement = "demo-back; python_version >= '3.8'"
 reason = "it is used on Windows alone"
 """
-
-
-@pytest.fixture(scope="module")
-def tools() -> Path:
-    return resolver_tools("3.7")
 
 
 @pytest.fixture

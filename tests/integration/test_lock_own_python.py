@@ -15,7 +15,6 @@ from integration.test_lock import (
     silent,
     specify,
     stock,
-    tools,
 )
 from plinth.core.digest import Digest
 from plinth.core.errors import InterpreterError
@@ -32,8 +31,6 @@ from support import helpers
 from support.canonical import standalone
 from support.index_server import IndexServer
 from support.patience import at_most
-
-__all__ = ["tools"]
 
 pytestmark = pytest.mark.network
 ASSET = "cpython-3.7.9-x86_64.tar.zst"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from integration.test_lock import checkout, config_of, packages, silent, specify, tools
+from integration.test_lock import checkout, config_of, packages, silent, specify
 from plinth.core.errors import LockError, PlinthError, SandboxError, WheelError
 from plinth.core.settings import load as load_settings
 from plinth.fetch.interpreter import find_python
@@ -24,8 +24,6 @@ from plinth.lock.image import lock_images
 from plinth.lock.prepared import prepared_metadata
 from support.helpers import make_wheel
 from support.index_server import IndexServer
-
-__all__ = ["tools"]
 
 # What it could get hold of goes into a requirement: the only thing it can tell anybody.
 HOSTILE = """\

@@ -20,6 +20,7 @@ from plinth.recipe.locks.pylock import LockedFile, LockedPackage
 from support.bases import known_base
 from support.helpers import make_wheel
 from support.index_server import IndexServer
+from support.oci_images import tarred
 from support.sessions import session_of
 
 pytestmark = pytest.mark.network
@@ -90,16 +91,9 @@ LINKS = (
 
 def sdist(folder: Path, files: dict[str, bytes], links: tuple[tuple[str, bytes, str], ...]) -> Path:
     folder.mkdir()
-    with tarfile.open(folder / NAME, "w:gz") as tar:
-        for name, data in files.items():
-            info = tarfile.TarInfo(f"{TOP}/{name}")
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-        for name, kind, target in links:
-            info = tarfile.TarInfo(f"{TOP}/{name}")
-            info.type, info.linkname = kind, target
-            tar.addfile(info)
-    return folder / NAME
+    placed = {f"{TOP}/{name}": data for name, data in files.items()}
+    rows = [(f"{TOP}/{name}", target, kind) for name, kind, target in links]
+    return tarred(folder / NAME, placed, *rows)
 
 
 def built(source: Path, root: Path) -> bytes:

@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from plinth.core.digest import Digest
@@ -39,6 +39,11 @@ def make_image(store: BlobStore, name: str, title: str = "", *, compression: str
         )
         for number, tar in enumerate(TARS)
     ]
+    return image_of(store, name, layers, title)
+
+
+def image_of(store: BlobStore, name: str, layers: Sequence[Layer], title: str = "") -> Image:
+    """An image of `layers` in the layout, under `name`."""
     image = assemble(
         store,
         layers,
@@ -70,8 +75,8 @@ def as_before(store: BlobStore, subject: Digest) -> Digest:
 
 
 def tarred(path: Path, files: Mapping[str, bytes], *links: tuple[str, str, bytes]) -> Path:
-    """A tar file of `files`, then of links: name, target, type."""
-    with tarfile.open(path, "w") as tar:
+    """A tar file of `files`, then of links: name, target, type; in gzip where its name says so."""
+    with tarfile.open(path, "w:gz" if path.suffix == ".gz" else "w") as tar:
         for name, data in files.items():
             info = tarfile.TarInfo(name)
             info.size = len(data)

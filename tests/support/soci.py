@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import random
 import zlib
-from collections.abc import Sequence
 
 from plinth.core.store import BlobStore
 from plinth.formats.layer.model import Layer
 from plinth.formats.layer.writer import LayerWriter
-from plinth.formats.oci.image import Image, assemble
-from plinth.formats.oci.layout import tag
-from support.oci_images import RUNTIME
 
 
 def layer_of_spans(store: BlobStore, name: str = "spans") -> Layer:
@@ -39,20 +35,6 @@ def small_layer(store: BlobStore, name: str = "small") -> Layer:
     with LayerWriter(store) as writer:
         writer.file(name, b"plinth")
         return writer.commit(name)
-
-
-def image_of(store: BlobStore, name: str, layers: Sequence[Layer]) -> Image:
-    """An image of `layers` in the layout, under `name`."""
-    image = assemble(
-        store,
-        layers,
-        architecture="amd64",
-        created="2026-11-01T00:00:00Z",
-        runtime=RUNTIME,
-        annotations={"org.opencontainers.image.title": f"team/{name}"},
-    )
-    tag(store, name, image.manifest, image_name=f"team/{name}:latest", architecture="amd64")
-    return image
 
 
 def _text(chance: random.Random, size: int) -> bytes:

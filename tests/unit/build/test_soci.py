@@ -20,7 +20,8 @@ from plinth.formats.soci.ztoc import ztoc
 from plinth.graph.steps import registry
 from plinth.graph.workspace import Workspace
 from plinth.inspect.gc import collect
-from support.soci import image_of, layer_of_spans, small_layer
+from support.oci_images import image_of
+from support.soci import layer_of_spans, small_layer
 
 
 @pytest.fixture(scope="module")

@@ -21,10 +21,16 @@ def service(tmp_path: Path) -> Path:
     return tmp_path / "server"
 
 
-def finish(service: Path, code: int, number: int = 0) -> str:
-    """What the script says; what it asks of runit and of the supervisor is checked."""
+def script_for(service: Path) -> Path:
+    """The script as it is in the image, with what it reads from the sources."""
     script = service.parent / "finish"
     script.write_text(FINISH.read_text().replace(". /usr/local/", f". {ROOTFS}/usr/local/"))
+    return script
+
+
+def finish(service: Path, code: int, number: int = 0) -> str:
+    """What the script says; what it asks of runit and of the supervisor is checked."""
+    script = script_for(service)
     control = service / "supervise/control"
     os.mkfifo(control)
     held = os.open(control, os.O_RDWR | os.O_NONBLOCK)
@@ -73,8 +79,7 @@ def test_what_the_supervisor_ends_after_another_is_not_told(service: Path) -> No
 
 
 def test_of_all_that_end_at_one_moment_one_is_told(service: Path) -> None:
-    script = service.parent / "finish"
-    script.write_text(FINISH.read_text().replace(". /usr/local/", f". {ROOTFS}/usr/local/"))
+    script = script_for(service)
     supervisor = subprocess.Popen(["sleep", "60"])
     (service / "supervise/control").touch()
     state = {

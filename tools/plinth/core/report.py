@@ -51,7 +51,7 @@ def quiet(line: str) -> None:
 
 
 def moving(now: Moving) -> str:
-    """`12.3 MB at 4.5 MB/s, waiting for scipy (1.2 of 3.4 MB) and 2 more`."""
+    """`12.3 MB at 4.5 MB/s, waiting for scipy (1.2 MB of 3.4 MB) and 2 more`."""
     size = "" if now.size is None else f" of {human_size(now.size)}"
     more = f" and {now.others} more" if now.others else ""
     return (

@@ -52,7 +52,7 @@ def chains(ws: Workspace, ids: Sequence[str] = ()) -> list[Chain]:
     """
     images = usage(ws).images
     found = []
-    for image in usage(ws, ids).images:
+    for image in usage(ws, ids).images if ids else images:
         beside = [(other, _common(image, other)) for other in images if other.id != image.id]
         if not beside:
             continue

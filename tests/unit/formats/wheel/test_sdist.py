@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import tarfile
 import zipfile
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 
 from plinth.core.errors import WheelError
 from plinth.formats.wheel.sdist import DEFAULT, build_backend, build_requirements
+from support.oci_images import tarred
 
 NAME = "demo-1.0.tar.gz"
 
@@ -23,12 +23,7 @@ def sdist(folder: Path, files: dict[str, bytes], name: str = NAME) -> Path:
             for file, data in files.items():
                 archive.writestr(file, data)
         return path
-    with tarfile.open(path, "w:gz") as tar:
-        for file, data in files.items():
-            info = tarfile.TarInfo(file)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-    return path
+    return tarred(path, files)
 
 
 def says(folder: Path, text: str) -> Path:
@@ -73,16 +68,9 @@ def test_only_the_top_folders_own_file_counts(tmp_path: Path) -> None:
 
 def linked(folder: Path, *links: tuple[str, bytes, str]) -> Path:
     """An sdist of a pyproject.toml elsewhere, and of links: path, type, target."""
-    with tarfile.open(folder / NAME, "w:gz") as tar:
-        data = b'[build-system]\nrequires = ["flit_core"]\n'
-        info = tarfile.TarInfo("demo-1.0/packaging/pyproject.toml")
-        info.size = len(data)
-        tar.addfile(info, io.BytesIO(data))
-        for name, kind, target in links:
-            info = tarfile.TarInfo(f"demo-1.0/{name}")
-            info.type, info.linkname = kind, target
-            tar.addfile(info)
-    return folder / NAME
+    files = {"demo-1.0/packaging/pyproject.toml": b'[build-system]\nrequires = ["flit_core"]\n'}
+    rows = [(f"demo-1.0/{name}", target, kind) for name, kind, target in links]
+    return tarred(folder / NAME, files, *rows)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import datetime
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -32,23 +31,10 @@ from plinth.graph.workspace import Workspace
 from plinth.publish.registry.listing import list_tags, table
 from plinth.publish.registry.pull import in_registry, pull_image
 from plinth.publish.registry.push import Pushed, push_image, target
-from support.fake_registry import FakeRegistry, fake_registry
-from support.http_server import Server
 from support.oci_images import make_image
+from unit.publish.registry.conftest import Place
 
 DAY = datetime.date(2026, 3, 4)
-Place = tuple[Server, FakeRegistry]
-
-
-@pytest.fixture
-def ws(tmp_path: Path) -> Workspace:
-    return Workspace(tmp_path, tmp_path / "build")
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    with fake_registry(tmp_path) as running:
-        yield running
 
 
 def host(place: Place) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import datetime
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,24 +26,11 @@ from plinth.formats.soci.index import INDEX, Ztoc
 from plinth.graph.workspace import Workspace
 from plinth.publish.registry.pull import pull_image
 from plinth.publish.registry.push import Pushed, push_image
-from support.fake_registry import FakeRegistry, fake_registry
-from support.http_server import Server
-from support.oci_images import make_image
-from support.soci import image_of, small_layer
+from support.oci_images import image_of, make_image
+from support.soci import small_layer
+from unit.publish.registry.conftest import Place
 
 DAY = datetime.date(2026, 3, 4)
-Place = tuple[Server, FakeRegistry]
-
-
-@pytest.fixture
-def ws(tmp_path: Path) -> Workspace:
-    return Workspace(tmp_path, tmp_path / "build")
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    with fake_registry(tmp_path) as running:
-        yield running
 
 
 @pytest.fixture
