@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import random
 import tarfile
+import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -262,6 +264,29 @@ def test_a_link_a_build_left_is_not_written_through(
     assert ws.cache.get(wheel.digest) == expected
     assert sdist.cached_wheel(ws, package, BASE, {}) == wheel
     assert sdist.cached_wheel(ws, package, BASE, {"CFLAGS": ""}) is None
+
+
+def test_folders_deeper_than_pythons_stack_that_a_build_left_go_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ws, package = prepared(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+
+    def run(*arguments: Any) -> Path:
+        folder: Path = arguments[4]
+        (folder / "out").mkdir()
+        descriptor = os.open(folder, os.O_RDONLY)
+        for _ in range(1_200):
+            os.mkdir("d", dir_fd=descriptor)
+            above, descriptor = descriptor, os.open("d", os.O_RDONLY, dir_fd=descriptor)
+            os.close(above)
+        os.close(descriptor)
+        return built(folder / "out" / WHEEL, 2020, 6)
+
+    monkeypatch.setattr(sdist, "_run", run)
+    sdist.build_wheel(session_of(ws), package, BASE, environment={}, progress=quiet)
+    assert list((tmp_path / "tmp").iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -189,6 +189,12 @@ def test_the_interpreters_of_all_bases_decide_by_their_release(
     assert bool([*candidates([file], pair)]) is both
 
 
+def test_names_that_cost_more_than_a_file_can_have_are_passed_over() -> None:
+    wide = ".".join(f"py{number}" for number in range(300))
+    names = [f"demo-1.0-{wide}.py3-{wide}.none-{wide}.any.whl", f"demo-{'1' * 5000}.tar.gz"]
+    assert [one.file.name for one in chosen(*names, "demo-1.0.tar.gz")] == ["demo-1.0.tar.gz"]
+
+
 def test_sdists_count_with_their_version() -> None:
     (gz,) = chosen("demo-1.0rc1.tar.gz")
     assert (str(gz.version), gz.is_sdist) == ("1.0rc1", True)

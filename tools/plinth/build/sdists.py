@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.utils import InvalidWheelFilename, canonicalize_name
 from packaging.version import Version
 
 from plinth.build.wheels import WheelFile
 from plinth.core.errors import SandboxError, WheelError
 from plinth.core.report import Progress
 from plinth.core.result import ActionResult
+from plinth.core.scratch import scratch
 from plinth.formats import gzip
 from plinth.formats.python.place import PREFIX, Base
 from plinth.formats.wheel.admit import admit
+from plinth.formats.wheel.filename import parse_wheel
 from plinth.formats.wheel.sdist import build_backend, unpack
 from plinth.formats.wheel.zipwriter import write_zip
 from plinth.graph import sandbox
@@ -88,10 +89,9 @@ def build_wheel(
 
     def work() -> ActionResult:
         with (
-            tempfile.TemporaryDirectory(prefix="plinth-sdist-") as name,
-            tempfile.TemporaryDirectory(prefix="plinth-wheel-") as own,
+            scratch("plinth-sdist-") as folder,
+            scratch("plinth-wheel-") as own,
         ):
-            folder = Path(name)
             folder.chmod(0o755)
             source = unpack(
                 ws.cache.path(package.file.digest), package.file.name, folder, taken=_OURS
@@ -99,7 +99,7 @@ def build_wheel(
             _requirements(ws, package, folder / "requirements")
             built = _run(ws, package, base, environment, folder, source, progress)
             # Not where the build could write: it may have left a link of this name.
-            wheel = Path(own) / built.name
+            wheel = own / built.name
             try:
                 wheel.write_bytes(_canonical(built))
             except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
@@ -120,7 +120,7 @@ def build_wheel(
 def _is_of(package: LockedPackage, result: ActionResult) -> bool:
     """Whether `result`, somebody else's, calls its wheel one of the package."""
     try:
-        name, version, _, _ = parse_wheel_filename(str(result.info.get("filename")))
+        name, version, _, _ = parse_wheel(str(result.info.get("filename")))
     except InvalidWheelFilename:
         return False
     return (name, version) == (canonicalize_name(package.name), Version(package.version))

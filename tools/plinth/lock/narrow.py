@@ -8,19 +8,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from packaging.utils import (
-    InvalidSdistFilename,
-    InvalidWheelFilename,
-    canonicalize_name,
-    parse_sdist_filename,
-    parse_wheel_filename,
-)
+from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, canonicalize_name
 
 from plinth.core.errors import LockError
 from plinth.core.report import human_size
 from plinth.core.store import BlobStore
 from plinth.fetch.pypi.index import Index
 from plinth.fetch.pypi.page import IndexFile
+from plinth.formats.wheel.filename import parse_sdist, parse_wheel
 from plinth.recipe.asked.local import OwnFile
 from plinth.recipe.asked.model import Pin
 from plinth.recipe.gpu import ways_out
@@ -126,7 +121,7 @@ class Narrowed:
 def _version(filename: str) -> str:
     try:
         if filename.endswith(".whl"):
-            return str(parse_wheel_filename(filename)[1])
-        return str(parse_sdist_filename(filename)[1])
+            return str(parse_wheel(filename)[1])
+        return str(parse_sdist(filename)[1])
     except (InvalidWheelFilename, InvalidSdistFilename):
         return ""

@@ -10,16 +10,15 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from packaging.utils import parse_sdist_filename
-
 from plinth.core.errors import WheelError
 from plinth.core.report import Progress
+from plinth.core.scratch import scratch
 from plinth.fetch.own_python import environment_of
+from plinth.formats.wheel.filename import parse_sdist
 from plinth.formats.wheel.metadata import MAX, parse
 from plinth.formats.wheel.sdist import build_backend, unpack
 from plinth.graph import sandbox
@@ -41,10 +40,9 @@ def prepared_metadata(
         WheelError: the sdist is malformed or hostile, or what it tells is of another project.
     """
     with (
-        tempfile.TemporaryDirectory(prefix="plinth-told-") as name,
-        tempfile.TemporaryDirectory(prefix="plinth-root-") as root,
+        scratch("plinth-told-") as folder,
+        scratch("plinth-root-") as root,
     ):
-        folder = Path(name)
         for part in ("source", "requirements", "out"):
             (folder / part).mkdir()
         top = unpack(sdist, filename, folder / "source")
@@ -55,7 +53,7 @@ def prepared_metadata(
         backend, paths = build_backend(sdist, filename)
         inside = {path: f"{sandbox.WORK}/{path}" for path in ("requirements", "out", "METADATA")}
         sandbox.run(
-            sandbox.Root(lambda: Path(root)),
+            sandbox.Root(lambda: root),
             [
                 *(str(python), "-s", "-S", f"{sandbox.WORK}/driver.py", inside["requirements"]),
                 *(f"{sandbox.WORK}/source/{top}", inside["out"], inside["METADATA"]),
@@ -98,7 +96,7 @@ def _read(path: Path, filename: str) -> bytes:
 
 
 def _check(metadata: bytes, filename: str) -> None:
-    name, version = parse_sdist_filename(filename)
+    name, version = parse_sdist(filename)
     about = parse(metadata)
     if not about.is_of(name, str(version)):
         raise WheelError(

@@ -198,3 +198,14 @@ def test_too_much_is_refused(
     with pytest.raises(IntegrityError, match=r"unpacks to too much|more than 2"):
         put(root, entry("a", b"12"), entry("b", b"345"), entry("c", bytes(10_240)))
     assert listed(root) == {"a": "12", "b": "345"}
+
+
+def test_a_folder_that_gives_way_is_made_anew(root: Path) -> None:
+    put(root, entry("a/b/c"), entry("a"), folder("a"), entry("a/b/d", b"2"))
+    assert listed(root) == {"a": None, "a/b": None, "a/b/d": "2"}
+
+
+def test_what_gave_way_to_a_link_is_no_known_folder(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(IntegrityError, match="not a directory"):
+        put(root, entry("a/b/c"), link("a", str(tmp_path)), entry("a/b/d"))
+    assert not (tmp_path / "b").exists()

@@ -52,6 +52,22 @@ def test_a_top_folder_written_with_a_dot(tmp_path: Path) -> None:
     assert build_requirements(path, NAME) == ()
 
 
+@pytest.mark.parametrize("name", [NAME, "demo-1.0.zip"])
+@pytest.mark.parametrize(
+    "path", ["demo-1.0/./pyproject.toml", "demo-1.0//pyproject.toml", "././demo-1.0/pyproject.toml"]
+)
+def test_a_path_is_what_unpacking_takes_it_for(tmp_path: Path, path: str, name: str) -> None:
+    text = b'[build-system]\nrequires = ["flit_core"]\nbuild-backend = "flit_core.buildapi"\n'
+    made = sdist(tmp_path, {path: text}, name)
+    assert build_requirements(made, name) == ("flit_core",)
+    assert build_backend(made, name) == ("flit_core.buildapi", ())
+
+
+@pytest.mark.parametrize("name", [NAME, "demo-1.0.zip"])
+def test_a_path_that_unpacking_refuses_is_refused(tmp_path: Path, name: str) -> None:
+    refused(sdist(tmp_path, {"demo-1.0/x/../pyproject.toml": b""}, name), "path escapes", name)
+
+
 def test_an_sdist_that_says_nothing_gets_what_pep_518_assumes(tmp_path: Path) -> None:
     for files in ({}, {"demo-1.0/pyproject.toml": b"[tool.black]\n"}):
         path = sdist(tmp_path, {"demo-1.0/setup.py": b"", **files})
@@ -61,7 +77,7 @@ def test_an_sdist_that_says_nothing_gets_what_pep_518_assumes(tmp_path: Path) ->
 
 def test_only_the_top_folders_own_file_counts(tmp_path: Path) -> None:
     hostile = b'[build-system]\nrequires = ["evil"]\n'
-    names = ("pyproject.toml", "demo-1.0/tests/pyproject.toml", "demo-1.0/x/../pyproject.toml")
+    names = ("pyproject.toml", "demo-1.0/tests/pyproject.toml")
     path = sdist(tmp_path, dict.fromkeys(names, hostile))
     assert build_requirements(path, NAME) == DEFAULT
 
@@ -82,6 +98,7 @@ def linked(folder: Path, *links: tuple[str, bytes, str]) -> Path:
             ("pyproject.toml", tarfile.SYMTYPE, "a/b"),
             ("a/b", tarfile.SYMTYPE, ".././packaging/pyproject.toml"),
         ],
+        [(".//pyproject.toml", tarfile.LNKTYPE, "./demo-1.0/./packaging/pyproject.toml")],
     ],
 )
 def test_a_pyproject_that_is_a_link_within_the_sdist_is_followed(
@@ -98,6 +115,8 @@ def test_a_pyproject_that_is_a_link_within_the_sdist_is_followed(
         (tarfile.SYMTYPE, "none"),
         (tarfile.SYMTYPE, "packaging"),
         (tarfile.SYMTYPE, "pyproject.toml"),
+        # Where that is, only a file system could tell: the first part may be a link.
+        (tarfile.SYMTYPE, "x/../packaging/pyproject.toml"),
         (tarfile.LNKTYPE, "demo-1.0/none"),
     ],
 )

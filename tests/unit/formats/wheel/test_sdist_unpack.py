@@ -137,6 +137,7 @@ def tree(folder: Path) -> dict[str, bytes | str]:
         ([hardlink("a/x", "/etc/passwd")], "a link leads out of the sdist"),
         ([hardlink("a/x", "a/../../passwd")], "a link leads out of the sdist"),
         ([file("a/" + "x" * 300)], "path too long"),
+        ([file("a/" * 300 + "x")], "a path is too long"),
         ([file("a/x"), file("a/x/y")], "not a readable sdist"),
     ],
 )

@@ -168,7 +168,9 @@ def put(old: str, new: str, count: int = 1) -> Change:
     return change
 
 
+WIDE = put("demo_app-2.0-py3-", f"demo_app-2.0-{'.'.join(f'p{n}' for n in range(2000))}.py3-")
 UV = [
+    (WIDE, "package[0] (demo-app): Invalid filename (longer than 255 bytes): 'demo_app-2.0-p0"),
     (put("version = 1", "version = 2"), "version: expected 1, found 2"),
     (put('requires-python = ">=3.7"', 'requires-python = ">=3.9"'), "the image has Python 3.7"),
     (put('name = "demo-app"', 'name = "Demo_App"'), "package[0].name: expected a normalized name"),
@@ -193,6 +195,7 @@ UV = [
 ]
 TWICE = '[[packages]]\nname = "demo-leaf"\ndirectory = { path = "x" }\n'
 PYLOCK = [
+    (WIDE, "packages[0].wheels: Invalid filename (longer than 255 bytes): 'demo_app-2.0-p0"),
     (put('"1.0"', '"2.0"'), "pylock version 2.0 is not supported"),
     (put('requires-python = ">=3.7"', 'requires-python = ">=3.9"'), "does not satisfy"),
     (put('name = "demo-app"', 'name = "Demo-App"'), "not normalized"),

@@ -9,19 +9,15 @@ from typing import TYPE_CHECKING
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.tags import Tag, parse_tag
-from packaging.utils import (
-    InvalidSdistFilename,
-    InvalidWheelFilename,
-    parse_sdist_filename,
-    parse_wheel_filename,
-)
+from packaging.utils import InvalidSdistFilename, InvalidWheelFilename
 from packaging.version import Version
 
+from plinth.formats.wheel.filename import excess, parse_sdist, parse_wheel
 from plinth.recipe.image import Target
+from plinth.recipe.target import tags
 
 if TYPE_CHECKING:
     from plinth.fetch.pypi.page import IndexFile
-from plinth.recipe.target import tags
 
 
 @dataclass(frozen=True)
@@ -53,7 +49,7 @@ def candidates(files: Iterable[IndexFile], target: Target) -> Iterator[Candidate
     ranks = tags(target.python, target.glibc, target.architecture)
     known: dict[str, int | None] = {}
     for file in files:
-        if not _python_fits(file.requires_python, target.releases):
+        if excess(file.name) or not _python_fits(file.requires_python, target.releases):
             continue
         try:
             if file.name.endswith(".whl"):
@@ -62,10 +58,10 @@ def candidates(files: Iterable[IndexFile], target: Target) -> Iterator[Candidate
                 if tag not in known:
                     known[tag] = _rank(tag, ranks)
                 if (rank := known[tag]) is not None:
-                    _, version, build, _ = parse_wheel_filename(file.name)
+                    _, version, build, _ = parse_wheel(file.name)
                     yield Candidate(file, version, False, rank, build)
             else:
-                _, version = parse_sdist_filename(file.name)
+                _, version = parse_sdist(file.name)
                 yield Candidate(file, version, True, len(ranks))
         except (InvalidWheelFilename, InvalidSdistFilename):
             continue

@@ -18,6 +18,9 @@ from plinth.formats.layer.blob import layer_tar
 from plinth.formats.layer.header import MAX_PATH, check_path, is_too_long
 from plinth.formats.tar import DIRECTORY, FILE, HARDLINK, SYMLINK, Content, Member
 
+MAX_DEPTH = 255
+"""Folders in one path. Python's own removal of a tree calls itself for each."""
+
 # Set-id bits and what others may write are not for a folder that somebody else may enter.
 _MODES = 0o755
 
@@ -54,11 +57,15 @@ def unpack(entries: Iterable[tuple[Member, Content]], root: Path) -> None:
         OSError: the folder cannot be written.
     """
     folders: dict[str, Member] = {}
+    known: set[Path] = set()
     for member, content in entries:
         name = member.path
         if not name:
             continue
-        path = _place(root, name)
+        path = _place(root, name, known)
+        if member.kind != DIRECTORY and path in known:
+            # It gives way, with all below it.
+            known.clear()
         if member.kind == DIRECTORY:
             if path.is_symlink() or not path.is_dir():
                 _remove(path)
@@ -70,7 +77,7 @@ def unpack(entries: Iterable[tuple[Member, Content]], root: Path) -> None:
             _remove(path)
             path.symlink_to(member.target)
         elif member.kind == HARDLINK:
-            target = _place(root, member.target_path)
+            target = _place(root, member.target_path, known)
             if target.is_symlink() or not target.is_file():
                 raise LayoutError("a hard link to what is no file", where=name)
             if target != path:
@@ -90,22 +97,26 @@ def unpack(entries: Iterable[tuple[Member, Content]], root: Path) -> None:
             os.utime(path, (member.mtime, member.mtime))
 
 
-def _place(root: Path, name: str) -> Path:
-    """Where `name` is, below folders that are made where there are none, and are no links.
+def _place(root: Path, name: str, known: set[Path]) -> Path:
+    """Where `name` is, below folders that are made where there are none, and are no links; those
+    that are `known` are not looked at again.
 
     Raises:
         LayoutError: it is a path that leaves the root, or leads through what is no folder.
     """
     check_path(name)
-    if is_too_long(name):
+    if is_too_long(name) or name.count("/") > MAX_DEPTH:
         raise LayoutError("a path is too long", where=f"{name[:80]}…")
     *above, path = _line(root, name)
     for folder in above:
+        if folder in known:
+            continue
         if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
             raise LayoutError("a parent of this path is not a directory", where=name)
         if not folder.exists():
             folder.mkdir()
             folder.chmod(_MODES)
+        known.add(folder)
     return path
 
 

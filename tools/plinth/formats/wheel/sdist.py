@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
@@ -218,7 +219,7 @@ def _member(path: Path, filename: str, name: str) -> bytes | None:
         if filename.endswith(".zip"):
             with zipfile.ZipFile(path) as archive:
                 for info in archive.infolist():
-                    if info.filename.split("/")[1:] == [name]:
+                    if normal(info.filename).split("/")[1:] == [name]:
                         with archive.open(info) as inner:
                             return inner.read(_MAX)
             return None
@@ -249,7 +250,8 @@ def _first(path: Path, where: str, wanted: Callable[[str], bool]) -> tuple[Membe
     """The first file or link in the tar whose path is `wanted`, with its content, or None."""
     with gunzipped_tar(path, _MAX_BYTES, comments=True) as entries:
         for member, content in entries:
-            if member.kind in (FILE, SYMLINK, HARDLINK) and wanted(member.path):
+            # As `unpack` calls it.
+            if member.kind in (FILE, SYMLINK, HARDLINK) and wanted(normal(member.path)):
                 if member.size > _MAX:
                     raise WheelError("it is too large", where=where)
                 return member, b"".join(content)
@@ -257,7 +259,12 @@ def _first(path: Path, where: str, wanted: Callable[[str], bool]) -> tuple[Membe
 
 
 def _led_to(link: Member) -> str:
-    """The path in the tar that `link` leads to; that of no entry where it leaves the tar."""
+    """The path in the tar that `link` leads to; that of no entry where it leaves the tar, or where
+    only a file system could tell."""
     if link.kind == HARDLINK:
-        return link.target_path
-    return posixpath.normpath(posixpath.join(posixpath.dirname(link.path), link.target))
+        return normal(link.target)
+    parts = [part for part in link.target.split("/") if part not in ("", ".")]
+    # After a name that is itself a link, `..` is not where the name is.
+    if ".." in dropwhile("..".__eq__, parts):
+        return ""
+    return posixpath.normpath(posixpath.join(posixpath.dirname(normal(link.path)), link.target))

@@ -17,13 +17,12 @@ from packaging.utils import (
     InvalidWheelFilename,
     canonicalize_name,
     canonicalize_version,
-    parse_sdist_filename,
-    parse_wheel_filename,
 )
 from packaging.version import InvalidVersion, Version
 
 from plinth.core.digest import Digest
 from plinth.core.errors import Problem, SpecError, WheelError
+from plinth.formats.wheel.filename import parse_sdist, parse_wheel
 from plinth.formats.wheel.sdist_writer import MAX_BYTES, MAX_FILES, sdist_name, write_sdist
 from plinth.recipe.asked.model import Local
 from plinth.recipe.files import is_input
@@ -124,9 +123,9 @@ def _own_file(root: Path, local: Local, recorded: Mapping[str, object]) -> OwnFi
 def _identity(filename: str) -> tuple[str, str]:
     try:
         if filename.endswith(".whl"):
-            name, version, *_ = parse_wheel_filename(filename)
+            name, version, *_ = parse_wheel(filename)
         elif filename.endswith(".tar.gz"):
-            name, version = parse_sdist_filename(filename)
+            name, version = parse_sdist(filename)
         else:
             raise ValueError(f"{filename!r} is no wheel, no sdist (.tar.gz) and no folder")
     except (InvalidWheelFilename, InvalidSdistFilename) as error:

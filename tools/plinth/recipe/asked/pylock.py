@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from urllib.parse import unquote, urlsplit
 
 from packaging.pylock import (
     Package,
@@ -13,9 +15,9 @@ from packaging.pylock import (
     PylockValidationError,
 )
 from packaging.tags import Tag
-from packaging.utils import parse_wheel_filename
 
 from plinth.core.errors import Problem, SpecError
+from plinth.formats.wheel.filename import excess, parse_wheel
 from plinth.recipe.asked.files import Files
 from plinth.recipe.asked.model import ForeignLock, Pin
 
@@ -93,6 +95,21 @@ def _unknown(document: Mapping[str, object]) -> Iterator[Problem]:
     for number, package in enumerate(packages):
         for key in sorted(set(package) - _PACKAGE_KEYS) if isinstance(package, dict) else ():
             yield Problem(f"packages[{number}].{key}", "unknown field; PEP 751 has no such one")
+        for text in _wheel_names(package):
+            # Before the library reads them: it bounds neither length nor tags.
+            if problem := excess(text):
+                yield Problem(f"packages[{number}].wheels", problem)
+
+
+def _wheel_names(package: object) -> Iterator[str]:
+    """All that may be the file name of a wheel of `package`, whether or not it is well formed."""
+    wheels = package.get("wheels") if isinstance(package, dict) else None
+    for wheel in wheels if isinstance(wheels, list) else ():
+        if isinstance(wheel, dict):
+            yield str(wheel.get("name", ""))
+            yield str(wheel.get("path", "")).replace("\\", "/").rpartition("/")[2]
+            with suppress(ValueError):
+                yield unquote(urlsplit(str(wheel.get("url", ""))).path.rpartition("/")[2])
 
 
 def _selected(
@@ -145,6 +162,6 @@ def sha256(text: str, filename: str) -> str:
 def fits_target(names: Sequence[str], tags: Mapping[Tag, int]) -> bool:
     """Whether one of the files called `names` is an sdist, or a wheel with one of `tags`."""
     return any(
-        not name.endswith(".whl") or any(tag in tags for tag in parse_wheel_filename(name)[3])
+        not name.endswith(".whl") or any(tag in tags for tag in parse_wheel(name)[3])
         for name in names
     )
