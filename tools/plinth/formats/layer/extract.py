@@ -92,7 +92,8 @@ def unpack(entries: Iterable[tuple[Member, Content]], root: Path) -> None:
     for name, member in reversed(folders.items()):
         path = root / name
         # It may have given way to something else, or a folder above it to a link.
-        if path.is_dir() and not any(above.is_symlink() for above in _line(root, name)):
+        real = path.parent in known or not any(one.is_symlink() for one in _line(root, name)[:-1])
+        if real and path.is_dir() and not path.is_symlink():
             path.chmod(member.mode & _MODES | stat.S_IRWXU)
             os.utime(path, (member.mtime, member.mtime))
 
@@ -107,10 +108,12 @@ def _place(root: Path, name: str, known: set[Path]) -> Path:
     check_path(name)
     if is_too_long(name) or name.count("/") > MAX_DEPTH:
         raise LayoutError("a path is too long", where=f"{name[:80]}…")
-    *above, path = _line(root, name)
-    for folder in above:
-        if folder in known:
-            continue
+    path = root / name
+    above, folder = [], path.parent
+    while folder != root and folder not in known:
+        above.append(folder)
+        folder = folder.parent
+    for folder in reversed(above):
         if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
             raise LayoutError("a parent of this path is not a directory", where=name)
         if not folder.exists():

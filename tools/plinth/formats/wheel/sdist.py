@@ -156,9 +156,10 @@ def _plain(
             raise WheelError("an entry is there twice", where=f"{filename}: {name}")
         if member.kind == HARDLINK:
             member = _to_file(member, names, filename)
-        above = name.split("/")[:-1]
-        for end in range(1, len(above) + 1):
-            names.setdefault("/".join(above[:end]), DIRECTORY)
+        above = name.rpartition("/")[0]
+        while above and above not in names:
+            names[above] = DIRECTORY
+            above = above.rpartition("/")[0]
         names[name] = member.kind
         mode = member.mode & (0o755 if member.mode & 0o100 else 0o644) | 0o600
         yield replace(member, name=name, mode=0o755 if member.kind == DIRECTORY else mode), content
