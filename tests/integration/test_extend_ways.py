@@ -230,6 +230,23 @@ def test_with_nowhere_to_write_it_ends_with_111_and_what_to_do(
     assert "neither /tmp nor /dev/shm can be written: --tmpfs /tmp:exec mounts one" in log
 
 
+@pytest.mark.parametrize("room", ["size=1m", "nr_inodes=2"])
+def test_an_end_is_told_where_tmp_is_full(
+    engine: docker.DockerClient, minimal: str, tmp_path: Path, room: str
+) -> None:
+    script = (
+        "import os\n\n\ndef init():\n    try:\n"
+        "        with open('/tmp/full', 'wb', 0) as stream:\n"
+        "            while stream.write(bytes(4096)):\n                pass\n"
+        "    except OSError as error:\n        raise SystemExit(7) from error\n\n\n"
+        "def run(data):\n    pass\n"
+    )
+    app = application(tmp_path / "app", {"score.py": script})
+    with started(engine, minimal, app, **{**LIMITED, "tmpfs": {"/tmp": room}}) as container:  # noqa: S108
+        code, log = ended(container)
+    assert (code, log.count("runsvdir: server ended with ")) == (3, 1), log
+
+
 @pytest.mark.parametrize("limited", [False, True], ids=["plain", "limited"])
 def test_an_extra_library_folder_is_prepended_to_the_path(
     engine: docker.DockerClient, minimal: str, tmp_path: Path, limited: bool
