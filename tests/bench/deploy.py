@@ -1,14 +1,15 @@
 """From an engine that has nothing of an image to the first score: pull, start, answer.
 
-    python tests/bench/deploy.py [--image ID] [--pairs N] [--also NAME=ID] [--mbit N] [--delay MS]
-        ENGINE=SOCKET …
+    python tests/bench/deploy.py [--image ID] [--pairs N] [--also NAME=ID] [--zstd LEVEL] [--mbit N]
+        [--delay MS] ENGINE=SOCKET …
 
 Wants the image built in this checkout, skopeo and docker-registry; engines as `.ci/engine` starts
 them, called `podman` where it is one. The peer is the same files in four gzip layers of one member
 each, `gzip -6`, as an ordinary builder writes them. The forms take turns, N times each; the ratios
-are of medians. `--also` adds another image of the checkout, such as `zstd=ID+zstd`. `--mbit` is the
-rate of the line between engine and registry (default: as fast as loopback is), `--delay` what each
-piece of a request is late.
+are of medians. `--also` adds another image of the checkout, such as `zstd=ID+zstd`; `--zstd` the
+peer's layers as `zstd -LEVEL` compresses them, one frame each. `--mbit` is the rate of the line
+between engine and registry (default: as fast as loopback is), `--delay` what each piece of a
+request is late.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ from support.docker_registry import docker_registry, proxy  # noqa: E402
 CUTS = (0, 1, 3, 4)
 
 
-def peer(ws: Workspace, image_id: str, folder: Path) -> None:
-    """An OCI layout of the same files, four layers."""
+def peer(ws: Workspace, image_id: str, folder: Path, level: int = 0) -> None:
+    """An OCI layout of the same files, four layers; of zstd where a `level` is given."""
     manifest = read_manifest(ws.layout, references(ws.layout)[image_id].manifest)
     blobs = folder / "blobs/sha256"
     blobs.mkdir(parents=True)
@@ -61,8 +62,13 @@ def peer(ws: Workspace, image_id: str, folder: Path) -> None:
                             stream = tar.extractfile(member) if member.isfile() else None
                             out.addfile(member, stream)
         data = plain.getvalue()
-        packed = gzip.compress(data, 6, mtime=0)
-        layers.append(put(blobs, packed, "application/vnd.oci.image.layer.v1.tar+gzip"))
+        if level:
+            command = ["zstd", "-q", "-c", f"-{level}"]
+            packed = subprocess.run(command, input=data, check=True, capture_output=True).stdout
+        else:
+            packed = gzip.compress(data, 6, mtime=0)
+        form = "zstd" if level else "gzip"
+        layers.append(put(blobs, packed, f"application/vnd.oci.image.layer.v1.tar+{form}"))
         diff_ids.append(f"sha256:{hashlib.sha256(data).hexdigest()}")
     config = json.loads(ws.layout.get(manifest.config.digest))
     config["rootfs"]["diff_ids"] = diff_ids
@@ -140,6 +146,7 @@ def main() -> None:
     parser.add_argument("--image", default="sklearn-0.24.1")
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--also", action="append", default=[])
+    parser.add_argument("--zstd", type=int, default=0)
     parser.add_argument("--mbit", type=int, default=0)
     parser.add_argument("--delay", type=int, default=0)
     parser.add_argument("engine", nargs="+")
@@ -149,12 +156,16 @@ def main() -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=ROOT / "build")))
         registry = stack.enter_context(docker_registry(folder / "registry"))
         peer(ws, given.image, folder / "4-layers")
+        peers = ["4-layers"]
+        if given.zstd:
+            peers.append(f"4-layers-zstd-{given.zstd}")
+            peer(ws, given.image, folder / peers[-1], given.zstd)
         ours = {"plinth": given.image, **dict(one.split("=", 1) for one in given.also)}
         for form, image_id in ours.items():
             alone(ws, image_id, folder / form)
         pushed = {
             form: push(f"{folder / form}:latest", f"{registry.host}/{form}:latest")
-            for form in ("4-layers", *ours)
+            for form in (*peers, *ours)
         }
         if given.mbit or given.delay:
             line = proxy(registry.host, rate=given.mbit * 125_000, delay=given.delay / 1000)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,33 +23,14 @@ from plinth.formats.soci.ztoc import ztoc
 from plinth.graph.workspace import Workspace
 from plinth.publish.registry.push import push_image
 from support import judges
-from support.containerd import containerd
+from support.containerd import containerd, snapshotter
 from support.docker_registry import docker_registry, proxy
 from support.oci_images import image_of
-from support.processes import listening
 from support.published import Published
 from support.soci import layer_of_spans, small_layer
 
 TOOL = "AWS SOCI CLI v0.2"
 """What `soci create` calls itself."""
-
-
-@contextlib.contextmanager
-def snapshotter(folder: Path, registry: str) -> Iterator[Path]:
-    """SOCI's snapshotter with its data in `folder`, by the socket that it listens at."""
-    settings = folder / "soci.toml"
-    settings.write_text(
-        "[pull_modes.soci_v1]\nenable = true\n[background_fetch]\ndisable = true\n"
-        '[content_store]\ntype = "soci"\n'
-        f'[[resolver.host."{registry}".mirrors]]\nhost = "http://{registry}"\ninsecure = true\n'
-    )
-    # Paths of sockets are short.
-    with tempfile.TemporaryDirectory(prefix="plinth-soci-") as state:
-        socket = Path(state) / "socket"
-        command = [judges.program("soci", "soci-snapshotter-grpc"), "--config", str(settings)]
-        command += ["--address", str(socket), "--root", str(folder / "soci")]
-        with listening(command, socket, folder / "soci.log"):
-            yield socket
 
 
 def mounted(folder: Path) -> int:

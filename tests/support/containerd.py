@@ -1,4 +1,5 @@
-"""containerd of today as a process of a test, without an engine, and its own client `ctr`."""
+"""containerd of today as a process of a test, without an engine, its own client `ctr`, and SOCI's
+snapshotter."""
 
 from __future__ import annotations
 
@@ -60,3 +61,21 @@ def containerd(folder: Path, snapshotter: Path | None = None) -> Iterator[Contai
         command = [judges.program("containerd"), "--config", str(settings)]
         with listening(command, running.socket, folder / "log"):
             yield running
+
+
+@contextlib.contextmanager
+def snapshotter(folder: Path, registry: str) -> Iterator[Path]:
+    """SOCI's snapshotter with its data in `folder`, by the socket that it listens at."""
+    settings = folder / "soci.toml"
+    settings.write_text(
+        "[pull_modes.soci_v1]\nenable = true\n[background_fetch]\ndisable = true\n"
+        '[content_store]\ntype = "soci"\n'
+        f'[[resolver.host."{registry}".mirrors]]\nhost = "http://{registry}"\ninsecure = true\n'
+    )
+    # Paths of sockets are short.
+    with tempfile.TemporaryDirectory(prefix="plinth-soci-") as state:
+        socket = Path(state) / "socket"
+        command = [judges.program("soci", "soci-snapshotter-grpc"), "--config", str(settings)]
+        command += ["--address", str(socket), "--root", str(folder / "soci")]
+        with listening(command, socket, folder / "soci.log"):
+            yield socket
