@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from plinth.build.wheels import WheelFile
@@ -19,6 +19,7 @@ from plinth.core.result import ActionResult
 from plinth.formats import gzip
 from plinth.formats.python.place import PREFIX, Base
 from plinth.formats.wheel.admit import admit
+from plinth.formats.wheel.filename import parse_wheel
 from plinth.formats.wheel.sdist import build_backend, unpack
 from plinth.formats.wheel.zipwriter import write_zip
 from plinth.graph import sandbox
@@ -120,8 +121,8 @@ def build_wheel(
 def _is_of(package: LockedPackage, result: ActionResult) -> bool:
     """Whether `result`, somebody else's, calls its wheel one of the package."""
     try:
-        name, version, _, _ = parse_wheel_filename(str(result.info.get("filename")))
-    except InvalidWheelFilename:
+        name, version, _, _ = parse_wheel(str(result.info.get("filename")))
+    except ValueError:
         return False
     return (name, version) == (canonicalize_name(package.name), Version(package.version))
 

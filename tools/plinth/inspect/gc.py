@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from packaging.utils import InvalidWheelFilename, parse_wheel_filename
-
 from plinth.core.errors import IntegrityError, LayoutError
 from plinth.core.lease import removing
 from plinth.core.store import LAYER, PART
 from plinth.formats.oci.layout import editing
+from plinth.formats.wheel.filename import parse_wheel
 from plinth.graph.workspace import Workspace
 from plinth.inspect.live import OF_LAYER, Live, live_of
 from plinth.recipe.forms import split
@@ -177,8 +176,8 @@ def _stays(
         return path.stem in live.actions
     if kind == "sdist-wheel":
         try:
-            name, version, _, _ = parse_wheel_filename(str(info["filename"]))
-        except InvalidWheelFilename:
+            name, version, _, _ = parse_wheel(str(info["filename"]))
+        except ValueError:
             return False
         return (name, str(version)) in live.sdists
     if kind == "sbom":

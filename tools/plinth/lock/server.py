@@ -20,7 +20,7 @@ from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
-from packaging.utils import canonicalize_name, parse_wheel_filename
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from plinth.core.errors import LockError, PlinthError
@@ -30,6 +30,7 @@ from plinth.fetch.pypi.page import IndexFile, is_by
 from plinth.formats.wheel import metadata
 from plinth.formats.wheel.admit import admit
 from plinth.formats.wheel.archive import WheelArchive
+from plinth.formats.wheel.filename import parse_wheel
 from plinth.lock.guess import shown
 from plinth.lock.narrow import Files
 from plinth.recipe.image import Target
@@ -254,7 +255,7 @@ class LoopbackIndex:
 
         def check(path: Path) -> None:
             if file.name.endswith(".whl"):
-                name, version, *_ = parse_wheel_filename(file.name)
+                name, version, *_ = parse_wheel(file.name)
                 admit(path, file.name, name, str(version))
 
         return self._index.download(file, check)

@@ -5,11 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 from packaging.tags import Tag, compatible_tags, cpython_tags
-from packaging.utils import (
-    InvalidWheelFilename,
-    parse_wheel_filename,
-)
 
+from plinth.formats.wheel.filename import parse_wheel
 from plinth.recipe.image import Target
 
 _MACHINES = {"amd64": "x86_64"}
@@ -61,6 +58,6 @@ def fits(filename: str, target: Target) -> bool:
     """Whether a file of that name is a wheel the target can use."""
     ranks = tags(target.python, target.glibc, target.architecture)
     try:
-        return any(tag in ranks for tag in parse_wheel_filename(filename)[3])
-    except InvalidWheelFilename:
+        return any(tag in ranks for tag in parse_wheel(filename)[3])
+    except ValueError:
         return False

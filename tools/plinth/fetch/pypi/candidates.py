@@ -7,16 +7,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.specifiers import SpecifierSet
 from packaging.tags import Tag, parse_tag
-from packaging.utils import (
-    InvalidSdistFilename,
-    InvalidWheelFilename,
-    parse_sdist_filename,
-    parse_wheel_filename,
-)
+from packaging.utils import parse_sdist_filename
 from packaging.version import Version
 
+from plinth.formats.wheel.filename import parse_wheel
 from plinth.recipe.image import Target
 
 if TYPE_CHECKING:
@@ -62,12 +58,13 @@ def candidates(files: Iterable[IndexFile], target: Target) -> Iterator[Candidate
                 if tag not in known:
                     known[tag] = _rank(tag, ranks)
                 if (rank := known[tag]) is not None:
-                    _, version, build, _ = parse_wheel_filename(file.name)
+                    _, version, build, _ = parse_wheel(file.name)
                     yield Candidate(file, version, False, rank, build)
             else:
                 _, version = parse_sdist_filename(file.name)
                 yield Candidate(file, version, True, len(ranks))
-        except (InvalidWheelFilename, InvalidSdistFilename):
+        # Not all is packaging's own error: of a number with too many digits it is int's.
+        except ValueError:
             continue
 
 
@@ -84,5 +81,5 @@ def _python_fits(requires: str, releases: tuple[str, ...]) -> bool:
     try:
         wanted = SpecifierSet(requires)
         return all(wanted.contains(release) for release in releases)
-    except InvalidSpecifier:
+    except ValueError:
         return True

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 from plinth.core.digest import Digest
 from plinth.core.errors import IntegrityError, LockError
 from plinth.core.http import resolved
+from plinth.formats.wheel.filename import MAX_FILENAME
 
 _UPLOADED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
-_FILENAME = re.compile(r"[\w.+!-]+")
+_FILENAME = re.compile(rf"[\w.+!-]{{1,{MAX_FILENAME}}}")
 _ABSOLUTE = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,4})?/[\w./+!%~-]*", re.ASCII)
 """What nearly all links are; of others, RFC 3986 is asked."""
 

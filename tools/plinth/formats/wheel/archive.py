@@ -14,15 +14,11 @@ from types import TracebackType
 from typing import Any
 
 from isal import isal_zlib
-from packaging.utils import (
-    InvalidWheelFilename,
-    canonicalize_name,
-    canonicalize_version,
-    parse_wheel_filename,
-)
+from packaging.utils import canonicalize_name, canonicalize_version
 
 from plinth.core.errors import WheelError
 from plinth.formats.gunzip import DEFLATE_ERRORS
+from plinth.formats.wheel.filename import parse_wheel
 
 STORED, DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
 _LOCAL = struct.Struct("<4s5H3L2H")
@@ -44,8 +40,8 @@ class WheelArchive:
     def __init__(self, path: Path, filename: str) -> None:
         self.filename = filename
         try:
-            name, version, _, self.tags = parse_wheel_filename(filename)
-        except InvalidWheelFilename as error:
+            name, version, _, self.tags = parse_wheel(filename)
+        except ValueError as error:
             raise WheelError(str(error), where=filename) from None
         self.name, self.version = str(name), str(version)
         self._file = path.open("rb")

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from packaging.utils import InvalidWheelFilename, parse_wheel_filename
-
 from plinth.core.digest import CHUNK, Digest
 from plinth.core.errors import AirgapError, IntegrityError
 from plinth.core.report import Progress, counted, human_size
@@ -21,6 +19,7 @@ from plinth.formats.oci.documents import descriptor
 from plinth.formats.oci.layout import editing, entry_name, read_index
 from plinth.formats.oci.referrers import attach
 from plinth.formats.wheel.admit import admit
+from plinth.formats.wheel.filename import parse_wheel
 from plinth.inspect.contents.read import contents_cache
 from plinth.publish.airgap.form import Trust, blob_path
 from plinth.publish.airgap.read import ArchiveFiles, Manifest, read_manifest
@@ -107,8 +106,8 @@ def _copy(files: ArchiveFiles, store: BlobStore, digest: Digest, wheel: str) -> 
 
     def check(path: Path) -> None:
         try:
-            name, version, _, _ = parse_wheel_filename(wheel)
-        except InvalidWheelFilename as error:
+            name, version, _, _ = parse_wheel(wheel)
+        except ValueError as error:
             raise AirgapError(
                 f"it calls an input {wheel[:200]!r}, which is no wheel's name: {str(error)[:200]}",
                 where=files.where,
