@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import datetime
-import json
 import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from plinth.core.digest import Digest
+from plinth.core.digest import Digest, read_json
 from plinth.core.errors import IntegrityError, LockError
 from plinth.core.http import resolved
 from plinth.formats.wheel.filename import MAX_FILENAME
@@ -46,8 +45,8 @@ def json_page(body: bytes, project: str) -> dict[str, Any]:
         LockError: it is no JSON object.
     """
     try:
-        page = json.loads(body)
-    except (ValueError, RecursionError) as error:
+        page = read_json(body)
+    except ValueError as error:
         raise LockError(f"the index's answer is not JSON: {error}", where=project) from None
     if not isinstance(page, dict):
         raise LockError("the index's answer is not a JSON object", where=project)
