@@ -134,6 +134,14 @@ CASES = [
     Case("nonsense", "no layer", result([("outputs/scan", X)]), "an output is missing"),
     Case("nonsense", "facts that are none", result(info=b"[]"), "facts that cannot be read"),
     Case("bombs", "nested facts", result(info=b"[" * 200_000), "facts that cannot be read"),
+    *(
+        Case("nonsense", f"{what} among facts", result(info=data), "facts that cannot be read")
+        for what, data in (
+            ("infinity", b'{"a":1e999}'),
+            ("no number", b'{"a":NaN}'),
+            ("half a character", b'{"a":"\\ud800"}'),
+        )
+    ),
     Case(
         "digests",
         "facts with no digest",

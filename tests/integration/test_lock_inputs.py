@@ -9,8 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import tomli
+import tomli_w
 
 from plinth.build.image import build_image
+from plinth.commands.main import main
 from plinth.core.errors import LockError, PlinthError, StaleLockError
 from plinth.core.report import quiet
 from plinth.core.settings import Config, load
@@ -150,3 +153,54 @@ def test_libraries_for_gpus_are_refused_before_any_is_fetched(
     spec.write_text(f'{HEAD}requirements = ["xgboost"]\n')
     with pytest.raises(LockError, match="libraries for GPUs"):
         stale.check(made.ws, IMAGE)
+
+
+@pytest.mark.parametrize(
+    ("kind", "old", "new", "message"),
+    [
+        *(
+            ("uv.lock", 'version = "2.0"', f"version = {wrong}", "uv.lock: package[0].version: ")
+            for wrong in (
+                '"1.0\\nevil==2"',
+                "\"2.0; os_name == 'x'\"",
+                '"2.*"',
+                '""',
+                f'"{"9" * 5000}"',
+            )
+        ),
+        ("uv.lock", '"demo-app"\nv', '"demo-app\\nevil"\nv', "uv.lock: package[0].name: "),
+        ("uv.lock", "demo_app-2.0", "demo_app-1.1", "is not a wheel of demo-app 2.0"),
+        ("uv.lock", "{ registry", '{ git = "x", registry', "package[0].source: expected one of"),
+        ("pylock.toml", 'version = "2.0"', 'version = "1.0\\nevil==2"', "pylock.toml: "),
+        ("pylock.toml", "demo_app-2.0", "demo_app-1.1", "pylock.toml: "),
+        ("requirements.txt", "==2.0", "===foo", "requirements.txt: line "),
+    ],
+)
+def test_what_an_input_pins_is_held_against_it_by_the_command(
+    tmp_path: Path,
+    tools: Path,
+    server: IndexServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    kind: str,
+    old: str,
+    new: str,
+    message: str,
+) -> None:
+    made = checkout(tmp_path / "checkout", tools, KINDS[kind])
+    path = made.root / "app" / kind
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    settings = tomli.loads(made.settings.read_text())
+    # The machine's own, which runs the resolver.
+    settings.pop("python")
+    made.settings.write_text(tomli_w.dumps({"index-url": server.url, **settings}))
+    monkeypatch.chdir(made.root)
+    monkeypatch.setenv("PLINTH_CONFIG", str(made.settings))
+    assert main(["lock", IMAGE]) == 1
+    said = capsys.readouterr().err
+    assert message in said
+    assert "Traceback" not in said
+    assert not (made.ws.locks / IMAGE).exists()
+    assert server.count("/simple/evil/") == 0

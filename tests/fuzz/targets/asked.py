@@ -6,6 +6,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from packaging.requirements import Requirement
+
 from plinth.core.errors import PlinthError
 from plinth.recipe.accelerator import CPU
 from plinth.recipe.asked.asked import with_inputs
@@ -33,7 +35,11 @@ def parse(data: bytes, folder: Path) -> None:
                 "demo", "demo", "", CPU, "base", "", (), (), None, (), "", inputs=inputs(filename)
             )
             try:
-                with_inputs(root, spec, TARGET)
+                meant = with_inputs(root, spec, TARGET)
+                # They are written into the resolver's input, a line each.
+                for pin in meant.pins.values():
+                    if str(Requirement(f"{pin.name}=={pin.version}")).splitlines()[1:]:
+                        raise ValueError(f"{pin.name}=={pin.version!r} is no line")
             except PlinthError as error:
                 failed = error
     if failed:

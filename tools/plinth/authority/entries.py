@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import datetime
 import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from plinth.authority.refused import RefusedError
+from plinth.core.digest import read_json
 
 _HASHES: Mapping[str, hashes.HashAlgorithm] = {
     "sha256": hashes.SHA256(),
@@ -59,8 +59,8 @@ def _bytes(text: str, what: str) -> bytes:
 def parse_json(raw: bytes | str, what: str) -> object:
     """The JSON document; 400 where it is none, naming `what`."""
     try:
-        return json.loads(raw)
-    except (ValueError, RecursionError) as error:
+        return read_json(raw.encode() if isinstance(raw, str) else raw)
+    except ValueError as error:
         raise RefusedError(400, f"{what}: not JSON: {error}") from None
 
 

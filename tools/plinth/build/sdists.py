@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from packaging.utils import InvalidWheelFilename, canonicalize_name
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from plinth.build.wheels import WheelFile
@@ -121,7 +121,7 @@ def _is_of(package: LockedPackage, result: ActionResult) -> bool:
     """Whether `result`, somebody else's, calls its wheel one of the package."""
     try:
         name, version, _, _ = parse_wheel(str(result.info.get("filename")))
-    except InvalidWheelFilename:
+    except ValueError:
         return False
     return (name, version) == (canonicalize_name(package.name), Version(package.version))
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 from plinth.core.errors import IntegrityError
 
 _HEX = re.compile(r"[0-9a-f]{64}")
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 CHUNK = 1 << 20
 
 Json: TypeAlias = "bool | int | str | Sequence[Json] | Mapping[str, Json] | None"
@@ -76,3 +78,38 @@ def canonical_json(value: Json) -> bytes:
     return json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     ).encode()
+
+
+def read_json(
+    data: bytes, pairs: Callable[[list[tuple[str, Any]]], dict[str, Any]] | None = None
+) -> Any:
+    """The value in `data`, JSON of anybody's that `canonical_json` can write again; `pairs` makes
+    an object of its keys and values.
+
+    Raises:
+        ValueError: it is not JSON in UTF-8 (RFC 8259), has half of a surrogate pair, a number that
+            is not finite (`1e999`) or of more digits than are read, or is nested too deeply.
+    """
+    text = data.decode("utf-8")
+    try:
+        value = json.loads(
+            text, object_pairs_hook=pairs, parse_constant=_not_a_number, parse_float=_finite
+        )
+        if _SURROGATE.search(text):
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("half of a surrogate pair, which is not Unicode") from None
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    return value
+
+
+def _not_a_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not a number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:100]} is too large a number")
+    return value

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import tomli
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from plinth.core.errors import Problem, SpecError
@@ -94,7 +94,9 @@ class Table:
     def _parsed(self, where: str, text: str) -> Requirement | None:
         try:
             requirement = Requirement(text)
-        except InvalidRequirement as error:
+            # Of a version with too many digits, the error is int's.
+            requirement.specifier.contains("0")
+        except ValueError as error:
             self.problem(where, f"not a PEP 508 requirement: {error}")
             return None
         if requirement.url:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -281,7 +280,8 @@ class _Reader:
         sha256 = self.digest(entry, at)
         try:
             data = base64.b64decode(str(entry.get("content")), validate=True)
-        except binascii.Error:
+        # A character that is not ASCII is a ValueError, and no binascii.Error.
+        except ValueError:
             self.wrong(f"{at}.content", "not base64")
             return b""
         if entry.get("annotations") == _PACKED:

@@ -9,13 +9,13 @@ sends goes through `requests`, so here is an adapter for its sessions.
 from __future__ import annotations
 
 import io
-import json
 from typing import Any
 
 import requests
 from rfc3161_client import decode_timestamp_response
 from sigstore.sign import SigningContext
 
+from plinth.core.digest import read_json
 from plinth.core.errors import AttestationError, FetchError
 from plinth.core.http import TooLateError, first_bytes, in_time, shown, system_reason
 from plinth.core.session import Adapter, everybody
@@ -162,7 +162,7 @@ class _Stamps(_Service):
 
 def _object(body: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(body)
+        found = read_json(body)
     except ValueError:
         found = None
     if not isinstance(found, dict):
@@ -185,7 +185,7 @@ def _reason(response: requests.Response, body: bytes) -> str:
     """Why a service refused, in its own words."""
     text = body.decode("utf-8", "replace").strip()
     try:
-        text = str(json.loads(text)["message"])
+        text = str(read_json(body)["message"])
     except (ValueError, KeyError, TypeError):
         if response.is_redirect:
             text = f"it leads to {shown(response.headers['location'])}"

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from packaging.utils import InvalidWheelFilename
-
 from plinth.core.errors import IntegrityError, LayoutError
 from plinth.core.lease import removing
 from plinth.core.store import LAYER, PART
@@ -179,7 +177,7 @@ def _stays(
     if kind == "sdist-wheel":
         try:
             name, version, _, _ = parse_wheel(str(info["filename"]))
-        except InvalidWheelFilename:
+        except ValueError:
             return False
         return (name, str(version)) in live.sdists
     if kind == "sbom":

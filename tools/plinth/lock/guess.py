@@ -17,7 +17,7 @@ from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from plinth.core.errors import PlinthError
 from plinth.fetch.pypi.candidates import Candidate, best
@@ -125,7 +125,7 @@ def _bound(wanted: dict[str, SpecifierSet], one: Requirement) -> None:
 def _counts(one: Requirement, environment: dict[str, str]) -> bool:
     try:
         return one.marker is None or one.marker.evaluate(environment)
-    except (UndefinedComparison, UndefinedEnvironmentName, InvalidVersion):
+    except (UndefinedComparison, UndefinedEnvironmentName, ValueError):
         return False
 
 

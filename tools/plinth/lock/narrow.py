@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, canonicalize_name
+from packaging.utils import canonicalize_name
 
 from plinth.core.errors import LockError
 from plinth.core.report import human_size
 from plinth.core.store import BlobStore
 from plinth.fetch.pypi.index import Index
 from plinth.fetch.pypi.page import IndexFile
-from plinth.formats.wheel.filename import parse_sdist, parse_wheel
+from plinth.formats.wheel.filename import is_of
 from plinth.recipe.asked.local import OwnFile
 from plinth.recipe.asked.model import Pin
 from plinth.recipe.gpu import ways_out
@@ -73,7 +73,7 @@ class Narrowed:
             return self._index.files(project, as_of)
         found = self._index.files(project, None)
         kept = [file for file in found if file.digest.hex in pin.hashes]
-        others = [file for file in found if _version(file.name) == pin.version]
+        others = [file for file in found if is_of(file.name, pin.name, pin.version)]
         if others and not kept:
             raise LockError(
                 f"the index has other files of {pin.name} {pin.version} than those that are pinned",
@@ -116,12 +116,3 @@ class Narrowed:
             # It is there since the lock began.
             return self._store.path(file.digest)
         return self._index.download(file, admit)
-
-
-def _version(filename: str) -> str:
-    try:
-        if filename.endswith(".whl"):
-            return str(parse_wheel(filename)[1])
-        return str(parse_sdist(filename)[1])
-    except (InvalidWheelFilename, InvalidSdistFilename):
-        return ""

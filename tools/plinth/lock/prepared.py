@@ -18,7 +18,7 @@ from plinth.core.errors import WheelError
 from plinth.core.report import Progress
 from plinth.core.scratch import scratch
 from plinth.fetch.own_python import environment_of
-from plinth.formats.wheel.filename import parse_sdist
+from plinth.formats.wheel.filename import identity
 from plinth.formats.wheel.metadata import MAX, parse
 from plinth.formats.wheel.sdist import build_backend, unpack
 from plinth.graph import sandbox
@@ -96,7 +96,7 @@ def _read(path: Path, filename: str) -> bytes:
 
 
 def _check(metadata: bytes, filename: str) -> None:
-    name, version = parse_sdist(filename)
+    name, version = identity(filename)
     about = parse(metadata)
     if not about.is_of(name, str(version)):
         raise WheelError(

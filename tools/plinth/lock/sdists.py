@@ -8,7 +8,7 @@ from plinth.core.digest import Digest
 from plinth.core.errors import LockError
 from plinth.core.report import Progress
 from plinth.fetch.pypi.page import IndexFile
-from plinth.formats.wheel.filename import parse_sdist
+from plinth.formats.wheel.filename import identity
 from plinth.formats.wheel.sdist import build_requirements
 from plinth.lock.prepared import prepared_metadata
 from plinth.lock.request import Request, Work, chosen, compile_requests, locked_file
@@ -90,7 +90,7 @@ class Sdists:
             return self._metadata[key]
 
     def _told(self, request: Request, file: IndexFile) -> bytes:
-        name = parse_sdist(file.name)[0]
+        name = identity(file.name)[0]
         wheels = []
         for package in self.needs(request, name, file.digest):
             found = request.index.visible(package.name)

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from packaging.markers import Marker, UndefinedComparison, UndefinedEnvironmentName
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion
 
 from plinth.recipe.image import ImageSpec, Target
 from plinth.recipe.overrides import Override, overridden
@@ -94,7 +93,7 @@ def _counts(marker: Marker | None, extra: str, python: str) -> bool:
     ends = (f"{python}.0", f"{python}.99")
     try:
         return all(marker.evaluate({**marker_environment(end), "extra": extra}) for end in ends)
-    except (UndefinedComparison, UndefinedEnvironmentName, InvalidVersion):
+    except (UndefinedComparison, UndefinedEnvironmentName, ValueError):
         # About the machine the image will run on, such as its kernel's release: not known here.
         return False
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import lru_cache
 
 from packaging.tags import Tag, compatible_tags, cpython_tags
-from packaging.utils import InvalidWheelFilename
 
 from plinth.formats.wheel.filename import parse_wheel
 from plinth.recipe.image import Target
@@ -60,5 +59,5 @@ def fits(filename: str, target: Target) -> bool:
     ranks = tags(target.python, target.glibc, target.architecture)
     try:
         return any(tag in ranks for tag in parse_wheel(filename)[3])
-    except InvalidWheelFilename:
+    except ValueError:
         return False

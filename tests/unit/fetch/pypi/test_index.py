@@ -251,6 +251,7 @@ def test_an_index_that_speaks_neither_json_nor_html(server: IndexServer, tmp_pat
     [
         (b"", "demo: the index's answer is not JSON"),
         (b'{"files": [', "demo: the index's answer is not JSON"),
+        (b'{"files": [], "a": 1e999}', "demo: the index's answer is not JSON: 1e999 is too large"),
         (b"\xff\xfe{", "demo: the index's answer is not JSON"),
         (b"[]", "demo: the index's answer is not a JSON object"),
         (b"null", "demo: the index's answer is not a JSON object"),

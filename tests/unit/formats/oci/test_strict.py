@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 
 import pytest
 
+from plinth.core.digest import canonical_json
 from plinth.formats.oci.strict import (
     ARCHIVE_KEYS,
     CONFIG_KEYS,
@@ -67,6 +69,11 @@ def test_keys_that_every_reader_tells_apart_are_taken(text: str, known: Collecti
         b"{",
         b"{} {}",
         b"NaN",
+        b'{"a": -Infinity}',
+        b"[1e999]",
+        b'{"a": [-1.5E+400]}',
+        b"9" * 5000,
+        b'"\\ud800"',
         b"\xff",
         b"\xef\xbb\xbf{}",
         b"\xff\xfe{\0}\0",
@@ -78,3 +85,10 @@ def test_keys_that_every_reader_tells_apart_are_taken(text: str, known: Collecti
 def test_what_is_not_json_in_utf8_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError):
         loads(data)
+
+
+@pytest.mark.parametrize(
+    "data", [b"1e308", b"[-1.5, 1e-999]", b'{"a": 123456789012345678901234567890}']
+)
+def test_what_is_read_can_be_written_again(data: bytes) -> None:
+    assert json.loads(canonical_json(loads(data))) == json.loads(data)

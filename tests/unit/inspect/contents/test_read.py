@@ -343,6 +343,11 @@ ARCHIVES: dict[str, tuple[Files, str, str]] = {
         OF_CUDA,
         "not a record of an archive",
     ),
+    "a name twice": (
+        changed(archive(), OF_CUDA, data=b'{"name":"x","name":"cuda"}'),
+        OF_CUDA,
+        "not a record of an archive",
+    ),
     "a list": (changed(archive(), OF_CUDA, data=b"[]"), OF_CUDA, "not a record of an archive"),
 }
 

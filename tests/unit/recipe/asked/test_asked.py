@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -168,9 +169,15 @@ def put(old: str, new: str, count: int = 1) -> Change:
     return change
 
 
-WIDE = put("demo_app-2.0-py3-", f"demo_app-2.0-{'.'.join(f'p{n}' for n in range(2000))}.py3-")
+DIGITS = "9" * 5000
+HASH = f'hash = "sha256:{"0" * 64}"'
+REGISTRY = 'source = { registry = "http://127.0.0.1:33431/simple" }'
+HERE, THERE = REGISTRY.removeprefix("source = "), '{ registry = "https://there" }'
+VERSIONS = ('"1.0\\nevil==2"', '"2.0; a"', '"2.0,>1"', '"2.*"', '""', f'"{DIGITS}"', "2.0")
+NATIVE = f'{{ name = "demo-native", source = {HERE} }}'
+NATIVE_THERE = f'{{ name = "demo-native", source = {THERE} }}'
+FILE = f'{{ url = "https://there/demo_native-1.0-py3-none-any.whl", {HASH} }}'
 UV = [
-    (WIDE, "package[0] (demo-app): Invalid filename (longer than 255 bytes): 'demo_app-2.0-p0"),
     (put("version = 1", "version = 2"), "version: expected 1, found 2"),
     (put('requires-python = ">=3.7"', 'requires-python = ">=3.9"'), "the image has Python 3.7"),
     (put('name = "demo-app"', 'name = "Demo_App"'), "package[0].name: expected a normalized name"),
@@ -185,7 +192,81 @@ UV = [
     (lambda text: text + text[text.index("[[package]]") : text.index("[[package]]", 90)], "twice"),
     (lambda text: "package = 1\nversion = 1\n", "package: missing; expected an array"),
     (lambda text: "version = 1\npackage = [1]\n", "package[0].name: expected a normalized name"),
-    (put("dependencies = [", "dependencies = [1,"), "malformed"),
+    (put("dependencies = [", "dependencies = [1,"), "package[0].dependencies: expected an array"),
+    (put("version = 1", "version = true"), "version: expected 1, found True"),
+    (put('requires-python = ">=3.7"', "requires-python = 3"), "requires-python: expected a string"),
+    (put('requires-python = ">=3.7"', f'requires-python = ">={DIGITS}"'), "requires-python: "),
+    (put('name = "demo-app"', 'name = "demo-app\\n"'), "package[0].name: expected a normalized"),
+    (put('name = "demo-app"', 'name = "demo-app[x]"'), "package[0].name: expected a normalized"),
+    *((put('version = "2.0"', f"version = {wrong}"), "package[0].version: ") for wrong in VERSIONS),
+    (put('version = "2.0"\n', ""), "package[0] (demo-app): it has no version"),
+    # Of another project, another version, another kind, or no name at all.
+    *(
+        (put("demo_app-2.0-py3-none-any.whl", wrong), "is not a wheel of demo-app 2.0")
+        for wrong in (
+            *("demo_other-2.0-py3-none-any.whl", "demo_app-2.1-py3-none-any.whl"),
+            *("demo_app-2.0.tar.gz", "demo%2Fapp-2.0-py3-none-any.whl", "?demo_app-2.0.whl", ""),
+            f"demo_app-2.0-{'.'.join('abc')}-none-{'.'.join(['any'] * 999)}.whl",
+        )
+    ),
+    (
+        put(
+            "\nwheels =", f'\nsdist = {{ url = "https://x/demo_ap-2.0.tar.gz", {HASH} }}\nwheels ='
+        ),
+        "'demo_ap-2.0.tar.gz' is not an sdist of demo-app 2.0",
+    ),
+    (
+        put(
+            "\nwheels =",
+            f'\nsdist = {{ path = "demo_app-2.0-py3-none-any.whl", {HASH} }}\nwheels =',
+        ),
+        "is not an sdist of demo-app 2.0",
+    ),
+    (put("{ url =", '{ path = "x", url ='), "expected a file's url, path or filename"),
+    (put("{ url =", "{ x ="), "expected a file's url, path or filename"),
+    (put('url = "http:', 'url = "http://[::1'), "package[0] (demo-app): "),
+    (put("wheels = [", "wheels = [1,"), "package[0].wheels: expected an array of tables"),
+    (put("\nwheels =", "\nsdist = 1\nwheels ="), "package[0].sdist: expected an array of tables"),
+    *(
+        (put(REGISTRY, f"source = {wrong}"), "package[0].source: expected one of registry, git")
+        for wrong in (
+            *('"registry"', '["registry"]', "{}", "{ registry = 1 }", '{ registry = "" }'),
+            *('{ registry = ["x"] }', '{ registry = "x", git = "y" }', '{ registri = "x" }'),
+            *('{ registry = "x", subdirectory = "y" }', '{ url = "x", other = "y" }'),
+        )
+    ),
+    (put(REGISTRY + "\n", ""), "package[0].source: expected one of registry, git"),
+    (
+        put(REGISTRY, 'source = { url = "https://x/y.zip", subdirectory = "z" }'),
+        "its source is url; only releases can be pinned",
+    ),
+    (
+        lambda text: text + '[[package]]\nname = "score"\nsource = { editable = "other" }\n',
+        "more than one project is called score: package[8] (virtual '.') and "
+        "package[9] (editable 'other')",
+    ),
+    (put('{ name = "demo-leaf" }', "{ name = 1 }"), "dependencies[1].name: expected a string"),
+    (put('{ name = "demo-leaf" }', '{ name = "demo-leaf", version = "3" }'), "there is no package"),
+    (put('{ name = "demo-leaf" }', '{ name = "demo-leaf", version = "x" }'), "not a version"),
+    (put('{ name = "demo-leaf" }', '{ name = "demo-leaf", source = 1 }'), "[1].source: expected"),
+    (put('{ name = "demo-leaf" }', '{ name = "demo-leaf", extra = "x" }'), "[1].extra: expected"),
+    (put("python_full_version < '3.8'", f"python_version < '{DIGITS}'"), "does not decide it"),
+    (put("python_full_version < '3.8'", "'x' in '3.8'"), "does not decide it"),
+    (put('"python_full_version', "1 #"), "not TOML"),
+    (put("\"python_full_version < '3.8'\"", "1"), "dependencies[0].marker: "),
+    (
+        put("python_full_version < '3.8'", "extra == 'extra-5-score-cpu'"),
+        "it depends on extras that exclude each other",
+    ),
+    (
+        lambda text: (
+            text.replace('{ name = "demo-native" },', f"{NATIVE},\n{NATIVE_THERE},", 1)
+            + '[[package]]\nname = "demo-native"\nversion = "1.0"\n'
+            f"source = {THERE}\nwheels = [{FILE}]\n"
+        ),
+        "demo-native is needed at 1.0 (registry 'http://127.0.0.1:33431/simple') and "
+        "1.0 (registry 'https://there')",
+    ),
     (lambda text: "x" * 100, "not TOML"),
     (lambda text: "version = 1\nx = " + "[" * 5000, "not TOML"),
     (
@@ -195,7 +276,6 @@ UV = [
 ]
 TWICE = '[[packages]]\nname = "demo-leaf"\ndirectory = { path = "x" }\n'
 PYLOCK = [
-    (WIDE, "packages[0].wheels: Invalid filename (longer than 255 bytes): 'demo_app-2.0-p0"),
     (put('"1.0"', '"2.0"'), "pylock version 2.0 is not supported"),
     (put('requires-python = ">=3.7"', 'requires-python = ">=3.9"'), "does not satisfy"),
     (put('name = "demo-app"', 'name = "Demo-App"'), "not normalized"),
@@ -207,6 +287,17 @@ PYLOCK = [
     (put("python_full_version < '3.8'", "python_full_version < '3.7.9'"), "only the patch level"),
     (put("[[packages]]", f"{TWICE}[[packages]]"), "Multiple packages"),
     (put("demo_app-2.0-py3", "demo_other-2.0-py3"), "is not consistent"),
+    *(
+        (put('version = "2.0"', f"version = {wrong}"), "")
+        for wrong in VERSIONS
+    ),
+    (put('version = "2.0"\n', ""), "(demo-app): it has no version"),
+    (put("demo_app-2.0-py3", "demo_app-2.1-py3"), "is not consistent"),
+    (
+        put("demo_app-2.0-py3-none-any", f"demo_app-2.0-py3-none-{'.'.join(['any'] * 99)}"),
+        "packages[0].wheels[0]: a file name has at most 255 bytes",
+    ),
+    (put("marker = ", "marker = \"'x' in '3.8'\" #"), "not a valid pylock"),
     (lambda text: 'lock-version = "1.0"\ncreated-by = "x"\npackages = [1]\n', "packages"),
     (lambda text: 'lock-version = "1.0"\n', "created-by"),
     (
@@ -224,6 +315,8 @@ PROJECT = [
     (put('base = ["demo-leaf"]', 'base = [{ include-group = "serve" }]'), "include each other"),
     (put('"demo-serve>=1"', "1"), "Invalid dependency group item: 1"),
     (put("base =", "Serve ="), "dependency-groups: "),
+    (put('requires-python = ">=3.7"', f'requires-python = ">={DIGITS}"'), "requires-python: "),
+    (put('"demo-native"', f'"demo-native>={DIGITS}"'), "project.dependencies[1]: "),
     (put("plots =", "graphs ="), "there is no extra 'plots'; known here: graphs"),
     (put("dependencies = [", "dependencies = 1 # ["), "expected a list of strings"),
 ]
@@ -289,3 +382,89 @@ def test_markers_without_end_are_refused(root: Path) -> None:
     assert where == "a.txt"
     assert problems[0].startswith("line 1: not a PEP 508 requirement: ")
     assert len(problems[0]) < 200
+
+
+@pytest.mark.parametrize(
+    "wrong", [f"===foo --hash=sha256:{'0' * 64}", f"=={DIGITS}", f"==1!{DIGITS}", f">={DIGITS}"]
+)
+def test_a_requirement_of_what_is_not_a_version_is_refused_by_its_line(
+    root: Path, wrong: str
+) -> None:
+    (root / "a.txt").write_text(f"x\ndemo-app{wrong}\n")
+    where, problems = refused(root, 'requirements-file = "a.txt"\n')
+    assert where == "a.txt"
+    assert [problem.partition(":")[0] for problem in problems] == ["line 2"]
+
+
+def test_a_requirement_of_a_version_without_end_is_refused_by_its_field(root: Path) -> None:
+    with pytest.raises(SpecError, match=r"python.requirements\[0\]: not a PEP 508 requirement"):
+        read(root, f'requirements = ["demo-app=={DIGITS}"]\n')
+
+
+def test_a_marker_of_what_no_environment_has_is_left_to_the_resolver(root: Path) -> None:
+    (root / "a.txt").write_text("demo-app; 'x' in '3.8'\n")
+    found = read(root, 'requirements-file = "a.txt"\n').requirements
+    assert [line.partition(" ;")[0] for line in found] == ["demo-app"]
+
+
+def test_a_version_is_pinned_in_its_normal_form(root: Path) -> None:
+    path = root / "uv.lock"
+    path.write_text(path.read_text().replace('version = "2.0"', 'version = "v2.0-POST1"', 1))
+    path.write_text(path.read_text().replace("demo_app-2.0-", "demo_app-2.0.post1-"))
+    spec = read(root, INPUTS["uv"])
+    assert "demo-app==2.0.post1" in spec.requirements
+    assert spec.pins["demo-app"].names == ("demo_app-2.0.post1-py3-none-any.whl",)
+
+
+def test_versions_that_differ_in_zeros_alone_are_one(root: Path) -> None:
+    path = root / "uv.lock"
+    path.write_text(path.read_text().replace("demo_app-2.0-py3", "demo_app-2-py3"))
+    digest = "29a5a1571b617ef09509dd1422011e1bf51fbf46cca0a5ab1a47320faf0aaa2b"
+    (root / "a.txt").write_text(f"demo-app==2.0.0 --hash=sha256:{digest}\n")
+    pin = read(root, 'requirements-file = "a.txt"\n' + INPUTS["uv"]).pins["demo-app"]
+    assert pin.allows("2", digest)
+    assert not pin.allows("2.0.1", digest)
+
+
+def test_files_whose_urls_are_encoded_and_sdists_of_every_kind_are_read(root: Path) -> None:
+    path = root / "uv.lock"
+    text = path.read_text().replace('version = "2.0"', 'version = "2.0+cpu"', 1)
+    text = text.replace(
+        "demo_app-2.0-py3-none-any.whl", "demo_app-2.0%2Bcpu-py3-none-any.whl?a=b/c"
+    )
+    sdist = f'sdist = {{ path = "../there/demo-app-2.0+cpu.tar.bz2", {HASH} }}'
+    path.write_text(text.replace("\nwheels =", f"\n{sdist}\nwheels =", 1))
+    pin = read(root, INPUTS["uv"]).pins["demo-app"]
+    assert pin.names == ("demo_app-2.0+cpu-py3-none-any.whl", "demo-app-2.0+cpu.tar.bz2")
+    assert pin.version == "2.0+cpu"
+
+
+def test_many_dependencies_on_a_name_with_many_entries_are_read_in_time(root: Path) -> None:
+    sources = "".join(
+        f'[[package]]\nname = "a"\nversion = "1"\nsource = {{ git = "{n}" }}\n'
+        for n in range(MAX_PACKAGES - 2)
+    )
+    needs = '{ name = "a", version = "1" },\n' * 40_000
+    (root / "uv.lock").write_text(
+        'version = 1\n[[package]]\nname = "score"\nsource = { virtual = "." }\n'
+        f"dependencies = [\n{needs}]\n{sources}"
+    )
+    began = time.process_time()
+    _, problems = refused(root, INPUTS["uv"])
+    # Seconds, most of them tomli's; of 200 million comparisons it would be minutes.
+    assert time.process_time() - began < 10
+    assert len(problems) == 40_000
+    assert problems[0].endswith("needs a, of which there is more than one package")
+
+
+def test_a_pylock_whose_versions_hang_on_the_patch_level_is_refused(root: Path) -> None:
+    path = root / "pylock.toml"
+    text = path.read_text()
+    entry = text[text.index("[[packages]]") : text.index("[[packages]]", text.index("demo_app"))]
+    marked = entry.replace(
+        'version = "2.0"', 'version = "2.0"\nmarker = "python_full_version < \'3.7.9\'"'
+    )
+    other = marked.replace("<", ">=").replace("2.0", "2.1")
+    path.write_text(text.replace(entry, marked + other))
+    _, problems = refused(root, INPUTS["pylock"])
+    assert problems == ["packages: only the patch level of Python decides on demo-app"]

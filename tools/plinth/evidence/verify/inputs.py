@@ -3,11 +3,11 @@ modes of a wheel give, the files of an interpreter's archive. Far less than buil
 
 from __future__ import annotations
 
-import base64
 import posixpath
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from plinth.core.digest import Digest
+from plinth.core.errors import WheelError
 from plinth.core.store import BlobStore
 from plinth.evidence.sbom.inputs import SbomInputs
 from plinth.evidence.verify.verdict import Check
@@ -15,6 +15,7 @@ from plinth.fetch.sources.model import SourceLayer
 from plinth.formats.layer.header import DOCKERUSER
 from plinth.formats.python.archive import read_standalone
 from plinth.formats.python.tree import tree_digest
+from plinth.formats.wheel import record
 from plinth.formats.wheel.archive import WheelArchive
 from plinth.formats.wheel.install import plan
 from plinth.graph.cache import Fact
@@ -120,8 +121,13 @@ def _files(package: LockedPackage, version: str, store: BlobStore) -> Mapping[st
     for row in found.rows:
         path = posixpath.normpath(posixpath.join(found.library, row.path))
         if row.hash and path in modes:
-            sha256 = base64.urlsafe_b64decode(f"{row.hash.partition('=')[2]}=").hex()
-            size = int(row.size or -1)
+            try:
+                size, sha256 = int(row.size or -1), record.sha256_of(row.hash)
+            except ValueError as error:
+                # The store is somebody's own, and its wheels were perhaps never inspected.
+                raise WheelError(
+                    f"its RECORD is malformed: {error}", where=f"{package.file.name}: {row.path}"
+                ) from None
             entries[path] = Entry(path, FILE, modes[path], *DOCKERUSER, size, sha256)
     return entries
 

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.specifiers import SpecifierSet
 from packaging.tags import Tag, parse_tag
-from packaging.utils import InvalidSdistFilename, InvalidWheelFilename
 from packaging.version import Version
 
-from plinth.formats.wheel.filename import excess, parse_sdist, parse_wheel
+from plinth.formats.wheel.filename import excess, identity, parse_wheel
 from plinth.recipe.image import Target
 from plinth.recipe.target import tags
 
@@ -61,9 +60,10 @@ def candidates(files: Iterable[IndexFile], target: Target) -> Iterator[Candidate
                     _, version, build, _ = parse_wheel(file.name)
                     yield Candidate(file, version, False, rank, build)
             else:
-                _, version = parse_sdist(file.name)
+                _, version = identity(file.name)
                 yield Candidate(file, version, True, len(ranks))
-        except (InvalidWheelFilename, InvalidSdistFilename):
+        # Not all is packaging's own error: of a number with too many digits it is int's.
+        except ValueError:
             continue
 
 
@@ -80,5 +80,5 @@ def _python_fits(requires: str, releases: tuple[str, ...]) -> bool:
     try:
         wanted = SpecifierSet(requires)
         return all(wanted.contains(release) for release in releases)
-    except InvalidSpecifier:
+    except ValueError:
         return True

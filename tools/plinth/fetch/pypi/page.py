@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import datetime
-import json
 import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from plinth.core.digest import Digest
+from plinth.core.digest import Digest, read_json
 from plinth.core.errors import IntegrityError, LockError
 from plinth.core.http import resolved
+from plinth.formats.wheel.filename import MAX_FILENAME
 
 _UPLOADED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
-_FILENAME = re.compile(r"[\w.+!-]+")
+_FILENAME = re.compile(rf"[\w.+!-]{{1,{MAX_FILENAME}}}")
 _ABSOLUTE = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,4})?/[\w./+!%~-]*", re.ASCII)
 """What nearly all links are; of others, RFC 3986 is asked."""
 
@@ -45,8 +45,8 @@ def json_page(body: bytes, project: str) -> dict[str, Any]:
         LockError: it is no JSON object.
     """
     try:
-        page = json.loads(body)
-    except (ValueError, RecursionError) as error:
+        page = read_json(body)
+    except ValueError as error:
         raise LockError(f"the index's answer is not JSON: {error}", where=project) from None
     if not isinstance(page, dict):
         raise LockError("the index's answer is not a JSON object", where=project)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import json
 import re
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 import requests
 
+from plinth.core.digest import read_json
 from plinth.core.errors import FetchError
 from plinth.core.http import first_bytes, resolved
 from plinth.fetch.registry.credentials import credentials, login_command
@@ -110,9 +110,9 @@ def _merged(asked: Sequence[str], more: Sequence[str]) -> list[str]:
 
 def _token(data: bytes, repository: str) -> str:
     try:
-        document = json.loads(data)
+        document = read_json(data)
         token = document.get("token") or document.get("access_token")
-    except (ValueError, AttributeError, RecursionError):
+    except (ValueError, AttributeError):
         token = None
     # A line break in it would be the start of a header of somebody else's.
     if not isinstance(token, str) or not re.fullmatch(r"[!-~]+", token):

@@ -7,10 +7,10 @@ the exact one.
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Collection, Mapping
-from typing import Any, NoReturn
+from typing import Any
+
+from plinth.core.digest import read_json
 
 _PLATFORM = {"architecture", "os", "os.version", "os.features", "variant", "features"}
 _DESCRIPTOR = {"mediaType", "artifactType", "digest", "size", "urls", "data", "platform"}
@@ -47,7 +47,6 @@ can be written again, and compared, without the end of Python's stack (1,000 cal
 
 # Every reader takes their keys as they are.
 _MAPS = ("annotations", "Labels", "ExposedPorts", "Volumes")
-_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class AmbiguousJsonError(ValueError):
@@ -60,14 +59,11 @@ def loads(data: bytes, known: Collection[str] = ()) -> Any:
     Raises:
         AmbiguousJsonError: an object has a key twice, two keys that differ only in case, or one
             that differs only in case from one of `known`; the message names both and the object.
-        ValueError: it is not JSON in UTF-8 (RFC 8259), has half of a surrogate pair, or more than
-            `MAX_DEPTH` values within each other.
+        ValueError: it cannot be read (`read_json`), or has more than `MAX_DEPTH` values within each
+            other.
     """
-    text = data.decode("utf-8")
+    value = read_json(data, _once)
     try:
-        value = json.loads(text, object_pairs_hook=_once, parse_constant=_not_a_number)
-        if _SURROGATE.search(text):
-            json.dumps(value, ensure_ascii=False).encode()
         folded = {key.casefold(): key for key in known}
         found = _difference(value, folded) if isinstance(value, dict | list) else None
     except RecursionError:
@@ -85,10 +81,6 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(key for key in keys if keys.count(key) > 1)
         raise AmbiguousJsonError(f"the key {twice[:100]!r} is there twice")
     return found
-
-
-def _not_a_number(text: str) -> NoReturn:
-    raise ValueError(f"{text} is not a number")
 
 
 def _difference(

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from isal import isal_zlib
-from packaging.utils import InvalidWheelFilename, canonicalize_name, canonicalize_version
+from packaging.utils import canonicalize_name, canonicalize_version
 
 from plinth.core.errors import WheelError
 from plinth.formats.gunzip import DEFLATE_ERRORS
@@ -41,7 +41,7 @@ class WheelArchive:
         self.filename = filename
         try:
             name, version, _, self.tags = parse_wheel(filename)
-        except InvalidWheelFilename as error:
+        except ValueError as error:
             raise WheelError(str(error), where=filename) from None
         self.name, self.version = str(name), str(version)
         self._file = path.open("rb")

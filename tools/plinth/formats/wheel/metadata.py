@@ -37,7 +37,12 @@ class Metadata:
 
     def is_of(self, name: str, version: str) -> bool:
         """Whether it is of `version` of the package `name`, however both are written."""
-        return (canonicalize_name(self.name), canonicalize_version(self.version)) == (
+        try:
+            mine = canonicalize_version(self.version)
+        except ValueError:
+            # Of a number with too many digits, int's.
+            return False
+        return (canonicalize_name(self.name), mine) == (
             canonicalize_name(name),
             canonicalize_version(version),
         )

@@ -6,10 +6,13 @@ import base64
 import csv
 import hashlib
 import io
+import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from plinth.formats.wheel.archive import WheelArchive
+
+_SHA256 = re.compile(r"sha256=([A-Za-z0-9_-]{43})")
 
 ALGORITHMS = (
     "sha256",
@@ -46,6 +49,18 @@ def algorithm(hash_: str) -> str:
     """Which of `ALGORITHMS` a row's hash is of; empty for any other."""
     name = hash_.partition("=")[0]
     return name if name in ALGORITHMS else ""
+
+
+def sha256_of(hash_: str) -> str:
+    """The SHA-256 (hexadecimal) that a row's hash is.
+
+    Raises:
+        ValueError: it is of another form, or of another length.
+    """
+    match = _SHA256.fullmatch(hash_)
+    if match is None:
+        raise ValueError(f"{hash_[:100]!r} is not a SHA-256 in RECORD's form")
+    return base64.urlsafe_b64decode(f"{match[1]}=").hex()
 
 
 def is_plain(row: Row) -> bool:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 
 from plinth.core.digest import Digest, canonical_json
 from plinth.core.errors import IntegrityError, RemoteError
 from plinth.core.result import ActionResult
 from plinth.core.store import LAYER, PART
+from plinth.formats.oci.strict import loads
 from plinth.graph.actions import Action
 from plinth.graph.cache import DERIVED
 from plinth.graph.reapi import messages
@@ -70,7 +70,7 @@ def from_message(
     if not set(action.outputs) - DERIVED <= outputs.keys():
         raise wrong("an output is missing")
     try:
-        facts = json.loads(info)
+        facts = loads(info)
         if not isinstance(facts, dict):
             raise TypeError(info)
         if {LAYER, PART} & outputs.keys():

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from plinth.core.digest import Digest
 from plinth.core.errors import IntegrityError
+from plinth.formats.oci.strict import loads
 from plinth.formats.vendor.layer import RECORDS
 from plinth.inspect.contents.files import Files
 from plinth.inspect.contents.model import FoundArchive, files_digest
@@ -28,8 +28,8 @@ def find_archives(files: Files, accounted: set[str]) -> tuple[FoundArchive, ...]
         if match is None:
             continue
         try:
-            found.append(_archive(files, path, match[1], json.loads(files.kept[path]), accounted))
-        except (ValueError, KeyError, TypeError, AttributeError, IntegrityError, RecursionError):
+            found.append(_archive(files, path, match[1], loads(files.kept[path]), accounted))
+        except (ValueError, KeyError, TypeError, AttributeError, IntegrityError):
             files.wrong(path, "not a record of an archive")
     return tuple(found)
 

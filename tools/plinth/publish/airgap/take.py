@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from packaging.utils import InvalidWheelFilename
-
 from plinth.core.digest import CHUNK, Digest
 from plinth.core.errors import AirgapError, IntegrityError
 from plinth.core.report import Progress, counted, human_size
@@ -109,7 +107,7 @@ def _copy(files: ArchiveFiles, store: BlobStore, digest: Digest, wheel: str) -> 
     def check(path: Path) -> None:
         try:
             name, version, _, _ = parse_wheel(wheel)
-        except InvalidWheelFilename as error:
+        except ValueError as error:
             raise AirgapError(
                 f"it calls an input {wheel[:200]!r}, which is no wheel's name: {str(error)[:200]}",
                 where=files.where,

@@ -11,7 +11,6 @@ from pathlib import Path
 from packaging.markers import Marker
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from packaging.version import Version
 
 from plinth.core.digest import Json
 from plinth.core.errors import Problem, SpecError
@@ -124,9 +123,12 @@ def _pin(asked: Asked) -> Pin | None:
         path, _, line = asked.where.rpartition(" line ")
         message = f"{asked.requirement} has hashes, so it must name one version (==)"
         raise SpecError(path, [Problem(f"line {line}", message)])
-    version = str(Version(exact[0].version))
     name = canonicalize_name(asked.requirement.name)
-    return Pin(name, version, asked.hashes, (), asked.where, closed=False)
+    try:
+        return Pin(name, exact[0].version, asked.hashes, (), asked.where, closed=False)
+    except ValueError as error:
+        path, _, line = asked.where.rpartition(" line ")
+        raise SpecError(path, [Problem(f"line {line}", f"{name}: {error}")]) from None
 
 
 def _merged(pins: Iterable[Pin], shown: str) -> dict[str, Pin]:
@@ -136,7 +138,7 @@ def _merged(pins: Iterable[Pin], shown: str) -> dict[str, Pin]:
         other = found.setdefault(pin.name, pin)
         if other is pin:
             continue
-        if other.version != pin.version:
+        if not other.is_at(pin.version):
             message = (
                 f"{pin.name} is {other.version} in {other.where} and {pin.version} in {pin.where}"
             )

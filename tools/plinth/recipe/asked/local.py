@@ -12,17 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tomli
-from packaging.utils import (
-    InvalidSdistFilename,
-    InvalidWheelFilename,
-    canonicalize_name,
-    canonicalize_version,
-)
-from packaging.version import InvalidVersion, Version
+from packaging.utils import canonicalize_name, canonicalize_version
 
 from plinth.core.digest import Digest
 from plinth.core.errors import Problem, SpecError, WheelError
-from plinth.formats.wheel.filename import parse_sdist, parse_wheel
+from plinth.formats.wheel.filename import identity, normal_version
 from plinth.formats.wheel.sdist_writer import MAX_BYTES, MAX_FILES, sdist_name, write_sdist
 from plinth.recipe.asked.model import Local
 from plinth.recipe.files import is_input
@@ -121,15 +115,9 @@ def _own_file(root: Path, local: Local, recorded: Mapping[str, object]) -> OwnFi
 
 
 def _identity(filename: str) -> tuple[str, str]:
-    try:
-        if filename.endswith(".whl"):
-            name, version, *_ = parse_wheel(filename)
-        elif filename.endswith(".tar.gz"):
-            name, version = parse_sdist(filename)
-        else:
-            raise ValueError(f"{filename!r} is no wheel, no sdist (.tar.gz) and no folder")
-    except (InvalidWheelFilename, InvalidSdistFilename) as error:
-        raise ValueError(str(error)) from None
+    if not filename.endswith((".whl", ".tar.gz")):
+        raise ValueError(f"{filename!r} is no wheel, no sdist (.tar.gz) and no folder")
+    name, version = identity(filename)
     return name, str(version)
 
 
@@ -201,10 +189,7 @@ def named(local: Local, pyproject: Callable[[], bytes]) -> tuple[str, str]:
             "its pyproject.toml does not state name and version; state them here: "
             'name = "…", version = "…"'
         )
-    try:
-        return name, str(Version(version))
-    except InvalidVersion:
-        raise ValueError(f"{version!r} is not a version (PEP 440)") from None
+    return name, normal_version(version)
 
 
 def _walk(folder: Path, *, top: bool = False) -> Iterator[Path]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from packaging.markers import Marker, UndefinedComparison, UndefinedEnvironmentName
-from packaging.version import InvalidVersion
 
 
 def decided(marker: Marker, environments: Sequence[Mapping[str, str]]) -> bool | None:
@@ -13,6 +12,7 @@ def decided(marker: Marker, environments: Sequence[Mapping[str, str]]) -> bool |
     they differ, or where it is about the machine that the image will run on."""
     try:
         found = {marker.evaluate({**each, "extra": ""}) for each in environments}
-    except (UndefinedComparison, UndefinedEnvironmentName, InvalidVersion):
+    # Of a version with too many digits, the error is int's.
+    except (UndefinedComparison, UndefinedEnvironmentName, ValueError):
         return None
     return found.pop() if len(found) == 1 else None

@@ -5,16 +5,23 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from packaging.version import Version
+
 from plinth.core.document import Table
+from plinth.formats.wheel.filename import is_normal_name, normal_version
 
 
 @dataclass(frozen=True)
 class Pin:
     """The one version of a package that an input allows.
 
-    `hashes` are the SHA-256 of the files that may be taken (empty: any), `names` their names as
-    far as the input has them. `closed` says that the input is a lock, which names all that its
-    packages need. `where` is the file and the place in it.
+    `name` and `version` are a project's and PEP 440's, kept in their normal form: they are written
+    into what the resolver reads. `hashes` are the SHA-256 of the files that may be taken (empty:
+    any), `names` their names as far as the input has them. `closed` says that the input is a lock,
+    which names all that its packages need. `where` is the file and the place in it.
+
+    Raises:
+        ValueError: `name` is not a normal name, or `version` is not a version.
     """
 
     name: str
@@ -24,9 +31,26 @@ class Pin:
     where: str
     closed: bool
 
+    def __post_init__(self) -> None:
+        if not is_normal_name(self.name):
+            raise ValueError(f"{self.name!r} is not a normalized name")
+        object.__setattr__(self, "version", normal_version(self.version))
+
     def allows(self, version: str, sha256: str) -> bool:
-        """Whether a file of `version` with that digest (hexadecimal) may be taken."""
-        return version == self.version and (not self.hashes or sha256 in self.hashes)
+        """Whether a file of `version` with that digest (hexadecimal) may be taken.
+
+        Raises:
+            ValueError: `version` is not a version.
+        """
+        return self.is_at(version) and (not self.hashes or sha256 in self.hashes)
+
+    def is_at(self, version: str) -> bool:
+        """Whether `version` is the one that is pinned, as other tools compare: 1.0 is 1.0.0.
+
+        Raises:
+            ValueError: it is not a version.
+        """
+        return Version(version) == Version(self.version)
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
-from urllib.parse import unquote, urlsplit
 
 from packaging.pylock import (
     Package,
@@ -17,7 +16,7 @@ from packaging.pylock import (
 from packaging.tags import Tag
 
 from plinth.core.errors import Problem, SpecError
-from plinth.formats.wheel.filename import excess, parse_wheel
+from plinth.formats.wheel.filename import excess, is_of, of_url, parse_wheel
 from plinth.recipe.asked.files import Files
 from plinth.recipe.asked.model import ForeignLock, Pin
 
@@ -64,8 +63,11 @@ def read_pylock(
         raise SpecError(name, [Problem("", f"not a valid pylock: {error}")]) from None
     first = found[0]
     for other in found[1:]:
-        if differing := sorted({p.name for p in first} ^ {p.name for p in other}):
-            message = f"only the patch level of Python decides on {', '.join(differing)}"
+        # By entry, not by name: two versions of one are two entries, each with a marker.
+        entries = {id(p): p.name for p in (*first, *other)}
+        if differing := {id(p) for p in first} ^ {id(p) for p in other}:
+            names = sorted({entries[one] for one in differing})
+            message = f"only the patch level of Python decides on {', '.join(names)}"
             raise SpecError(name, [Problem("packages", message)])
     problems, pins = [], []
     numbers = {id(package): number for number, package in enumerate(parsed.packages)}
@@ -93,23 +95,28 @@ def _unknown(document: Mapping[str, object]) -> Iterator[Problem]:
         yield Problem("packages", f"{len(packages)} of them; at most {MAX_PACKAGES} are read")
         return
     for number, package in enumerate(packages):
-        for key in sorted(set(package) - _PACKAGE_KEYS) if isinstance(package, dict) else ():
+        if not isinstance(package, dict):
+            continue
+        for key in sorted(set(package) - _PACKAGE_KEYS):
             yield Problem(f"packages[{number}].{key}", "unknown field; PEP 751 has no such one")
-        for text in _wheel_names(package):
-            # Before the library reads them: it bounds neither length nor tags.
-            if problem := excess(text):
-                yield Problem(f"packages[{number}].wheels", problem)
+        wheels = package.get("wheels")
+        for at, file in enumerate(wheels if isinstance(wheels, list) else ()):
+            for problem in filter(
+                None, map(excess, _names(file) if isinstance(file, dict) else ())
+            ):
+                yield Problem(f"packages[{number}].wheels[{at}]", problem)
 
 
-def _wheel_names(package: object) -> Iterator[str]:
-    """All that may be the file name of a wheel of `package`, whether or not it is well formed."""
-    wheels = package.get("wheels") if isinstance(package, dict) else None
-    for wheel in wheels if isinstance(wheels, list) else ():
-        if isinstance(wheel, dict):
-            yield str(wheel.get("name", ""))
-            yield str(wheel.get("path", "")).replace("\\", "/").rpartition("/")[2]
-            with suppress(ValueError):
-                yield unquote(urlsplit(str(wheel.get("url", ""))).path.rpartition("/")[2])
+def _names(file: Mapping[str, object]) -> Iterator[str]:
+    """The names that a wheel may have: the library reads one of them, of whatever length."""
+    name, path, url = (str(file.get(key, "")) for key in ("name", "path", "url"))
+    yield name
+    yield re.split(r"[/\\]", path)[-1]
+    try:
+        yield of_url(url)
+    except ValueError:
+        # The library says so.
+        return
 
 
 def _selected(
@@ -143,6 +150,8 @@ def _pin(package: Package, where: str) -> Pin:
     for file in distributions:
         if "sha256" not in file.hashes:
             raise ValueError(f"{file.filename} has no sha256 among its hashes")
+        if not is_of(file.filename, package.name, str(package.version)):
+            raise ValueError(f"{file.filename!r} is not a file of {package.name} {package.version}")
         hashes.add(sha256(str(file.hashes["sha256"]), file.filename))
     names = tuple(file.filename for file in distributions)
     return Pin(package.name, str(package.version), frozenset(hashes), names, where, closed=True)
@@ -160,8 +169,15 @@ def sha256(text: str, filename: str) -> str:
 
 
 def fits_target(names: Sequence[str], tags: Mapping[Tag, int]) -> bool:
-    """Whether one of the files called `names` is an sdist, or a wheel with one of `tags`."""
+    """Whether one of the files called `names` is an sdist (.tar.gz; .zip is not built: PEP 625), or
+    a wheel with one of `tags`.
+
+    Raises:
+        ValueError: one is called .whl, and is no wheel's file name.
+    """
     return any(
-        not name.endswith(".whl") or any(tag in tags for tag in parse_wheel(name)[3])
+        name.endswith(".tar.gz")
+        if not name.endswith(".whl")
+        else any(tag in tags for tag in parse_wheel(name)[3])
         for name in names
     )

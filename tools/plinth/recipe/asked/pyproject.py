@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 
 from packaging.dependency_groups import DependencyGroupResolver
 from packaging.errors import ExceptionGroup
 from packaging.requirements import InvalidRequirement, Requirement
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from plinth.core.errors import Problem, SpecError
@@ -65,7 +66,8 @@ class _Reader:
         try:
             if not SpecifierSet(str(wanted)).contains(f"{python}.99"):
                 self._wrong("project.requires-python", f"{wanted!r}, and the image has {python}")
-        except InvalidSpecifier as error:
+        # Not all is packaging's own error: of a number with too many digits it is int's.
+        except ValueError as error:
             self._wrong("project.requires-python", str(error))
 
     def _lines(self, values: object, path: str) -> Iterator[Asked]:
@@ -83,16 +85,19 @@ class _Reader:
         if requirement.url:
             self._wrong(at, f"a URL has no place in a lock; name a version of {requirement}")
             return
-        yield Asked(requirement, frozenset(), False, f"{self._name}: {at}")
+        try:
+            yield Asked(requirement, frozenset(), False, f"{self._name}: {at}")
+        except ValueError as error:
+            self._wrong(at, str(error))
 
     def _extras(self, names: Iterable[str]) -> Iterator[Asked]:
         table = self._of(self._table.get("optional-dependencies"), "project.optional-dependencies")
         known = {canonicalize_name(extra): extra for extra in table}
         own = canonicalize_name(str(self._table.get("name", "")))
-        waiting = [(canonicalize_name(name), "") for name in names]
+        waiting = deque((canonicalize_name(name), "") for name in names)
         seen = {name for name, _ in waiting}
         while waiting:
-            name, at = waiting.pop(0)
+            name, at = waiting.popleft()
             if name not in known:
                 listed = ", ".join(sorted(known)) or "none"
                 message = f"there is no extra {name!r}; known here: {listed}"

@@ -39,12 +39,20 @@ class Line:
 @dataclass(frozen=True)
 class Asked:
     """One requirement: what it is, the SHA-256 of the files it allows (none: any), whether it
-    only bounds, and where it stands."""
+    only bounds, and where it stands.
+
+    Raises:
+        ValueError: it names a version that cannot be compared.
+    """
 
     requirement: Requirement
     hashes: frozenset[str]
     bounds: bool
     where: str
+
+    def __post_init__(self) -> None:
+        # Raises a ValueError where int does not read one of its versions: 4,300 digits and more.
+        self.requirement.specifier.contains("0")
 
 
 def logical_lines(text: str) -> Iterator[Line]:

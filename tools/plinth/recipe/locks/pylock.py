@@ -14,11 +14,11 @@ from typing import Any
 
 import tomli
 import tomli_w
-from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, canonicalize_name
+from packaging.utils import canonicalize_name
 
 from plinth.core.digest import Digest, Json
 from plinth.core.errors import IntegrityError, Problem, ProblemsError
-from plinth.formats.wheel.filename import parse_sdist, parse_wheel
+from plinth.formats.wheel.filename import identity
 
 STORE = "../../build/cache/blobs/sha256"
 """The wheel store, relative to the lock's folder: files lie there under their digest."""
@@ -296,12 +296,10 @@ def _count(value: object) -> int:
 
 def _is_of(filename: str, name: str, version: str) -> bool:
     try:
-        if filename.endswith(".whl"):
-            found, parsed, _, _ = parse_wheel(filename)
-        else:
-            found, parsed = parse_sdist(filename)
-    except (InvalidWheelFilename, InvalidSdistFilename):
+        found, parsed = identity(filename)
+    except ValueError:
         return False
+    # A lock of ours has the version as the file name has it, in its normal form.
     return found == name and str(parsed) == version
 
 
