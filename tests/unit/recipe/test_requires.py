@@ -76,6 +76,11 @@ def test_versions_of_before_pep_440_are_not_compared() -> None:
     assert problems(requires) == ["a 1.0 requires z: not in the lock"]
 
 
+def test_a_version_longer_than_any_is_not_compared() -> None:
+    lines = [f"{name}>=1,>={'9' * 5000}" for name in ("b", "z")]
+    assert problems({"a": lines}) == ["a 1.0 requires z: not in the lock"]
+
+
 def test_a_direct_reference_is_met_by_its_name() -> None:
     requires = {"a": ["b @ https://example.org/b.whl", "z @ https://example.org/z.whl"]}
     assert problems(requires) == [

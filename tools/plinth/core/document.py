@@ -12,6 +12,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from plinth.core.errors import Problem, SpecError
+from plinth.core.requirement import requirement
 
 T = TypeVar("T")
 
@@ -93,15 +94,13 @@ class Table:
 
     def _parsed(self, where: str, text: str) -> Requirement | None:
         try:
-            requirement = Requirement(text)
-            # Of a version with too many digits, the error is int's.
-            requirement.specifier.contains("0")
+            found = requirement(text)
         except ValueError as error:
             self.problem(where, f"not a PEP 508 requirement: {error}")
             return None
-        if requirement.url:
+        if found.url:
             self.problem(where, f"a URL has no place in a lock; name a version of {text!r}")
-        return requirement
+        return found
 
     def requirements(self, key: str, *, required: bool = True) -> tuple[str, ...]:
         """A list of PEP 508 requirements, without URLs; each project once, or on several lines that
@@ -110,14 +109,14 @@ class Table:
         seen: dict[str, dict[str, int]] = {}
         for number, text in enumerate(texts):
             where = f"{key}[{number}]"
-            requirement = self._parsed(where, text)
-            if requirement is None:
+            found = self._parsed(where, text)
+            if found is None:
                 continue
-            others = seen.setdefault(canonicalize_name(requirement.name), {})
-            marker = str(requirement.marker or "")
+            others = seen.setdefault(canonicalize_name(found.name), {})
+            marker = str(found.marker or "")
             if others and (not marker or "" in others or marker in others):
                 first = others.get(marker, min(others.values()))
-                message = f"{requirement.name} is already required by {key}[{first}]"
+                message = f"{found.name} is already required by {key}[{first}]"
                 self.problem(where, message)
             others.setdefault(marker, number)
         return texts

@@ -10,6 +10,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from plinth.core.errors import PackageError, WheelError
+from plinth.core.requirement import requirement
 from plinth.formats.debian.deb import read_control
 from plinth.formats.debian.relations import Relation, relations
 from plinth.formats.wheel.archive import WheelArchive
@@ -33,7 +34,7 @@ def wheel_requires(ws: Workspace, package: LockedPackage, python: str) -> dict[s
     found: dict[str, list[str]] = {}
     for line in lines:
         try:
-            wanted = Requirement(line)
+            wanted = requirement(line)
         except InvalidRequirement:
             continue
         words = _words(wanted, python)

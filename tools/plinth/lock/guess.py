@@ -20,6 +20,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from plinth.core.errors import PlinthError
+from plinth.core.requirement import requirement
 from plinth.fetch.pypi.candidates import Candidate, best
 from plinth.fetch.pypi.page import IndexFile
 from plinth.formats.wheel.metadata import parse
@@ -85,7 +86,7 @@ def floors(
             # What only an sdist's own code can tell is not asked for on a guess.
             if choice is None or choice.is_sdist:
                 return choice, []
-            return choice, [Requirement(n) for n in parse(index.metadata(choice.file)).requires]
+            return choice, [requirement(n) for n in parse(index.metadata(choice.file)).requires]
         except (PlinthError, InvalidRequirement):
             # The resolver may never ask for it; if it does, it is told.
             if name in roots:

@@ -18,12 +18,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import InvalidRequirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from plinth.core.errors import LockError, PlinthError
+from plinth.core.requirement import requirement
 from plinth.fetch.pypi.candidates import Candidate, candidates
 from plinth.fetch.pypi.index import JSON
 from plinth.fetch.pypi.page import IndexFile, is_by
@@ -181,12 +182,12 @@ class LoopbackIndex:
             if best is None or not best.file.metadata:
                 return
             for line in metadata.parse(self.metadata(best.file)).requires:
-                requirement = Requirement(line)
-                marker = requirement.marker
+                needed = requirement(line)
+                marker = needed.marker
                 if marker is None or marker.evaluate(
                     {"extra": "", "python_version": self._target.python}
                 ):
-                    self.prefetch(requirement.name)
+                    self.prefetch(needed.name)
         except (PlinthError, InvalidRequirement, RuntimeError):
             # Only a head start was lost: the resolver asks again and gets the error.
             return

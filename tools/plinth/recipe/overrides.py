@@ -12,6 +12,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from plinth.core.document import Table
+from plinth.core.requirement import requirement
 
 _FIELD = re.compile(rb"^requires-dist:[ \t]*(.*(?:\r?\n[ \t]+.*)*)", re.IGNORECASE | re.MULTILINE)
 _END = re.compile(rb"\r?\n\r?\n")
@@ -50,7 +51,7 @@ def overridden(line: str, overrides: Mapping[str, Override]) -> str:
     """The value `line` of a Requires-Dist, or what counts in its place: where it applies, and for
     its extra, as before."""
     try:
-        wanted = Requirement(line)
+        wanted = requirement(line)
     except InvalidRequirement:
         return line
     one = overrides.get(canonicalize_name(wanted.name))

@@ -13,6 +13,7 @@ from packaging.markers import Marker, UndefinedComparison, UndefinedEnvironmentN
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from plinth.core.requirement import requirement
 from plinth.recipe.image import ImageSpec, Target
 from plinth.recipe.overrides import Override, overridden
 from plinth.recipe.target import marker_environment
@@ -78,11 +79,11 @@ def _requirement(line: str) -> Requirement | None:
     """The requirement in `line`; without its versions, where those are of before PEP 440, which
     pip compared in its own way; None where it names nothing."""
     try:
-        return Requirement(line)
+        return requirement(line)
     except InvalidRequirement:
         name, marker = _NAME.match(line), line.partition(";")[2]
     try:
-        return Requirement(f"{name[0]}; {marker}" if marker else name[0]) if name else None
+        return requirement(f"{name[0]}; {marker}" if marker else name[0]) if name else None
     except InvalidRequirement:
         return None
 

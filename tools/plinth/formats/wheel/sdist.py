@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import tomli
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import InvalidRequirement
 
 from plinth.core.errors import LayoutError, WheelError
+from plinth.core.requirement import requirement
 from plinth.formats.gunzip import gunzipped_tar
 from plinth.formats.layer import extract
 from plinth.formats.layer.header import is_too_long
@@ -182,12 +183,12 @@ def _check(text: str, filename: str) -> None:
     for an option, and would run what a URL names."""
     where = f"{filename}: pyproject.toml"
     try:
-        requirement = Requirement(text)
+        needed = requirement(text)
     except InvalidRequirement:
         raise WheelError(
             "build-system.requires holds no PEP 508 requirement", where=where, found=repr(text)
         ) from None
-    if requirement.url:
+    if needed.url:
         raise WheelError("build-system.requires names a URL", where=where, found=repr(text))
 
 

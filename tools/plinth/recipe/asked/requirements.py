@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from packaging.requirements import InvalidRequirement, Requirement
 
 from plinth.core.errors import Problem, SpecError
+from plinth.core.requirement import comparable, requirement
 from plinth.recipe.asked.files import Files
 
 _VARIABLE = re.compile(r"\$\{[A-Z0-9_]+\}")
@@ -51,8 +52,7 @@ class Asked:
     where: str
 
     def __post_init__(self) -> None:
-        # Raises a ValueError where int does not read one of its versions: 4,300 digits and more.
-        self.requirement.specifier.contains("0")
+        comparable(self.requirement)
 
 
 def logical_lines(text: str) -> Iterator[Line]:
@@ -183,10 +183,10 @@ def _requirement(text: str, bounds: bool, where: str) -> Asked:
     ):
         raise ValueError(f"only names and versions, not the file {wanted!r}; see [[python.local]]")
     try:
-        requirement = Requirement(wanted)
+        found = requirement(wanted)
     except InvalidRequirement as error:
         # Its further lines repeat the whole text.
         raise ValueError(f"not a PEP 508 requirement: {str(error).splitlines()[0]}") from None
-    if requirement.url:
+    if found.url:
         raise ValueError(f"a URL has no place in a lock; name a version of {wanted!r}")
-    return Asked(requirement, known, bounds, where)
+    return Asked(found, known, bounds, where)
