@@ -276,6 +276,7 @@ def test_what_contradicts_the_other_images_pins_is_one_error(
 ) -> None:
     checkout = clone(tmp_path / "checkout", tools=True)
     (checkout.root / "requirements.txt").write_text("numpy==1.19.5\n")
+    before = sources(checkout)
     error = refused(checkout, PARENT, "-r", "requirements.txt", "--name", NAME)
     assert f"images/{NAME}.toml: the requirements cannot be met" in error
     assert "numpy==1.19.5" in error
@@ -283,20 +284,21 @@ def test_what_contradicts_the_other_images_pins_is_one_error(
     assert f"{PARENT} holds numpy 1.21.6" in error
     assert "loosen a requirement" in error
     assert "127.0.0.1" not in error
-    assert not (checkout.root / "locks" / NAME).exists()
-    # The request is kept, to be changed; asked again with another it is another.
-    assert '"numpy==1.19.5"' in (checkout.root / "images" / f"{NAME}.toml").read_text()
+    # Nothing half-made is left, that would stop a build of all images.
+    assert sources(checkout) == before
 
 
 def test_a_package_no_archive_has_is_one_error(
     tmp_path: Path, clone: Callable[..., Checkout]
 ) -> None:
     checkout = clone(tmp_path / "checkout", tools=True)
+    before = sources(checkout)
     error = refused(checkout, PARENT, "--apt", "there-is-no-such-package", "--name", NAME)
     assert f"images/{NAME}.toml: os.packages: " in error
     assert "there-is-no-such-package" in error
     assert "check the name" in error
-    assert not (checkout.root / "locks" / NAME / "os.toml").exists()
+    # Not the specification either, nor the lock of its Python packages.
+    assert sources(checkout) == before
 
 
 def test_another_lock_of_the_other_image_makes_it_stale(

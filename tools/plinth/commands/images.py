@@ -186,23 +186,35 @@ def extend(
     requirements: str,
     conda_file: str,
     apt: Sequence[str],
+    bind: Sequence[str],
     name: str,
     base: str,
 ) -> None:
-    """Derive the image `name` from `image`: write its specification, lock it, build it.
+    """Derive the image `name` from `image`: write its specification, lock it, build it. Where that
+    fails, nothing is left of a specification that was not there before.
 
     `requirements` is the path of a requirements.txt, `conda_file` of a conda environment file,
-    `apt` are OS packages.
+    `apt` are OS packages; `bind` are projects with the named index they come from
+    (`PROJECT=INDEX`).
     """
-    from plinth.build.extend import read_conda_file, read_requirements, write_extension
+    from plinth.build.extend import (
+        read_bindings,
+        read_conda_file,
+        read_requirements,
+        undone_on_failure,
+        write_extension,
+    )
 
     new = name or f"{image}-extended"
     asked = read_requirements(Path(requirements)) if requirements else []
     if conda_file:
         asked += read_conda_file(ws, image, Path(conda_file), to_stderr)
-    write_extension(ws, image, new, requirements=asked, packages=apt)
-    lock(ws, [image, new])
-    build(ws, [new], base=base)
+    wrote = write_extension(
+        ws, image, new, requirements=asked, packages=apt, indexes=read_bindings(bind)
+    )
+    with undone_on_failure(ws, new, to_stderr) if wrote else nullcontext():
+        lock(ws, [image, new])
+        build(ws, [new], base=base)
 
 
 def load(ws: Workspace, ids: Sequence[str], *, no_verify: bool) -> None:
