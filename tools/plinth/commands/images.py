@@ -14,6 +14,7 @@ from pathlib import Path
 from plinth.commands.reference import bring
 from plinth.commands.verbs import ALL_BASES, INTERPRETER
 from plinth.core import settings as config
+from plinth.core.document import no_such
 from plinth.core.report import counted, human_size, on_terminal, to_stderr, working
 from plinth.formats.layer.model import Layer
 from plinth.graph.workspace import Workspace
@@ -66,8 +67,10 @@ def _lock(
     images, bases, sets = all_images(ws), all_bases(ws), all_accelerators(ws)
     chosen = names or [*images, ALL_BASES]
     others = {*bases, *sets, ALL_BASES, INTERPRETER}.difference(images)
-    # One that is unknown is taken for an image: its error names those that are known.
     ids = [name for name in chosen if name not in others]
+    for name in ids:
+        if name not in images:
+            raise no_such(f"images/{name}.toml", name, {*images, *others})
     written: list[str] = []
     with working("locking") as progress:
         if ids:

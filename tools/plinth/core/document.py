@@ -27,6 +27,12 @@ def known_here(name: str, others: Iterable[str]) -> str:
     return f"{hint}known here: {', '.join(there) or 'none'}"
 
 
+def no_such(shown: str, name: str, others: Iterable[str]) -> SpecError:
+    """The error where there is no specification `shown` of `name`, but there are `others`."""
+    problem = Problem("", "there is no such specification")
+    return SpecError(shown, [problem], remedy=known_here(name, others))
+
+
 class Table:
     """One table of a document; what it is asked for is checked, what it is not asked for is
     reported by `finish` as unknown."""
@@ -200,11 +206,8 @@ def read(path: Path, shown: str) -> Table:
         # Some editors begin a file with a mark.
         document = tomli.loads(path.read_bytes().decode("utf-8-sig"))
     except FileNotFoundError:
-        raise SpecError(
-            shown,
-            [Problem("", "there is no such specification")],
-            remedy=known_here(path.stem, (p.stem for p in path.parent.glob("*.toml"))),
-        ) from None
+        others = (other.stem for other in path.parent.glob("*.toml"))
+        raise no_such(shown, path.stem, others) from None
     except UnicodeDecodeError as error:
         raise SpecError(shown, [Problem("", f"not UTF-8: {error}")]) from None
     # Not all that tomli raises is its own error: of a number with too many digits it is int's.
