@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -312,3 +313,59 @@ def base_problems(folder: Path, name: str, old: str, new: str) -> list[str]:
 def test_bad_bases(tmp_path: Path, name: str, old: str, new: str, expected: str) -> None:
     problems = base_problems(tmp_path, name, old, new)
     assert any(problem.startswith(expected) for problem in problems), problems
+
+
+def documented(heading: str) -> set[str]:
+    """The fields in the table below a heading of docs/specification.md."""
+    text = (ROOT / "docs" / "specification.md").read_text()
+    part = text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    first = [line.split("|")[1] for line in part.splitlines() if line.startswith("| `")]
+    return {field for cell in first for field in re.findall(r"`([^`]+)`", cell)}
+
+
+def known(folder: Path, text: str, name: str, tables: tuple[str, ...]) -> set[str]:
+    """The fields that the reader knows, by what it says of an unknown one in each table."""
+    lines = [f"[{table}]\nunknown = 1\n" for table in tables]
+    (folder / f"{name}.toml").write_text("\n".join(["unknown = 1", text, *lines]))
+    with pytest.raises(SpecError) as raised:
+        load_image(folder, name)
+    found = set()
+    for problem in raised.value.problems:
+        table = problem.path.rpartition("unknown")[0]
+        for field in problem.message.partition("known here: ")[2].split(", "):
+            found.add(f"{table}{field}")
+    return found - {*tables}
+
+
+def test_the_documented_fields_are_those_there_are(tmp_path: Path) -> None:
+    top = GOOD.partition("[python]")[0]
+    tables = ("python", "smoke", "closure")
+    text = top + "[python]\nrequirements = []\nunknown = 1\n"
+    image = known(tmp_path, text, "sklearn-0.24.1", tables[1:]) - {"python"}
+    assert image - {"extends"} == documented("Of an image")
+    (tmp_path / "sklearn-0.24.1.toml").write_text(GOOD)
+    extension = known(
+        tmp_path, 'extends = "sklearn-0.24.1"\nsummary = "x"\n', "mine", (*tables, "os")
+    )
+    assert extension == documented("Of an extension")
+
+
+@pytest.mark.parametrize(
+    ("framework", "version", "name"),
+    re.findall(
+        r"^\| `\"(.+?)\"` \| (?:none|`\"(.+?)\"`) \| .*?`(\S+?)\.toml`",
+        (ROOT / "docs" / "specification.md").read_text(),
+        re.MULTILINE,
+    ),
+)
+def test_the_documented_file_names_fit(
+    tmp_path: Path, framework: str, version: str, name: str
+) -> None:
+    line = f'version = "{version}"' if version else ""
+    text = GOOD.replace('version = "0.24.1"', line).replace('"sklearn"', f'"{framework}"')
+    for other in (name, f"{name}-ours"):
+        (tmp_path / f"{other}.toml").write_text(text)
+        assert load_image(tmp_path, other).framework == framework
+    with pytest.raises(SpecError, match="framework and version give"):
+        (tmp_path / "other.toml").write_text(text)
+        load_image(tmp_path, "other")

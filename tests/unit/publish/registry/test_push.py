@@ -63,7 +63,10 @@ def test_an_image_that_is_not_signed_has_a_dated_tag_and_is_not_latest(
     image = make_image(ws.layout, "one")
     pushed = push(ws, place, "one")
     assert (pushed.tag, pushed.new, pushed.latest) == ("20260304.v1", True, False)
-    assert pushed.refused == "it is not signed; sign it and push again: plinth sign one"
+    assert pushed.refused.startswith(
+        "it is not signed; sign it (plinth sign one --trust TRUST) and push again with --trust "
+        "TRUST or --policy FILE. TRUST is public "
+    )
     assert pushed.place == f"{host(place)}/prefix/team/one"
     assert place[1].tags["prefix/team/one"] == {"20260304.v1": image.manifest.digest.oci}
     again = push(ws, place, "one")
@@ -116,7 +119,9 @@ def test_the_other_form_of_an_image_has_tags_of_its_own(ws: Workspace, place: Pl
     pushed = [push(ws, place, name) for name in ("one", "one+zstd")]
     assert [one.tag for one in pushed] == ["20260304.v1", "20260304.v1-zstd"]
     assert [one.newest for one in pushed] == ["latest", "latest-zstd"]
-    assert pushed[1].refused.endswith("sign it and push again: plinth sign one+zstd")
+    assert pushed[1].refused.startswith(
+        "it is not signed; sign it (plinth sign one+zstd --trust TRUST)"
+    )
     # The config is there already; the layers are others.
     assert (pushed[1].tally.sent, pushed[1].tally.there) == (2, 1)
     assert place[1].tags["prefix/team/one"] == {
