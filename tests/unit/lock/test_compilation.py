@@ -171,7 +171,7 @@ def test_a_project_that_its_index_does_not_have() -> None:
     )
     assert error.remedy == (
         "check the spelling; if it is a private package, bind it to the index that has it, under "
-        '[python.indexes] in images/demo.toml: one = "NAME"'
+        '[python.indexes] in images/demo.toml: one = "NAME" (plinth extend: --bind one=NAME)'
     )
     # One that is bound to an index already is misspelled, or that is the wrong index.
     error = refused(request("ours"), failure.format("two 2.0 needs ours"))

@@ -71,6 +71,7 @@ def _absent(work: Work, failure: str) -> LockError | None:
     private = (
         f"; if it is a private package, bind it to the index that has it, under [python.indexes] "
         f'in {shown}: {unbound[0]} = "NAME"'
+        + (f" (plinth extend: --bind {unbound[0]}=NAME)" if request.spec.extends else "")
         if unbound
         else ""
     )
