@@ -11,6 +11,8 @@ from pathlib import Path
 
 import docker
 import pytest
+import tomli
+import tomli_w
 
 from integration.conftest import Checkout, engines
 from plinth.core.digest import Digest
@@ -21,6 +23,8 @@ from plinth.formats.oci.validate import validate
 from plinth.publish.engine.load import load
 from plinth.recipe.locks import stale
 from support.containers import LIMITED, application, ended, serving, started
+from support.helpers import make_wheel
+from support.index_server import IndexServer
 
 pytestmark = pytest.mark.network
 
@@ -45,13 +49,13 @@ packages = [
 Done = subprocess.CompletedProcess[str]
 
 
-def plinth(checkout: Checkout, *arguments: str) -> Done:
+def plinth(checkout: Checkout, *arguments: str, **environment: str) -> Done:
     """Run the checkout's own `plinth`."""
     clean = {k: v for k, v in os.environ.items() if k != "PLINTH_BUILD"}
     return subprocess.run(
         [str(checkout.python), "-m", "plinth", *arguments],
         cwd=checkout.root,
-        env={**clean, "PYTHONPATH": str(checkout.root / "tools")},
+        env={**clean, "PYTHONPATH": str(checkout.root / "tools"), **environment},
         check=False,
         text=True,
         capture_output=True,
@@ -66,9 +70,9 @@ def extend(checkout: Checkout, text: str = REQUIREMENTS) -> Done:
     )
 
 
-def refused(checkout: Checkout, *arguments: str) -> str:
+def refused(checkout: Checkout, *arguments: str, **environment: str) -> str:
     """The one error that `plinth extend` ends with."""
-    done = plinth(checkout, "extend", *arguments)
+    done = plinth(checkout, "extend", *arguments, **environment)
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr.count("plinth: ") == 1
@@ -276,6 +280,7 @@ def test_what_contradicts_the_other_images_pins_is_one_error(
 ) -> None:
     checkout = clone(tmp_path / "checkout", tools=True)
     (checkout.root / "requirements.txt").write_text("numpy==1.19.5\n")
+    before = sources(checkout)
     error = refused(checkout, PARENT, "-r", "requirements.txt", "--name", NAME)
     assert f"images/{NAME}.toml: the requirements cannot be met" in error
     assert "numpy==1.19.5" in error
@@ -283,20 +288,59 @@ def test_what_contradicts_the_other_images_pins_is_one_error(
     assert f"{PARENT} holds numpy 1.21.6" in error
     assert "loosen a requirement" in error
     assert "127.0.0.1" not in error
-    assert not (checkout.root / "locks" / NAME).exists()
-    # The request is kept, to be changed; asked again with another it is another.
-    assert '"numpy==1.19.5"' in (checkout.root / "images" / f"{NAME}.toml").read_text()
+    # Nothing half-made is left, that would stop a build of all images.
+    assert sources(checkout) == before
 
 
 def test_a_package_no_archive_has_is_one_error(
     tmp_path: Path, clone: Callable[..., Checkout]
 ) -> None:
     checkout = clone(tmp_path / "checkout", tools=True)
+    before = sources(checkout)
     error = refused(checkout, PARENT, "--apt", "there-is-no-such-package", "--name", NAME)
     assert f"images/{NAME}.toml: os.packages: " in error
     assert "there-is-no-such-package" in error
     assert "check the name" in error
-    assert not (checkout.root / "locks" / NAME / "os.toml").exists()
+    # Not the specification either, nor the lock of its Python packages.
+    assert sources(checkout) == before
+
+
+def test_a_private_package_comes_from_the_index_it_is_bound_to(
+    tmp_path: Path, clone: Callable[..., Checkout]
+) -> None:
+    checkout = clone(tmp_path / "checkout", results=True, tools=True)
+    before = sources(checkout)
+    (checkout.root / "mine.txt").write_text("our-plinth-models\n")
+    wanted = ["minimal", "-r", "mine.txt", "--name", NAME]
+    bound = [*wanted, "--bind", "our-plinth-models=company"]
+    error = refused(checkout, *wanted)
+    assert f"images/{NAME}.toml: python.requirements[0]: there is no project our-plinth" in error
+    assert "the configured package index has no such project" in error
+    assert "the settings do not know an index" in refused(checkout, *bound)
+    assert sources(checkout) == before
+    settings = tmp_path / "settings.toml"
+    own = Path(os.environ.get("PLINTH_CONFIG", "~/.config/plinth/config.toml")).expanduser()
+    known = tomli.loads(own.read_text()) if own.exists() else {}
+    (tmp_path / "files").mkdir()
+    with IndexServer() as server:
+        settings.write_text(tomli_w.dumps({**known, "indexes": {"company": server.url}}))
+        error = refused(checkout, *bound, PLINTH_CONFIG=str(settings))
+        assert "the index company has no such project" in error
+        assert sources(checkout) == before
+        server.add(
+            make_wheel(tmp_path / "files", {"ours.py": b"x = 1\n"}, name="our_plinth_models")
+        )
+        done = plinth(checkout, "extend", *bound, PLINTH_CONFIG=str(settings))
+        assert done.returncode == 0, done.stderr
+        assert "/files/our_plinth_models-1.0-py3-none-any.whl" in server.asked
+    ws = checkout.ws
+    found = {one.name: (one.version, one.index) for one in stale.check(ws, NAME).packages}
+    assert found["our-plinth-models"] == ("1.0", "company")
+    assert {index for name, (_, index) in found.items() if name != "our-plinth-models"} == {""}
+    manifest = read_manifest(ws.layout, references(ws.layout)[NAME].manifest)
+    assert manifest.layers[-1].title == "our-plinth-models 1.0"
+    for path, content in sources(checkout).items():
+        assert path in before or b"127.0.0.1" not in content, path
 
 
 def test_another_lock_of_the_other_image_makes_it_stale(

@@ -274,7 +274,7 @@ def test_a_conflict_is_told_in_words(locked: Workspace, server: IndexServer) -> 
     assert message.startswith("images/demo.toml: the requirements cannot be met")
     assert "for Python 3.7 and glibc 2.27" in raised.value.expected
     assert raised.value.found.splitlines()[-2:] == [
-        "asked for: demo-leaf>=3",
+        "asked for: demo-leaf>=3 (images/demo.toml: python.requirements[1])",
         "demo-app 1.1 needs demo-leaf<3",
     ]
     assert "[[python.constraints]]" in raised.value.remedy

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from integration.test_lock import checkout, config_of, packages, silent, stock, versions, wheel
+from integration.test_lock import (
+    LATER,
+    checkout,
+    config_of,
+    packages,
+    silent,
+    stock,
+    versions,
+    wheel,
+)
 from plinth.core.digest import Digest
-from plinth.core.errors import LockError
+from plinth.core.errors import LockError, PlinthError, StaleLockError
 from plinth.core.settings import Config
 from plinth.graph.workspace import Workspace
 from plinth.lock.image import lock_images
 from plinth.recipe.locks import stale
 from plinth.recipe.locks.pylock import LockedFile, LockedPackage, PylockError
+from plinth.recipe.locks.pylock import load as load_lock
 from support import helpers
 from support.helpers import make_wheel
 from support.index_server import UPLOADED, Answer, IndexServer
@@ -60,11 +71,19 @@ def lock(ws: Workspace, config: Config) -> dict[str, LockedPackage]:
     return {package.name: package for package in packages(ws)}
 
 
-def refused(ws: Workspace, config: Config) -> LockError:
-    with pytest.raises(LockError) as raised:
-        lock_images(ws, ["demo"], config=config, progress=silent)
-    assert not (ws.locks / "demo").exists()
+def refused(ws: Workspace, config: Config, image_id: str = "demo") -> PlinthError:
+    with pytest.raises(LockError if image_id == "demo" else PlinthError) as raised:
+        lock_images(ws, [image_id], config=config, progress=silent)
+    assert not (ws.locks / image_id).exists()
     return raised.value
+
+
+def extend(ws: Workspace, *requirements: str, more: str = "") -> None:
+    """The image `mine`, which extends `demo`."""
+    listed = ", ".join(f'"{requirement}"' for requirement in requirements)
+    python = f"[python]\nrequirements = [{listed}]\n"
+    text = f'extends = "demo"\nsummary = "mine"\n{python}{more}\n'
+    (ws.images / "mine.toml").write_text(text)
 
 
 def test_a_project_bound_to_an_index_comes_from_no_other(
@@ -97,6 +116,146 @@ def test_a_project_bound_to_an_index_comes_from_no_other(
         specify(ws, "demo-app", more=more)
         with pytest.raises(LockError, match="made from other inputs"):
             stale.check(ws, "demo")
+
+
+def test_an_extension_binds_its_own_projects_and_keeps_the_bindings_below(
+    ws: Workspace, public: IndexServer, private: IndexServer, tmp_path: Path
+) -> None:
+    files = tmp_path / "files"
+    # Both have it; the public one is newer, as an attacker's.
+    private.add(wheel(files, "demo_secret", "1.0", "demo-app"))
+    public.add(wheel(files, "demo_secret", "9.0"))
+    specify(ws, "demo-app", more='[python.indexes]\ndemo-app = "company"')
+    config = replace(config_of(public), indexes={"company": private.url})
+    below = lock(ws, config)
+    extend(ws, "demo-secret", more='[python.indexes]\n"Demo_Secret" = "company"')
+    # Without the setting, nothing is asked of any index.
+    asked = len(public.asked)
+    error = refused(ws, config_of(public), "mine")
+    assert error.what == "the settings do not know an index that a project is bound to"
+    assert "demo-secret: company" in error.found
+    assert len(public.asked) == asked
+
+    assert lock_images(ws, ["mine"], config=config, progress=silent) == ["mine"]
+    stale.check(ws, "mine")
+    found = {one.name: one for one in load_lock(ws.locks / "mine" / "pylock.toml").packages}
+    assert (found["demo-secret"].version, found["demo-secret"].index) == ("1.0", "company")
+    assert {name: (found[name].file, found[name].index) for name in below} == {
+        name: (one.file, one.index) for name, one in below.items()
+    }
+    assert found["demo-app"].index == "company"
+    for project in ("demo-app", "demo-secret"):
+        assert public.count(f"/simple/{project}/") == 0
+    # Bound no more, the lock is stale.
+    extend(ws, "demo-secret")
+    with pytest.raises(StaleLockError, match="made from other inputs"):
+        stale.check(ws, "mine")
+
+
+def test_an_extension_cannot_move_what_the_other_image_holds(
+    ws: Workspace, public: IndexServer, private: IndexServer
+) -> None:
+    config = replace(config_of(public), indexes={"company": private.url})
+    specify(ws, "demo-leaf")
+    lock(ws, config)
+    extend(ws, "demo-app", more='[python.indexes]\ndemo-leaf = "company"')
+    error = refused(ws, config, "mine")
+    assert str(error).splitlines()[1] == (
+        "  images/mine.toml: python.indexes.demo-leaf: demo holds demo-leaf 3.0 from no named "
+        "index, and an extension keeps it; leave it out here, or bind it in images/demo.toml"
+    )
+    # A dependency that is new is bound like what is asked for.
+    extend(ws, "demo-more", more='[python.indexes]\ndemo-app = "company"')
+    public.add(wheel(ws.root, "demo_more", "1.0", "demo-app"))
+    private.add(wheel(ws.root, "demo_app", "1.2", "demo-leaf"))
+    lock_images(ws, ["mine"], config=config, progress=silent)
+    found = {one.name: one for one in load_lock(ws.locks / "mine" / "pylock.toml").packages}
+    assert (found["demo-app"].version, found["demo-app"].index) == ("1.2", "company")
+    assert (found["demo-more"].index, found["demo-leaf"].version) == ("", "3.0")
+
+
+def test_what_a_fall_back_gave_the_other_image_stays_in_an_extension(
+    ws: Workspace, public: IndexServer, private: IndexServer
+) -> None:
+    specify(
+        ws,
+        "demo-app",
+        more='[python.indexes]\ndemo-app = {index = "company", fallback = "default"}',
+    )
+    # Another file of the same version: what the extension must not take.
+    private.add(make_wheel(ws.root, {"o.py": b"other"}, name="demo_app", version="9.0"))
+    config = replace(config_of(public), indexes={"company": private.url})
+    below = lock(ws, config_of(public))
+    extend(ws, "demo-leaf")
+    lock_images(ws, ["mine"], config=config, progress=silent)
+    found = {one.name: one for one in load_lock(ws.locks / "mine" / "pylock.toml").packages}
+    assert found["demo-app"] == replace(below["demo-app"], direct=True)
+    assert found["demo-app"].index == ""
+    # The other way round, the index that it is from must be known.
+    shutil.rmtree(ws.locks)
+    lock(ws, config)
+    error = refused(ws, config_of(public), "mine")
+    assert error.found == "demo holds demo-app 9.0 from the index company"
+    assert error.remedy == 'set indexes."company" in the settings to its URL'
+
+
+def test_a_project_that_its_index_does_not_have_is_named_with_index_and_place(
+    ws: Workspace, public: IndexServer, private: IndexServer
+) -> None:
+    config = replace(config_of(public), indexes={"company": private.url})
+    specify(ws, "demo-leaf", "demo-secrte", more='[python.indexes]\ndemo-secrte = "company"')
+    error = refused(ws, config)
+    assert error.what == "there is no project demo-secrte"
+    assert error.where == "images/demo.toml: python.requirements[1]"
+    assert error.found == (
+        "demo-secrte, asked for by images/demo.toml: python.requirements[1]: the index company has "
+        "no such project"
+    )
+    assert error.remedy == "check the spelling"
+    (ws.root / "app.txt").write_text("# What it needs.\ndemo-leaf\nDemo_Lief>=1\n")
+    (ws.images / "demo.toml").write_text(
+        helpers.IMAGE.format(name="demo", requirements="") + 'requirements-file = "app.txt"\n'
+    )
+    error = refused(ws, config)
+    assert error.where == "app.txt line 3"
+    assert "the configured package index has no such project" in error.found
+    assert '[python.indexes] in images/demo.toml: demo-lief = "NAME"' in error.remedy
+    # One that came later is none that is absent.
+    public.add(wheel(ws.root, "demo_late", "1.0"), uploaded=LATER)
+    specify(ws, "demo-late")
+    error = refused(ws, config)
+    assert error.what == "the requirements cannot be met"
+    assert error.found.splitlines() == [
+        "no file of demo-late was uploaded by as-of (2021-06-01T00:00:00Z)",
+        "versions of demo-late that the target can use: none",
+        "asked for: demo-late (images/demo.toml: python.requirements[0])",
+    ]
+    # In an extension: the file that asks for it.
+    specify(ws, "demo-leaf")
+    lock(ws, config)
+    extend(ws, "demo-server", "demo-ap")
+    error = refused(ws, config, "mine")
+    assert error.where == "images/mine.toml: python.requirements[1]"
+    for text in (str(error), error.found):
+        assert "127.0.0.1" not in text
+
+
+def test_a_constraint_that_stands_in_the_way_is_named_with_its_place(
+    ws: Workspace, public: IndexServer
+) -> None:
+    (ws.root / "bounds.txt").write_text("# Not yet.\ndemo-leaf>=3\n")
+    constraint = (
+        '[[python.constraints]]\nrequirement = "demo-app>=1.1,<9"\nreason = "1.0 is slow"\n'
+    )
+    specify(ws, "demo-app", more=f'constraints-file = "bounds.txt"\n{constraint}')
+    error = refused(ws, config_of(public))
+    assert error.what == "the requirements cannot be met"
+    assert error.found.splitlines()[-3:] == [
+        "demo-app 1.1 needs demo-leaf<3",
+        "constraint: demo-app>=1.1,<9, images/demo.toml: python.constraints[0] (1.0 is slow)",
+        "constraint: demo-leaf>=3, bounds.txt line 2",
+    ]
+    assert error.remedy == "loosen a requirement or a constraint"
 
 
 def test_a_fall_back_is_taken_where_the_specification_says_so(

@@ -20,8 +20,9 @@ from plinth.core.settings import Config, load
 from plinth.fetch.interpreter import find_python
 from plinth.fetch.pypi.index import Index
 from plinth.graph.workspace import Workspace
+from plinth.lock.compilation import compile_requests
 from plinth.lock.image import lock_images
-from plinth.lock.request import Work, compile_requests
+from plinth.lock.request import Work
 from plinth.lock.resolver import Resolver
 from plinth.recipe.locks import pylock
 from plinth.recipe.requires import unmet

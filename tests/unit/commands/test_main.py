@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from plinth import __version__
 from plinth.commands import images as commands
 from plinth.commands.main import main
+from plinth.commands.verbs import VERBS
 from plinth.core.digest import Digest, canonical_json
 from plinth.core.errors import PlinthError
 from plinth.formats.layer.writer import LayerWriter
@@ -121,13 +122,57 @@ def test_the_build_folder_may_be_elsewhere(
     assert f"{checkout}/elsewhere/oci" in failed(capsys, "validate")
 
 
-@pytest.mark.parametrize("verb", ["build", "lock", "explain", "test"])
+UNKNOWN = {
+    "attach": ["minmal", "127.0.0.1:9/x/y"],
+    "attest": ["--rebuilt", "minmal", "--trust", "embedded"],
+    "diff": ["minmal", "minimal"],
+    "export": ["minmal", "--out", "x.tar"],
+    "push": ["minmal", "--to", "127.0.0.1:9/x"],
+    "verify": ["minmal", "--trust", "embedded"],
+    "why": ["minmal", "numpy"],
+}
+"""What is said to verbs that take more than an id."""
+
+NO_ID = {"validate", "catalog", "site", "commands", "self", "completion", "doctor", "gc"}
+NO_ID |= {"import", "tags", "pull"}
+
+
+@pytest.mark.parametrize("built", [False, True])
+@pytest.mark.parametrize(
+    "verb", [v.name for v in VERBS if v.name not in NO_ID and not v.name.startswith("trust ")]
+)
 def test_an_unknown_image_is_named_with_those_there_are(
-    checkout: Path, capsys: pytest.CaptureFixture[str], verb: str
+    checkout: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+    verb: str,
+    built: bool,
 ) -> None:
-    error = failed(capsys, verb, "nonesuch")
+    monkeypatch.setenv("PLINTH_TRUST", str(checkout / "trust"))
+    if verb in ("attest", "verify"):
+        assert main(["trust", "init"]) == 0
+        capsys.readouterr()
+    if built:
+        request.getfixturevalue("layout")
+    assert main([verb, *UNKNOWN.get(verb, ["minmal"])]) != 0
+    out, error = capsys.readouterr()
+    assert out == ""
+    assert "Traceback" not in error
+    assert "next:     did you mean minimal? known here: " in error
+    assert "sklearn-0.24.1" in error
+    assert "doit build:minmal" not in error
+
+
+def test_a_name_like_none_there_is_named_with_those_there_are(
+    checkout: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = failed(capsys, "build", "nonesuch")
     assert "images/nonesuch.toml: there is no such specification" in error
     assert "next:     known here: minimal, sklearn-0.24.1" in error
+    # A lock may be that of a base, too.
+    error = failed(capsys, "lock", "debian12-py3")
+    assert "did you mean debian12-py37? known here: base, " in error
 
 
 def test_an_unknown_base_is_named_with_those_there_are(

@@ -53,7 +53,7 @@ def test_each_image_has_the_one_with_which_most_is_in_common(ws: Workspace) -> N
 def test_images_that_are_not_asked_for_still_count(ws: Workspace) -> None:
     (found,) = chains(ws, ["more"])
     assert (found.image, found.other) == ("more", "next")
-    with pytest.raises(PlinthError, match="this image is not built"):
+    with pytest.raises(PlinthError, match="there is no such specification"):
         chains(ws, ["absent"])
 
 

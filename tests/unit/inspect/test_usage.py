@@ -104,9 +104,15 @@ def test_packages_are_what_the_layers_hold(ws: Workspace) -> None:
 
 
 def test_an_image_that_is_not_built_is_said_so(ws: Workspace) -> None:
-    with pytest.raises(PlinthError, match="this image is not built") as raised:
+    with pytest.raises(PlinthError, match="there is no such specification") as raised:
+        usage(ws, ["plan"])
+    assert raised.value.remedy == "did you mean plain? known here: more, plain"
+    ws.images.mkdir(exist_ok=True)
+    (ws.images / "other.toml").write_text("")
+    with pytest.raises(PlinthError, match="other is not built") as raised:
         usage(ws, ["other"])
     assert raised.value.found == "built are more, plain"
+    assert raised.value.remedy == "build it: doit build:other"
 
 
 def test_the_command_shows_tables_and_gives_json(

@@ -126,6 +126,16 @@ def test_a_set_that_no_wheel_serves_is_refused_with_what_it_would_have_to_fit(
     assert not (ws.locks / "base" / "cuda1.toml").exists()
 
 
+def test_a_wheel_that_the_index_does_not_have_is_named(ws: Workspace, config: Config) -> None:
+    (ws.bases / "cuda1.toml").write_text(SET.replace('["cudnn"]', '["cudn>=2"]'))
+    with pytest.raises(LockError) as raised:
+        lock_accelerator(ws, "cuda1", config=config, progress=quiet)
+    error = raised.value
+    assert (error.what, error.where) == ("there is no project cudn", "base/cuda1.toml: wheels")
+    assert error.found == "cudn>=2: the configured package index has no such project"
+    assert "check the spelling" in error.remedy
+
+
 def test_a_set_of_wheels_without_any_base_is_refused(ws: Workspace, config: Config) -> None:
     for name in ("old", "37", "311"):
         (ws.bases / f"{name}.toml").unlink()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -192,9 +193,68 @@ def test_an_extension_that_cannot_be(tmp_path: Path, text: str, expected: str) -
     assert problems_of(tmp_path, text, "mine") == [expected]
 
 
+def test_an_extension_adds_bindings_and_keeps_those_below(tmp_path: Path) -> None:
+    below = 'a_b = "company"\nc = {index = "other", fallback = "default"}\n'
+    (tmp_path / "sklearn-0.24.1.toml").write_text(f"{GOOD}[python.indexes]\n{below}")
+    text = 'extends = "sklearn-0.24.1"\nsummary = "x"\n[python.indexes]\n{}'
+    more = 'D = "company"\ne = {index = "other", fallback = "default"}\n'
+    # Said again, the same is the same.
+    for lines in (more, more + below):
+        (tmp_path / "mine.toml").write_text(text.format(lines))
+        spec = load_image(tmp_path, "mine")
+        assert spec.indexes == {"a-b": "company", "c": "other", "d": "company", "e": "other"}
+        assert spec.fallbacks == {"c", "e"}
+
+
+@pytest.mark.parametrize(
+    ("line", "project", "bound"),
+    [
+        ('"A.B" = "other"', "a-b", "company alone"),
+        ('a-b = {index = "company", fallback = "default"}', "a-b", "company alone"),
+        ('c = "other"', "c", 'other with fallback = "default"'),
+        ('c = {index = "company", fallback = "default"}', "c", 'other with fallback = "default"'),
+    ],
+)
+def test_an_extension_cannot_change_a_binding(
+    tmp_path: Path, line: str, project: str, bound: str
+) -> None:
+    below = 'a-b = "company"\nc = {index = "other", fallback = "default"}\n'
+    (tmp_path / "sklearn-0.24.1.toml").write_text(f"{GOOD}[python.indexes]\n{below}")
+    text = f'extends = "sklearn-0.24.1"\nsummary = "x"\n[python.indexes]\n{line}\n'
+    assert problems_of(tmp_path, text, "mine") == [
+        f"python.indexes.{project}: images/sklearn-0.24.1.toml binds it to {bound}, which an "
+        "extension cannot change; leave it out here"
+    ]
+
+
+def test_where_requirements_and_bounds_are_written(tmp_path: Path) -> None:
+    (tmp_path / "sklearn-0.24.1.toml").write_text(GOOD)
+    (tmp_path / "mine.toml").write_text(
+        'extends = "sklearn-0.24.1"\nsummary = "x"\n'
+        '[python]\nrequirements = ["numpy>=1.16.0", "a"]\n'
+        '[[python.constraints]]\nrequirement = "b<1"\nreason = "r"\n'
+        '[[python.overrides]]\nrequirement = "c<1"\nreason = "r"\n'
+    )
+    spec = load_image(tmp_path, "mine")
+    below, mine = "images/sklearn-0.24.1.toml: python", "images/mine.toml: python"
+    assert spec.asked_at == {
+        "scikit-learn==0.24.1": (f"{below}.requirements[0]",),
+        "numpy>=1.16.0": (f"{below}.requirements[1]", f"{mine}.requirements[0]"),
+        "a": (f"{mine}.requirements[1]",),
+    }
+    assert [one.where for one in spec.constraints] == [
+        f"{below}.constraints[0]",
+        f"{mine}.constraints[0]",
+    ]
+    assert [one.where for one in spec.overrides] == [f"{mine}.overrides[0]"]
+
+
 def test_the_file_name_must_agree(tmp_path: Path) -> None:
     (problem,) = problems_of(tmp_path, GOOD, "sklearn-0.24.2")
-    assert problem.startswith("framework: framework and version give 'sklearn-0.24.1'")
+    assert problem == (
+        "framework: framework and version give 'sklearn-0.24.1', the file is 'sklearn-0.24.2'; "
+        "name the file sklearn-0.24.1.toml or sklearn-0.24.1-….toml, or change the fields"
+    )
 
 
 @pytest.mark.parametrize("text", ["framework = ", "a = 1\na = 2", "\x00"])
@@ -211,8 +271,13 @@ def test_broken_encoding(tmp_path: Path) -> None:
 
 def test_an_unknown_image_names_those_there_are(tmp_path: Path) -> None:
     (tmp_path / "minimal.toml").write_text("")
-    with pytest.raises(SpecError, match="known here: minimal"):
-        load_image(tmp_path, "minimum")
+    (tmp_path / "other.toml").write_text("")
+    with pytest.raises(SpecError) as raised:
+        load_image(tmp_path, "minmal")
+    assert raised.value.remedy == "did you mean minimal? known here: minimal, other"
+    with pytest.raises(SpecError) as raised:
+        load_image(tmp_path, "zzz")
+    assert raised.value.remedy == "known here: minimal, other"
 
 
 def base_problems(folder: Path, name: str, old: str, new: str) -> list[str]:
@@ -248,3 +313,59 @@ def base_problems(folder: Path, name: str, old: str, new: str) -> list[str]:
 def test_bad_bases(tmp_path: Path, name: str, old: str, new: str, expected: str) -> None:
     problems = base_problems(tmp_path, name, old, new)
     assert any(problem.startswith(expected) for problem in problems), problems
+
+
+def documented(heading: str) -> set[str]:
+    """The fields in the table below a heading of docs/specification.md."""
+    text = (ROOT / "docs" / "specification.md").read_text()
+    part = text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    first = [line.split("|")[1] for line in part.splitlines() if line.startswith("| `")]
+    return {field for cell in first for field in re.findall(r"`([^`]+)`", cell)}
+
+
+def known(folder: Path, text: str, name: str, tables: tuple[str, ...]) -> set[str]:
+    """The fields that the reader knows, by what it says of an unknown one in each table."""
+    lines = [f"[{table}]\nunknown = 1\n" for table in tables]
+    (folder / f"{name}.toml").write_text("\n".join(["unknown = 1", text, *lines]))
+    with pytest.raises(SpecError) as raised:
+        load_image(folder, name)
+    found = set()
+    for problem in raised.value.problems:
+        table = problem.path.rpartition("unknown")[0]
+        for field in problem.message.partition("known here: ")[2].split(", "):
+            found.add(f"{table}{field}")
+    return found - {*tables}
+
+
+def test_the_documented_fields_are_those_there_are(tmp_path: Path) -> None:
+    top = GOOD.partition("[python]")[0]
+    tables = ("python", "smoke", "closure")
+    text = top + "[python]\nrequirements = []\nunknown = 1\n"
+    image = known(tmp_path, text, "sklearn-0.24.1", tables[1:]) - {"python"}
+    assert image - {"extends"} == documented("Of an image")
+    (tmp_path / "sklearn-0.24.1.toml").write_text(GOOD)
+    extension = known(
+        tmp_path, 'extends = "sklearn-0.24.1"\nsummary = "x"\n', "mine", (*tables, "os")
+    )
+    assert extension == documented("Of an extension")
+
+
+@pytest.mark.parametrize(
+    ("framework", "version", "name"),
+    re.findall(
+        r"^\| `\"(.+?)\"` \| (?:none|`\"(.+?)\"`) \| .*?`(\S+?)\.toml`",
+        (ROOT / "docs" / "specification.md").read_text(),
+        re.MULTILINE,
+    ),
+)
+def test_the_documented_file_names_fit(
+    tmp_path: Path, framework: str, version: str, name: str
+) -> None:
+    line = f'version = "{version}"' if version else ""
+    text = GOOD.replace('version = "0.24.1"', line).replace('"sklearn"', f'"{framework}"')
+    for other in (name, f"{name}-ours"):
+        (tmp_path / f"{other}.toml").write_text(text)
+        assert load_image(tmp_path, other).framework == framework
+    with pytest.raises(SpecError, match="framework and version give"):
+        (tmp_path / "other.toml").write_text(text)
+        load_image(tmp_path, "other")

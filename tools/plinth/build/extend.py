@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import tomli_w
@@ -96,6 +97,25 @@ def _plain(where: str, lines: Iterable[tuple[str, str]]) -> list[str]:
     return found
 
 
+def read_bindings(texts: Sequence[str]) -> dict[str, str]:
+    """Which named index each project comes from, of texts `PROJECT=INDEX`.
+
+    Raises:
+        PlinthError: one has another form, or a project is there twice.
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        project, _, index = (part.strip() for part in text.partition("="))
+        if not project or not index or project in found:
+            raise PlinthError(
+                f"{project} is bound twice" if index and project else "invalid binding",
+                where=f"--bind {text}",
+                expected="PROJECT=INDEX, an index that the settings name under [indexes]",
+            )
+        found[project] = index
+    return found
+
+
 def write_extension(
     ws: Workspace,
     extends: str,
@@ -103,9 +123,10 @@ def write_extension(
     *,
     requirements: Sequence[str],
     packages: Sequence[str],
-) -> None:
+    indexes: Mapping[str, str],
+) -> bool:
     """Write `images/<name>.toml`, which adds Python `requirements` and OS `packages` to the image
-    `extends`; the same once more changes nothing.
+    `extends`, with the named `indexes` of projects; False where the same was there already.
 
     Raises:
         SpecError: the result is not a valid specification; nothing is left behind.
@@ -118,14 +139,17 @@ def write_extension(
     document = {
         "extends": extends,
         "summary": f"{extends} with {', '.join([*requirements, *packages]) or 'nothing more'}",
-        "python": {"requirements": list(requirements)},
+        "python": {
+            "requirements": list(requirements),
+            **({"indexes": dict(indexes)} if indexes else {}),
+        },
         "os": {"packages": list(packages)},
     }
     path = ws.images / f"{name}.toml"
     text = f"# Made by plinth extend {extends}; yours to edit.\n{tomli_w.dumps(document)}"
     old = path.read_text(encoding="utf-8") if path.exists() else None
     if old == text:
-        return
+        return False
     if old is not None:
         raise PlinthError(
             f"there is an image {name} already, and it is another one",
@@ -140,3 +164,37 @@ def write_extension(
     except SpecError:
         path.unlink()
         raise
+    return True
+
+
+@contextmanager
+def undone_on_failure(ws: Workspace, name: str, progress: Progress) -> Iterator[None]:
+    """Take back the specification of the image `name`, which was just written, and what the block
+    leaves in its folder of locks, where the block fails: what was there before stays, and so does
+    a specification that somebody edits meanwhile."""
+    path, folder = ws.images / f"{name}.toml", ws.locks / name
+    written, before = path.read_bytes(), _files(folder)
+    try:
+        yield
+    except BaseException:
+        if not path.exists() or path.read_bytes() != written:
+            raise
+        for file in _files(folder).keys() - before.keys():
+            file.unlink()
+        for file, content in before.items():
+            with atomic_write(file) as temporary:
+                temporary.write_bytes(content)
+        with suppress(OSError):
+            # One that has files, or was never there.
+            folder.rmdir()
+        path.unlink()
+        progress(
+            f"nothing of {name} was left: images/{name}.toml, which this command wrote, and its "
+            "lock were removed; change the request and run it again"
+        )
+        raise
+
+
+def _files(folder: Path) -> dict[Path, bytes]:
+    found = folder.iterdir() if folder.is_dir() else ()
+    return {path: path.read_bytes() for path in found if path.is_file()}

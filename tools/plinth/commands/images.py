@@ -14,6 +14,7 @@ from pathlib import Path
 from plinth.commands.reference import bring
 from plinth.commands.verbs import ALL_BASES, INTERPRETER
 from plinth.core import settings as config
+from plinth.core.document import no_such
 from plinth.core.report import counted, human_size, on_terminal, to_stderr, working
 from plinth.formats.layer.model import Layer
 from plinth.graph.workspace import Workspace
@@ -66,8 +67,10 @@ def _lock(
     images, bases, sets = all_images(ws), all_bases(ws), all_accelerators(ws)
     chosen = names or [*images, ALL_BASES]
     others = {*bases, *sets, ALL_BASES, INTERPRETER}.difference(images)
-    # One that is unknown is taken for an image: its error names those that are known.
     ids = [name for name in chosen if name not in others]
+    for name in ids:
+        if name not in images:
+            raise no_such(f"images/{name}.toml", name, {*images, *others})
     written: list[str] = []
     with working("locking") as progress:
         if ids:
@@ -186,23 +189,35 @@ def extend(
     requirements: str,
     conda_file: str,
     apt: Sequence[str],
+    bind: Sequence[str],
     name: str,
     base: str,
 ) -> None:
-    """Derive the image `name` from `image`: write its specification, lock it, build it.
+    """Derive the image `name` from `image`: write its specification, lock it, build it. Where that
+    fails, nothing is left of a specification that was not there before.
 
     `requirements` is the path of a requirements.txt, `conda_file` of a conda environment file,
-    `apt` are OS packages.
+    `apt` are OS packages; `bind` are projects with the named index they come from
+    (`PROJECT=INDEX`).
     """
-    from plinth.build.extend import read_conda_file, read_requirements, write_extension
+    from plinth.build.extend import (
+        read_bindings,
+        read_conda_file,
+        read_requirements,
+        undone_on_failure,
+        write_extension,
+    )
 
     new = name or f"{image}-extended"
     asked = read_requirements(Path(requirements)) if requirements else []
     if conda_file:
         asked += read_conda_file(ws, image, Path(conda_file), to_stderr)
-    write_extension(ws, image, new, requirements=asked, packages=apt)
-    lock(ws, [image, new])
-    build(ws, [new], base=base)
+    wrote = write_extension(
+        ws, image, new, requirements=asked, packages=apt, indexes=read_bindings(bind)
+    )
+    with undone_on_failure(ws, new, to_stderr) if wrote else nullcontext():
+        lock(ws, [image, new])
+        build(ws, [new], base=base)
 
 
 def load(ws: Workspace, ids: Sequence[str], *, no_verify: bool) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plinth.core import settings as config
-from plinth.core.errors import PlinthError
+from plinth.core.document import known_here
+from plinth.core.errors import ImageNameError, PlinthError
+from plinth.formats.oci.reference import parse
 from plinth.graph.workspace import Workspace
 from plinth.recipe.forms import split
 from plinth.recipe.ids import all_images
@@ -29,12 +31,23 @@ class Named:
 
 def named(text: str) -> Named:
     """The image that `text` names: an id of the checkout around if it has that, else a
-    reference."""
+    reference.
+
+    Raises:
+        ImageNameError: it is neither.
+    """
     try:
         ws = Workspace.find()
     except PlinthError:
         return Named(text)
-    if split(text)[0] not in all_images(ws):
+    image_id, images = split(text)[0], all_images(ws)
+    if image_id not in images:
+        try:
+            parse(text)
+        except ImageNameError as error:
+            if not {*text} & {*"/:@"}:
+                error.remedy = known_here(image_id, images)
+            raise
         return Named(text)
     return Named(f"oci:{ws.layout.root}:{text}", text, ws)
 

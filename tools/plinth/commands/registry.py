@@ -79,8 +79,8 @@ def push(
             kept.append(f"{image_id}: {pushed.refused}")
     if kept:
         raise VerificationError(
-            "`latest` was not moved: it may only point to a signed, verified image\n"
-            + "\n".join(kept)
+            "pushed, with a dated tag; `latest` was not moved: it may only point to a signed, "
+            "verified image\n" + "\n".join(kept)
         )
 
 

@@ -100,6 +100,7 @@ VERBS = (
         _text("requirements", "FILE", "a requirements.txt", short="r"),
         _text("conda-file", "FILE", "a conda environment file: what a package index has of it"),
         _many("apt", "PACKAGE", "an OS package"),
+        _many("bind", "PROJECT=INDEX", "a project that comes from this named index, and no other"),
         _text("name", "NAME", "the new image's id (default: ID-extended)"),
         BASE,
     ),
@@ -207,8 +208,7 @@ VERBS = (
         "tags",
         "registry:tags",
         "the tags of an image in a registry, and what they hold",
-        Operand("image", "HOST/REPOSITORY"),
-        JSON,
+        *(Operand("image", "HOST/REPOSITORY"), JSON),
     ),
     _verb(
         "pull",

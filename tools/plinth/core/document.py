@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +15,23 @@ from plinth.core.errors import Problem, SpecError
 from plinth.core.requirement import requirement
 
 T = TypeVar("T")
+
+
+def known_here(name: str, others: Iterable[str]) -> str:
+    """What to do about a `name` that is none of `others`: the nearest of them, and all."""
+    # Not before: it is for errors alone.
+    from difflib import get_close_matches
+
+    there = sorted(others)
+    near = get_close_matches(name, there, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return f"{hint}known here: {', '.join(there) or 'none'}"
+
+
+def no_such(shown: str, name: str, others: Iterable[str]) -> SpecError:
+    """The error where there is no specification `shown` of `name`, but there are `others`."""
+    problem = Problem("", "there is no such specification")
+    return SpecError(shown, [problem], remedy=known_here(name, others))
 
 
 class Table:
@@ -175,8 +192,7 @@ class Table:
         """Report every field, here and below, that nobody asked for."""
         for key in self._values:
             if key not in self._asked:
-                known = ", ".join(sorted(self._asked))
-                self.problem(key, f"unknown field; known here: {known}")
+                self.problem(key, f"unknown field; {known_here(key, self._asked)}")
         for child in self._children:
             child.finish()
 
@@ -191,12 +207,8 @@ def read(path: Path, shown: str) -> Table:
         # Some editors begin a file with a mark.
         document = tomli.loads(path.read_bytes().decode("utf-8-sig"))
     except FileNotFoundError:
-        others = sorted(p.stem for p in path.parent.glob("*.toml"))
-        raise SpecError(
-            shown,
-            [Problem("", "there is no such specification")],
-            remedy=f"known here: {', '.join(others) or 'none'}",
-        ) from None
+        others = (other.stem for other in path.parent.glob("*.toml"))
+        raise no_such(shown, path.stem, others) from None
     except UnicodeDecodeError as error:
         raise SpecError(shown, [Problem("", f"not UTF-8: {error}")]) from None
     # Not all that tomli raises is its own error: of a number with too many digits it is int's.

@@ -25,6 +25,10 @@ CHOICES = (
     "embedded: a trust domain on this machine; plinth trust init makes one\n"
     "FILE: the client trust config of a private instance"
 )
+_POLICY = (
+    "`trusted-root` in a policy: --policy FILE, or `policy` in the settings; for plinth verify "
+    "also --trusted-root FILE; or "
+)
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ def read_client(choice: str, verb: str) -> Root:
     if not choice:
         raise AttestationError(
             "no trusted root was given" if verb == "verify" else "no trust was given to sign with",
-            remedy=("--trusted-root FILE, or " if verb == "verify" else "") + CHOICES,
+            remedy=(_POLICY if verb == "verify" else "") + CHOICES,
         )
     path = Path(choice)
     if not path.is_file():

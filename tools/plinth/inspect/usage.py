@@ -14,7 +14,7 @@ from plinth.core.store import BlobStore
 from plinth.formats.oci.layout import references
 from plinth.formats.oci.manifest import read_manifest
 from plinth.graph.workspace import Workspace
-from plinth.recipe.forms import command_for
+from plinth.recipe.built import not_built
 
 if TYPE_CHECKING:
     from plinth.inspect.contents.model import LayerContents
@@ -84,12 +84,7 @@ def usage(ws: Workspace, ids: Sequence[str] = ()) -> Usage:
     found = references(ws.layout)
     for image_id in ids:
         if image_id not in found:
-            raise PlinthError(
-                "this image is not built",
-                where=image_id,
-                found=f"built are {', '.join(found) or 'none'}",
-                remedy=f"build it: {command_for(image_id)}",
-            )
+            raise not_built(ws, image_id)
     lists = {
         name: [
             (layer.digest, layer.title or "?")

@@ -116,7 +116,15 @@ def _wheels(ws: Workspace, spec: Accelerator, config: Config) -> tuple[LockedPac
     found = []
     for text in spec.wheels:
         wanted = Requirement(text)
-        best = _best(index.files(wanted.name, None), wanted, targets)
+        there = index.files(wanted.name, None)
+        if not there:
+            raise LockError(
+                f"there is no project {wanted.name}",
+                where=f"base/{spec.name}.toml: wheels",
+                found=f"{text}: the configured package index has no such project",
+                remedy="check the spelling, or index-url in the settings",
+            )
+        best = _best(there, wanted, targets)
         if best is None:
             raise LockError(
                 f"the index has no wheel for {text} that fits every image with the set",

@@ -23,17 +23,19 @@ from plinth.fetch.pypi.candidates import Candidate
 from plinth.fetch.pypi.index import Index
 from plinth.formats.wheel.metadata import parse
 from plinth.graph.workspace import Workspace
+from plinth.lock.bound import check_indexes, places_of
+from plinth.lock.compilation import compile_requests
 from plinth.lock.imported import check_imported
 from plinth.lock.narrow import Narrowed
 from plinth.lock.os_packages import lock_packages
-from plinth.lock.request import Request, Work, chosen, compile_requests, exact, locked_file
+from plinth.lock.request import Request, Work, chosen, exact, locked_file
 from plinth.lock.resolver import Resolver
 from plinth.lock.sdists import Sdists
 from plinth.lock.server import LoopbackIndex
 from plinth.recipe.asked.asked import with_inputs
 from plinth.recipe.base import BaseSpec
 from plinth.recipe.gpu import check_gpu_libraries, is_refused
-from plinth.recipe.image import DEFAULT, ImageSpec, load_image, load_target
+from plinth.recipe.image import load_image, load_target
 from plinth.recipe.locks import stale
 from plinth.recipe.locks.inputs import checksum, inputs_of
 from plinth.recipe.locks.pins import pins
@@ -88,7 +90,7 @@ def _lock_all(
         return []
     # Before anything is downloaded: this is what a machine may lack.
     for image_id in wanted:
-        _check_indexes(load_image(ws.images, image_id), config)
+        check_indexes(load_image(ws.images, image_id), config)
     pythons = _pythons(ws, wanted, config)
     index = Index(config, ws.build / "cache" / "index", ws.cache)
     with contextlib.ExitStack() as stack:
@@ -117,29 +119,6 @@ def _lock_all(
         else:
             progress(f"locks/{image_id}: unchanged")
     return written
-
-
-def _check_indexes(spec: ImageSpec, config: Config) -> None:
-    """Refuse an image that binds a project to an index that the settings do not know.
-
-    Raises:
-        LockError: naming every such project and index.
-    """
-    lacking = {
-        project: name
-        for project, name in spec.indexes.items()
-        if name not in config.indexes and project not in spec.fallbacks
-    }
-    for project, name in lacking.items():
-        table = f'{project} = {{index = "{name}", fallback = "{DEFAULT}"}}'
-        raise LockError(
-            "the settings do not know an index that a project is bound to",
-            where=f"images/{spec.id}.toml",
-            expected=f"one of {', '.join(sorted(config.indexes))}" if config.indexes else "",
-            found="\n".join(f"{project}: {name}" for project, name in lacking.items()),
-            remedy=f'set indexes."{name}" in the settings to its URL; or, where the configured '
-            f"index may serve the project as well, write {table}",
-        )
 
 
 def _pythons(ws: Workspace, ids: Sequence[str], config: Config) -> dict[str, Path]:
@@ -235,12 +214,10 @@ def _prepare(
     }
     bounds = [constraint.requirement for constraint in spec.constraints]
     bounds += [override.requirement for override in spec.overrides]
-    extended = ""
+    below = stale.check(ws, spec.extends) if spec.extends else None
     held: dict[str, str] = {}
-    if spec.extends:
+    if below:
         # What the other image holds stays as it is there, so that its layers are shared.
-        below = stale.check(ws, spec.extends)
-        extended = below.requirements_digest
         held = {package.name: package.version for package in below.packages}
         bounds += [f"{name}=={version}" for name, version in held.items()]
     for name, lines in sources.items():
@@ -264,8 +241,8 @@ def _prepare(
             {},
             ws.cache,
         )
-        for project, name in spec.indexes.items()
-        if name in config.indexes and canonicalize_name(project) not in spec.own
+        for project, name in places_of(spec, below, config).items()
+        if project not in spec.own
     }
     named = exact([*bounds, *(line for lines in sources.values() for line in lines)])
     shown = Narrowed(index, spec.pins, partial(is_refused, spec), spec.own, ws.cache)
@@ -280,7 +257,7 @@ def _prepare(
         folder,
         loopback,
         tuple(sources),
-        extended,
+        below.requirements_digest if below else "",
         held,
         places,
         tuple(bounds),

@@ -10,8 +10,9 @@ from plinth.core.report import Progress
 from plinth.fetch.pypi.page import IndexFile
 from plinth.formats.wheel.filename import identity
 from plinth.formats.wheel.sdist import build_requirements
+from plinth.lock.compilation import compile_requests
 from plinth.lock.prepared import prepared_metadata
-from plinth.lock.request import Request, Work, chosen, compile_requests, locked_file
+from plinth.lock.request import Request, Work, chosen, locked_file
 from plinth.lock.resolver import Resolver
 from plinth.recipe.locks.pins import pins
 from plinth.recipe.locks.pylock import LockedPackage
@@ -51,7 +52,15 @@ class Sdists:
         lines = build_requirements(index.download(file), file.name)
         (folder / "build.in").write_text("\n".join(lines) + "\n", encoding="utf-8")
         # Without sdists: that of one could ask for what asks for it.
-        work = Work(request, folder, ("build.in",), "doit lock", tuple(lines), wheels_only=True)
+        work = Work(
+            request,
+            folder,
+            ("build.in",),
+            "doit lock",
+            tuple(lines),
+            wheels_only=True,
+            origin=f"{file.name}: build-system.requires",
+        )
         try:
             compile_requests(self._resolver, [work], self._progress)
         except LockError:

@@ -55,7 +55,8 @@ class LoopbackIndex:
     `pinned` names versions that stay visible although yanked, by project: those of the previous
     lock. `named` are projects' exact versions that somebody asked for: of those, as with pip, files
     are shown that were yanked, and files of which nobody knows when they were uploaded. `hidden`
-    says of projects what is not shown for such a reason. `others` are indexes that certain projects
+    says of projects what is not shown for such a reason; `absent` are those that their index does
+    not have at all. `others` are indexes that certain projects
     come from instead, by project.
     `overrides` count in place of what packages ask of a project.
     `failures` collects what went wrong upstream, for the caller to raise. `prepare` says how the
@@ -79,6 +80,7 @@ class LoopbackIndex:
         self._pinned = pinned
         self._named = named or {}
         self.hidden: dict[str, str] = {}
+        self.absent: set[str] = set()
         self._visible: dict[str, list[Candidate]] = {}
         self._finding: dict[str, threading.Lock] = {}
         self._pool = ThreadPoolExecutor(_AHEAD, "prefetch")
@@ -145,7 +147,14 @@ class LoopbackIndex:
         """What the target can use of what was there at the moment; where the page does not say when
         a file came, its server may."""
         index, as_of = self._of(name), self._as_of
-        found = list(candidates(index.files(name, as_of), self._target))
+        there = index.files(name, as_of)
+        if not there:
+            if not index.files(name, None):
+                self.absent.add(name)
+            elif as_of is not None:
+                moment = as_of.strftime("%Y-%m-%dT%H:%M:%SZ")
+                self.hidden[name] = f"no file of {name} was uploaded by as-of ({moment})"
+        found = list(candidates(there, self._target))
         if as_of is None or all(one.file.uploaded for one in found):
             return found
         with ThreadPoolExecutor(_AHEAD, "described") as pool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from plinth.core.document import no_such
 from plinth.core.errors import LayoutError, PlinthError
 from plinth.formats.oci.layout import ImageReference, references
 from plinth.formats.oci.manifest import read_manifest
 from plinth.graph.workspace import Workspace
 from plinth.recipe.accelerator import CPU
 from plinth.recipe.forms import MARK, command_for, form_of, name_of, split
+from plinth.recipe.ids import all_images
 from plinth.recipe.image import load_image
 from plinth.recipe.recipe import Recipe
 from plinth.recipe.record import Record, read_record
@@ -21,6 +23,7 @@ def find_reference(ws: Workspace, image_id: str) -> ImageReference:
 
     Raises:
         LayoutError: it is not built.
+        SpecError: there is no such image.
         PlinthError: there is no such form.
     """
     name, (of, form) = image_id, split(image_id)
@@ -31,12 +34,25 @@ def find_reference(ws: Workspace, image_id: str) -> ImageReference:
         name = name_of(spec, form_of(image_id, spec))
     found = references(ws.layout).get(name)
     if found is None:
-        raise LayoutError(
-            f"{image_id} is not built",
-            where=str(ws.layout.root),
-            remedy=f"build it: {command_for(image_id)}",
-        )
+        raise not_built(ws, image_id)
     return found
+
+
+def not_built(ws: Workspace, image_id: str) -> PlinthError:
+    """The error where the layout does not have `image_id`: it is not built, or there is no such
+    image, but others that might be meant."""
+    of, _ = split(image_id)
+    built = references(ws.layout)
+    # What came from elsewhere may have no specification here.
+    known = {*all_images(ws), *(split(name)[0] for name in built)}
+    if known and of not in known:
+        return no_such(f"images/{of}.toml", of, known)
+    return LayoutError(
+        f"{image_id} is not built",
+        where=str(ws.layout.root),
+        found=f"built are {', '.join(sorted(built)) or 'none'}",
+        remedy=f"build it: {command_for(image_id)}",
+    )
 
 
 def record_of(ws: Workspace, image: ImageReference) -> Record:

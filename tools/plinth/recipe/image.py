@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
-from plinth.core.document import Table, read
+from plinth.core.document import Table, known_here, read
 from plinth.core.errors import Problem, SpecError
 from plinth.formats.oci.model import GZIP, ZSTD
 from plinth.recipe.accelerator import CPU
@@ -27,10 +27,12 @@ REFUSE, ALLOW = "refuse", "allow"
 
 @dataclass(frozen=True)
 class Constraint:
-    """A bound on a package nobody asked for by name, and why it is needed."""
+    """A bound on a package nobody asked for by name, and why it is needed. `where` it is written:
+    the file, and the field or line in it."""
 
     requirement: str
     reason: str
+    where: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,8 @@ class ImageSpec:
     what packages ask of a project. `inputs` are files that ask for more; what they mean for a
     target is among the requirements and constraints, and their `pins` and the files of one's `own`
     packages are there, both by name, once `plinth.recipe.asked.asked.with_inputs` read them.
-    `compression` is that of its layers, `gzip` or `zstd`.
+    `compression` is that of its layers, `gzip` or `zstd`. `asked_at` says where each of the
+    requirements is written: files, and the field or line in them.
     """
 
     id: str
@@ -75,6 +78,7 @@ class ImageSpec:
     own: Mapping[str, OwnFile] = field(default_factory=dict)
     fallbacks: frozenset[str] = frozenset()
     compression: str = GZIP
+    asked_at: Mapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
 
     def published(self, base: str, label: str = "") -> str:
         """The name the image is published under when it stands on `base` and holds the
@@ -148,6 +152,8 @@ def _whole(image_id: str, table: Table) -> ImageSpec:
     framework = table.text("framework")
     inputs = read_inputs(python)
     indexes, fallbacks = _indexes(python)
+    shown = f"images/{image_id}.toml"
+    requirements = python.requirements("requirements", required=not inputs)
     spec = ImageSpec(
         id=image_id,
         framework=framework,
@@ -155,8 +161,8 @@ def _whole(image_id: str, table: Table) -> ImageSpec:
         accelerator=table.text("accelerator"),
         base=table.text("base"),
         summary=table.text("summary"),
-        requirements=python.requirements("requirements", required=not inputs),
-        constraints=_constraints(python),
+        requirements=requirements,
+        constraints=_constraints(python, shown),
         as_of=python.moment("as-of"),
         indexes=indexes,
         fallbacks=fallbacks,
@@ -165,50 +171,97 @@ def _whole(image_id: str, table: Table) -> ImageSpec:
         dlopen=closure.texts("dlopen", required=False),
         host=closure.mapping("host"),
         gpu_libraries=_policy(python),
-        overrides=read_overrides(python),
+        overrides=read_overrides(python, shown),
         inputs=inputs,
         compression=_compression(table) or GZIP,
+        asked_at=_asked_at(requirements, shown),
     )
     if spec.accelerator and not NAME.fullmatch(spec.accelerator):
         table.problem("accelerator", f"expected cpu or a set's name, found {spec.accelerator!r}")
     stem = f"{spec.framework}-{spec.version}" if spec.version else spec.framework
     if stem not in (image_id, "") and not image_id.startswith(f"{stem}-"):
-        table.problem("framework", f"framework and version give {stem!r}, the file is {image_id!r}")
+        table.problem(
+            "framework",
+            f"framework and version give {stem!r}, the file is {image_id!r}; name the file "
+            f"{stem}.toml or {stem}-….toml, or change the fields",
+        )
     return spec
 
 
 def _extended(folder: Path, image_id: str, table: Table, extends: str) -> ImageSpec:
     """An image that adds to another: what it does not say is the other's."""
+    shown = f"images/{image_id}.toml"
     if not (folder / f"{extends}.toml").exists():
-        others = sorted({path.stem for path in folder.glob("*.toml")} - {image_id})
+        others = {path.stem for path in folder.glob("*.toml")} - {image_id}
         raise SpecError(
-            f"images/{image_id}.toml",
+            shown,
             [Problem("extends", f"there is no image {extends!r}")],
-            remedy=f"known here: {', '.join(others)}",
+            remedy=known_here(extends, others),
         )
     if read(folder / f"{extends}.toml", f"images/{extends}.toml").text("extends", required=False):
         problem = Problem("extends", f"{extends} extends another image itself; extend that one")
-        raise SpecError(f"images/{image_id}.toml", [problem])
+        raise SpecError(shown, [problem])
     parent = load_image(folder, extends)
     python = table.table("python")
     smoke = table.table("smoke")
     closure = table.table("closure")
+    indexes, fallbacks = _indexes(python)
+    _check_bound(python, parent, indexes, fallbacks)
+    requirements = python.requirements("requirements", required=False)
     return replace(
         parent,
         id=image_id,
         extends=extends,
         summary=table.text("summary"),
-        requirements=(*parent.requirements, *python.requirements("requirements", required=False)),
-        constraints=(*parent.constraints, *_constraints(python)),
+        requirements=(*parent.requirements, *requirements),
+        constraints=(*parent.constraints, *_constraints(python, shown)),
         as_of=python.moment("as-of") or parent.as_of,
         os_packages=table.table("os").texts("packages", required=False),
         imports=(*parent.imports, *smoke.texts("imports", required=False)),
         host={**parent.host, **closure.mapping("host")},
-        overrides=(*parent.overrides, *read_overrides(python)),
+        overrides=(*parent.overrides, *read_overrides(python, shown)),
         gpu_libraries=_policy(python) or parent.gpu_libraries,
         inputs=parent.inputs + read_inputs(python),
         compression=_compression(table) or parent.compression,
+        indexes={**parent.indexes, **indexes},
+        fallbacks=parent.fallbacks | fallbacks,
+        asked_at=merged_places(parent.asked_at, _asked_at(requirements, shown)),
     )
+
+
+def _check_bound(
+    python: Table, parent: ImageSpec, indexes: Mapping[str, str], fallbacks: Set[str]
+) -> None:
+    """Report bindings of an extension that differ from those of the image it extends."""
+    for project, name in indexes.items():
+        if project not in parent.indexes:
+            continue
+        wanted, loose = parent.indexes[project], project in parent.fallbacks
+        if (name, project in fallbacks) != (wanted, loose):
+            also = f' with fallback = "{DEFAULT}"' if loose else " alone"
+            python.problem(
+                f"indexes.{project}",
+                f"images/{parent.id}.toml binds it to {wanted}{also}, which an extension cannot "
+                "change; leave it out here",
+            )
+
+
+def _asked_at(requirements: Iterable[str], shown: str) -> dict[str, tuple[str, ...]]:
+    """Where the `requirements` of the specification called `shown` are written."""
+    return {
+        text: (f"{shown}: python.requirements[{number}]",)
+        for number, text in enumerate(requirements)
+    }
+
+
+def merged_places(*places: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """All places in `places` of each text."""
+    found: dict[str, tuple[str, ...]] = {}
+    for one in places:
+        for text, where in one.items():
+            there = found.get(text, ())
+            found[text] = (*there, *(each for each in where if each not in there))
+    return found
 
 
 def _indexes(python: Table) -> tuple[dict[str, str], frozenset[str]]:
@@ -238,10 +291,12 @@ def _policy(python: Table) -> str:
     return python.text("gpu-libraries", required=False, choices=(REFUSE, ALLOW))
 
 
-def _constraints(python: Table) -> tuple[Constraint, ...]:
+def _constraints(python: Table, shown: str) -> tuple[Constraint, ...]:
     found = []
-    for inner in python.tables("constraints"):
-        found.append(Constraint(inner.requirement("requirement"), inner.text("reason")))
+    for number, inner in enumerate(python.tables("constraints")):
+        requirement, reason = inner.requirement("requirement"), inner.text("reason")
+        where = f"{shown}: python.constraints[{number}]"
+        found.append(Constraint(requirement, reason, where))
         if not found[-1].reason.strip():
             inner.problem("reason", "a constraint says why it is needed")
     return tuple(found)

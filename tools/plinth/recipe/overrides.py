@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from packaging.markers import Marker
 from packaging.requirements import InvalidRequirement, Requirement
@@ -20,10 +20,12 @@ _END = re.compile(rb"\r?\n\r?\n")
 
 @dataclass(frozen=True)
 class Override:
-    """A requirement in place of those that packages have of its project, and why."""
+    """A requirement in place of those that packages have of its project, and why. `where` it is
+    written: the file, and the field in it."""
 
     requirement: str
     reason: str
+    where: str = field(default="", compare=False)
 
     @property
     def name(self) -> str:
@@ -31,11 +33,13 @@ class Override:
         return canonicalize_name(Requirement(self.requirement).name)
 
 
-def read_overrides(python: Table) -> tuple[Override, ...]:
-    """The overrides in the table `[python]` of a specification; problems are reported there."""
+def read_overrides(python: Table, shown: str) -> tuple[Override, ...]:
+    """The overrides in the table `[python]` of the specification called `shown`; problems are
+    reported there."""
     found: list[Override] = []
-    for table in python.tables("overrides"):
-        one = Override(table.requirement("requirement"), table.text("reason"))
+    for number, table in enumerate(python.tables("overrides")):
+        where = f"{shown}: python.overrides[{number}]"
+        one = Override(table.requirement("requirement"), table.text("reason"), where)
         if not one.reason.strip():
             table.problem("reason", "an override says why it is needed")
         try:

@@ -89,7 +89,7 @@ def test_without_a_root_it_is_said_that_there_is_none(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["export", "none", "--out", "a.tar"], "no image is called 'none'"),
+        (["export", "none", "--out", "a.tar"], "images/none.toml: there is no such specification"),
         (["export", OTHER, "--out", "a.tar"], "--no-inputs"),
         (["export", IMAGE, "--out", "a.tar", "--trust", "embedded"], "plinth trust init"),
         (["export", IMAGE, "--out", "a.tar", "--trust", "public"], "by its name"),

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from plinth.core.digest import Digest
-from plinth.core.errors import AirgapError, AttestationError, IntegrityError
+from plinth.core.errors import AirgapError, AttestationError, IntegrityError, SpecError
 from plinth.core.settings import Config
 from plinth.formats.oci.documents import is_image
 from plinth.formats.oci.model import MANIFEST, Descriptor
@@ -106,9 +106,9 @@ def test_inputs_that_are_gone_are_named(checkout: Checkout) -> None:
 
 
 def test_no_image_of_that_name(checkout: Checkout) -> None:
-    with pytest.raises(AirgapError, match="no image is called 'none'") as raised:
+    with pytest.raises(SpecError, match="there is no such specification") as raised:
         checkout.collect("none")
-    assert raised.value.expected == "other, small"
+    assert raised.value.remedy == "known here: other, small"
 
 
 def test_an_interpreter_that_is_not_here_is_said_not_to_travel(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import datetime
+import gzip
 import json
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from plinth.commands.main import main
+from plinth.core.digest import Digest
 from plinth.core.errors import (
     FetchError,
     ImageNameError,
@@ -23,6 +25,7 @@ from plinth.core.report import quiet
 from plinth.core.settings import Config
 from plinth.evidence.verify.gate import Gate, open_gate
 from plinth.evidence.verify.policy import Policy, in_force
+from plinth.formats.layer.model import Layer
 from plinth.formats.oci.documents import IMAGE_NAME, REF_NAME
 from plinth.formats.oci.layout import editing
 from plinth.formats.oci.referrers import attach_to_layout
@@ -31,7 +34,7 @@ from plinth.graph.workspace import Workspace
 from plinth.publish.registry.listing import list_tags, table
 from plinth.publish.registry.pull import in_registry, pull_image
 from plinth.publish.registry.push import Pushed, push_image, target
-from support.oci_images import make_image
+from support.oci_images import image_of, make_image
 from unit.publish.registry.conftest import Place
 
 DAY = datetime.date(2026, 3, 4)
@@ -60,7 +63,10 @@ def test_an_image_that_is_not_signed_has_a_dated_tag_and_is_not_latest(
     image = make_image(ws.layout, "one")
     pushed = push(ws, place, "one")
     assert (pushed.tag, pushed.new, pushed.latest) == ("20260304.v1", True, False)
-    assert pushed.refused == "it is not signed; sign it and push again: plinth sign one"
+    assert pushed.refused.startswith(
+        "it is not signed; sign it (plinth sign one --trust TRUST) and push again with --trust "
+        "TRUST or --policy FILE. TRUST is public "
+    )
     assert pushed.place == f"{host(place)}/prefix/team/one"
     assert place[1].tags["prefix/team/one"] == {"20260304.v1": image.manifest.digest.oci}
     again = push(ws, place, "one")
@@ -113,7 +119,9 @@ def test_the_other_form_of_an_image_has_tags_of_its_own(ws: Workspace, place: Pl
     pushed = [push(ws, place, name) for name in ("one", "one+zstd")]
     assert [one.tag for one in pushed] == ["20260304.v1", "20260304.v1-zstd"]
     assert [one.newest for one in pushed] == ["latest", "latest-zstd"]
-    assert pushed[1].refused.endswith("sign it and push again: plinth sign one+zstd")
+    assert pushed[1].refused.startswith(
+        "it is not signed; sign it (plinth sign one+zstd --trust TRUST)"
+    )
     # The config is there already; the layers are others.
     assert (pushed[1].tally.sent, pushed[1].tally.there) == (2, 1)
     assert place[1].tags["prefix/team/one"] == {
@@ -171,11 +179,49 @@ def test_tags_are_listed_with_what_differs(ws: Workspace, place: Place) -> None:
         ("20260304.v2", second.oci, "2026-03-04"),
         ("20260304.v1", first.oci, "2026-03-04"),
     ]
-    assert tags[0].packages == ("layer 0", "layer 1")
+    assert [one.package for one in tags[0].held] == ["layer 0", "layer 1"]
     lines = table(where, tags).split("\n")
     assert lines[2].strip() == "2 packages: layer 0, layer 1"
     assert lines[4].strip() == "the same image as 20260305.v1"
     assert lines[6].strip() == "the same packages"
+
+
+def titled(ws: Workspace, *titles: str) -> None:
+    """An image of layers with these titles; what follows a `#` changes the layer alone."""
+    layers = []
+    for title in titles:
+        data = title.encode()
+        digest, diff_id = ws.layout.put(gzip.compress(data, mtime=0)), Digest.of(data).hex
+        layers.append(Layer(title.partition("#")[0], digest, diff_id, len(data)))
+    image_of(ws.layout, "one", layers)
+
+
+def test_layers_of_several_packages_are_counted_and_compared(ws: Workspace, place: Place) -> None:
+    system, group = "debian12-py37 system", "debs 1 and 2 more"
+    older = ("server 1.0 and 34 more#a", "numpy 1.19.5", "7 OS packages, jq to libjq1")
+    newer = ("server 1.0 and 34 more#b", "numpy 1.20", "8 OS packages, jq to libjq1", group)
+    titled(ws, system, "more here", *older)
+    push(ws, place, "one")
+    titled(ws, system, *newer)
+    push(ws, place, "one", DAY + datetime.timedelta(1))
+    titled(ws, system, "linker configuration")
+    push(ws, place, "one", DAY + datetime.timedelta(2))
+    where = in_registry(f"{host(place)}/prefix/team/one")
+    tags = list_tags(where, Config())
+    assert [one.count for one in tags] == [0, 47, 43]
+    assert [line.strip() for line in table(where, tags).split("\n")[2::2]] == [
+        "its layers name no packages",
+        f"47 packages: server 1.0 and 34 more, numpy 1.20, 8 OS packages, jq to libjq1, {group}",
+        "server 1.0 and 34 more (above: another layer), numpy 1.19.5 (above: 1.20), 7 OS packages, "
+        "jq to libjq1 (above: 8 OS packages, jq to libjq1), no debs",
+    ]
+    shown = tags[1].to_json()
+    assert isinstance(shown, dict)
+    assert (shown["packages"], shown["count"]) == (["server 1.0", "numpy 1.20", "debs 1"], 47)
+    assert isinstance(shown["layers"], list)
+    first = shown["layers"][0]
+    assert isinstance(first, dict)
+    assert (first["title"], first["packages"]) == ("server 1.0 and 34 more", 35)
 
 
 def test_of_no_tags_there_is_no_list(place: Place) -> None:

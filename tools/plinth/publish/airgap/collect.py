@@ -38,7 +38,7 @@ from plinth.publish.airgap.form import (
     artifact,
     artifact_entry,
 )
-from plinth.recipe.forms import command_for
+from plinth.recipe.built import not_built
 from plinth.recipe.materials import TREE, Material
 
 
@@ -83,7 +83,8 @@ def collect(
     An interpreter found on this machine is put into the store, for it is an input like others.
 
     Raises:
-        AirgapError: an image is not there, or not signed where inputs are asked for, which are
+        PlinthError: an image is not there.
+        AirgapError: one is not signed where inputs are asked for, which are
             those its provenance names; or the store lacks some of them.
         IntegrityError: the store is damaged.
         VerificationError: an image does not verify.
@@ -127,12 +128,7 @@ def _image(ws: Workspace, cargo: Cargo, image_id: str, gate: Gate | None, config
     """Take along the image itself; returns its manifest's digest."""
     known = references(ws.layout)
     if image_id not in known:
-        raise AirgapError(
-            f"no image is called {image_id!r}",
-            where=str(ws.layout.root),
-            expected=", ".join(known) or "nothing is built yet",
-            remedy=f"build it: {command_for(image_id)}",
-        )
+        raise not_built(ws, image_id)
     if gate is not None:
         gate.admit_built(ws, known[image_id], config)
     (entry,) = named(read_index(ws.layout)["manifests"], image_id)

@@ -192,7 +192,11 @@ def _attach(
     """Attach what the layout has of bundles; says what keeps the image from being signed."""
     with open_source(f"oci:{ws.layout.root}@sha256:{place.digest}", config) as source:
         if not any(source.referrers(BUNDLE)):
-            return f"it is not signed; sign it and push again: plinth sign {image_id}"
+            return (
+                f"it is not signed; sign it (plinth sign {image_id} --trust TRUST) and push again "
+                "with --trust TRUST or --policy FILE. TRUST is public (Sigstore's own), embedded "
+                "(plinth trust init makes one), or the file of a client trust config"
+            )
         attached = attach(source, _shown(place), (), config)
     progress(f"{image_id}: attached {', '.join(kind for kind, _ in attached.bundles)}")
     return ""

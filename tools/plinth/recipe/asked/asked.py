@@ -22,7 +22,7 @@ from plinth.recipe.asked.pylock import read_pylock
 from plinth.recipe.asked.pyproject import read_project
 from plinth.recipe.asked.requirements import Asked, read_requirements
 from plinth.recipe.asked.uv import read_uv
-from plinth.recipe.image import Constraint, ImageSpec, Target
+from plinth.recipe.image import Constraint, ImageSpec, Target, merged_places
 from plinth.recipe.target import marker_environment, tags
 
 _PYLOCK = re.compile(r"pylock(\.[^.]+)?\.toml")
@@ -63,8 +63,9 @@ def _read(files: Files, spec: ImageSpec, target: Target) -> ImageSpec:
     shown = f"images/{spec.id}.toml"
     environments = [marker_environment(f"{target.python}.{patch}") for patch in (0, 99)]
     asked = [
-        Asked(Requirement(text), frozenset(), False, f"{shown}: python.requirements")
+        Asked(Requirement(text), frozenset(), False, where)
         for text in spec.requirements
+        for where in spec.asked_at.get(text, (f"{shown}: python.requirements",))
     ]
     inputs = spec.inputs
     for path in inputs.requirements:
@@ -87,13 +88,21 @@ def _read(files: Files, spec: ImageSpec, target: Target) -> ImageSpec:
         where = f"{shown}: python.local[{number}]"
         digest = frozenset([one.digest.hex])
         pins.append(Pin(one.name, one.version, digest, (one.filename,), where, closed=False))
-    lines = {_line(one.requirement) for one in asked if not one.bounds}
-    lines |= {f"{pin.name}=={pin.version}" for pin in pins if pin.closed}
-    lines |= {f"{one.name}=={one.version}" for one in spec.own.values()}
-    bounds = [Constraint(_line(one.requirement), one.where) for one in asked if one.bounds]
+    lines = merged_places(
+        *({_line(one.requirement): (one.where,)} for one in asked if not one.bounds),
+        *(
+            {f"{pin.name}=={pin.version}": (pin.where,)}
+            for pin in pins
+            if pin.closed or pin.name in spec.own
+        ),
+    )
+    bounds = [
+        Constraint(_line(one.requirement), one.where, one.where) for one in asked if one.bounds
+    ]
     return replace(
         spec,
         requirements=tuple(sorted(lines)),
+        asked_at=lines,
         constraints=(*spec.constraints, *sorted(set(bounds), key=lambda one: one.requirement)),
         pins=_merged(pins, shown),
     )
