@@ -325,12 +325,14 @@ def test_a_dockerfile_uses_conda_and_accounts_as_before(
         "USER root",
         "RUN if dpkg --compare-versions \"$(conda --version | grep -oE '[^ ]+$')\" lt 4.4.11; "
         "then exit 1; fi",
-        "RUN conda env create -p /azureml-envs/x -f /tmp/conda.yml",
+        "RUN ldconfig /usr/local/cuda/lib64/stubs && "
+        "conda env create -p /azureml-envs/x -f /tmp/conda.yml && rm -rf $HOME/.cache/pip",
         "RUN adduser --disabled-password --gecos '' own && usermod -aG dockeruser own && "
         'useradd --system --shell "$(command -v nologin)" service && '
         "su own -c 'id -un' | grep own",
         'RUN test -z "$(cut -d: -f1 /etc/passwd | sort | uniq -d)"',
         "ENV PATH=/azureml-envs/x/bin:$PATH",
+        "ENV LD_LIBRARY_PATH=/azureml-envs/x/lib:$LD_LIBRARY_PATH",
         "USER own",
         "RUN python -c 'import demo, sys; assert sys.prefix == \"/azureml-envs/x\"'",
         "USER dockeruser",

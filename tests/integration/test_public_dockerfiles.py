@@ -116,27 +116,39 @@ def test_an_environment_of_its_own_serves(
         assert path.startswith(f"{prefix}/lib/python3.7/site-packages/flask/")
 
 
+COMPILER = "RUN apt-get update && apt-get install -y --no-install-recommends g++"
+
+COMPILED = {
+    # With Debian's own Python, which apt-get brings where a package wants it.
+    "in the image": [
+        *("USER root", f"{COMPILER} python3-minimal", "USER dockeruser"),
+        "COPY --chown=dockeruser own /tmp/own",
+        "RUN pip install --no-index --no-build-isolation /tmp/own",
+    ],
+    "in a stage": [
+        *("USER root", COMPILER, "COPY own /tmp/own"),
+        "RUN pip wheel --no-index --no-build-isolation -w /wheels /tmp/own",
+        *("FROM {minimal}", "COPY --from=0 /wheels /tmp/wheels"),
+        "RUN pip install --no-index --find-links /tmp/wheels own",
+    ],
+}
+
+
 @pytest.mark.nightly
+@pytest.mark.parametrize("where", COMPILED)
 def test_a_compiler_can_be_added_and_the_images_python_stays_the_first(
     engine: docker.DockerClient,
     minimal: str,
     docker_build: Callable[..., str],
     archive: str,
     tmp_path: Path,
+    where: str,
 ) -> None:
+    lines = ["FROM {minimal}", *COMPILED[where], "COPY score.py /var/azureml-app/"]
     context = application(
         tmp_path / "context",
         {
-            "Dockerfile": (
-                f"FROM {minimal}\n"
-                "USER root\n"
-                "RUN apt-get update && "
-                "apt-get install -y --no-install-recommends g++ python3-minimal\n"
-                "USER dockeruser\n"
-                "COPY --chown=dockeruser own /tmp/own\n"
-                "RUN pip install --no-index --no-build-isolation /tmp/own\n"
-                "COPY score.py /var/azureml-app/\n"
-            ),
+            "Dockerfile": "\n".join(lines).format(minimal=minimal) + "\n",
             "own/setup.py": (
                 "from setuptools import Extension, setup\n"
                 "setup(name='own', version='1', ext_modules=[Extension('own', ['own.cc'])])\n"
@@ -147,14 +159,15 @@ def test_a_compiler_can_be_added_and_the_images_python_stays_the_first(
                 "PyMODINIT_FUNC PyInit_own() { return PyModule_Create(&own); }\n"
             ),
             "score.py": (
-                "import own, sys\n\n\ndef init():\n    pass\n\n\n"
-                "def run(data):\n    return [own.__file__, sys.prefix]\n"
+                "import own, shutil, sys\n\n\ndef init():\n    pass\n\n\n"
+                "def run(data):\n    return [own.__file__, sys.prefix, shutil.which('g++')]\n"
             ),
         },
     )
     name = docker_build(context, "--network=host", f"--build-arg=http_proxy={archive}")
     with serving(engine, name, **LIMITED) as server:
-        path, prefix = server.answer({})
+        path, prefix, compiler = server.answer({})
         assert path.startswith("/opt/python/lib/python3.7/site-packages/own.")
         assert prefix == "/opt/python"
+        assert compiler == ("/usr/bin/g++" if where == "in the image" else None)
         assert server.inside("dpkg", "--audit") == ""
