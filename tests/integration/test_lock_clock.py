@@ -15,7 +15,7 @@ from integration.test_lock_inputs import checkout
 from plinth.formats.oci.layout import references
 from support import needs
 from support.asked_project import WANTED, stock
-from support.clocks import stopped
+from support.clocks import beginning
 from support.index_server import AS_OF, IndexServer
 from support.small_checkout import IMAGE, SmallCheckout
 
@@ -40,7 +40,7 @@ def test_a_lock_and_an_image_are_the_same_whatever_the_clock_shows(
     found = []
     with IndexServer() as server:
         stock(server, tmp_path / "served")
-        for name, more in (("right", {}), ("wrong", stopped(moment))):
+        for name, more in (("right", {}), ("wrong", beginning(moment))):
             made = checkout(tmp_path / name, tools, PYTHON)
             made.seed(debs=True)
             settings = {"index-url": server.url, **tomli.loads(made.settings.read_text())}

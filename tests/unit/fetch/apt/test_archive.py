@@ -19,7 +19,7 @@ from plinth.fetch.apt.archive import Index, Keyring, download, has, keyring_of, 
 from plinth.fetch.apt.resolve import resolve
 from plinth.fetch.apt.sources import Source
 from support import needs
-from support.clocks import stopped
+from support.clocks import beginning
 from support.debs import (
     Archive,
     Change,
@@ -176,7 +176,7 @@ def test_a_signature_later_than_the_clock_is_refused_with_what_the_clock_shows(
     keyring = keyrings / f"{KEYRING}.gpg"
     found = {}
     for moment in ("2012-01-01 00:00:00", ""):
-        faked = stopped(moment) if moment else {}
+        faked = beginning(moment) if moment else {}
         found[moment] = subprocess.run(
             [sys.executable, "-c", code, str(signed), str(keyring)],
             env={**os.environ, **faked},
