@@ -491,7 +491,12 @@ FAILING = {
         "def init():\n    raise SystemExit(0)\n",
         f": {APP}/score.py, line 4: SystemExit: 0",
     ),
+    "raises lines": (
+        "def init():\n    raise RuntimeError('no\\nmodel \\x1b[31m' + 'x' * 2000)\n",
+        f": {APP}/score.py, line 4: RuntimeError: no model [31m{'x' * 973}",
+    ),
     "is gone": ("import os\n\n\ndef init():\n    os._exit(0)\n", ""),
+    "is gone with gunicorn's code": ("import os\n\n\ndef init():\n    os._exit(3)\n", ""),
     "is killed": ("import os\n\n\ndef init():\n    os.kill(os.getpid(), 9)\n", ""),
     "ImportError": (
         "import no_such_module\n",
@@ -508,7 +513,10 @@ FAILING = {
     ),
 }
 """Scripts, and how the last line of the log ends."""
-BY_DAY = {"1": ("raises", "is gone", "ImportError"), "2": ("is killed",)}
+BY_DAY = {
+    "1": ("raises lines", "is gone with gunicorn's code", "ImportError"),
+    "2": ("is killed",),
+}
 """Of how many workers which of them fail in the gate."""
 
 
@@ -839,6 +847,76 @@ def test_settings_of_gunicorn_in_the_applications_folder_are_read(serve: Serve) 
     settings = "def when_ready(server):\n    print('read by', server.cfg.worker_class_str)\n"
     with serve({"score.py": SCORE, "gunicorn.conf.py": settings}) as server:
         wait_for(server, "read by sync")
+
+
+@pytest.mark.parametrize("how", ["rm -rf /run/* /tmp/*", "chmod 500 $PLINTH_STATE"])
+def test_an_end_is_told_where_the_application_took_the_folder_away(
+    engine: docker.DockerClient, minimal: str, tmp_path: Path, how: str
+) -> None:
+    script = f"import os\n\n\ndef init():\n    os.system('{how}')\n    raise OSError\n"
+    app = application(tmp_path / "app", {"score.py": f"{script}\n\ndef run(data):\n    pass\n"})
+    with started(engine, minimal, app) as container:
+        code, log = ended(container)
+    assert (code, log.count("runsvdir: server ended with 3")) == (3 if "rm" in how else 1, 1), log
+
+
+def test_a_worker_is_replaced_where_the_application_emptied_folders(serve: Serve) -> None:
+    script = (
+        "import os\n\n\ndef init():\n    pass\n\n\n"
+        "def run(data):\n    if data == '1':\n        os.system('rm -rf /run/* /tmp/*')\n"
+        "        os.kill(os.getpid(), 9)\n    return 'alive'\n"
+    )
+    with serve({"score.py": script}) as server:
+        assert server.score(1).status_code == 502
+        server.until_healthy()
+        assert server.answer(0) == "alive"
+        assert server.get("/ready").status_code == 200
+        server.container.stop()
+        server.container.reload()
+        assert server.container.attrs["State"]["ExitCode"] == 0
+
+
+def test_a_path_that_leads_to_another_supervisor_ends_the_container(
+    engine: docker.DockerClient, minimal: str, app: Path
+) -> None:
+    with started(engine, minimal, app, environment={"PATH": "/usr/bin:/bin"}) as container:
+        code, log = ended(container)
+    assert code == 111
+    assert "PATH leads to runit's own runsvdir: put /usr/local/bin first in it" in log
+
+
+def test_a_response_with_a_large_head_arrives(serve: Serve) -> None:
+    script = (
+        "from azureml_inference_server_http.api.aml_response import AMLResponse\n\n\n"
+        "def init():\n    pass\n\n\n"
+        "def run(data):\n    return AMLResponse('there', 200, {'X-Large': 'x' * 50_000})\n"
+    )
+    with serve({"score.py": script}) as server:
+        answer = server.score(1)
+    assert (answer.status_code, len(answer.headers["X-Large"])) == (200, 50_000)
+
+
+MALFORMED = {
+    b"GET /%00 HTTP/1.1\r\nHost: a": 400,
+    b"GET /../../etc/passwd HTTP/1.1\r\nHost: a": 400,
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc": 400,
+    b"CONNECT a:1 HTTP/1.1\r\nHost: a": 400,
+    b"GET / HTTP/1.1\r\nHost: a\r\nX-Large: " + b"x" * 20_000: 400,
+    b"TRACE / HTTP/1.1\r\nHost: a\r\nConnection: close": 405,
+    b"POST /ready HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 0": 405,
+    b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\nHost: a": 414,
+    b"POST /score HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked": 501,
+}
+
+
+def test_requests_that_cannot_be_read_are_refused_in_one_form(server: Server) -> None:
+    address = ("127.0.0.1", int(server.url.rpartition(":")[2]))
+    for sent, status in MALFORMED.items():
+        with socket.create_connection(address, timeout=30) as client:
+            client.sendall(sent + b"\r\n\r\n")
+            head, _, body = b"".join(iter(lambda: client.recv(65536), b"")).partition(b"\r\n\r\n")
+        assert head.split(b" ")[1] == b"%d" % status, sent[:40]
+        assert json.loads(body)["message"], sent[:40]
 
 
 def test_a_worker_that_crashes_is_replaced(serve: Serve) -> None:

@@ -120,6 +120,21 @@ def test_what_ends_when_the_container_is_gone_is_not_told(service: Path) -> None
     assert not (service.parent / "state").exists()
 
 
+@pytest.mark.parametrize("gone", ["running", "all"])
+def test_an_end_is_told_where_the_application_emptied_the_folder(service: Path, gone: str) -> None:
+    state = service.parent / "state"
+    (state / "running").unlink()
+    if gone == "all":
+        state.rmdir()
+    assert finish(service, 3) == "runsvdir: server ended with 3\n"
+    assert (state / "code").read_text() == "  3\n"
+
+
+def test_an_end_that_was_asked_for_is_not_told(service: Path) -> None:
+    (service.parent / "state/running").rename(service.parent / "state/stopping")
+    assert finish(service, 0, first=False) == ""
+
+
 def test_an_end_on_a_full_file_system_is_told_and_kept(service: Path) -> None:
     state = service.parent / "state"
     mount = ["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", str(state)]

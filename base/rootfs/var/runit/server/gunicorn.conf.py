@@ -95,7 +95,8 @@ def post_worker_init(worker):
     logging.getLogger("azmlinfsrv").addFilter(Once())
     if STATE:
         probes = Path(STATE, "probes")
-        probes.mkdir(exist_ok=True)
+        # Also where the application emptied the folder it is in.
+        probes.mkdir(parents=True, exist_ok=True)
         (probes / "ready").write_text("Ready")
 
 
@@ -119,19 +120,23 @@ def behind(app):
 
 
 def worker_exit(server, worker):
-    if not worker.serves[0]:
+    # gunicorn calls it in the server's own process, too, for a worker that is gone.
+    if worker.pid == os.getpid() and not worker.serves[0]:
         if STATE and sys.exc_info()[1]:
-            Path(STATE, "reason").write_text(reason(sys.exc_info()[1]))
+            with contextlib.suppress(OSError):
+                Path(STATE, "reason").write_text(reason(sys.exc_info()[1]))
         sys.stdout.flush()
         # Not 3: of that, gunicorn would see to each worker.
         os._exit(1)
 
 
 def reason(error):
-    """Where the application raised what ended the worker, and what, in one line."""
+    """Where the application raised what ended the worker, and what, in one line that a terminal
+    shows as it is."""
     while error.__cause__ or error.__context__:
         error = error.__cause__ or error.__context__
-    what = traceback.format_exception_only(type(error), error)[-1].strip()
+    what = traceback.format_exception_only(type(error), error)[-1]
+    what = " ".join("".join(one if one.isprintable() else " " for one in what).split())[:1000]
     if isinstance(error, SyntaxError):
         return f"{error.filename}, line {error.lineno}: {what}"
     root = os.path.realpath(os.environ.get("AML_APP_ROOT", "/var/azureml-app"))
