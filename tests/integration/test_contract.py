@@ -420,14 +420,14 @@ def test_folders_are_the_users_and_writable(engine: docker.DockerClient, minimal
             {"AZUREML_EXTRA_PYTHON_LIB_PATH": "lib"},
             {"lib": "a file is no folder\n"},
             97,
-            f"plinth: there is no folder {APP}/lib (AZUREML_EXTRA_PYTHON_LIB_PATH)",
+            f"ended with 97: there is no folder {APP}/lib (AZUREML_EXTRA_PYTHON_LIB_PATH)",
             marks=NIGHT,
         ),
         pytest.param(
             {"AZUREML_EXTRA_REQUIREMENTS_TXT": "extra.txt"},
             {},
             99,
-            f"plinth: there is no file {APP}/extra.txt (AZUREML_EXTRA_REQUIREMENTS_TXT)",
+            f"ended with 99: there is no file {APP}/extra.txt (AZUREML_EXTRA_REQUIREMENTS_TXT)",
             marks=NIGHT,
         ),
     ],
@@ -466,7 +466,7 @@ def test_without_the_server_package_it_ends_with_100(
     finally:
         engine.images.remove(image.id, force=True)
     assert code == 100
-    assert "plinth: azureml-inference-server-http is not installed" in log
+    assert "server ended with 100: azureml-inference-server-http is not installed" in log
 
 
 def test_with_nothing_to_serve_it_ends_with_what_to_do(
@@ -476,9 +476,8 @@ def test_with_nothing_to_serve_it_ends_with_what_to_do(
         code, log = ended(container)
     assert code == 111
     assert log.splitlines() == [
-        f"plinth: nothing to serve: mount a folder with score.py at {APP}, "
-        "or set AZUREML_ENTRY_SCRIPT",
-        "runsvdir: server ended with 111",
+        "runsvdir: server ended with 111: nothing to serve: mount a folder with score.py at "
+        f"{APP}, or set AZUREML_ENTRY_SCRIPT",
     ]
 
 
@@ -661,9 +660,8 @@ def test_a_folder_the_user_may_not_read_is_named(
     owner = f"{app.stat().st_uid}:{app.stat().st_gid}"
     assert code == 111
     assert log.splitlines() == [
-        f"plinth: user 1000 may not read {APP} (mode 700, owner {owner}): "
+        f"runsvdir: server ended with 111: user 1000 may not read {APP} (mode 700, owner {owner}): "
         "chmod -R a+rX the folder that is mounted",
-        "runsvdir: server ended with 111",
     ]
 
 
@@ -729,15 +727,6 @@ def test_settings_of_the_front_are_taken_from_the_environment(serve: Serve) -> N
             client.sendall(b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
             assert client.recv(1000) == b""
         wait_for(server, "nginx - 408 to ")
-
-
-def test_a_setting_that_is_no_number_is_named(
-    engine: docker.DockerClient, minimal: str, app: Path
-) -> None:
-    with started(engine, minimal, app, environment={"FRONT_TIMEOUT": "1 h"}) as container:
-        code, log = ended(container)
-    assert code == 111
-    assert "plinth: FRONT_TIMEOUT is '1 h': give a whole number, such as 1000" in log.splitlines()
 
 
 def test_the_ids_of_requests_are_kept(server: Server) -> None:
@@ -883,6 +872,38 @@ def test_a_path_that_leads_to_another_supervisor_ends_the_container(
         code, log = ended(container)
     assert code == 111
     assert "PATH leads to runit's own runsvdir: put /usr/local/bin first in it" in log
+
+
+def test_clients_come_over_ipv6_too(engine: docker.DockerClient, minimal: str, app: Path) -> None:
+    ask = (
+        "import http.client as h; c = h.HTTPConnection('::1', 5001); c.request('GET', '/ready');"
+        "print(c.getresponse().read().decode())"
+    )
+    options: dict[str, Any] = {"sysctls": {"net.ipv6.conf.all.disable_ipv6": "0"}}
+    with started(engine, minimal, app, network_mode="none", **options) as container:
+        deadline = time.monotonic() + 60
+        while container.exec_run(["python", "-c", ask]).output != b"Ready\n":
+            assert time.monotonic() < deadline, container.logs().decode()
+            time.sleep(0.2)
+
+
+SETTINGS = {
+    "FRONT_TIMEOUT=1 h": "FRONT_TIMEOUT is '1 h': give a whole number, such as 1000",
+    "FRONT_BODY_LIMIT_MB=1.5": "FRONT_BODY_LIMIT_MB is '1.5': give a whole number, such as 100",
+    "WORKER_COUNT=0": "WORKER_COUNT is 0: give 1 or more",
+    "AZUREML_ENTRY_SCRIPT=no.py": f"there is no file {APP}/no.py (AZUREML_ENTRY_SCRIPT)",
+}
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_the_last_line_names_the_setting_that_is_invalid(
+    engine: docker.DockerClient, minimal: str, app: Path, setting: str
+) -> None:
+    with started(engine, minimal, app, environment=[setting]) as container:
+        code, log = ended(container)
+    service = "nginx" if "FRONT" in setting else "server"
+    last = f"runsvdir: {service} ended with 111: {SETTINGS[setting]}"
+    assert (code, log.splitlines()[-1]) == (111, last), log
 
 
 def test_a_response_with_a_large_head_arrives(serve: Serve) -> None:

@@ -76,7 +76,7 @@ def test_the_first_end_is_told(service: Path, given: tuple[int, int], told: int,
 
 
 def test_the_reason_is_told(service: Path) -> None:
-    (service.parent / "state/reason").write_text("score.py, line 3: KeyError")
+    (service.parent / "state/reason.server").write_text("score.py, line 3: KeyError")
     assert finish(service, 3) == "runsvdir: server ended with 3: score.py, line 3: KeyError\n"
 
 

@@ -24,6 +24,7 @@ import pytest
 from plinth.core.errors import PlinthError
 from plinth.core.settings import Config
 from plinth.fetch.interpreter import find_python
+from support import needs
 from support.patience import at_most
 
 FRONT = Path(__file__).resolve().parents[3] / "base/rootfs/usr/local/bin/plinth-front"
@@ -381,6 +382,15 @@ def test_the_address_of_a_client_cannot_be_forged(start: Start) -> None:
     lines, _ = passed(start().ask(b"PROXY / 1.2.3.4 5.6.7.8 1 2\r\nHost: x\r\n\r\n"))
     assert lines[0].startswith("PROXY TCP4 127.0.0.1 ")
     assert lines[1] == "PROXY / 1.2.3.4 5.6.7.8 1 2"
+
+
+def test_clients_come_over_ipv6_too(start: Start) -> None:
+    if not socket.has_dualstack_ipv6():
+        needs.skip("IPv6")
+    with socket.create_connection(("::1", start().port), timeout=60) as client:
+        client.sendall(post(b"1"))
+        lines, _ = passed(rest(client))
+    assert lines[0].startswith("PROXY TCP6 ::1 ::1 ")
 
 
 @pytest.mark.parametrize(

@@ -186,6 +186,8 @@ def test_the_entry_script_is_relative_to_the_application(tmp_path: Path, script:
 def test_the_entry_script_may_be_absolute(tmp_path: Path) -> None:
     app(tmp_path, "score.py")
     script = tmp_path / "elsewhere" / "predict.py"
+    script.parent.mkdir()
+    script.touch()
     served(tmp_path, script, AZUREML_ENTRY_SCRIPT=str(script))
 
 
@@ -220,9 +222,51 @@ def test_nothing_to_serve_is_111_with_what_to_do(tmp_path: Path) -> None:
 
 
 def test_an_application_that_is_not_there_is_111(tmp_path: Path) -> None:
-    code, (line,) = ran(tmp_path, AZUREML_ENTRY_SCRIPT="/elsewhere/score.py")
+    missing = "there is no file /elsewhere/score.py (AZUREML_ENTRY_SCRIPT)"
+    assert ran(tmp_path, AZUREML_ENTRY_SCRIPT="/elsewhere/score.py") == (
+        111,
+        [f"plinth: {missing}"],
+    )
+
+
+def test_a_script_that_python_cannot_import_is_111(tmp_path: Path) -> None:
+    folder = app(tmp_path, "score.txt")
+    assert ran(tmp_path, AZUREML_ENTRY_SCRIPT="score.txt") == (
+        111,
+        [f"plinth: {folder}/score.txt is no .py file (AZUREML_ENTRY_SCRIPT)"],
+    )
+
+
+@pytest.mark.parametrize("name", ["WORKER_COUNT", "WORKER_TIMEOUT", "SCORING_TIMEOUT_MS"])
+@pytest.mark.parametrize("value", ["x", "1.5", "-1", "01", "9" * 10])
+def test_a_setting_that_is_no_whole_number_is_111(tmp_path: Path, name: str, value: str) -> None:
+    app(tmp_path, "score.py")
+    code, (line,) = ran(tmp_path, **{name: value})
     assert code == 111
-    assert str(tmp_path / "app") in line
+    assert line.startswith(f"plinth: {name} is '{value}': give a whole number, such as ")
+
+
+def test_a_server_has_a_worker(tmp_path: Path) -> None:
+    folder = app(tmp_path, "score.py")
+    assert ran(tmp_path, WORKER_COUNT="0") == (111, ["plinth: WORKER_COUNT is 0: give 1 or more"])
+    served(tmp_path, folder / "score.py", WORKER_COUNT="", WORKER_TIMEOUT="0")
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "99999", "100000", "x"])
+def test_a_port_for_a_debugger_is_one(tmp_path: Path, port: str) -> None:
+    app(tmp_path, "score.py")
+    message = f"plinth: AZUREML_DEBUG_PORT is '{port}': give a port"
+    assert ran(tmp_path, AZUREML_DEBUG_PORT=port) == (94, [message])
+
+
+def test_what_a_supervisor_tells_is_not_said_twice(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    supervised = {"PLINTH_SUPERVISOR": "1", "PLINTH_STATE": str(state)}
+    assert ran(tmp_path, AZUREML_ENTRY_SCRIPT="/no.py", **supervised) == (111, [])
+    (reason,) = state.iterdir()
+    assert reason.name.startswith("reason.")
+    assert reason.read_text() == "there is no file /no.py (AZUREML_ENTRY_SCRIPT)"
 
 
 def test_the_default_application_is_the_contracts(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ _FILES: tuple[Row, ...] = (
     (f"{_LIBRARY}/ensurepip.py", 0o644, DOCKERUSER),
     ("usr/local/bin/plinth-place", 0o755, ROOT),
     ("usr/local/bin/runsvdir", 0o755, ROOT),
-    ("usr/local/lib/plinth/say.sh", 0o644, ROOT),
+    ("usr/local/lib/plinth/service.sh", 0o644, ROOT),
     ("var/runit/server/gunicorn.conf.py", 0o644, DOCKERUSER),
     ("var/runit/server/json_logs.py", 0o644, DOCKERUSER),
     ("var/runit/server/run", 0o755, DOCKERUSER),

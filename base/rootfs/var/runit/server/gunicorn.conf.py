@@ -124,7 +124,7 @@ def worker_exit(server, worker):
     if worker.pid == os.getpid() and not worker.serves[0]:
         if STATE and sys.exc_info()[1]:
             with contextlib.suppress(OSError):
-                Path(STATE, "reason").write_text(reason(sys.exc_info()[1]))
+                Path(STATE, "reason.server").write_text(reason(sys.exc_info()[1]))
         sys.stdout.flush()
         # Not 3: of that, gunicorn would see to each worker.
         os._exit(1)
