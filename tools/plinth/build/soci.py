@@ -8,7 +8,7 @@ from plinth.core.report import Progress
 from plinth.core.settings import Config
 from plinth.formats.oci.manifest import read_manifest
 from plinth.formats.oci.model import LAYER_GZIP, LAYER_ZSTD, Descriptor
-from plinth.formats.soci.index import LEAST, Ztoc
+from plinth.formats.soci.index import Ztoc
 from plinth.formats.soci.ztoc import TOOL, VERSION
 from plinth.graph.actions import Action
 from plinth.graph.run import run
@@ -27,7 +27,8 @@ def ensure_ztocs(
     ws: Workspace, image_id: str, *, config: Config, jobs: int, progress: Progress
 ) -> list[Ztoc]:
     """The zTOCs of the built image `image_id`, bottom first, made where they are not there: of
-    those of its layers that are in gzip and have `LEAST` bytes.
+    those of its layers that are in gzip, however small. One without has to be fetched whole, and
+    with it all above it, where the snapshotter cannot ask containerd.
 
     Raises:
         LayoutError: the image is not built.
@@ -44,12 +45,12 @@ def ensure_ztocs(
             found="its form in zstd",
             remedy=f"plinth push {split(image_id)[0]} --compression gzip --soci",
         )
-    large = [one for one in layers if one.media_type == LAYER_GZIP and one.digest.size >= LEAST]
+    packed = [one for one in layers if one.media_type == LAYER_GZIP]
     with (
         session(ws, config, jobs=jobs, progress=progress) as opened,
         opened.pool("soci-ztoc") as pool,
     ):
-        return list(pool.map(lambda layer: _ztoc(opened, layer), large))
+        return list(pool.map(lambda layer: _ztoc(opened, layer), packed))
 
 
 def _ztoc(ws: Session, layer: Descriptor) -> Ztoc:

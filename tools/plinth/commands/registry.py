@@ -98,14 +98,10 @@ def _form(ws: Workspace, image_id: str, compression: str, settings: config.Confi
 def _ztocs(ws: Workspace, image_id: str, settings: config.Config) -> list[Ztoc]:
     from plinth.build.soci import ensure_ztocs
     from plinth.core.lease import adding
-    from plinth.formats.soci.index import LEAST
     from plinth.graph.session import default_jobs
 
     with adding(ws.build), working(f"looking into {image_id}") as progress:
-        found = ensure_ztocs(ws, image_id, config=settings, jobs=default_jobs(), progress=progress)
-        if not found:
-            progress(f"note: {image_id}: no SOCI index: no layer has {human_size(LEAST)}")
-    return found
+        return ensure_ztocs(ws, image_id, config=settings, jobs=default_jobs(), progress=progress)
 
 
 def _summary(image_id: str, pushed: Pushed) -> str:

@@ -22,9 +22,6 @@ INDEX = "application/vnd.amazon.soci.index.v1+json"
 """The type of its config, and so of what it is (image-spec, manifest.md)."""
 
 ZTOC = "application/octet-stream"
-LEAST = 10 << 20
-"""Layers of fewer bytes are fetched whole: what `soci create` takes where nothing else is asked
-for."""
 
 
 @dataclass(frozen=True)
