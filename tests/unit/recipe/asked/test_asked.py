@@ -14,7 +14,7 @@ from plinth.recipe.asked.asked import input_files, with_inputs
 from plinth.recipe.asked.pylock import MAX_PACKAGES
 from plinth.recipe.base import load_base
 from plinth.recipe.image import ImageSpec, Target, load_image
-from support.asked_project import DATA, WANTED
+from support.asked_project import DATA, STANDALONE, WANTED
 from support.helpers import BASE
 
 HEAD = 'framework = "demo"\naccelerator = "cpu"\nbase = "tiny"\nsummary = "a test"\n[python]\n'
@@ -25,15 +25,6 @@ INPUTS = {
     "pyproject": 'pyproject = { path = "pyproject.toml" }\n',
 }
 PINS = tuple(f"{name}=={version}" for name, version in WANTED.items())
-
-
-STANDALONE = """kind = "standalone"
-release = "https://there"
-tag = "20200823"
-asset = "cpython-{release}-x86_64-unknown-linux-gnu-pgo-20200823T0036.tar.zst"
-digest = "sha256:{zeros}"
-size = 1
-"""
 
 
 def read(root: Path, python: str, *, version: str = "3.7", release: str = "") -> ImageSpec:

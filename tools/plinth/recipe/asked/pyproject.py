@@ -9,7 +9,7 @@ from packaging.dependency_groups import DependencyGroupResolver
 from packaging.errors import ExceptionGroup
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
-from packaging.utils import canonicalize_name
+from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
 
 from plinth.core.errors import Problem, SpecError
@@ -47,7 +47,7 @@ class _Reader:
         self._releases = target.releases
         self._environments = environments(target)
         # The own extras that something names: where it does, and what was read already.
-        self._waiting: deque[tuple[str, str]] = deque()
+        self._waiting: deque[tuple[NormalizedName, str]] = deque()
         self._seen: set[str] = set()
 
     def _wrong(self, path: str, message: str) -> None:
