@@ -11,9 +11,9 @@ import tomli
 import tomli_w
 
 from integration.conftest import resolver_tools
-from integration.test_lock_inputs import checkout
 from plinth.formats.oci.layout import references
 from support import needs
+from support.asked_checkout import checkout
 from support.asked_project import WANTED, stock
 from support.clocks import beginning
 from support.index_server import AS_OF, IndexServer

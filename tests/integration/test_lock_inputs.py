@@ -3,14 +3,11 @@ where what an index has is not what they pin."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import tomli
-import tomli_w
 
 from plinth.build.image import build_image
 from plinth.commands.main import main
@@ -18,23 +15,15 @@ from plinth.core.errors import LockError, PlinthError, StaleLockError
 from plinth.core.report import quiet
 from plinth.core.settings import Config, load
 from plinth.lock.image import lock_images
-from plinth.recipe.asked.requirements import logical_lines
 from plinth.recipe.locks import pylock, stale
 from plinth.recipe.recipe import Recipe
-from support import small_checkout
-from support.asked_project import DATA, WANTED, stock, wheel
+from support.asked_checkout import HEAD, checkout, commanded
+from support.asked_project import STANDALONE, WANTED, stock, wheel
 from support.index_server import IndexServer
 from support.small_checkout import IMAGE, SmallCheckout
 
 pytestmark = pytest.mark.network
 
-HEAD = f"""\
-framework = "{IMAGE}"
-accelerator = "cpu"
-base = "{IMAGE}"
-summary = "a test"
-[python]
-"""
 KINDS = {
     "requirements.txt": 'requirements-file = "app/requirements.txt"\n',
     "uv.lock": 'lock = { path = "app/uv.lock" }\n',
@@ -51,20 +40,6 @@ def server(tmp_path: Path) -> Iterator[IndexServer]:
 
 def config_of(server: IndexServer) -> Config:
     return replace(load(), index_url=server.url, files={})
-
-
-def checkout(root: Path, tools: Path, python: str) -> SmallCheckout:
-    """A checkout that builds, whose image has `python` as its table, with the data in app/."""
-    made = small_checkout.make(root, [wheel(root.parent, "unused", "1")])
-    shutil.rmtree(made.ws.locks / IMAGE)
-    shutil.copytree(DATA, root / "app")
-    text = (DATA / "requirements.txt").read_text()
-    plain = [line.text.partition("--hash")[0] for line in logical_lines(text)]
-    (root / "app" / "plain.txt").write_text("\n".join(plain))
-    (made.ws.images / f"{IMAGE}.toml").write_text(HEAD + python)
-    (made.ws.build / "cache").mkdir(parents=True, exist_ok=True)
-    (made.ws.build / "cache" / "tools").symlink_to(tools)
-    return made
 
 
 def test_the_same_pins_are_one_image_from_every_kind_of_file(
@@ -131,6 +106,12 @@ def test_an_input_that_changed_is_named(tmp_path: Path, tools: Path, server: Ind
     assert raised.value.found == "requirements: demo-app==2.0 became demo-app==1.1"
 
 
+def held(made: SmallCheckout) -> dict[str, str]:
+    """The packages of the lock."""
+    packages = pylock.load(made.ws.locks / IMAGE / "pylock.toml").packages
+    return {package.name: package.version for package in packages}
+
+
 @pytest.mark.parametrize("metadata", [True, pytest.param(False, marks=pytest.mark.nightly)])
 def test_libraries_for_gpus_are_refused_before_any_is_fetched(
     tmp_path: Path, tools: Path, server: IndexServer, metadata: bool
@@ -192,15 +173,143 @@ def test_what_an_input_pins_is_held_against_it_by_the_command(
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new, 1))
-    settings = tomli.loads(made.settings.read_text())
-    # The machine's own, which runs the resolver.
-    settings.pop("python")
-    made.settings.write_text(tomli_w.dumps({"index-url": server.url, **settings}))
-    monkeypatch.chdir(made.root)
-    monkeypatch.setenv("PLINTH_CONFIG", str(made.settings))
+    commanded(made, server, monkeypatch)
     assert main(["lock", IMAGE]) == 1
     said = capsys.readouterr().err
     assert message in said
     assert "Traceback" not in said
     assert not (made.ws.locks / IMAGE).exists()
     assert server.count("/simple/evil/") == 0
+
+
+OWN = """\
+[project]
+name = "score"
+version = "1.0"
+requires-python = ">=3.7"
+dependencies = ["demo-leaf==1.0", "score[fast]"]
+[project.optional-dependencies]
+plots = ["demo-plot"]
+fast = ["demo-back"]
+most = ["score[win]; python_version < '3.6'", "score[plots]"]
+win = ["demo-win"]
+[dependency-groups]
+serve = ["score[most]"]
+"""
+
+
+@pytest.mark.parametrize("kind", ["pyproject", "uv.lock"])
+def test_a_project_that_names_itself_is_asked_of_no_index(
+    tmp_path: Path, tools: Path, server: IndexServer, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    # A stranger's, of the same name.
+    server.add(wheel(tmp_path, "score", "9.0"))
+    table = {
+        "pyproject": 'pyproject = { path = "app/own.toml", groups = ["serve"] }\n',
+        "uv.lock": 'lock = { path = "app/uv.lock", groups = ["serve"] }\n',
+    }
+    made = checkout(tmp_path / "checkout", tools, table[kind])
+    (made.root / "app" / "own.toml").write_text(OWN)
+    uv = made.root / "app" / "uv.lock"
+    named = 'serve = [\n    { name = "score", extra = ["plots"] },\n'
+    assert "serve = [\n" in uv.read_text()
+    uv.write_text(uv.read_text().replace("serve = [\n", named))
+    commanded(made, server, monkeypatch)
+    assert main(["lock", IMAGE]) == 0
+    own = {"demo-leaf": "1.0", "demo-back": "1.0", "demo-plot": "1.0"}
+    more = {"demo-plot": "1.0", "demo-speed": "1.0", "demo-serve": "1.5"}
+    assert held(made) == (own if kind == "pyproject" else {**WANTED, **more})
+    assert server.count("/simple/score/") == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("demo-app\ndemo-leaf; python_full_version >= '3.7.5'\n", "line 2: the target does not"),
+        ("demo-app; platform_release >= '5'\n", "line 1: the target does not decide it"),
+        ("demo-leaf\ndemo-app==2.0 \\ \n", "line 2: a blank follows the backslash"),
+    ],
+)
+def test_a_line_that_only_this_machine_could_read_is_refused_by_the_command(
+    tmp_path: Path,
+    tools: Path,
+    server: IndexServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    text: str,
+    message: str,
+) -> None:
+    made = checkout(tmp_path / "checkout", tools, 'requirements-file = "app/r.txt"\n')
+    (made.root / "app" / "r.txt").write_text(text)
+    commanded(made, server, monkeypatch)
+    assert main(["lock", IMAGE]) == 1
+    assert f"app/r.txt: {message}" in capsys.readouterr().err
+
+
+def test_an_arbitrary_equality_is_a_pin(
+    tmp_path: Path, tools: Path, server: IndexServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = checkout(tmp_path / "checkout", tools, 'requirements = ["demo-app===1.0"]\n')
+    commanded(made, server, monkeypatch)
+    assert main(["lock", IMAGE]) == 0
+    assert held(made) == {"demo-app": "1.0", "demo-back": "1.0", "demo-leaf": "2.0"}
+    assert stale.check(made.ws, IMAGE)
+    # Its pins are read again.
+    spec = made.ws.images / f"{IMAGE}.toml"
+    spec.write_text(f'{HEAD}requirements = ["demo-app===1.0", "demo-plot"]\n')
+    assert main(["lock", IMAGE]) == 0
+    assert held(made)["demo-app"] == "1.0"
+
+
+def test_a_base_s_release_decides_what_packages_ask_for_and_not_this_machine_s(
+    tmp_path: Path,
+    tools: Path,
+    server: IndexServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Whatever CPython 3.7 runs the resolver: no release is 3.7.77 but that of the base."""
+    needs = [
+        f"Requires-Dist: demo-{name}; {field} {compared}"
+        for name, field, compared in (
+            ("back", "python_full_version", "== '3.7.77'"),
+            ("speed", "implementation_version", "== '3.7.77'"),
+            ("win", "python_full_version", "< '3.7.77'"),
+            ("serve", "platform_release", ">= '0'"),
+        )
+    ]
+    server.add(wheel(tmp_path, "demo_new", "1.0", *needs))
+    # Of this, the index's page has nothing.
+    server.add(wheel(tmp_path, "demo_new", "2.0", "Requires-Python: <3.7.77"))
+    server.add(wheel(tmp_path, "demo_new", "3.0", "Requires-Python: >=3.7.78"))
+    made = checkout(tmp_path / "checkout", tools, 'pyproject = { path = "app/own.toml" }\n')
+    base = made.ws.bases / f"{IMAGE}.toml"
+    pinned = STANDALONE.format(release="3.7.77", zeros="0" * 64)
+    base.write_text(base.read_text().replace('kind = "found"\n', pinned))
+    own = made.root / "app" / "own.toml"
+    own.write_text(
+        '[project]\nname = "x"\nrequires-python = ">3.7.76"\ndependencies = ["demo-new"]'
+    )
+    commanded(made, server, monkeypatch)
+    assert main(["lock", IMAGE]) == 0, capsys.readouterr().err
+    assert held(made) == {"demo-new": "1.0", "demo-back": "1.0", "demo-speed": "1.0"}
+    own.write_text(own.read_text().replace(">3.7.76", ">=3.7.78"))
+    assert main(["lock", IMAGE]) == 1
+    message = "project.requires-python: '>=3.7.78', and the image has Python 3.7.77"
+    assert message in capsys.readouterr().err
+
+
+def test_as_of_hides_what_came_within_its_second(
+    tmp_path: Path, tools: Path, server: IndexServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for version, fraction in (("1.0", ""), ("2.0", ".5"), ("3.0", ".900000")):
+        server.add(wheel(tmp_path, "demo_t", version), uploaded=f"2021-06-01T00:00:00{fraction}Z")
+    made = checkout(tmp_path / "checkout", tools, "")
+    commanded(made, server, monkeypatch)
+    for fraction, version in (("", "1.0"), (".5", "2.0"), (".9", "3.0")):
+        (made.ws.images / f"{IMAGE}.toml").write_text(
+            f'{HEAD}requirements = ["demo-t"]\nas-of = 2021-06-01T00:00:00{fraction}Z\n'
+        )
+        # The lock of the moment before is stale, and its pin no reason to stay.
+        assert main(["lock", "--upgrade", IMAGE]) == 0
+        assert held(made) == {"demo-t": version}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from integration.test_lock_inputs import checkout, config_of
+from integration.test_lock_inputs import config_of
 from plinth.build.image import build_image
 from plinth.core.errors import LockError, StaleLockError
 from plinth.core.report import quiet
@@ -22,6 +22,7 @@ from plinth.formats.oci.manifest import read_manifest
 from plinth.graph.workspace import Workspace
 from plinth.lock.image import lock_images
 from plinth.recipe.locks import pylock, stale
+from support.asked_checkout import checkout
 from support.asked_project import stock
 from support.index_server import IndexServer
 from support.sessions import session_of

@@ -39,6 +39,15 @@ TAGS = (
 WANTED = {"demo-app": "2.0", "demo-back": "1.0", "demo-leaf": "2.0", "demo-native": "1.0"}
 """What the project needs on Python 3.7."""
 
+STANDALONE = """kind = "standalone"
+release = "https://there"
+tag = "20200823"
+asset = "cpython-{release}-x86_64-unknown-linux-gnu-pgo-20200823T0036.tar.zst"
+digest = "sha256:{zeros}"
+size = 1
+"""
+"""What a base says of an interpreter that it pins, after its version."""
+
 
 def wheel(folder: Path, name: str, version: str, *more: str) -> Path:
     """A wheel of the same bytes everywhere: nothing in it is compressed."""

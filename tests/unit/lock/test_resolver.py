@@ -20,6 +20,7 @@ from plinth.core.settings import Config
 from plinth.core.store import BlobStore
 from plinth.fetch.pypi.index import Index
 from plinth.lock.resolver import _DRIVER, Job, Resolver
+from plinth.recipe.target import marker_environment
 from support.helpers import make_wheel
 from support.index_server import IndexServer
 
@@ -137,6 +138,17 @@ def test_a_resolver_that_cannot_be_run_is_one_error_with_what_it_said(
     assert raised.value.found == "no such module\n"
 
 
+def test_many_jobs_are_asked_in_messages_that_a_socket_takes(
+    tmp_path: Path, served: tuple[IndexServer, Index]
+) -> None:
+    log = tmp_path / "log"
+    made = resolver(tmp_path, SCRIPT.format(log=log), served[1])
+    known = [marker_environment(f"3.7.{patch}") for patch in (0, 9, 99)]
+    folders = [f"/{number}-{'x' * 2000}" for number in range(500)]
+    jobs = [Job(Path(one), (), "", "doit lock", environments=known) for one in folders]
+    assert made.compile(jobs, quiet) == folders
+
+
 def test_in_a_block_it_is_started_once(tmp_path: Path, served: tuple[IndexServer, Index]) -> None:
     log = tmp_path / "log"
     made = resolver(tmp_path, SCRIPT.format(log=log), served[1])
@@ -167,6 +179,8 @@ def test_what_pip_compile_ends_with_is_told(tmp_path: Path) -> None:
             "command": "doit lock",
             "arguments": [*common, *more],
             "guessed": guessed,
+            "environments": [],
+            "releases": [],
         }
         for guessed, *more in (
             (False, "--resolver=legacy", "some.in"),

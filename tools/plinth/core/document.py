@@ -11,7 +11,8 @@ import tomli
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from plinth.core.errors import Problem, SpecError
+from plinth.core.errors import PlinthError, Problem, SpecError
+from plinth.core.regular import read_regular
 from plinth.core.requirement import requirement
 
 T = TypeVar("T")
@@ -201,14 +202,17 @@ def read(path: Path, shown: str) -> Table:
     """The document at `path`, named `shown` in messages.
 
     Raises:
-        SpecError: the file is absent, not UTF-8 or not TOML.
+        SpecError: the file is absent, no regular file of the checkout, not UTF-8 or not TOML.
     """
     try:
         # Some editors begin a file with a mark.
-        document = tomli.loads(path.read_bytes().decode("utf-8-sig"))
+        document = tomli.loads(read_regular(path, shown, path.parents[1]).decode("utf-8-sig"))
     except FileNotFoundError:
         others = (other.stem for other in path.parent.glob("*.toml"))
         raise no_such(shown, path.stem, others) from None
+    except PlinthError as error:
+        problem = Problem("", f"{error.what}, found {error.found}" if error.found else error.what)
+        raise SpecError(shown, [problem], remedy=error.remedy) from None
     except UnicodeDecodeError as error:
         raise SpecError(shown, [Problem("", f"not UTF-8: {error}")]) from None
     # Not all that tomli raises is its own error: of a number with too many digits it is int's.

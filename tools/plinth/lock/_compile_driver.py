@@ -2,9 +2,9 @@
 
 The argument is the folder with pip-tools and what it needs; without one, they are installed.
 Standard input is a socket of whole messages. Each is a JSON list of jobs, `{"arguments": [...],
-"folder": ..., "command": ..., "guessed": ...}`, and comes with a descriptor that gets a JSON list,
-`null` for success, else the error's text. A process of its own answers each message, so that one
-may come while another waits for its answer.
+"folder": ..., "command": ..., "guessed": ..., "environments": [...], "releases": [...]}`, and comes
+with a descriptor that gets a JSON list, `null` for success, else the error's text. A process of its
+own answers each message, so that one may come while another waits for its answer.
 
 Nothing foreign runs or is unpacked here: the index has the metadata of every file.
 """
@@ -31,8 +31,12 @@ except ImportError:
     importlib.import_module("setuptools")
 from pip._internal.operations.prepare import RequirementPreparer  # noqa: E402
 from pip._internal.resolution.resolvelib import factory as factories  # noqa: E402
-from pip._internal.resolution.resolvelib.requirements import SpecifierRequirement  # noqa: E402
+from pip._internal.resolution.resolvelib.requirements import (  # noqa: E402
+    RequiresPythonRequirement,
+    SpecifierRequirement,
+)
 from pip._vendor.packaging import requirements as grammars  # noqa: E402
+from pip._vendor.packaging.markers import Marker  # noqa: E402
 from pip._vendor.resolvelib.resolvers import RequirementsConflicted, Resolution  # noqa: E402
 from piptools.scripts.compile import cli  # noqa: E402
 
@@ -74,7 +78,40 @@ def is_satisfied_by(self: Any, candidate: Any) -> Any:
     return known[candidate.version]
 
 
+def holds(self: Any, environment: Any = None) -> bool:
+    """Whether a marker holds on one of the target's releases, whatever Python runs this."""
+    if not environments:
+        return bool(evaluate(self, environment))
+    return any(holds_in(self, {**each, **(environment or {})}) for each in environments)
+
+
+def holds_in(marker: Any, environment: dict[str, str]) -> bool:
+    try:
+        return bool(evaluate(marker, environment))
+    except ValueError:
+        # About the machine that the image will run on, such as its kernel's release.
+        return False
+
+
+def is_allowed(self: Any, candidate: Any) -> bool:
+    """Whether a package's Requires-Python allows all of the target's releases."""
+    known = releases or [str(candidate.version)]
+    return all(self.specifier.contains(one, prereleases=True) for one in known)
+
+
+def python_for(self: Any) -> Any:
+    return (self._candidate, None) if is_allowed(self, self._candidate) else (None, None)
+
+
 guessed = False
+environments: list[dict[str, str]] = []
+releases: list[str] = []
+marked: Any = Marker
+evaluate = marked.evaluate
+marked.evaluate = holds
+required_python: Any = RequiresPythonRequirement
+required_python.is_satisfied_by = is_allowed
+required_python.get_candidate_lookup = python_for
 resolution: Any = Resolution
 add_to_criteria = resolution._add_to_criteria
 resolution._add_to_criteria = without_conflict
@@ -97,8 +134,8 @@ specified.is_satisfied_by = is_satisfied_by
 
 
 def run(job: dict[str, Any]) -> str | None:
-    global guessed
-    guessed = job["guessed"]
+    global guessed, environments, releases
+    guessed, environments, releases = job["guessed"], job["environments"], job["releases"]
     os.chdir(job["folder"])
     os.environ["CUSTOM_COMPILE_COMMAND"] = job["command"]
     log = io.StringIO()

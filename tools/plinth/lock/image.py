@@ -14,6 +14,7 @@ from packaging.utils import canonicalize_name
 from plinth.core import utf8
 from plinth.core.digest import Digest
 from plinth.core.errors import LockError, PlinthError
+from plinth.core.regular import read_regular
 from plinth.core.report import Progress
 from plinth.core.settings import Config
 from plinth.core.store import atomic_write
@@ -188,8 +189,14 @@ def _wanted(ws: Workspace, ids: Sequence[str], upgrade: Sequence[str] | None) ->
 
 def _holds(ws: Workspace, image_id: str, names: Sequence[str]) -> bool:
     """Whether the lock of an image pins one of the packages `names`."""
+    return bool(names) and any(pin.name in names for pin in pins(_held_pins(ws, image_id)))
+
+
+def _held_pins(ws: Workspace, image_id: str) -> str:
+    """The requirements.txt of the lock of `image_id`."""
+    shown = f"locks/{image_id}/requirements.txt"
     path = ws.locks / image_id / "requirements.txt"
-    return bool(names) and any(pin.name in names for pin in pins(path.read_text(encoding="utf-8")))
+    return read_regular(path, shown, ws.locks.parent).decode("utf-8", "replace")
 
 
 def _prepare(
@@ -230,7 +237,7 @@ def _prepare(
     pinned = {name: pin.version for name, pin in spec.pins.items()}
     existing = ws.locks / image_id / "requirements.txt"
     if keep and existing.exists():
-        text = existing.read_text(encoding="utf-8")
+        text = _held_pins(ws, image_id)
         (folder / "requirements.txt").write_text(text, encoding="utf-8")
         pinned = {**{pin.name: pin.version for pin in pins(text)}, **pinned}
     others = {
@@ -333,8 +340,8 @@ def _write(folder: Path, requirements: str, pylock: str) -> bool:
     """Write both files; pylock.toml last, since it vouches for the other."""
     changed = False
     for name, text in (("requirements.txt", requirements), ("pylock.toml", pylock)):
-        path = folder / name
-        if path.exists() and path.read_text(encoding="utf-8") == text:
+        path, shown = folder / name, f"locks/{folder.name}/{name}"
+        if path.exists() and read_regular(path, shown, folder.parents[1]) == text.encode():
             continue
         with atomic_write(path) as temporary:
             temporary.write_text(text, encoding="utf-8")

@@ -14,6 +14,7 @@ from plinth.core.settings import Config
 from plinth.core.table import Column, plain
 from plinth.fetch.pypi.candidates import candidates
 from plinth.fetch.pypi.index import Index
+from plinth.fetch.pypi.page import is_by
 from plinth.graph.workspace import Workspace
 from plinth.recipe.image import Target, load_image, load_target
 from plinth.recipe.locks.pylock import load
@@ -85,7 +86,6 @@ def _newest(
         index = Index.beside(index, named[place])
     # Asked for without as-of: what is kept of the page would do for a moment in the past.
     files = index.files(name, None)
-    limit = as_of.strftime("%Y-%m-%dT%H:%M:%S") if as_of else "9"
     fitting = [
         one
         for one in candidates(files, targets[base])
@@ -94,7 +94,7 @@ def _newest(
     return tuple(  # type: ignore[return-value]
         str(max(versions)) if versions else ""
         for versions in (
-            [one.version for one in fitting if one.file.uploaded[:19] <= limit],
+            [one.version for one in fitting if as_of is None or is_by(one.file, as_of)],
             [one.version for one in fitting],
         )
     )

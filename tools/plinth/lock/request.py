@@ -20,6 +20,7 @@ from plinth.lock.server import LoopbackIndex, View
 from plinth.recipe.image import ImageSpec, Target
 from plinth.recipe.locks.pins import Pin
 from plinth.recipe.locks.pylock import LockedFile
+from plinth.recipe.target import environments
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,16 @@ class Work:
         """The job of the resolver."""
         index = self.request.index
         url = index.wheels_url if self.wheels_only else index.url
-        return Job(self.folder, self.sources, url, self.command, self.upgrade)
+        target = self.request.target
+        return Job(
+            self.folder,
+            self.sources,
+            url,
+            self.command,
+            self.upgrade,
+            environments=environments(target),
+            releases=target.releases,
+        )
 
     def guess(self) -> Job:
         """The job of the resolver, with what it is guessed to need on its pages.

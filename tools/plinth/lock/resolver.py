@@ -12,7 +12,7 @@ import socket
 import subprocess
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -32,6 +32,8 @@ from plinth.recipe.locks.pins import Pin, pins
 _PINS = Path(__file__).parent / "data" / "pip-tools-cp37.txt"
 _DRIVER = Path(__file__).with_name("_compile_driver.py")
 _AT_ONCE = 8
+_MOST = 50
+"""Jobs of one message: a socket takes some 200 kB at once."""
 _OPTIONS = (
     "--quiet",
     "--generate-hashes",
@@ -50,7 +52,9 @@ class Job:
 
     `command` is what the file's header tells people to run; `upgrade` names packages that may
     leave the pins the file already has. `guessed`: the index shows not all there is, and where
-    that could matter, the compilation fails (`plinth.lock.guess`).
+    that could matter, the compilation fails (`plinth.lock.guess`). `environments` are those of the
+    target that markers are judged in: what counts in one of them counts. `releases` are those of
+    Python that each package must allow. Without them, the Python that resolves decides both.
     """
 
     folder: Path
@@ -59,6 +63,8 @@ class Job:
     command: str
     upgrade: tuple[str, ...] = ()
     guessed: bool = False
+    environments: Sequence[Mapping[str, str]] = ()
+    releases: Sequence[str] = ()
 
     def arguments(self) -> list[str]:
         """The command line of pip-compile."""
@@ -174,12 +180,16 @@ class Started:
         Raises:
             LockError: there are none.
         """
+        if len(jobs) > _MOST:
+            return [*self.ask(jobs[:_MOST]), *self.ask(jobs[_MOST:])]
         requests = [
             {
                 "arguments": job.arguments(),
                 "folder": str(job.folder),
                 "command": job.command,
                 "guessed": job.guessed,
+                "environments": [*job.environments],
+                "releases": [*job.releases],
             }
             for job in jobs
         ]

@@ -23,6 +23,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from plinth.core.clock import moment_text
 from plinth.core.errors import LockError, PlinthError
 from plinth.core.requirement import requirement
 from plinth.fetch.pypi.candidates import Candidate, candidates
@@ -152,8 +153,9 @@ class LoopbackIndex:
             if not index.files(name, None):
                 self.absent.add(name)
             elif as_of is not None:
-                moment = as_of.strftime("%Y-%m-%dT%H:%M:%SZ")
-                self.hidden[name] = f"no file of {name} was uploaded by as-of ({moment})"
+                self.hidden[name] = (
+                    f"no file of {name} was uploaded by as-of ({moment_text(as_of)})"
+                )
         found = list(candidates(there, self._target))
         if as_of is None or all(one.file.uploaded for one in found):
             return found

@@ -30,7 +30,14 @@ def all_accelerators(ws: Workspace) -> list[str]:
 
 def _is_accelerator(path: Path) -> bool:
     # Read as text: doit asks on every run, and a file that is not TOML gets its message later.
-    return 'kind = "accelerator"' in path.read_text(encoding="utf-8", errors="replace")[:1000]
+    return 'kind = "accelerator"' in _text(path)[:1000]
+
+
+def _text(path: Path) -> str:
+    """What stands in a specification; nothing where it is no regular file."""
+    if not path.is_file():
+        return ""
+    return path.read_text(encoding="utf-8", errors="replace")
 
 
 def files_of(ws: Workspace, image_id: str) -> list[Path]:
@@ -40,7 +47,7 @@ def files_of(ws: Workspace, image_id: str) -> list[Path]:
     path = ws.images / f"{image_id}.toml"
     files = [path, *(ws.locks / image_id / name for name in _LOCKS)]
     try:
-        document = tomli.loads(path.read_text(encoding="utf-8"))
+        document = tomli.loads(_text(path))
     except (OSError, ValueError, RecursionError):
         document = {}
     extends = document.get("extends")
@@ -50,7 +57,7 @@ def files_of(ws: Workspace, image_id: str) -> list[Path]:
     python = document.get("python")
     if extends or (isinstance(python, dict) and not python.keys().isdisjoint(KEYS)):
         files += _input_files(ws, image_id)
-    return [file for file in files if file.exists()]
+    return [file for file in files if file.is_file()]
 
 
 def watched_files(ws: Workspace, image_id: str) -> list[Path]:
@@ -60,7 +67,7 @@ def watched_files(ws: Workspace, image_id: str) -> list[Path]:
 
 
 def _own_files(ws: Workspace, image_id: str) -> list[Path]:
-    text = (ws.images / f"{image_id}.toml").read_text(encoding="utf-8", errors="replace")
+    text = _text(ws.images / f"{image_id}.toml")
     # As above.
     if "extends" not in text and "local" not in text:
         return []

@@ -11,6 +11,7 @@ from packaging.utils import canonicalize_name
 
 from plinth.core.digest import Digest
 from plinth.core.errors import LockError
+from plinth.core.regular import read_regular
 from plinth.graph.workspace import Workspace
 from plinth.recipe.accelerator import CPU, Accelerator
 from plinth.recipe.base import LOCAL, BaseSpec, DebianRootfs, check_serves, load_base, origin
@@ -93,9 +94,9 @@ class Recipe:
         if extra is not None and extra_lock is not None:
             _check_fits(image, extra, extra_lock)
         paths = [*files_of(ws, spec.id), *_shared(ws, image, extra)]
-        files = {path.relative_to(ws.root).as_posix(): path.read_bytes() for path in paths}
-        locked = ws.locks / "base" / f"{origin(base)}.toml"
-        files[f"locks/base/{origin(base)}.toml"] = locked.read_bytes()
+        paths.append(ws.locks / "base" / f"{origin(base)}.toml")
+        named = {path.relative_to(ws.root).as_posix(): path for path in paths}
+        files = {name: read_regular(path, name, ws.root) for name, path in named.items()}
         if local is not None:
             files[f"locks/base/{base}.toml"] = local_text(local)
         return cls(

@@ -41,6 +41,7 @@ def marker_environment(version: str) -> dict[str, str]:
     Linux."""
     return {
         "implementation_name": "cpython",
+        "implementation_version": version,
         "os_name": "posix",
         "platform_machine": "x86_64",
         "platform_python_implementation": "CPython",
@@ -52,6 +53,14 @@ def marker_environment(version: str) -> dict[str, str]:
         "python_version": version.rpartition(".")[0],
         "sys_platform": "linux",
     }
+
+
+def environments(target: Target) -> list[dict[str, str]]:
+    """What environment markers are evaluated with for `target`: one for each release of Python that
+    its bases pin; where one is found on the machine, for the first and the last there can be."""
+    first, last = f"{target.python}.0", f"{target.python}.99"
+    releases = {*target.releases, *([first] if last in target.releases else [])}
+    return [marker_environment(release) for release in sorted(releases)]
 
 
 def fits(filename: str, target: Target) -> bool:

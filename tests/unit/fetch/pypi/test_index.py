@@ -150,7 +150,9 @@ def test_a_size_that_the_page_lacks_is_asked_for(
     [
         ("2021-05-31T23:59:59.999999Z", True),
         ("2021-06-01T00:00:00Z", True),
-        ("2021-06-01T00:00:00.999999Z", True),
+        ("2021-06-01T00:00:00.000000Z", True),
+        ("2021-06-01T00:00:00.0000001Z", False),
+        ("2021-06-01T00:00:00.900000Z", False),
         ("2021-06-01T00:00:01Z", False),
         ("2022-01-01T00:00:00.000000Z", False),
     ],
@@ -164,6 +166,25 @@ def test_as_of_hides_later_uploads(
     # The same page serves whoever asks without a moment.
     assert names(index.files("demo", None)) == [WHEEL]
     assert server.asked == [PAGE]
+
+
+@pytest.mark.parametrize(
+    ("uploaded", "seen"),
+    [
+        ("2021-06-01T00:00:00Z", True),
+        ("2021-06-01T00:00:00.12Z", True),
+        ("2021-06-01T00:00:00.120000Z", True),
+        ("2021-06-01T00:00:00.1200001Z", False),
+        ("2021-06-01T00:00:00.2Z", False),
+        ("2021-05-31T23:59:59.999999Z", True),
+    ],
+)
+def test_a_moment_below_seconds_is_compared_to_its_last_digit(
+    server: IndexServer, tmp_path: Path, wheel: Path, uploaded: str, seen: bool
+) -> None:
+    server.add(wheel, uploaded=uploaded)
+    moment = AS_OF.replace(microsecond=120_000)
+    assert names(index_of(server, tmp_path).files("demo", moment)) == ([WHEEL] if seen else [])
 
 
 def test_a_file_without_upload_time_is_listed_for_any_moment(

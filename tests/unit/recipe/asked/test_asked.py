@@ -14,7 +14,7 @@ from plinth.recipe.asked.asked import input_files, with_inputs
 from plinth.recipe.asked.pylock import MAX_PACKAGES
 from plinth.recipe.base import load_base
 from plinth.recipe.image import ImageSpec, Target, load_image
-from support.asked_project import DATA, WANTED
+from support.asked_project import DATA, STANDALONE, WANTED
 from support.helpers import BASE
 
 HEAD = 'framework = "demo"\naccelerator = "cpu"\nbase = "tiny"\nsummary = "a test"\n[python]\n'
@@ -27,13 +27,18 @@ INPUTS = {
 PINS = tuple(f"{name}=={version}" for name, version in WANTED.items())
 
 
-def read(root: Path, python: str, *, version: str = "3.7") -> ImageSpec:
-    """The specification with `python` as its table, and what its inputs in `root` mean."""
+def read(root: Path, python: str, *, version: str = "3.7", release: str = "") -> ImageSpec:
+    """The specification with `python` as its table, and what its inputs in `root` mean; on a base
+    that pins the `release` of its Python, where one is given."""
     images, bases = root / "images", root / "base"
     for folder in (images, bases):
         folder.mkdir(exist_ok=True)
     (images / "demo.toml").write_text(HEAD + python)
-    (bases / "tiny.toml").write_text(BASE.format(requirements="").replace('"3.7"', f'"{version}"'))
+    text = BASE.format(requirements="").replace('"3.7"', f'"{version}"')
+    if release:
+        pinned = STANDALONE.format(release=release, zeros="0" * 64)
+        text = text.replace('kind = "found"\n', pinned)
+    (bases / "tiny.toml").write_text(text)
     base = load_base(bases, "tiny")
     target = Target(version, base.glibc, base.architecture, (base,))
     return with_inputs(root, load_image(images, "demo"), target)
@@ -277,7 +282,14 @@ UV = [
 TWICE = '[[packages]]\nname = "demo-leaf"\ndirectory = { path = "x" }\n'
 PYLOCK = [
     (put('"1.0"', '"2.0"'), "pylock version 2.0 is not supported"),
-    (put('requires-python = ">=3.7"', 'requires-python = ">=3.9"'), "does not satisfy"),
+    (
+        put('requires-python = ">=3.7"', 'requires-python = ">=3.9"'),
+        "requires-python: '>=3.9', and the image has Python 3.7",
+    ),
+    (
+        put('version = "2.0"\n', 'version = "2.0"\nrequires-python = ">=3.9"\n'),
+        "packages[0].requires-python (demo-app): '>=3.9', and the image has Python 3.7",
+    ),
     (put('name = "demo-app"', 'name = "Demo-App"'), "not normalized"),
     (put("sha256 =", "md5 ="), "(demo-app): demo_app-2.0-py3-none-any.whl has no sha256"),
     (put('"29a5', '"zzzz'), "has an invalid sha256"),
@@ -309,7 +321,7 @@ PROJECT = [
     (lambda text: text.replace("[project", "[other"), "project: missing"),
     (put('dependencies = ["demo-app>=1"', 'dependencies = ["demo app"'), "project.dependencies[0]"),
     (put('"demo-native"', '"x @ https://there/x.whl"'), "a URL has no place in a lock"),
-    (put('requires-python = ">=3.7"', 'requires-python = ">=3.9"'), "and the image has 3.7"),
+    (put('requires-python = ">=3.7"', 'requires-python = ">=3.9"'), "the image has Python 3.7"),
     (put('version = "1.0"', 'dynamic = ["dependencies"]'), "project.dynamic: only a build"),
     (put("serve = [", "other = ["), "dependency-groups.serve: "),
     (put('base = ["demo-leaf"]', 'base = [{ include-group = "serve" }]'), "include each other"),
@@ -401,10 +413,156 @@ def test_a_requirement_of_a_version_without_end_is_refused_by_its_field(root: Pa
         read(root, f'requirements = ["demo-app=={DIGITS}"]\n')
 
 
-def test_a_marker_of_what_no_environment_has_is_left_to_the_resolver(root: Path) -> None:
-    (root / "a.txt").write_text("demo-app; 'x' in '3.8'\n")
-    found = read(root, 'requirements-file = "a.txt"\n').requirements
-    assert [line.partition(" ;")[0] for line in found] == ["demo-app"]
+UNDECIDED = (
+    "'x' in '3.8'",
+    "platform_release >= '5'",
+    "python_full_version >= '3.7.5'",
+    "implementation_version < '3.7.16'",
+    # The first and the last release agree, and those between do not.
+    "python_full_version == '3.7.5'",
+    "python_full_version > '3.7.5' and python_full_version < '3.7.7'",
+)
+
+
+@pytest.mark.parametrize("marker", UNDECIDED)
+def test_a_marker_that_the_target_does_not_decide_is_refused_by_its_place(
+    root: Path, marker: str
+) -> None:
+    """Else the machine would that locks: its Python's patch level, its kernel."""
+    line = f"demo-app; {marker}"
+    places = {
+        "a.txt": ("line 2", 'requirements-file = "a.txt"\n', f"demo-leaf\n{line}\n"),
+        "b.txt": ("line 1", 'requirements = []\nconstraints-file = "b.txt"\n', line),
+        "p.toml": (
+            "project.dependencies[0]",
+            'pyproject = { path = "p.toml" }\n',
+            f'[project]\nname = "p"\ndependencies = ["{line}"]\n',
+        ),
+        "images/demo.toml": ("python.requirements[1]", f'requirements = ["a", "{line}"]\n', ""),
+    }
+    for file, (at, python, text) in places.items():
+        if text:
+            (root / file).write_text(text)
+        where, problems = refused(root, python)
+        assert where == file
+        assert [problem.partition(": ")[0] for problem in problems] == [at]
+        assert "the target does not decide it" in problems[0]
+
+
+def test_a_marker_about_a_machine_that_something_else_excludes_is_decided(root: Path) -> None:
+    text = "a; sys_platform == 'darwin' and '17' in platform_version\nb\n"
+    (root / "a.txt").write_text(text)
+    assert read(root, 'requirements-file = "a.txt"\n').requirements == ("b",)
+
+
+def test_a_marker_that_a_base_s_release_decides_counts(root: Path) -> None:
+    (root / "a.txt").write_text(
+        "a; python_full_version >= '3.7.5'\nb; python_full_version >= '3.7.10'\n"
+        "c; implementation_version < '3.7.10'\n"
+    )
+    text = 'requirements-file = "a.txt"\n'
+    assert read(root, text, release="3.7.9").requirements == ("a", "c")
+    lines = "requirements = [\"a; python_full_version >= '3.7.5'\"]\n"
+    assert read(root, lines, release="3.7.9").requirements == ("a; python_full_version >= '3.7.5'",)
+
+
+@pytest.mark.parametrize("kind", ["uv", "pylock", "pyproject"])
+@pytest.mark.parametrize(
+    ("wanted", "release", "fits"),
+    [
+        *((">=3.7.1", one, True) for one in ("", "3.7.9")),
+        *((">=3.7.50", one, one == "") for one in ("", "3.7.9")),
+        *(("<=3.7.9", one, one == "3.7.9") for one in ("", "3.7.9")),
+        ("==3.7.*", "3.7.9", True),
+    ],
+)
+def test_requires_python_is_judged_by_the_releases_of_the_bases(
+    root: Path, kind: str, wanted: str, release: str, fits: bool
+) -> None:
+    path = root / INPUTS[kind].partition('"')[2].partition('"')[0]
+    path.write_text(path.read_text().replace(">=3.7", wanted, 1))
+    if fits:
+        assert read(root, INPUTS[kind], release=release).requirements
+        return
+    with pytest.raises(SpecError) as raised:
+        read(root, INPUTS[kind], release=release)
+    (problem,) = raised.value.problems
+    assert problem.path.endswith("requires-python")
+    assert problem.message == f"{wanted!r}, and the image has Python {release or '3.7'}"
+
+
+OWN = """\
+[project]
+name = "Score"
+version = "1.0"
+dependencies = ["demo-app", "score[fast]", "score"]
+[project.optional-dependencies]
+plots = ["demo-plot"]
+fast = ["demo-speed"]
+old = ["demo-old"]
+most = ["score[old]; python_version < '3.6'", "score[plots]==1.*"]
+[dependency-groups]
+serve = ["score[plots]", "demo-serve"]
+all = ["SCORE[most]"]
+"""
+
+
+def test_a_project_that_names_itself_gets_its_own_extras_and_is_not_asked_for(root: Path) -> None:
+    (root / "own.toml").write_text(OWN)
+
+    def meant(more: str) -> tuple[str, ...]:
+        return read(root, f'pyproject = {{ path = "own.toml", {more} }}\n').requirements
+
+    assert meant("extras = []") == ("demo-app", "demo-speed")
+    alone = "dependencies = false, "
+    assert meant(alone + 'groups = ["serve"]') == ("demo-plot", "demo-serve")
+    # The marker of an extra's own reference counts; a version that it is at does no harm.
+    assert meant(alone + 'groups = ["all"]') == ("demo-plot",)
+    assert meant(alone + 'extras = ["most"]') == ("demo-plot",)
+
+
+def test_an_own_project_without_the_standard_s_table_is_not_asked_for(root: Path) -> None:
+    (root / "own.toml").write_text(
+        '[tool.poetry]\nname = "score"\n[dependency-groups]\nserve = ["score[plots]", "a"]\n'
+    )
+    text = 'pyproject = { path = "own.toml", dependencies = false, groups = ["serve"] }\n'
+    assert "there is no extra 'plots'" in refused(root, text)[1][0]
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ("score[plots]>=2", "dependency-groups.serve: it asks for score[plots]>=2, and is itself"),
+        ("score[nope]", "dependency-groups.serve: there is no extra 'nope'; known here: fast"),
+        ("score[plots]; platform_release >= '5'", "serve: the target does not decide it"),
+        ("score[plots] @ https://there/x.whl", "serve: a URL has no place in a lock"),
+    ],
+)
+def test_an_own_reference_that_cannot_hold_is_refused(root: Path, named: str, message: str) -> None:
+    (root / "own.toml").write_text(OWN.replace('"score[plots]", ', f'"{named}", '))
+    _, problems = refused(root, 'pyproject = { path = "own.toml", groups = ["serve"] }\n')
+    assert message in problems[0]
+
+
+@pytest.mark.parametrize("source", ["virtual", "editable"])
+def test_a_uv_lock_whose_group_names_an_own_extra_is_followed(root: Path, source: str) -> None:
+    path = root / "uv.lock"
+    text = path.read_text().replace('{ virtual = "." }', f'{{ {source} = "." }}')
+    # As uv writes it for the group `serve = ["score[plots]"]`.
+    path.write_text(
+        text.replace("serve = [\n", 'serve = [\n{ name = "score", extra = ["plots"] },\n')
+    )
+    spec = read(root, 'lock = { path = "uv.lock", groups = ["serve"] }\n')
+    assert {"demo-plot==1.0", "demo-speed==1.0", "demo-serve==1.5"} <= {*spec.requirements}
+    assert "score" not in spec.pins
+    # Another member of a workspace is no release, and is one's own.
+    member = '[[package]]\nname = "member"\nversion = "1"\nsource = { editable = "m" }\n'
+    path.write_text(text.replace("serve = [\n", 'serve = [\n{ name = "member" },\n') + member)
+    _, problems = refused(
+        root, 'lock = { path = "uv.lock", project = "score", groups = ["serve"] }'
+    )
+    assert "(member): its source is editable; only releases can be pinned" in problems[0]
+    assert "[[python.local]]" in problems[0]
 
 
 def test_a_version_is_pinned_in_its_normal_form(root: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -55,6 +56,13 @@ def test_the_inputs_of_an_image() -> None:
         "base-requirements": ["pip==24.0"],
         "constraints": ["scipy<2"],
     }
+
+
+def test_a_moment_is_an_input_to_its_last_digit() -> None:
+    assert SPEC.as_of
+    for microsecond, text in ((500_000, "12:30:00.5Z"), (1, "12:30:00.000001Z"), (0, "12:30:00Z")):
+        spec = replace(SPEC, as_of=SPEC.as_of.replace(microsecond=microsecond))
+        assert inputs_of(spec, TARGET)["as-of"] == f"2021-06-01T{text}"
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,11 @@ def test_pins_with_their_hashes_and_who_asked() -> None:
     ]
 
 
+def test_a_pin_by_arbitrary_equality_is_one() -> None:
+    text = f"a===1.0 ; python_version < '3.8' \\\n    --hash=sha256:{ONE}\nb====1\n"
+    assert list(pins(text)) == [Pin("a", "1.0", {ONE}, [], "python_version < '3.8'")]
+
+
 def test_only_sha256_counts_as_a_hash() -> None:
     text = f"a==1 --hash=md5:{'0' * 32} --hash=sha256:{'0' * 63} --hash=sha256:{'F' * 64}\n"
     assert list(pins(text)) == [Pin("a", "1", set(), [])]

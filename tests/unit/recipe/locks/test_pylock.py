@@ -228,6 +228,36 @@ NAIVE = datetime.datetime(2021, 1, 1)
         (package(1, wheels={}), "packages[1]: expected exactly one wheel or one sdist"),
         (package(1, wheels=[OTHER] * 2), "packages[1]: expected exactly one wheel or one sdist"),
         (package(1, sdist={}), "packages[1]: expected exactly one wheel or one sdist"),
+        *(
+            (change, f"{path}: unknown field: a lock that plinth made has no such one")
+            for change, path in (
+                (lambda d: d.update(extras=["x"]), "extras"),
+                (lambda d: d["tool"].update(other={}), "tool.other"),
+                (lambda d: d["tool"]["plinth"].update(x=1), "tool.plinth.x"),
+                (package(1, marker="python_version < '3'"), "packages[1].marker"),
+                (package(1, index="https://there"), "packages[1].index"),
+                (package(1, requires_python=">=4"), "packages[1].requires-python"),
+                (package(1, tool={"x": 1}), "packages[1].tool.x"),
+                (package(1, tool={"plinth": {"x": 1}}), "packages[1].tool.plinth.x"),
+                (wheel(x=1), "packages[1].wheels[0].x"),
+                (
+                    package(0, dependencies=[{"name": "six", "version": "2"}]),
+                    "packages[0].dependencies[0].version",
+                ),
+            )
+        ),
+        (
+            package(1, tool={"plinth": {"direct": "no"}}),
+            "packages[1].tool.plinth.direct: expected a boolean, found 'no'",
+        ),
+        (
+            package(1, tool={"plinth": {"index": 1}}),
+            "packages[1].tool.plinth.index: expected a name, found 1",
+        ),
+        (
+            lambda d: d.update(environments=["sys_platform == 'win32'"]),
+            "environments: expected those of Python 3.7 on Linux alone",
+        ),
         (package(1, vcs={}), "packages[1].vcs: only wheels and sdists can be built from"),
         (package(1, archive={}), "packages[1].archive: only wheels and sdists can be built from"),
         (

@@ -5,9 +5,9 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from typing import Any, NamedTuple
 
+from plinth.core.clock import moment_text
 from plinth.core.digest import Digest, read_json
 from plinth.core.errors import IntegrityError, LockError
 from plinth.core.http import resolved
@@ -55,12 +55,13 @@ def json_page(body: bytes, project: str) -> dict[str, Any]:
 
 def is_by(file: IndexFile, as_of: datetime.datetime) -> bool:
     """Whether `file` was there at that moment, or it is not known when it came."""
-    return not file.uploaded or file.uploaded[:19] <= _text_of(as_of)
-
-
-@lru_cache(maxsize=8)
-def _text_of(moment: datetime.datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%S")
+    seconds, _, fraction = moment_text(as_of)[:-1].partition(".")
+    uploaded = file.uploaded
+    # Of an empty text, too.
+    if uploaded[:19] != seconds:
+        return uploaded[:19] < seconds
+    # Digits after the point, of whatever count, in the order of the numbers that they are.
+    return uploaded[20:-1].rstrip("0") <= fraction
 
 
 def page_files(project: str, page: dict[str, Any], url: str) -> list[IndexFile]:

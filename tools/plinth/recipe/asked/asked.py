@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,14 +16,14 @@ from plinth.core.digest import Json
 from plinth.core.errors import Problem, SpecError
 from plinth.recipe.asked.files import Files
 from plinth.recipe.asked.local import own_files
-from plinth.recipe.asked.markers import decided
+from plinth.recipe.asked.markers import decided, unknown
 from plinth.recipe.asked.model import Pin
 from plinth.recipe.asked.pylock import read_pylock
 from plinth.recipe.asked.pyproject import read_project
 from plinth.recipe.asked.requirements import Asked, read_requirements
 from plinth.recipe.asked.uv import read_uv
 from plinth.recipe.image import Constraint, ImageSpec, Target, merged_places
-from plinth.recipe.target import marker_environment, tags
+from plinth.recipe.target import environments
 
 _PYLOCK = re.compile(r"pylock(\.[^.]+)?\.toml")
 
@@ -39,8 +39,10 @@ def with_inputs(
     same pins, from whichever kind of file, are the same image.
 
     Raises:
-        SpecError: a file is invalid, or does not fit the target; with the line or field.
+        SpecError: a file is invalid, does not fit the target, or has a marker that the target does
+            not decide; with the line or field.
     """
+    _check_markers(spec, target)
     if not spec.inputs:
         return spec
     local = (recorded or {}).get("local")
@@ -61,11 +63,10 @@ def input_files(root: Path, spec: ImageSpec, target: Target) -> list[str]:
 
 def _read(files: Files, spec: ImageSpec, target: Target) -> ImageSpec:
     shown = f"images/{spec.id}.toml"
-    environments = [marker_environment(f"{target.python}.{patch}") for patch in (0, 99)]
     asked = [
         Asked(Requirement(text), frozenset(), False, where)
-        for text in spec.requirements
-        for where in spec.asked_at.get(text, (f"{shown}: python.requirements",))
+        for text, places in _places(spec, shown)
+        for where in places
     ]
     inputs = spec.inputs
     for path in inputs.requirements:
@@ -73,17 +74,16 @@ def _read(files: Files, spec: ImageSpec, target: Target) -> ImageSpec:
     for path in inputs.constraints:
         asked += read_requirements(files, path, shown, bounds=True)
     for project in inputs.projects:
-        asked += read_project(files, project, shown, target.python)
-    asked = [one for one in (_for_target(one, environments) for one in asked) if one]
+        asked += read_project(files, project, shown, target)
+    asked = _for_target(asked, target)
     pins = [pin for one in asked if (pin := _pin(one))]
-    ranks = tags(target.python, target.glibc, target.architecture)
     for lock in inputs.locks:
         name = lock.path.rpartition("/")[2]
         if name != "uv.lock" and not _PYLOCK.fullmatch(name):
             message = f"expected a uv.lock or pylock.toml, found {name!r}"
             raise SpecError(shown, [Problem("python.lock.path", message)])
         read = read_uv if name == "uv.lock" else read_pylock
-        pins += read(files, lock, shown, environments, ranks, frozenset(spec.own))
+        pins += read(files, lock, shown, target, frozenset(spec.own))
     for number, one in enumerate(spec.own.values()):
         where = f"{shown}: python.local[{number}]"
         digest = frozenset([one.digest.hex])
@@ -108,19 +108,64 @@ def _read(files: Files, spec: ImageSpec, target: Target) -> ImageSpec:
     )
 
 
-def _for_target(asked: Asked, environments: Sequence[Mapping[str, str]]) -> Asked | None:
-    """`asked` without a marker that the target decides; None where it excludes the target."""
-    marker = asked.requirement.marker
-    if marker is None:
-        return asked
-    counts = decided(marker, environments)
-    if counts is False:
-        return None
-    if counts:
-        plain = Requirement(str(asked.requirement))
-        plain.marker = None
-        return replace(asked, requirement=plain)
-    return asked
+def _check_markers(spec: ImageSpec, target: Target) -> None:
+    """Refuse a marker of the specification or of its base that the target does not decide: the
+    machine that locks would."""
+    shown = f"images/{spec.id}.toml"
+    lines = [
+        *((text, where) for text, places in _places(spec, shown) for where in places),
+        *((one.requirement, one.where or shown) for one in spec.constraints),
+        *((one.requirement, one.where or shown) for one in spec.overrides),
+        *(
+            (text, f"base/{spec.base}.toml: python.requirements[{number}]")
+            for number, text in enumerate(target.requirements if target.bases else ())
+        ),
+    ]
+    marked = [(Requirement(text), where) for text, where in lines if ";" in text]
+    _for_target([Asked(one, frozenset(), False, where) for one, where in marked], target)
+
+
+def _places(spec: ImageSpec, shown: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+    for text in spec.requirements:
+        yield text, spec.asked_at.get(text, (f"{shown}: python.requirements",))
+
+
+def _for_target(asked: Sequence[Asked], target: Target) -> list[Asked]:
+    """Those of `asked` that count on the target, without their markers.
+
+    Raises:
+        SpecError: the target does not decide one.
+    """
+    known = environments(target)
+    found = []
+    problems: dict[str, list[Problem]] = {}
+    for one in asked:
+        marker = one.requirement.marker
+        counts = marker is None or decided(marker, known)
+        if counts is None:
+            file, field = _split(one.where)
+            problems.setdefault(file, []).append(Problem(field, unknown(marker)))
+        elif counts:
+            plain = Requirement(str(one.requirement))
+            plain.marker = None
+            found.append(replace(one, requirement=plain))
+    for file, ones in problems.items():
+        raise SpecError(
+            file,
+            ones,
+            remedy="leave the marker out, or write one that every release of Python "
+            f"{target.python} in the image's bases decides alike",
+        )
+    return found
+
+
+def _split(where: str) -> tuple[str, str]:
+    """The file, and the field or line in it."""
+    file, _, field = where.partition(": ")
+    if field:
+        return file, field
+    file, _, line = where.rpartition(" line ")
+    return file, f"line {line}"
 
 
 def _pin(asked: Asked) -> Pin | None:
@@ -129,15 +174,15 @@ def _pin(asked: Asked) -> Pin | None:
         return None
     exact = [one for one in asked.requirement.specifier if one.operator in ("==", "===")]
     if len(exact) != 1 or "*" in exact[0].version:
-        path, _, line = asked.where.rpartition(" line ")
+        path, line = _split(asked.where)
         message = f"{asked.requirement} has hashes, so it must name one version (==)"
-        raise SpecError(path, [Problem(f"line {line}", message)])
+        raise SpecError(path, [Problem(line, message)])
     name = canonicalize_name(asked.requirement.name)
     try:
         return Pin(name, exact[0].version, asked.hashes, (), asked.where, closed=False)
     except ValueError as error:
-        path, _, line = asked.where.rpartition(" line ")
-        raise SpecError(path, [Problem(f"line {line}", f"{name}: {error}")]) from None
+        path, line = _split(asked.where)
+        raise SpecError(path, [Problem(line, f"{name}: {error}")]) from None
 
 
 def _merged(pins: Iterable[Pin], shown: str) -> dict[str, Pin]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import tomli
 
 from plinth.core.errors import Problem, SpecError
+from plinth.core.regular import read_regular
 from plinth.recipe.files import is_input
 
 MAX = 4 << 20
@@ -34,7 +35,7 @@ class Files:
         if problem:
             raise SpecError(asked_by, [Problem(f"line {line}" if line else "", problem)])
         if name not in self.seen:
-            self.seen[name] = (self._root / name).read_bytes()
+            self.seen[name] = read_regular(self._root / name, name, self._root)
         try:
             return name, self.seen[name].decode("utf-8-sig")
         except UnicodeDecodeError as error:

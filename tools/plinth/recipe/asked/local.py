@@ -104,8 +104,10 @@ def _own_file(root: Path, local: Local, recorded: Mapping[str, object]) -> OwnFi
     elif place.is_dir():
         filename, data = packed(place, local)
         digest = Digest.of(data)
-    else:
+    elif place.is_file():
         filename, digest = place.name, Digest.of_file(place)
+    else:
+        raise ValueError(f"{local.path!r} is neither a file nor a folder")
     name, version = _identity(filename)
     stated = (canonicalize_name(local.name or name), canonicalize_version(local.version or version))
     if stated != (name, canonicalize_version(version)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from packaging.pylock import (
     Package,
@@ -13,12 +14,17 @@ from packaging.pylock import (
     PylockSelectError,
     PylockValidationError,
 )
+from packaging.specifiers import SpecifierSet
 from packaging.tags import Tag
 
 from plinth.core.errors import Problem, SpecError
 from plinth.formats.wheel.filename import excess, is_of, of_url, parse_wheel
 from plinth.recipe.asked.files import Files
+from plinth.recipe.asked.markers import every, unfit
 from plinth.recipe.asked.model import ForeignLock, Pin
+from plinth.recipe.image import Target
+from plinth.recipe.target import environments
+from plinth.recipe.target import tags as tags_of
 
 MAX_PACKAGES = 5_000
 
@@ -36,12 +42,11 @@ def read_pylock(
     files: Files,
     lock: ForeignLock,
     asked_by: str,
-    environments: Sequence[Mapping[str, str]],
-    tags: Mapping[Tag, int],
+    target: Target,
     own: frozenset[str],
 ) -> list[Pin]:
-    """The pins of the pylock.toml `lock`, which the specification `asked_by` names, for a target
-    with `tags` in each of its `environments`; packages that are one's `own` need no pin.
+    """The pins of the pylock.toml `lock`, which the specification `asked_by` names, for `target`;
+    packages that are one's `own` need no pin.
 
     Raises:
         SpecError: it is invalid, or its packages do not fit the target; with the field.
@@ -55,7 +60,18 @@ def read_pylock(
         raise SpecError(name, problems)
     try:
         parsed = Pylock.from_dict(document)
-        found = [_selected(parsed, lock, environment, tags) for environment in environments]
+        # Of any Python that may be found, the last release decides, and not each.
+        plain = replace(
+            parsed,
+            requires_python=None,
+            packages=[replace(one, requires_python=None) for one in parsed.packages],
+        )
+        markers = "\n".join(str(one.marker) for one in parsed.packages if one.marker)
+        tags = tags_of(target.python, target.glibc, target.architecture)
+        found = [
+            _selected(plain, lock, environment, tags)
+            for environment in every(environments(target), markers)
+        ]
     except (PylockValidationError, PylockSelectError) as error:
         raise SpecError(name, [Problem("", str(error))]) from None
     # What is invalid in ways that the library leaves to Python.
@@ -70,11 +86,17 @@ def read_pylock(
             message = f"only the patch level of Python decides on {', '.join(names)}"
             raise SpecError(name, [Problem("packages", message)])
     problems, pins = [], []
-    numbers = {id(package): number for number, package in enumerate(parsed.packages)}
+    numbers = {id(package): number for number, package in enumerate(plain.packages)}
+    if not _fits(parsed.requires_python, target):
+        wanted = str(parsed.requires_python)
+        problems.append(Problem("requires-python", unfit(wanted, target.releases)))
     for package in first:
         if package.name in own:
             continue
         at = f"packages[{numbers[id(package)]}]"
+        if not _fits(needed := parsed.packages[numbers[id(package)]].requires_python, target):
+            message = unfit(str(needed), target.releases)
+            problems.append(Problem(f"{at}.requires-python ({package.name})", message))
         try:
             pins.append(_pin(package, f"{name}: {at}"))
         except ValueError as error:
@@ -135,11 +157,15 @@ def _selected(
     return [package for package, _ in chosen]
 
 
+def _fits(wanted: SpecifierSet | None, target: Target) -> bool:
+    return wanted is None or all(wanted.contains(release) for release in target.releases)
+
+
 def _pin(package: Package, where: str) -> Pin:
     if package.is_direct:
         raise ValueError(
             "it comes from a repository, a folder or an archive, which a pin cannot name; lock a "
-            "release of it"
+            "release of it, or name it in [[python.local]]"
         )
     if package.version is None:
         raise ValueError("it has no version")

@@ -9,35 +9,46 @@ from packaging.dependency_groups import DependencyGroupResolver
 from packaging.errors import ExceptionGroup
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
-from packaging.utils import canonicalize_name
+from packaging.utils import NormalizedName, canonicalize_name
+from packaging.version import Version
 
 from plinth.core.errors import Problem, SpecError
 from plinth.recipe.asked.files import Files
+from plinth.recipe.asked.markers import decided, unfit, unknown
 from plinth.recipe.asked.model import Project
 from plinth.recipe.asked.requirements import Asked
+from plinth.recipe.image import Target
+from plinth.recipe.target import environments
 
 
-def read_project(files: Files, project: Project, asked_by: str, python: str) -> list[Asked]:
-    """What `project`, which the specification `asked_by` names, asks for on Python `python`.
+def read_project(files: Files, project: Project, asked_by: str, target: Target) -> list[Asked]:
+    """What `project`, which the specification `asked_by` names, asks for on `target`. Where it asks
+    for itself, its own extras count: no index is asked for it.
 
     Raises:
         SpecError: it cannot be read, is not for that Python, or lacks what is named; with the
             field.
     """
     name, document = files.document(project.path, asked_by)
-    reader = _Reader(name, document)
-    found = list(reader.asked(project, python))
+    reader = _Reader(name, document, target)
+    found = list(reader.asked(project))
     if reader.problems:
         raise SpecError(name, reader.problems)
     return found
 
 
 class _Reader:
-    def __init__(self, name: str, document: Mapping[str, object]) -> None:
+    def __init__(self, name: str, document: Mapping[str, object], target: Target) -> None:
         self.problems: list[Problem] = []
         self._name = name
         self._document = document
         self._table = self._of(document.get("project"), "project")
+        self._own = canonicalize_name(str(self._table.get("name") or _poetry_name(document)))
+        self._releases = target.releases
+        self._environments = environments(target)
+        # The own extras that something names: where it does, and what was read already.
+        self._waiting: deque[tuple[NormalizedName, str]] = deque()
+        self._seen: set[str] = set()
 
     def _wrong(self, path: str, message: str) -> None:
         self.problems.append(Problem(path, message))
@@ -47,25 +58,27 @@ class _Reader:
             self._wrong(path, f"expected a table, found {value!r}")
         return value if isinstance(value, dict) else {}
 
-    def asked(self, project: Project, python: str) -> Iterator[Asked]:
+    def asked(self, project: Project) -> Iterator[Asked]:
         if not self._table and (project.dependencies or project.extras):
             self._wrong("project", "missing; its dependencies are asked for")
             return
-        self._check_python(python)
+        self._check_python()
         dynamic = self._table.get("dynamic")
         for field in ("dependencies", "optional-dependencies"):
             if isinstance(dynamic, list) and field in dynamic:
                 self._wrong("project.dynamic", f"only a build could tell the {field}; list them")
         if project.dependencies:
             yield from self._lines(self._table.get("dependencies", []), "project.dependencies")
-        yield from self._extras(project.extras)
         yield from self._groups(project.groups)
+        self._name_extras(project.extras, "")
+        yield from self._extras()
 
-    def _check_python(self, python: str) -> None:
+    def _check_python(self) -> None:
         wanted = self._table.get("requires-python", "")
         try:
-            if not SpecifierSet(str(wanted)).contains(f"{python}.99"):
-                self._wrong("project.requires-python", f"{wanted!r}, and the image has {python}")
+            specifiers = SpecifierSet(str(wanted))
+            if not all(specifiers.contains(release) for release in self._releases):
+                self._wrong("project.requires-python", unfit(wanted, self._releases))
         # Not all is packaging's own error: of a number with too many digits it is int's.
         except ValueError as error:
             self._wrong("project.requires-python", str(error))
@@ -86,32 +99,53 @@ class _Reader:
             self._wrong(at, f"a URL has no place in a lock; name a version of {requirement}")
             return
         try:
-            yield Asked(requirement, frozenset(), False, f"{self._name}: {at}")
+            one = Asked(requirement, frozenset(), False, f"{self._name}: {at}")
         except ValueError as error:
             self._wrong(at, str(error))
+            return
+        if canonicalize_name(requirement.name) == self._own:
+            self._itself(requirement, at)
+        else:
+            yield one
 
-    def _extras(self, names: Iterable[str]) -> Iterator[Asked]:
+    def _itself(self, requirement: Requirement, at: str) -> None:
+        """Note the extras of its own that the project names with `requirement`, at the field
+        `at`."""
+        marker = requirement.marker
+        counts = decided(marker, self._environments) if marker else True
+        if counts is None:
+            self._wrong(at, unknown(marker))
+        if not counts:
+            return
+        version = self._table.get("version")
+        try:
+            # Of a version that only a build could tell, nothing is known.
+            if isinstance(version, str) and not requirement.specifier.contains(
+                Version(version), prereleases=True
+            ):
+                self._wrong(at, f"it asks for {requirement}, and is itself at {version}")
+        except ValueError as error:
+            self._wrong("project.version", str(error))
+        self._name_extras(requirement.extras, at)
+
+    def _name_extras(self, names: Iterable[str], at: str) -> None:
+        more = sorted({canonicalize_name(name) for name in names} - self._seen)
+        self._seen.update(more)
+        self._waiting += [(name, at) for name in more]
+
+    def _extras(self) -> Iterator[Asked]:
         table = self._of(self._table.get("optional-dependencies"), "project.optional-dependencies")
         known = {canonicalize_name(extra): extra for extra in table}
-        own = canonicalize_name(str(self._table.get("name", "")))
-        waiting = deque((canonicalize_name(name), "") for name in names)
-        seen = {name for name, _ in waiting}
-        while waiting:
-            name, at = waiting.popleft()
+        while self._waiting:
+            name, at = self._waiting.popleft()
             if name not in known:
                 listed = ", ".join(sorted(known)) or "none"
                 message = f"there is no extra {name!r}; known here: {listed}"
                 self._wrong(at or "project.optional-dependencies", message)
                 continue
-            path = f"project.optional-dependencies.{known[name]}"
-            for one in self._lines(table[known[name]], path):
-                # A project may name its own extras in others.
-                if canonicalize_name(one.requirement.name) != own:
-                    yield one
-                    continue
-                more = {canonicalize_name(extra) for extra in one.requirement.extras} - seen
-                seen |= more
-                waiting += [(extra, path) for extra in sorted(more)]
+            yield from self._lines(
+                table[known[name]], f"project.optional-dependencies.{known[name]}"
+            )
 
     def _groups(self, names: Iterable[str]) -> Iterator[Asked]:
         table = self._of(self._document.get("dependency-groups"), "dependency-groups")
@@ -148,6 +182,14 @@ class _Reader:
             else:
                 inner = canonicalize_name(item.include_group)
                 yield from self._group(resolver, inner, (*above, name), done)
+
+
+def _poetry_name(document: Mapping[str, object]) -> object:
+    """The project's name where it has none by PEP 621."""
+    found: object = document
+    for key in ("tool", "poetry", "name"):
+        found = found.get(key, "") if isinstance(found, dict) else ""
+    return found
 
 
 def _words(error: ExceptionGroup) -> str:

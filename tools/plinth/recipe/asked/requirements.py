@@ -83,6 +83,19 @@ def _uncommented(text: str) -> str:
     return text[:at] if at >= 0 else text
 
 
+def _continued_wrongly(text: str) -> Iterator[Problem]:
+    """Lines whose backslash does not continue them, as something that is not seen follows it."""
+    for number, line in enumerate(text.splitlines(), 1):
+        seen = _uncommented(line).rstrip()
+        if seen.endswith("\\") and not line.endswith("\\"):
+            what = "a comment" if "#" in line[len(seen) :] else "a blank"
+            yield Problem(
+                f"line {number}",
+                f"{what} follows the backslash, which continues a line only as its very last "
+                "character; remove what follows it",
+            )
+
+
 def read_requirements(files: Files, path: str, asked_by: str, *, bounds: bool) -> list[Asked]:
     """The requirements of the file at `path`, which the specification `asked_by` names, and of
     all files that it names; `bounds`: they are constraints.
@@ -109,7 +122,9 @@ class _Reader:
         if (name, bounds) in self._done:
             return
         self._done.add((name, bounds))
-        problems: list[Problem] = []
+        problems = list(_continued_wrongly(text))
+        if problems:
+            raise SpecError(name, problems)
         strict = False
         found: list[Asked] = []
         for one in logical_lines(text):

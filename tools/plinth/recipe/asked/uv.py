@@ -13,15 +13,16 @@ from typing import Any, NamedTuple
 
 from packaging.markers import Marker
 from packaging.specifiers import SpecifierSet
-from packaging.tags import Tag
 from packaging.utils import canonicalize_name
 
 from plinth.core.errors import Problem, SpecError
 from plinth.formats.wheel.filename import is_normal_name, is_of, normal_version, of_url
 from plinth.recipe.asked.files import Files
-from plinth.recipe.asked.markers import decided
+from plinth.recipe.asked.markers import decided, unfit, unknown
 from plinth.recipe.asked.model import ForeignLock, Pin
 from plinth.recipe.asked.pylock import MAX_PACKAGES, fits_target, sha256
+from plinth.recipe.image import Target
+from plinth.recipe.target import environments, tags
 
 _OWN = ("virtual", "editable")
 _KINDS = ("registry", "git", "url", "path", "directory", *_OWN)
@@ -74,18 +75,18 @@ def read_uv(
     files: Files,
     lock: ForeignLock,
     asked_by: str,
-    environments: Sequence[Mapping[str, str]],
-    tags: Mapping[Tag, int],
+    target: Target,
     own: frozenset[str],
 ) -> list[Pin]:
-    """The pins of the uv.lock `lock`, which the specification `asked_by` names, for a target with
-    `tags` in each of its `environments`; packages that are one's `own` need no pin.
+    """The pins of the uv.lock `lock`, which the specification `asked_by` names, for `target`;
+    packages that are one's `own` need no pin, nor does the project itself, where it asks for its
+    own extras.
 
     Raises:
         SpecError: it is malformed, or what it pins does not fit the target; with the field.
     """
     name, document = files.document(lock.path, asked_by)
-    reader = _Reader(name, document, environments, tags, own)
+    reader = _Reader(name, document, target, own)
     pins = reader.pins(lock)
     if reader.problems:
         raise SpecError(name, reader.problems)
@@ -97,15 +98,15 @@ class _Reader:
         self,
         name: str,
         document: Mapping[str, Any],
-        environments: Sequence[Mapping[str, str]],
-        tags: Mapping[Tag, int],
+        target: Target,
         own: frozenset[str],
     ) -> None:
         self.problems: list[Problem] = []
         self._name = name
         self._document = document
-        self._environments = environments
-        self._tags = tags
+        self._releases = target.releases
+        self._environments = environments(target)
+        self._tags = tags(target.python, target.glibc, target.architecture)
         self._own = own
         self._packages: list[Package] = []
         # By name, and by the version and the source that a dependency may give with it.
@@ -134,7 +135,8 @@ class _Reader:
             package = self._entry(needed)
             if package is None:
                 continue
-            if package.key not in found and package.name not in self._own:
+            own = package.name in self._own or package.key == project.key
+            if package.key not in found and not own:
                 found[package.key] = self._pin(package)
             for extra in ("", *needed.extras):
                 if (package.key, extra) not in seen:
@@ -293,7 +295,7 @@ class _Reader:
             return False
         counts = decided(marker, self._environments)
         if counts is None:
-            self.wrong(at, f"the target does not decide it: {text}")
+            self.wrong(at, unknown(text))
         return counts is True
 
     def _entry(self, needed: Needed) -> Package | None:
@@ -306,25 +308,27 @@ class _Reader:
         return None
 
     def _python_fits(self, wanted: object, path: str) -> None:
-        versions = [each["python_full_version"] for each in self._environments]
         try:
             if not isinstance(wanted, str):
                 raise TypeError(f"expected a string, found {wanted!r}")
             specifiers = SpecifierSet(wanted)
-            fits = any(specifiers.contains(version) for version in versions)
+            fits = all(specifiers.contains(release) for release in self._releases)
         except (ValueError, TypeError) as error:
             self.wrong(path, str(error))
             return
         if not fits:
-            python = self._environments[0]["python_version"]
-            self.wrong(path, f"{wanted!r}, and the image has Python {python}")
+            self.wrong(path, unfit(wanted, self._releases))
 
     def _pin(self, package: Package) -> Pin | None:
         at = f"package[{package.number}]"
         known = len(self.problems)
         field = f"{at} ({package.name})"
         if package.source.kind != "registry":
-            self.wrong(field, f"its source is {package.source.kind}; only releases can be pinned")
+            self.wrong(
+                field,
+                f"its source is {package.source.kind}; only releases can be pinned; a package of "
+                "one's own is named in [[python.local]]",
+            )
         if not package.version:
             self.wrong(field, "it has no version")
         wheels = self._tables(package.fields.get("wheels", []), f"{at}.wheels")

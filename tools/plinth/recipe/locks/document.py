@@ -10,6 +10,7 @@ import tomli
 
 from plinth.core.digest import Json
 from plinth.core.errors import IntegrityError, LockError, Problem, ProblemsError, StaleLockError
+from plinth.core.regular import read_regular
 from plinth.recipe.locks.inputs import changes, checksum
 
 T = TypeVar("T")
@@ -35,7 +36,7 @@ def read_document(
         ProblemsError: it is malformed.
     """
     try:
-        document = tomli.loads(path.read_bytes().decode())
+        document = tomli.loads(read_regular(path, shown, path.parents[2]).decode())
         parsed = parse(document)
         if again:
             check_inputs(document["inputs"], document["inputs-sha256"], shown, remedy=again)

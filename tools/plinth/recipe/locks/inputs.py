@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from plinth.core.clock import moment_text
 from plinth.core.digest import Digest, Json, canonical_json
 from plinth.recipe.image import ImageSpec, Target
 
@@ -33,7 +34,7 @@ def inputs_of(spec: ImageSpec, target: Target, extended: str = "") -> dict[str, 
         "python": target.python,
         "glibc": f"{target.glibc[0]}.{target.glibc[1]}",
         "architecture": target.architecture,
-        "as-of": spec.as_of.strftime("%Y-%m-%dT%H:%M:%SZ") if spec.as_of else "",
+        "as-of": moment_text(spec.as_of) if spec.as_of else "",
         "requirements": list(spec.requirements),
         "base-requirements": list(target.requirements),
         "constraints": [constraint.requirement for constraint in spec.constraints],

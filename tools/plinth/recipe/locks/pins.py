@@ -8,7 +8,11 @@ from dataclasses import dataclass
 
 from packaging.utils import canonicalize_name
 
-_PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?==(\S+)(?:\s+;\s+([^\\]*[^\\\s]))?")
+_PIN = re.compile(
+    r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?"
+    # pip-compile writes `===` where that was asked for.
+    r"===?([^\s=]\S*)(?:\s+;\s+([^\\]*[^\\\s]))?"
+)
 _HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
 
 

@@ -18,10 +18,23 @@ from packaging.utils import canonicalize_name
 
 from plinth.core.digest import Digest, Json
 from plinth.core.errors import IntegrityError, Problem, ProblemsError
+from plinth.core.regular import read_regular
 from plinth.formats.wheel.filename import identity
 
 STORE = "../../build/cache/blobs/sha256"
 """The wheel store, relative to the lock's folder: files lie there under their digest."""
+
+
+# All fields that are written below, and so all that are read; others could only mislead.
+_DOCUMENT = {
+    *("lock-version", "requires-python", "environments", "created-by", "packages", "tool"),
+}
+_OURS = {"inputs-sha256", "requirements-sha256", "inputs"}
+_PACKAGE = {"name", "version", "dependencies", "sdist", "wheels", "tool"}
+_NOTES = {"direct", "from-base", "index", "no-upload-time", "build-requires"}
+_FLAGS = ("direct", "from-base", "no-upload-time")
+_FILE = {"name", "upload-time", "path", "size", "hashes"}
+_ELSEWHERE = ("vcs", "directory", "archive")
 
 
 class PylockError(ProblemsError):
@@ -75,10 +88,7 @@ def dump(lock: ImageLock) -> str:
     document = {
         "lock-version": "1.0",
         "requires-python": f"=={lock.python}.*",
-        "environments": [
-            f"implementation_name == 'cpython' and python_version == '{lock.python}' "
-            "and sys_platform == 'linux' and platform_machine == 'x86_64'"
-        ],
+        "environments": _environments(lock.python),
         "created-by": "plinth",
         "packages": [_package(package) for package in lock.packages],
         "tool": {
@@ -92,6 +102,13 @@ def dump(lock: ImageLock) -> str:
     return "# Made by doit lock; do not edit. Files are in the store, under their digest.\n" + (
         tomli_w.dumps(document)
     )
+
+
+def _environments(python: str) -> list[str]:
+    return [
+        f"implementation_name == 'cpython' and python_version == '{python}' "
+        "and sys_platform == 'linux' and platform_machine == 'x86_64'"
+    ]
 
 
 def _file(file: LockedFile) -> dict[str, Any]:
@@ -133,14 +150,16 @@ def _package(package: LockedPackage) -> dict[str, Any]:
 
 
 def load(path: Path, shown: str = "") -> ImageLock:
-    """Read the lock at `path`, called `shown` in messages.
+    """Read the lock at `path`, which is locks/ID/pylock.toml of a checkout and called `shown` in
+    messages.
 
     Raises:
+        PlinthError: it is no regular file of that checkout.
         PylockError: it is absent or malformed; every problem is reported with its field path.
     """
     shown = shown or str(path)
     try:
-        document = tomli.loads(path.read_bytes().decode())
+        document = tomli.loads(read_regular(path, shown, path.parents[2]).decode())
     except FileNotFoundError:
         raise PylockError(
             shown, [Problem("", "there is no lock")], remedy="make it: doit lock"
@@ -164,10 +183,30 @@ class _Reader:
     def wrong(self, path: str, message: str) -> None:
         self.problems.append(Problem(path, message))
 
+    def known(self, at: str, found: Mapping[str, Any], fields: Iterable[str]) -> None:
+        """Note each field of the table `found` that is none of `fields`."""
+        for key in sorted(set(found) - {*fields}):
+            path = f"{at}.{key}" if at else key
+            self.wrong(path, "unknown field: a lock that plinth made has no such one")
+
+    def notes(self, at: str, table: Mapping[str, Any], fields: Iterable[str]) -> dict[str, Any]:
+        """The table `tool.plinth` in `table`, which may hold `fields`."""
+        tool = _table(table.get("tool"))
+        self.known(f"{at}tool", tool, ["plinth"])
+        notes = _table(tool.get("plinth"))
+        self.known(f"{at}tool.plinth", notes, fields)
+        for key in _FLAGS:
+            if not isinstance(notes.get(key, False), bool):
+                self.wrong(f"{at}tool.plinth.{key}", f"expected a boolean, found {notes[key]!r}")
+        if not isinstance(notes.get("index", ""), str):
+            self.wrong(f"{at}tool.plinth.index", f"expected a name, found {notes['index']!r}")
+        return notes
+
     def lock(self, document: dict[str, Any]) -> ImageLock | None:
+        self.known("", document, _DOCUMENT)
         if document.get("lock-version") != "1.0":
             self.wrong("lock-version", f"expected '1.0', found {document.get('lock-version')!r}")
-        own = _table(_table(document.get("tool")).get("plinth"))
+        own = self.notes("", document, _OURS)
         for key in ("inputs-sha256", "requirements-sha256"):
             if not isinstance(own.get(key), str):
                 self.wrong(f"tool.plinth.{key}", "missing; expected a SHA-256")
@@ -175,11 +214,15 @@ class _Reader:
         requires = document.get("requires-python")
         if not isinstance(requires, str):
             self.wrong("requires-python", "missing; expected a string")
+        python = str(requires).strip("=.*")
+        found = document.get("environments")
+        if isinstance(requires, str) and found not in (None, _environments(python)):
+            self.wrong("environments", f"expected those of Python {python} on Linux alone")
         if self.problems:
             return None
         return ImageLock(
             packages,
-            str(requires).strip("=.*"),
+            python,
             _table(own.get("inputs")),
             own["inputs-sha256"],
             own["requirements-sha256"],
@@ -210,7 +253,8 @@ class _Reader:
             return None
         if canonicalize_name(name) != name:
             self.wrong(f"{at}.name", f"{name!r} is not normalized")
-        for other in ("vcs", "directory", "archive"):
+        self.known(at, entry, [*_PACKAGE, *_ELSEWHERE])
+        for other in _ELSEWHERE:
             if other in entry:
                 self.wrong(f"{at}.{other}", "only wheels and sdists can be built from")
         wheels, sdist = entry.get("wheels"), entry.get("sdist")
@@ -219,7 +263,7 @@ class _Reader:
             self.wrong(at, "expected exactly one wheel or one sdist")
             return None
         where = f"{at}.sdist" if is_sdist else f"{at}.wheels[0]"
-        notes = _table(_table(entry.get("tool")).get("plinth"))
+        notes = self.notes(f"{at}.", entry, _NOTES)
         source = sdist if is_sdist else (wheels or [None])[0]
         timed = notes.get("no-upload-time") is not True
         file = self.file(where, source, name, version, timed=timed)
@@ -238,6 +282,8 @@ class _Reader:
         ):
             self.wrong(f"{at}.dependencies", "expected an array of tables with names")
             return None
+        for number, item in enumerate(names):
+            self.known(f"{at}.dependencies[{number}]", item, ["name"])
         if file is None:
             return None
         index = notes.get("index", "")
@@ -274,6 +320,8 @@ class _Reader:
         except IntegrityError:
             self.wrong(f"{at}.hashes.sha256", f"expected 64 hex digits, found {sha256!r}")
             return None
+        self.known(at, table, [*_FILE, "url"])
+        self.known(f"{at}.hashes", _table(table.get("hashes")), ["sha256"])
         if path != f"{STORE}/{digest.hex}":
             self.wrong(f"{at}.path", f"expected the store's path of that digest, found {path!r}")
         if not timed:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from plinth.core.digest import Digest, Json
 from plinth.core.errors import LockError, Problem, StaleLockError
+from plinth.core.regular import read_regular
 from plinth.graph.workspace import Workspace
 from plinth.recipe.asked.asked import with_inputs
 from plinth.recipe.gpu import check_gpu_libraries
@@ -66,17 +67,21 @@ def read_image(ws: Workspace, image_id: str) -> LockedImage:
             remedy=again,
         )
     text = folder / "requirements.txt"
-    if not text.exists() or Digest.of(text.read_bytes()).hex != lock.requirements_digest:
+    try:
+        data = read_regular(text, f"locks/{image_id}/requirements.txt", ws.locks.parent)
+    except FileNotFoundError:
+        data = None
+    if data is None or Digest.of(data).hex != lock.requirements_digest:
         raise StaleLockError(
             "requirements.txt and pylock.toml do not belong together",
             where=f"locks/{image_id}/requirements.txt",
             expected=f"sha256:{lock.requirements_digest}",
-            found="no file" if not text.exists() else f"sha256:{Digest.of_file(text).hex}",
+            found="no file" if data is None else f"sha256:{Digest.of(data).hex}",
             remedy=again,
         )
     _fits(lock, target, image_id, shown)
     _bound(lock, spec, shown)
-    _agrees(lock, text.read_text(encoding="utf-8"), image_id, shown)
+    _agrees(lock, data.decode("utf-8", "replace"), image_id, shown)
     _as_pinned(lock, spec, shown)
     check_gpu_libraries(spec, lock.packages)
     return LockedImage(spec, target, lock, parent)
@@ -133,7 +138,8 @@ def recorded(ws: Workspace, image_id: str) -> Mapping[str, Json]:
     """What the lock of `image_id` has recorded of packages of one's own; nothing where there is
     no valid lock."""
     try:
-        found = load(ws.locks / image_id / "pylock.toml").inputs.get("local")
+        shown = f"locks/{image_id}/pylock.toml"
+        found = load(ws.locks / image_id / "pylock.toml", shown).inputs.get("local")
     except PylockError:
         return {}
     return found if isinstance(found, dict) else {}
