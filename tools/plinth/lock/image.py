@@ -40,7 +40,7 @@ from plinth.recipe.locks import stale
 from plinth.recipe.locks.inputs import checksum, inputs_of
 from plinth.recipe.locks.pins import pins
 from plinth.recipe.locks.pylock import ImageLock, LockedPackage, dump
-from plinth.recipe.requires import asked_by, unmet
+from plinth.recipe.requires import asked_by, unfit, unmet
 
 
 def lock_images(
@@ -311,14 +311,16 @@ def _check_met(
     Raises:
         LockError: naming every package and what it requires.
     """
-    requires = {
-        name: parse(request.index.metadata(candidate.file)).requires
-        for name, candidate in files.items()
+    found = {
+        name: parse(request.index.metadata(candidate.file)) for name, candidate in files.items()
     }
+    requires = {name: about.requires for name, about in found.items()}
+    pythons = {name: about.python for name, about in found.items()}
     python = request.target.python
     problems = unmet(
         versions, requires, asked_by(request.spec, request.target), python, request.spec.overrides
     )
+    problems += unfit(versions, pythons, request.target.releases)
     if problems:
         raise LockError(
             "the resolver's answer does not meet every requirement",
