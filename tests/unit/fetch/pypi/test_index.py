@@ -91,6 +91,24 @@ def test_what_a_page_lists(server: IndexServer, tmp_path: Path, wheel: Path) -> 
     assert server.asked == [PAGE]
 
 
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("2021-01-01T00:00:00Z", "2021-01-01T00:00:00Z"),
+        ("2021-01-01T00:00:00.5Z", "2021-01-01T00:00:00.500000Z"),
+        ("2021-01-01T00:00:00.123456789Z", "2021-01-01T00:00:00.123456Z"),
+    ],
+)
+def test_upload_times_are_read_in_microseconds(
+    server: IndexServer, tmp_path: Path, wheel: Path, written: str, read: str
+) -> None:
+    server.add(wheel, upload_time=written)
+    (file,) = index_of(server, tmp_path).files("demo", None)
+    assert file.uploaded == read
+    # As the lock reads it.
+    datetime.datetime.fromisoformat(read.replace("Z", "+00:00"))
+
+
 def test_names_are_asked_for_as_pep_503_writes_them(server: IndexServer, tmp_path: Path) -> None:
     assert index_of(server, tmp_path).files("Azure_ML..Core", None) == []
     assert server.asked == ["/simple/azure-ml-core/"]
@@ -280,6 +298,9 @@ def test_a_malformed_answer(server: IndexServer, tmp_path: Path, body: bytes, me
         ("upload_time", "yesterday", "upload-time 'yesterday' is not of PEP 700"),
         ("upload_time", "2021-01-01T00:00:00+02:00", "is not of PEP 700"),
         ("upload_time", "2021-01-01T00:00:00", "is not of PEP 700"),
+        ("upload_time", "2021-02-31T25:61:61Z", "is not of PEP 700"),
+        ("upload_time", "0000-01-01T00:00:00Z", "is not of PEP 700"),
+        ("upload_time", "٢021-01-01T00:00:00Z", "is not of PEP 700"),
         ("upload_time", 1609459200, "TypeError"),
         ("core_metadata", {"sha256": "../../../x"}, "not a sha256 digest"),
     ],

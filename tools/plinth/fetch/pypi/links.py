@@ -85,4 +85,5 @@ def moment_of(answer: requests.Response) -> str:
     # A year before the first, or after the last.
     except (TypeError, ValueError, OverflowError):
         return ""
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.000000Z")
+    # strftime writes years of three digits so.
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -13,7 +13,7 @@ from plinth.core.errors import IntegrityError, LockError
 from plinth.core.http import resolved
 from plinth.formats.wheel.filename import MAX_FILENAME
 
-_UPLOADED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+_UPLOADED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", re.ASCII)
 _FILENAME = re.compile(rf"[\w.+!-]{{1,{MAX_FILENAME}}}")
 _ABSOLUTE = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,4})?/[\w./+!%~-]*", re.ASCII)
 """What nearly all links are; of others, RFC 3986 is asked."""
@@ -99,15 +99,13 @@ def _parse(project: str, page: dict[str, Any], url: str) -> Iterator[IndexFile]:
             core = entry.get("core-metadata") or entry.get("data-dist-info-metadata")
             metadata = core.get("sha256", "") if isinstance(core, dict) else ""
             uploaded, yanked = entry.get("upload-time") or "", entry.get("yanked")
-            if uploaded and not _UPLOADED.fullmatch(uploaded):
-                raise ValueError(f"upload-time {uploaded!r} is not of PEP 700")
             link = _text(entry["url"])
             yield IndexFile(
                 entry["filename"],
                 link if _ABSOLUTE.fullmatch(link) else resolved(url, link, project),
                 # Some write it in capitals.
                 Digest(_text(sha256).lower(), size or 0),
-                uploaded,
+                _moment(uploaded) if uploaded else "",
                 _text(entry.get("requires-python") or ""),
                 bool(yanked),
                 Digest(metadata, 0).hex if metadata else "",
@@ -116,6 +114,19 @@ def _parse(project: str, page: dict[str, Any], url: str) -> Iterator[IndexFile]:
             )
     except (KeyError, TypeError, AttributeError, ValueError, IntegrityError) as error:
         raise LockError(f"the index's page is malformed: {error!r}", where=project) from None
+
+
+def _moment(text: str) -> str:
+    """The moment `text`, as PEP 700 writes one, in microseconds where it has a fraction."""
+    found = _UPLOADED.fullmatch(text)
+    try:
+        # Some that are written so there never were: February the 31st.
+        _ = datetime.datetime.fromisoformat(text[:19])
+    except ValueError:
+        found = None
+    if not found:
+        raise ValueError(f"upload-time {text!r} is not of PEP 700")
+    return f"{text[:19]}{found[1][:7]:0<7}Z" if found[1] else text
 
 
 def _text(value: object) -> str:
