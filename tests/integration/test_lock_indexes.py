@@ -118,6 +118,34 @@ def test_a_project_bound_to_an_index_comes_from_no_other(
             stale.check(ws, "demo")
 
 
+def test_a_binding_of_a_project_that_nothing_asks_for_is_named(
+    ws: Workspace, public: IndexServer, private: IndexServer, tmp_path: Path
+) -> None:
+    config = replace(config_of(public), indexes={"company": private.url})
+    specify(ws, "demo-app", more='[python.indexes]\n"Demo_Ap" = "company"\nother = "company"')
+    error = refused(ws, config)
+    assert error.what == "a project is bound to an index, and nothing of the image asks for it"
+    assert error.where == "images/demo.toml: python.indexes"
+    assert error.found == "demo-ap: company\nother: company"
+    assert error.remedy.startswith("did you mean demo-app? write the name")
+    # Asked for elsewhere, what an sdist is built with, what has a fallback.
+    private.add(wheel(tmp_path / "files", "demo_build", "1.0"))
+    bound = [
+        'demo-native = "company"',
+        'demo-build = "company"',
+        'torch = {index = "company", fallback = "default"}',
+    ]
+    asked = "demo-native; python_version >= '3.8'", "demo-source"
+    specify(ws, *asked, more="\n".join(["[python.indexes]", *bound]))
+    lock(ws, config)
+    # An extension answers for its own alone.
+    extend(ws, "demo-app")
+    lock_images(ws, ["mine"], config=config, progress=silent)
+    shutil.rmtree(ws.locks / "mine")
+    extend(ws, "demo-app", more='[python.indexes]\ndemo-apq = "company"')
+    assert refused(ws, config, "mine").found == "demo-apq: company"
+
+
 def test_an_extension_binds_its_own_projects_and_keeps_the_bindings_below(
     ws: Workspace, public: IndexServer, private: IndexServer, tmp_path: Path
 ) -> None:

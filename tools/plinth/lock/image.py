@@ -23,7 +23,7 @@ from plinth.fetch.pypi.candidates import Candidate
 from plinth.fetch.pypi.index import Index
 from plinth.formats.wheel.metadata import parse
 from plinth.graph.workspace import Workspace
-from plinth.lock.bound import check_indexes, places_of
+from plinth.lock.bound import check_indexes, check_present, places_of
 from plinth.lock.compilation import compile_requests
 from plinth.lock.imported import check_imported
 from plinth.lock.narrow import Narrowed
@@ -275,7 +275,7 @@ def _lock(request: Request, text: str, sdists: Sdists) -> ImageLock:
     base = {canonicalize_name(Requirement(r).name) for r in request.target.requirements}
     files = {pin.name: chosen(request, pin) for pin in compiled}
     check_imported(request, compiled)
-    _check_met(request, {pin.name: pin.version for pin in compiled}, files)
+    needs = _check_met(request, {pin.name: pin.version for pin in compiled}, files)
     packages = []
     for pin in compiled:
         file, is_sdist = files[pin.name].file, files[pin.name].is_sdist
@@ -293,6 +293,8 @@ def _lock(request: Request, text: str, sdists: Sdists) -> ImageLock:
             )
         )
     check_gpu_libraries(request.spec, packages)
+    asked = *request.spec.requirements, *request.target.requirements, *needs
+    check_present(request.spec, packages, asked)
     inputs = inputs_of(request.spec, request.target, request.extended)
     return ImageLock(
         tuple(sorted(packages, key=lambda package: package.name)),
@@ -305,8 +307,9 @@ def _lock(request: Request, text: str, sdists: Sdists) -> ImageLock:
 
 def _check_met(
     request: Request, versions: Mapping[str, str], files: Mapping[str, Candidate]
-) -> None:
-    """Refuse an answer of the resolver in which a package lacks what it requires.
+) -> list[str]:
+    """Refuse an answer of the resolver in which a package lacks what it requires; returns what all
+    of them require.
 
     Raises:
         LockError: naming every package and what it requires.
@@ -329,6 +332,7 @@ def _check_met(
             found="\n".join(problems),
             remedy="bound the versions with [[python.constraints]], with the reason",
         )
+    return [line for lines in requires.values() for line in lines]
 
 
 def _write(folder: Path, requirements: str, pylock: str) -> bool:
