@@ -32,6 +32,7 @@ from plinth.lock.request import Request, Work, chosen, exact, locked_file
 from plinth.lock.resolver import Resolver
 from plinth.lock.sdists import Sdists
 from plinth.lock.server import LoopbackIndex
+from plinth.lock.upgraded import check_upgrade
 from plinth.recipe.asked.asked import with_inputs
 from plinth.recipe.base import BaseSpec
 from plinth.recipe.gpu import check_gpu_libraries, is_refused
@@ -62,6 +63,7 @@ def lock_images(
     """
     utf8.check()
     specs = [load_image(ws.images, image_id) for image_id in ids]
+    check_upgrade(ws, specs, upgrade)
     # What extends another image is locked on top of that one's lock, so after it.
     later = [spec for spec in specs if spec.extends]
     first = [spec.id for spec in specs if not spec.extends]
