@@ -187,3 +187,11 @@ def test_a_change_in_a_year_of_three_digits_is_a_moment() -> None:
     answer = requests.Response()
     answer.headers["Last-Modified"] = "Fri, 01 Jan 0999 00:00:00 GMT"
     assert links.moment_of(answer) == "0999-01-01T00:00:00.000000Z"
+
+
+def test_a_page_of_another_api_is_refused() -> None:
+    meta = '<meta name="pypi:repository-version" content="{}">'
+    assert links.page(meta.format("1.3"), "http://127.0.0.1/simple/x/") == {"files": []}
+    with pytest.raises(LockError, match="a version of the simple API") as raised:
+        links.page(meta.format("2.0"), "http://127.0.0.1/simple/x/")
+    assert raised.value.found == "'2.0'"

@@ -308,9 +308,12 @@ class Index:
             file = self.described(file)
 
         with self._sessions.lent() as session:
+            sizes = {file.digest.size}
 
             def open_(headers: Mapping[str, str]) -> requests.Response:
-                return opened(session.get, file.url, headers, what=file.name)
+                answer = opened(session.get, file.url, headers, what=file.name)
+                sizes.add(links.size_of(answer) or file.digest.size)
+                return answer
 
             def check(path: Path) -> None:
                 if admit:
@@ -322,7 +325,18 @@ class Index:
                     check_ranged(data, path, file.name)
 
             digest, name = file.digest, file.name
-            fetch_blob(open_, digest, self._blobs, name, place=_PLACE, remedy=_REMEDY, admit=check)
+            try:
+                fetch_blob(
+                    open_, digest, self._blobs, name, place=_PLACE, remedy=_REMEDY, admit=check
+                )
+            except (FetchError, IntegrityError) as error:
+                if others := sorted(sizes - {digest.size}):
+                    said = " and ".join(f"{size} bytes" for size in others)
+                    error.found += (
+                        f"\nthe index, or the lock made with it, says {digest.size} bytes; "
+                        f"the file's server says {said}"
+                    )
+                raise
         return self._blobs.path(file.digest)
 
 
