@@ -320,6 +320,23 @@ def test_a_requirement_by_url_is_refused_in_words(
     )
 
 
+@pytest.mark.parametrize("said", ["other 1.0", "demo-other 2.0"])
+def test_metadata_of_something_else_is_named_as_the_cause(
+    ws: Workspace, public: IndexServer, tmp_path: Path, said: str
+) -> None:
+    path = wheel(tmp_path / "files", "demo_other", "1.0")
+    text = "Metadata-Version: 2.1\nName: {}\nVersion: {}\n".format(*said.split()).encode()
+    public.add(path, core_metadata={"sha256": hashlib.sha256(text).hexdigest()})
+    public.instead(f"/files/{path.name}.metadata", Answer(200, text))
+    specify(ws, "demo-other")
+    error = refused(ws, config_of(public))
+    assert f"the index's metadata of {path.name} is of {said}" in error.found
+    # Another version is taken instead, as with pip.
+    shutil.rmtree(ws.build / "cache" / "index")
+    public.add(wheel(tmp_path / "files", "demo_other", "0.9"))
+    assert lock(ws, config_of(public))["demo-other"].version == "0.9"
+
+
 def test_what_indexes_say_and_do_not_say(
     ws: Workspace, public: IndexServer, tmp_path: Path
 ) -> None:

@@ -312,7 +312,11 @@ def test_a_page_of_another_api_or_project(
     server.instead(PAGE, Answer(200, json.dumps({**page, **changes}).encode(), JSON))
     assert refused(server, tmp_path, f"demo: {message}").found == found
     # A later one of the first, and a name that is written otherwise, or not at all.
-    for sound in ({"meta": {"api-version": "1.99"}, "name": "DEMO"}, {"meta": {}}):
+    sounds: list[dict[str, object]] = [
+        {"meta": {"api-version": "1.99"}, "name": "DEMO"},
+        {"meta": {}},
+    ]
+    for sound in sounds:
         del page["name"]
         server.instead(PAGE, Answer(200, json.dumps({**page, **sound}).encode(), JSON))
         assert names(index_of(server, tmp_path).files("demo", None)) == [WHEEL]
