@@ -320,6 +320,18 @@ def test_a_requirement_by_url_is_refused_in_words(
     )
 
 
+def test_a_requires_python_that_the_metadata_alone_has_is_judged_for_the_base(
+    ws: Workspace, public: IndexServer, tmp_path: Path
+) -> None:
+    # The resolver's own Python is fine with it; the last 3.7 that the base may find is not.
+    more = "Requires-Python: >=3.6,!=3.7.99\n"
+    public.add(make_wheel(tmp_path / "files", {"o.py": b""}, name="demo_other", more=more))
+    specify(ws, "demo-other")
+    error = refused(ws, config_of(public))
+    assert error.what == "the resolver's answer does not meet every requirement"
+    assert error.found == "demo-other 1.0 requires Python >=3.6,!=3.7.99: the image has 3.7"
+
+
 @pytest.mark.parametrize("said", ["other 1.0", "demo-other 2.0"])
 def test_metadata_of_something_else_is_named_as_the_cause(
     ws: Workspace, public: IndexServer, tmp_path: Path, said: str
