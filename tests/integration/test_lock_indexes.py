@@ -118,6 +118,34 @@ def test_a_project_bound_to_an_index_comes_from_no_other(
             stale.check(ws, "demo")
 
 
+def test_a_binding_of_a_project_that_nothing_asks_for_is_named(
+    ws: Workspace, public: IndexServer, private: IndexServer, tmp_path: Path
+) -> None:
+    config = replace(config_of(public), indexes={"company": private.url})
+    specify(ws, "demo-app", more='[python.indexes]\n"Demo_Ap" = "company"\nother = "company"')
+    error = refused(ws, config)
+    assert error.what == "a project is bound to an index, and nothing of the image asks for it"
+    assert error.where == "images/demo.toml: python.indexes"
+    assert error.found == "demo-ap: company\nother: company"
+    assert error.remedy.startswith("did you mean demo-app? write the name")
+    # Asked for elsewhere, what an sdist is built with, what has a fallback.
+    private.add(wheel(tmp_path / "files", "demo_build", "1.0"))
+    bound = [
+        'demo-native = "company"',
+        'demo-build = "company"',
+        'torch = {index = "company", fallback = "default"}',
+    ]
+    asked = "demo-native; python_version >= '3.8'", "demo-source"
+    specify(ws, *asked, more="\n".join(["[python.indexes]", *bound]))
+    lock(ws, config)
+    # An extension answers for its own alone.
+    extend(ws, "demo-app")
+    lock_images(ws, ["mine"], config=config, progress=silent)
+    shutil.rmtree(ws.locks / "mine")
+    extend(ws, "demo-app", more='[python.indexes]\ndemo-apq = "company"')
+    assert refused(ws, config, "mine").found == "demo-apq: company"
+
+
 def test_an_extension_binds_its_own_projects_and_keeps_the_bindings_below(
     ws: Workspace, public: IndexServer, private: IndexServer, tmp_path: Path
 ) -> None:
@@ -290,6 +318,35 @@ def test_a_requirement_by_url_is_refused_in_words(
         f"demo-url requires demo-leaf@ {LEAF}: a lock holds no requirement by URL"
         in refused(ws, config_of(public)).found
     )
+
+
+def test_a_requires_python_that_the_metadata_alone_has_is_judged_for_the_base(
+    ws: Workspace, public: IndexServer, tmp_path: Path
+) -> None:
+    # The resolver's own Python is fine with it; the last 3.7 that the base may find is not.
+    more = "Requires-Python: >=3.6,!=3.7.99\n"
+    public.add(make_wheel(tmp_path / "files", {"o.py": b""}, name="demo_other", more=more))
+    specify(ws, "demo-other")
+    error = refused(ws, config_of(public))
+    assert error.what == "the resolver's answer does not meet every requirement"
+    assert error.found == "demo-other 1.0 requires Python >=3.6,!=3.7.99: the image has 3.7"
+
+
+@pytest.mark.parametrize("said", ["other 1.0", "demo-other 2.0"])
+def test_metadata_of_something_else_is_named_as_the_cause(
+    ws: Workspace, public: IndexServer, tmp_path: Path, said: str
+) -> None:
+    path = wheel(tmp_path / "files", "demo_other", "1.0")
+    text = "Metadata-Version: 2.1\nName: {}\nVersion: {}\n".format(*said.split()).encode()
+    public.add(path, core_metadata={"sha256": hashlib.sha256(text).hexdigest()})
+    public.instead(f"/files/{path.name}.metadata", Answer(200, text))
+    specify(ws, "demo-other")
+    error = refused(ws, config_of(public))
+    assert f"the index's metadata of {path.name} is of {said}" in error.found
+    # Another version is taken instead, as with pip.
+    shutil.rmtree(ws.build / "cache" / "index")
+    public.add(wheel(tmp_path / "files", "demo_other", "0.9"))
+    assert lock(ws, config_of(public))["demo-other"].version == "0.9"
 
 
 def test_what_indexes_say_and_do_not_say(

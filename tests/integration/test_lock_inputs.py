@@ -3,6 +3,7 @@ where what an index has is not what they pin."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -79,6 +80,32 @@ def test_a_file_that_is_not_what_the_input_pins_is_refused_before_and_after_lock
     assert raised.value.where == "app/uv.lock: package[0]"
     assert "demo_app-2.0-py3-none-any.whl" in raised.value.found
     assert (made.ws.locks / IMAGE / "pylock.toml").read_bytes() == before
+
+
+def test_a_pinned_version_that_the_index_lacks_is_named_and_not_its_project(
+    tmp_path: Path, tools: Path, server: IndexServer
+) -> None:
+    made = checkout(tmp_path / "checkout", tools, 'requirements-file = "app/r.txt"\n')
+    zeros = "0" * 64
+    (made.root / "app" / "r.txt").write_text(f"demo-app==3.3 --hash=sha256:{zeros}\n")
+    with pytest.raises(LockError) as raised:
+        lock_images(made.ws, [IMAGE], config=config_of(server), progress=quiet)
+    error = raised.value
+    assert error.what == "the index has no demo-app 3.3, which is pinned"
+    assert error.where.startswith("app/r.txt")
+    assert error.expected == f"sha256:{zeros}"
+    assert "demo_app-2.0-py3-none-any.whl" in error.found
+    # The hash of a file that the index has, of another version.
+    page = json.loads(server.page("demo-app") or b"")
+    (sha256,) = (
+        one["hashes"]["sha256"]
+        for one in page["files"]
+        if one["filename"] == "demo_app-2.0-py3-none-any.whl"
+    )
+    (made.root / "app" / "r.txt").write_text(f"demo-app==1.0 --hash=sha256:{sha256}\n")
+    with pytest.raises(LockError, match="is of another version's file") as raised:
+        lock_images(made.ws, [IMAGE], config=config_of(server), progress=quiet)
+    assert raised.value.found == f"sha256:{sha256}  demo_app-2.0-py3-none-any.whl"
 
 
 def test_a_lock_made_for_another_python_is_refused(

@@ -11,6 +11,7 @@ import pytest
 from integration.conftest import resolver_tools
 from integration.test_lock import checkout, lock_text, specify, versions, wheel
 from plinth.commands.images import lock, outdated
+from plinth.core.errors import LockError
 from plinth.graph.workspace import Workspace
 from support.index_server import IndexServer
 
@@ -96,3 +97,28 @@ def add_image(ws: Workspace, name: str, requirement: str) -> None:
     (ws.images / f"{name}.toml").write_text(
         f'{head}requirements = ["{requirement}"]\nas-of = 2021-06-01T00:00:00Z\n'
     )
+
+
+def test_a_name_to_upgrade_that_is_no_package_is_refused_and_nothing_written(
+    tmp_path: Path, server: IndexServer
+) -> None:
+    ws = checkout(tmp_path / "checkout", resolver_tools("3.7"))
+    specify(ws, "demo-app")
+    lock(ws, ["demo"])
+    specify(ws, "demo-app", "demo-other")
+    before = lock_text(ws)
+    asked = len(server.asked)
+    for name in ("demo-app==1.0", "", "demo-", "demo app"):
+        with pytest.raises(LockError, match="not the name of a package") as raised:
+            lock(ws, ["demo"], upgrade_package=[name])
+        assert raised.value.where == f"--upgrade-package {name!r}"
+    with pytest.raises(LockError, match="no image that is locked has such a package") as raised:
+        lock(ws, ["demo"], upgrade_package=["demo_app", "demo-leav"])
+    assert raised.value.where == "--upgrade-package demo-leav"
+    assert raised.value.expected == "one of demo-app, demo-leaf, demo-other, demo-server"
+    assert raised.value.remedy == "did you mean demo-leaf? check the spelling"
+    assert lock_text(ws) == before
+    assert len(server.asked) == asked
+    # Asked for, and not locked yet.
+    lock(ws, ["demo"], upgrade_package=["Demo_Other"])
+    assert "demo-other" in versions(ws)

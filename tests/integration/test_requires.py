@@ -98,6 +98,20 @@ def test_a_lock_with_another_version_is_refused_at_build(
     )
 
 
+def test_a_package_for_another_python_is_refused_at_build(
+    checkout: SmallCheckout, tmp_path: Path
+) -> None:
+    newer = make_wheel(tmp_path, {"n.py": b""}, name="demo_new", more="Requires-Python: >=3.9\n")
+    shutil.copy(newer, checkout.wheels)
+    checkout.lock([newer])
+    assert "demo-new 1.0 requires Python >=3.9: the image has 3.7\n" in refused(checkout)
+    # From the cache of layers.
+    assert "constraints" in refused(checkout)
+    fits = "Requires-Python: >=3.6,!=3.7.1\n"
+    checkout.lock([make_wheel(checkout.wheels, {"n.py": b""}, name="demo_fits", more=fits)])
+    build(checkout)
+
+
 def test_an_extension_is_judged_by_its_own_lock(
     checkout: SmallCheckout, wheels: dict[str, Path]
 ) -> None:

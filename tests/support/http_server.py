@@ -7,6 +7,7 @@ import functools
 import http.server
 import ssl
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,16 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
+
+
+def drip(handler: Handler, data: bytes) -> None:
+    """Send a byte now and then, until nobody reads any more."""
+    try:
+        for byte in data:
+            handler.wfile.write(bytes([byte]))
+            time.sleep(0.02)
+    except OSError:
+        handler.close_connection = True
 
 
 class _Quiet(http.server.ThreadingHTTPServer):

@@ -20,7 +20,11 @@ from support.helpers import make_wheel
 from support.sessions import session_of
 from support.small_checkout import IMAGE, SmallCheckout
 
-LACKING = "demo 1.0 requires leaf>=2: the lock has leaf 1.0", "leaf 1.0 requires gone: not in"
+LACKING = (
+    "demo 1.0 requires leaf>=2: the lock has leaf 1.0",
+    "leaf 1.0 requires gone: not in",
+    "leaf 1.0 requires Python >=3.9: the image has 3.7",
+)
 
 
 @pytest.fixture
@@ -32,7 +36,12 @@ def cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallCheckout:
     made.lock(
         [
             make_wheel(made.wheels, {"demo.py": b""}, more=demo),
-            make_wheel(made.wheels, {"leaf.py": b""}, name="leaf", more="Requires-Dist: gone\n"),
+            make_wheel(
+                made.wheels,
+                {"leaf.py": b""},
+                name="leaf",
+                more="Requires-Dist: gone\nRequires-Python: >=3.9\n",
+            ),
         ]
     )
     config = replace(Config(), files={"wheels": str(made.wheels)})
@@ -54,7 +63,8 @@ def test_what_a_package_lacks_is_found_by_whoever_signs_or_verifies(
     assert all(text in str(raised.value) for text in LACKING)
     copy = Copy(cut.ws.layout.root, IMAGE)
     with monkeypatch.context() as patch:
-        patch.setattr("plinth.evidence.sbom.inputs.unmet", lambda *_: [])
+        for name in ("unmet", "unfit"):
+            patch.setattr(f"plinth.evidence.sbom.inputs.{name}", lambda *_: [])
         prepared = prepare(session_of(cut.ws), IMAGE, Config())
     copy.attach({kind: forger.sign(data) for kind, data in prepared.statements})
     own = replace(judge, cache=ContentsCache(tmp_path / "contents"), checkout=None)
@@ -62,4 +72,5 @@ def test_what_a_package_lacks_is_found_by_whoever_signs_or_verifies(
     assert [text for text in found if text.startswith("layers: ")] == [
         f"layers: {LACKING[0]}",
         f"layers: {LACKING[1]} the lock",
+        f"layers: {LACKING[2]}",
     ]

@@ -131,7 +131,7 @@ def test_bindings_are_written(ws: Workspace) -> None:
     assert not write(ws, "six", "our-models")
 
 
-@pytest.mark.parametrize("text", ["x", "x=", "=x", "", "="])
+@pytest.mark.parametrize("text", ["x", "x=", "=x", "", "=", "x=y=z", "x==y", "x==1.0"])
 def test_a_binding_has_a_project_and_an_index(text: str) -> None:
     with pytest.raises(PlinthError, match="invalid binding") as raised:
         read_bindings(["a=b", text])

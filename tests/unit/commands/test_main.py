@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -327,6 +329,42 @@ def test_an_interruption_is_130(
     monkeypatch.setattr(commands, "validate", interrupt)
     assert main(["validate"]) == 130
     assert capsys.readouterr().err == "plinth: interrupted; nothing half-written is left\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/x/locks/a"),
+            "/x/locks/a: No space left on device\n  next:     make room there (plinth gc deletes "
+            "what no image needs), and do the same again\n",
+        ),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "No space left on device\n  next:     make room for the checkout and "
+            f"{tempfile.gettempdir()} (plinth gc",
+        ),
+        (
+            OSError(errno.EROFS, "Read-only file system", "/x/locks"),
+            "/x/locks: Read-only file system\n  next:     let this user read and write there, or "
+            "work in a copy where it may\n",
+        ),
+        (OSError(errno.EIO, "Input/output error", "/x"), "[Errno 5] Input/output error: '/x'\n"),
+    ],
+)
+def test_a_disk_that_cannot_be_written_is_told_with_what_to_do(
+    checkout: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: OSError,
+    said: str,
+) -> None:
+    def fail(ws: Workspace, **_: bool) -> None:
+        raise error
+
+    monkeypatch.setattr(commands, "validate", fail)
+    assert main(["validate"]) == 1
+    assert capsys.readouterr().err.startswith(f"plinth: {said}")
 
 
 def test_the_command_is_a_module_too(checkout: Path) -> None:

@@ -17,19 +17,9 @@ from plinth.core.pace import LIMIT, TIME, Pace, _Paced, pace
 from plinth.core.session import new_session
 from plinth.core.store import BlobStore
 from plinth.fetch.registry.registry import Registry
-from support.http_server import Handler, serving
+from support.http_server import Handler, drip, serving
 
 LAYER = bytes(range(256)) * 16
-
-
-def drip(handler: Handler, data: bytes) -> None:
-    """Send a byte now and then, until nobody reads any more."""
-    try:
-        for byte in data:
-            handler.wfile.write(bytes([byte]))
-            time.sleep(0.02)
-    except OSError:
-        handler.close_connection = True
 
 
 class Body(Handler):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 
 from plinth.core.digest import Digest, canonical_json, parse_oci
 from plinth.core.errors import IntegrityError
-from plinth.core.store import BlobStore, atomic_write
+from plinth.core.store import BlobStore, atomic_folder, atomic_write
 
 HELLO = Digest("2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824", 5)
 
@@ -182,3 +183,31 @@ def test_canonical_json_is_one_text_for_equal_values() -> None:
 def test_other_digests_are_refused(text: str) -> None:
     with pytest.raises(IntegrityError):
         parse_oci(text)
+
+
+@pytest.fixture
+def full() -> Iterator[int]:
+    """A descriptor of a disk that is full."""
+    descriptor = os.open("/dev/full", os.O_WRONLY)
+    yield descriptor
+    os.close(descriptor)
+
+
+def test_a_full_disk_is_told_with_the_file_that_was_written(tmp_path: Path, full: int) -> None:
+    target = tmp_path / "document"
+    with pytest.raises(OSError, match="No space left") as raised, atomic_write(target):
+        os.write(full, b"x")
+    assert raised.value.filename == str(target)
+    folder = tmp_path / "folder"
+    with pytest.raises(OSError, match="No space left") as raised, atomic_folder(folder):
+        os.write(full, b"x")
+    assert raised.value.filename == str(folder)
+    store = BlobStore(tmp_path / "store")
+    with pytest.raises(OSError, match="No space left") as raised, store.writer() as writer:
+        os.dup2(full, writer._descriptor)
+        writer.write(b"x")
+    assert str(raised.value.filename).startswith(str(store.temporary))
+    # Other errors are as they were.
+    with pytest.raises(ConnectionError) as other, atomic_write(target):
+        raise ConnectionError(104, "reset")
+    assert other.value.filename is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from plinth.recipe.requires import unmet
+from plinth.recipe.requires import unfit, unmet
 
 
 def problems(
@@ -94,3 +94,13 @@ def test_a_prerelease_in_the_lock_is_compared_as_it_is() -> None:
     assert unmet(versions, {"a": ["b>=2"]}, {}, "3.7") == [
         "a 1.0 requires b>=2: the lock has b 2.0rc1"
     ]
+
+
+def test_what_is_for_another_python_is_named() -> None:
+    versions = {"a": "1.0", "b": "2.0", "c": "3.0", "d": "4.0"}
+    pythons = {"a": ">=3.9", "b": ">=3.7.10", "c": ">=3.6, <4", "d": "3 or so"}
+    assert unfit(versions, pythons, ("3.7.9", "3.7.99")) == [
+        "a 1.0 requires Python >=3.9: the image has 3.7.9 and 3.7",
+        "b 2.0 requires Python >=3.7.10: the image has 3.7.9 and 3.7",
+    ]
+    assert unfit(versions, {}, ("3.7.9",)) == []

@@ -19,7 +19,7 @@ from plinth.graph.run import run
 from plinth.graph.session import Session
 from plinth.recipe.image import ImageSpec, Target
 from plinth.recipe.locks.pylock import LockedPackage
-from plinth.recipe.requires import asked_by, unmet
+from plinth.recipe.requires import asked_by, unfit, unmet
 
 _SHOWN = 20
 
@@ -34,14 +34,19 @@ def ensure_met(
     """
     versions = {package.name: package.version for package in packages}
     requires = {name: texts for layer in layers for name, texts in layer.requires.items()}
+    pythons = {name: text for layer in layers for name, text in layer.python.items()}
     problems = unmet(versions, requires, asked_by(spec, target), target.python, spec.overrides)
+    wrong = unfit(versions, pythons, target.releases)
+    problems += wrong
     if problems:
         raise LockError(
             "the lock does not meet every requirement of its packages",
             where=f"locks/{spec.id}/pylock.toml",
             expected=f"every requirement met on Python {target.python}",
             found="\n".join(problems),
-            remedy=f"delete locks/{spec.id}/pylock.toml and lock again: doit lock:{spec.id}",
+            remedy=f"delete locks/{spec.id}/pylock.toml and lock again: doit lock:{spec.id}"
+            # The index does not say what the file does: another lock would be the same.
+            + ("; bound what is for another Python with [[python.constraints]]" if wrong else ""),
         )
 
 

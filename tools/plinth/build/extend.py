@@ -106,9 +106,11 @@ def read_bindings(texts: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for text in texts:
         project, _, index = (part.strip() for part in text.partition("="))
-        if not project or not index or project in found:
+        # An index of that name nobody could have meant: `pip`'s == is no binding.
+        sound = bool(project and index) and "=" not in index
+        if not sound or project in found:
             raise PlinthError(
-                f"{project} is bound twice" if index and project else "invalid binding",
+                f"{project} is bound twice" if sound else "invalid binding",
                 where=f"--bind {text}",
                 expected="PROJECT=INDEX, an index that the settings name under [indexes]",
             )

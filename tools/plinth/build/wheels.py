@@ -121,6 +121,8 @@ def _has_files(ws: Session, result: ActionResult) -> bool:
 
 
 def _has_requires(result: ActionResult, wheel: WheelFile) -> bool:
-    """Whether `result`, which a cache may have made up, lists what `wheel` requires."""
-    found = result.info.get("requires")
-    return isinstance(found, dict) and [*found] == [canonicalize_name(wheel.name)]
+    """Whether `result`, which a cache may have made up, lists what `wheel` requires, also of
+    Python."""
+    found = [result.info.get(key) for key in ("requires", "python")]
+    mine = [canonicalize_name(wheel.name)]
+    return all(isinstance(one, dict) and [*one] == mine for one in found)

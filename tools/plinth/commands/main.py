@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import sys
+import tempfile
 from collections.abc import Sequence
 
 from plinth.commands.parser import command_line
@@ -10,6 +12,9 @@ from plinth.commands.verb import Verb
 from plinth.core import loopback, utf8
 from plinth.core.errors import PlinthError
 from plinth.core.report import discard_output
+from plinth.core.store import NO_ROOM
+
+_READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,10 +34,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         discard_output()
         # As shells report SIGPIPE.
         return 141
-    except (PlinthError, OSError) as error:
-        # A full disk, a folder that cannot be written: the system's own words are the clearest.
+    except PlinthError as error:
         print(f"plinth: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"plinth: {_told(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("plinth: interrupted; nothing half-written is left", file=sys.stderr)
         return 130
+
+
+def _told(error: OSError) -> str:
+    """An error of the system, in its own words, which are the clearest; of a disk that cannot be
+    written to, which file it was and what to do."""
+    if error.errno in _READ_ONLY:
+        remedy = "let this user read and write there, or work in a copy where it may"
+    elif error.errno in NO_ROOM:
+        place = "there" if error.filename else f"for the checkout and {tempfile.gettempdir()}"
+        remedy = f"make room {place} (plinth gc deletes what no image needs), and do the same again"
+    else:
+        return str(error)
+    where = str(error.filename or "")
+    return str(PlinthError(str(error.strerror), where=where, remedy=remedy))

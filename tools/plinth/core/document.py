@@ -20,13 +20,17 @@ T = TypeVar("T")
 
 def known_here(name: str, others: Iterable[str]) -> str:
     """What to do about a `name` that is none of `others`: the nearest of them, and all."""
+    there = sorted(others)
+    return f"{meant(name, there)}known here: {', '.join(there) or 'none'}"
+
+
+def meant(name: str, others: Iterable[str]) -> str:
+    """`did you mean numpy? `, where one of `others` is near to `name`; else nothing."""
     # Not before: it is for errors alone.
     from difflib import get_close_matches
 
-    there = sorted(others)
-    near = get_close_matches(name, there, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    return f"{hint}known here: {', '.join(there) or 'none'}"
+    near = get_close_matches(name, sorted(others), n=1)
+    return f"did you mean {near[0]}? " if near else ""
 
 
 def no_such(shown: str, name: str, others: Iterable[str]) -> SpecError:

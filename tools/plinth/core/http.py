@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import TypeVar
@@ -22,11 +22,16 @@ from urllib3.util import Retry
 
 from plinth.core.digest import CHUNK, Digest
 from plinth.core.errors import FetchError, IntegrityError
+from plinth.core.pace import TooSlowError
+from plinth.core.report import counted
 from plinth.core.store import BlobStore, BlobWriter
 from plinth.core.transfer import transfers
 
 LONGEST_PAUSE = 60.0
 """Seconds that are waited between two tries at most, whatever a server asks for."""
+
+LONGEST = 300.0
+"""Seconds that the whole of a small document may take: a manifest, a page of a list."""
 
 _TRIES, _PAUSE, _ENDLESS = 4, 0.5, 1e9
 # Too slow, too many at once: the 4xx answers after which asking again helps (RFC 9110, 6585).
@@ -102,16 +107,22 @@ def system_words(error: BaseException) -> str:
 
 def system_reason(error: BaseException) -> str:
     """The system's word for what went wrong, below what libraries wrap around it, or nothing."""
-    found: BaseException | None = error
-    while found is not None:
+    for found in _below(error):
         # Of TLS: what is wrong with the certificate.
         text = getattr(found, "verify_message", "") or getattr(found, "strerror", "")
         # Of a proxy that refuses, urllib3 has but the text.
         if text or type(found) is OSError:
             return str(text or found)
+    return ""
+
+
+def _below(error: BaseException) -> Iterator[BaseException]:
+    """`error`, and what libraries wrapped in it."""
+    found: BaseException | None = error
+    while found is not None:
+        yield found
         below = [one for one in found.args if isinstance(one, BaseException)]
         found = found.__cause__ or found.__context__ or (below[0] if below else None)
-    return ""
 
 
 def _host(url: str) -> str:
@@ -223,6 +234,36 @@ def in_time(ask: Callable[[], T], longest: float) -> T:
     if not wait((answer,), longest).done:
         raise TooLateError
     return answer.result()
+
+
+def prompt(
+    ask: Callable[[], T], what: str, *, place: str, remedy: str, longest: float = LONGEST
+) -> T:
+    """What `ask` returns of a small document, as `retried`, but within `longest` seconds a try: a
+    server may send a byte now and then, or go on and on in front of its answer. One that is too
+    slow is not asked again, which would take as long.
+
+    Raises:
+        FetchError: as `retried`; or it was not all there in time.
+    """
+
+    def late(found: str = "") -> FetchError:
+        said, whole = f"{place} did not answer in time", f"all of it within {longest:g} seconds"
+        return FetchError(said, where=what, expected=whole, found=found, remedy=remedy)
+
+    def timely() -> T:
+        try:
+            return in_time(ask, longest)
+        except TooLateError:
+            raise late() from None
+        except (requests.RequestException, OSError) as error:
+            for below in _below(error):
+                if isinstance(below, TooSlowError):
+                    came = f"{below.strerror}: {counted(below.size, 'byte')} came"
+                    raise late(came) from None
+            raise
+
+    return retried(timely, what, place=place, remedy=remedy)
 
 
 def first_bytes(answer: requests.Response, limit: int) -> bytes:

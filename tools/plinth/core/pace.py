@@ -55,6 +55,18 @@ def pace(environment: Mapping[str, str] = os.environ) -> Pace:
     return Pace(found[LIMIT], found[TIME])
 
 
+class TooSlowError(TimeoutError):
+    """A server sent less than the pace in force; `size` bytes came in the time that was looked
+    at."""
+
+    def __init__(self, pace: Pace, size: int) -> None:
+        super().__init__(
+            errno.ETIMEDOUT,
+            f"less than {counted(pace.limit, 'byte')} a second for {counted(pace.time, 'second')}",
+        )
+        self.size = size
+
+
 class _Paced(io.RawIOBase):
     """What a server sends, while it is fast enough. Only waiting counts: neither what is done with
     the bytes in between, nor what the server took to begin."""
@@ -80,11 +92,7 @@ class _Paced(io.RawIOBase):
         self._began = True
         if count and self._waited >= self._pace.time:
             if self._size < self._pace.limit * self._waited:
-                raise TimeoutError(
-                    errno.ETIMEDOUT,
-                    f"less than {counted(self._pace.limit, 'byte')} a second "
-                    f"for {counted(self._pace.time, 'second')}",
-                )
+                raise TooSlowError(self._pace, self._size)
             self._waited, self._size = 0.0, 0
         return count
 

@@ -7,6 +7,7 @@ process killed at any instant leaves nothing that looks like a blob and is not.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -23,6 +24,9 @@ from plinth.core.errors import IntegrityError
 
 LAYER, PART = "layer", "part"
 """The outputs of steps that are layers: of images, and to be joined with others."""
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""Errors of the system for a disk that takes no more."""
 
 # Linux takes at most 1,024 buffers in one writev.
 _IOV = 512
@@ -100,7 +104,8 @@ class BlobWriter:
             pending = [memoryview(data) for data in batch[start : start + _IOV] if len(data)]
             self._size += sum(len(data) for data in pending)
             while pending:
-                written = os.writev(self._descriptor, pending)
+                with naming(self._path):
+                    written = os.writev(self._descriptor, pending)
                 while pending and written >= len(pending[0]):
                     written -= len(pending.pop(0))
                 if written:
@@ -314,6 +319,18 @@ class Stores:
 
 
 @contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Give the error of a write for which there is no room `path` as its file: the system names
+    none."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_ROOM and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+@contextlib.contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `folder`, which it becomes when the block ends well. Where
     another was first, that one stays."""
@@ -322,7 +339,8 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     try:
         # The umask would decide otherwise who may enter.
         temporary.chmod(0o755)
-        yield temporary
+        with naming(folder):
+            yield temporary
         try:
             os.rename(temporary, folder)  # noqa: PTH104 - unlike replace, fails on a full folder
         except OSError:
@@ -340,7 +358,8 @@ def atomic_write(path: Path, *, mode: int = 0o644) -> Iterator[Path]:
     os.close(descriptor)
     temporary = Path(name)
     try:
-        yield temporary
+        with naming(path):
+            yield temporary
         temporary.chmod(mode)
         temporary.replace(path)
     except BaseException:

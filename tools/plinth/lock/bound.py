@@ -3,10 +3,18 @@ one and no other."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Sequence
+
+from packaging.utils import canonicalize_name
+
+from plinth.core.document import meant
 from plinth.core.errors import LockError, Problem, SpecError
 from plinth.core.settings import Config
 from plinth.recipe.image import DEFAULT, ImageSpec
-from plinth.recipe.locks.pylock import ImageLock
+from plinth.recipe.locks.pylock import ImageLock, LockedPackage
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def check_indexes(spec: ImageSpec, config: Config) -> None:
@@ -69,3 +77,33 @@ def places_of(spec: ImageSpec, below: ImageLock | None, config: Config) -> dict[
     if problems:
         raise SpecError(shown, problems)
     return found
+
+
+def check_present(spec: ImageSpec, packages: Sequence[LockedPackage], asked: Iterable[str]) -> None:
+    """Refuse an image that binds a project which nothing of it asks for: where the name was
+    mistyped, the project that was meant came from another index. Bindings with a fallback, and
+    those of the image that is extended, may be of any.
+
+    Args:
+        spec: the image.
+        packages: what its lock holds.
+        asked: the requirements that it and its packages have, also those that do not count for the
+            target.
+
+    Raises:
+        LockError: naming every such project, and the nearest that is there.
+    """
+    names = {one.name for package in packages for one in (package, *package.build_requires)}
+    mine = spec.indexes.keys() - spec.fallbacks - spec.inherited - names
+    # Most images bind nothing: their packages' requirements need no reading.
+    if not mine:
+        return
+    mentioned = {canonicalize_name(match[0]) for match in map(_NAME.match, asked) if match}
+    strange = sorted(mine - mentioned)
+    if strange:
+        raise LockError(
+            "a project is bound to an index, and nothing of the image asks for it",
+            where=f"images/{spec.id}.toml: python.indexes",
+            found="\n".join(f"{name}: {spec.indexes[name]}" for name in strange),
+            remedy=f"{meant(strange[0], names)}write the name as it is asked for, or leave it out",
+        )

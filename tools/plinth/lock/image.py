@@ -24,7 +24,7 @@ from plinth.fetch.pypi.candidates import Candidate
 from plinth.fetch.pypi.index import Index
 from plinth.formats.wheel.metadata import parse
 from plinth.graph.workspace import Workspace
-from plinth.lock.bound import check_indexes, places_of
+from plinth.lock.bound import check_indexes, check_present, places_of
 from plinth.lock.compilation import compile_requests
 from plinth.lock.imported import check_imported
 from plinth.lock.narrow import Narrowed
@@ -33,6 +33,7 @@ from plinth.lock.request import Request, Work, chosen, exact, locked_file
 from plinth.lock.resolver import Resolver
 from plinth.lock.sdists import Sdists
 from plinth.lock.server import LoopbackIndex
+from plinth.lock.upgraded import check_upgrade
 from plinth.recipe.asked.asked import with_inputs
 from plinth.recipe.base import BaseSpec
 from plinth.recipe.gpu import check_gpu_libraries, is_refused
@@ -41,7 +42,7 @@ from plinth.recipe.locks import stale
 from plinth.recipe.locks.inputs import checksum, inputs_of
 from plinth.recipe.locks.pins import pins
 from plinth.recipe.locks.pylock import ImageLock, LockedPackage, dump
-from plinth.recipe.requires import asked_by, unmet
+from plinth.recipe.requires import asked_by, unfit, unmet
 
 
 def lock_images(
@@ -63,6 +64,7 @@ def lock_images(
     """
     utf8.check()
     specs = [load_image(ws.images, image_id) for image_id in ids]
+    check_upgrade(ws, specs, upgrade)
     # What extends another image is locked on top of that one's lock, so after it.
     later = [spec for spec in specs if spec.extends]
     first = [spec.id for spec in specs if not spec.extends]
@@ -282,7 +284,7 @@ def _lock(request: Request, text: str, sdists: Sdists) -> ImageLock:
     base = {canonicalize_name(Requirement(r).name) for r in request.target.requirements}
     files = {pin.name: chosen(request, pin) for pin in compiled}
     check_imported(request, compiled)
-    _check_met(request, {pin.name: pin.version for pin in compiled}, files)
+    needs = _check_met(request, {pin.name: pin.version for pin in compiled}, files)
     packages = []
     for pin in compiled:
         file, is_sdist = files[pin.name].file, files[pin.name].is_sdist
@@ -300,6 +302,8 @@ def _lock(request: Request, text: str, sdists: Sdists) -> ImageLock:
             )
         )
     check_gpu_libraries(request.spec, packages)
+    asked = *request.spec.requirements, *request.target.requirements, *needs
+    check_present(request.spec, packages, asked)
     inputs = inputs_of(request.spec, request.target, request.extended)
     return ImageLock(
         tuple(sorted(packages, key=lambda package: package.name)),
@@ -312,20 +316,23 @@ def _lock(request: Request, text: str, sdists: Sdists) -> ImageLock:
 
 def _check_met(
     request: Request, versions: Mapping[str, str], files: Mapping[str, Candidate]
-) -> None:
-    """Refuse an answer of the resolver in which a package lacks what it requires.
+) -> list[str]:
+    """Refuse an answer of the resolver in which a package lacks what it requires; returns what all
+    of them require.
 
     Raises:
         LockError: naming every package and what it requires.
     """
-    requires = {
-        name: parse(request.index.metadata(candidate.file)).requires
-        for name, candidate in files.items()
+    found = {
+        name: parse(request.index.metadata(candidate.file)) for name, candidate in files.items()
     }
+    requires = {name: about.requires for name, about in found.items()}
+    pythons = {name: about.python for name, about in found.items()}
     python = request.target.python
     problems = unmet(
         versions, requires, asked_by(request.spec, request.target), python, request.spec.overrides
     )
+    problems += unfit(versions, pythons, request.target.releases)
     if problems:
         raise LockError(
             "the resolver's answer does not meet every requirement",
@@ -334,6 +341,7 @@ def _check_met(
             found="\n".join(problems),
             remedy="bound the versions with [[python.constraints]], with the reason",
         )
+    return [line for lines in requires.values() for line in lines]
 
 
 def _write(folder: Path, requirements: str, pylock: str) -> bool:

@@ -63,7 +63,7 @@ class Narrowed:
         """The files of a project.
 
         Raises:
-            LockError: it has files of the version that is pinned, and none of those is allowed.
+            LockError: it has files, and none of those that are allowed.
             FetchError: as the index.
         """
         if own := self._own.get(canonicalize_name(project)):
@@ -72,8 +72,26 @@ class Narrowed:
         if pin is None or not pin.hashes:
             return self._index.files(project, as_of)
         found = self._index.files(project, None)
-        kept = [file for file in found if file.digest.hex in pin.hashes]
+        same = [file for file in found if file.digest.hex in pin.hashes]
         others = [file for file in found if is_of(file.name, pin.name, pin.version)]
+        kept = [file for file in same if file in others]
+        if same and not kept:
+            raise LockError(
+                f"a hash that {pin.name} {pin.version} is pinned with is of another version's file",
+                where=pin.where,
+                expected=f"a file of {pin.name} {pin.version}",
+                found="\n".join(f"{one.digest.oci}  {one.name}" for one in same[:5]),
+                remedy="write the version that the hash is of, or the hash of the version's file",
+            )
+        if found and not others:
+            raise LockError(
+                f"the index has no {pin.name} {pin.version}, which is pinned",
+                where=pin.where,
+                expected="\n".join(f"sha256:{one}" for one in sorted(pin.hashes)[:5]),
+                found="\n".join(sorted(one.name for one in found)[-5:]),
+                remedy="pin a version that it has, or bind the project to the index that has this "
+                "one: [python.indexes]",
+            )
         if others and not kept:
             raise LockError(
                 f"the index has other files of {pin.name} {pin.version} than those that are pinned",

@@ -32,7 +32,7 @@ from plinth.fetch.pypi.page import IndexFile, is_by
 from plinth.formats.wheel import metadata
 from plinth.formats.wheel.admit import admit
 from plinth.formats.wheel.archive import WheelArchive
-from plinth.formats.wheel.filename import parse_wheel
+from plinth.formats.wheel.filename import identity, parse_wheel
 from plinth.lock.guess import shown
 from plinth.lock.narrow import Files
 from plinth.recipe.image import Target
@@ -293,8 +293,20 @@ class LoopbackIndex:
         """
         with self._finding.setdefault(file.digest.hex, threading.Lock()):
             if file.digest.hex not in self._read:
-                self._read[file.digest.hex] = apply_overrides(self._metadata(file), self.overrides)
+                data = self._metadata(file)
+                self._look(file, data)
+                self._read[file.digest.hex] = apply_overrides(data, self.overrides)
             return self._read[file.digest.hex]
+
+    def _look(self, file: IndexFile, data: bytes) -> None:
+        """Keep in `hidden` that metadata is of something else than its file, which pip then leaves
+        for another version, and says nothing of."""
+        name, version = identity(file.name)
+        about = metadata.parse(data)
+        if not about.is_of(name, str(version)):
+            said = f"{about.name} {about.version}".strip() or "nothing that is named"
+            whose = "the index's metadata" if file.metadata else "the metadata"
+            self.hidden[name] = f"{whose} of {file.name} is of {said:.200}"
 
     def _metadata(self, file: IndexFile) -> bytes:
         if file.metadata:

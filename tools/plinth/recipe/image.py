@@ -46,7 +46,8 @@ class ImageSpec:
     archive; `requirements` then are those of both. `dlopen` are libraries the framework opens
     by name, `host` those that come from the host at run time, with the reason. `indexes` names,
     by normalized project, the index that its files come from, and no other; but for `fallbacks`,
-    which come from the configured index where the settings do not know theirs. `gpu_libraries` is
+    which come from the configured index where the settings do not know theirs; `inherited` are the
+    projects that the image it extends binds. `gpu_libraries` is
     one of the policies above; empty leaves it to the accelerator. `overrides` count in place of
     what packages ask of a project. `inputs` are files that ask for more; what they mean for a
     target is among the requirements and constraints, and their `pins` and the files of one's `own`
@@ -77,6 +78,7 @@ class ImageSpec:
     pins: Mapping[str, Pin] = field(default_factory=dict)
     own: Mapping[str, OwnFile] = field(default_factory=dict)
     fallbacks: frozenset[str] = frozenset()
+    inherited: frozenset[str] = field(default=frozenset(), compare=False)
     compression: str = GZIP
     asked_at: Mapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
 
@@ -225,6 +227,7 @@ def _extended(folder: Path, image_id: str, table: Table, extends: str) -> ImageS
         compression=_compression(table) or parent.compression,
         indexes={**parent.indexes, **indexes},
         fallbacks=parent.fallbacks | fallbacks,
+        inherited=frozenset(parent.indexes),
         asked_at=merged_places(parent.asked_at, _asked_at(requirements, shown)),
     )
 

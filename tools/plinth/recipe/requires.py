@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from packaging.markers import Marker, UndefinedComparison, UndefinedEnvironmentName
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from plinth.core.requirement import requirement
@@ -73,6 +75,36 @@ def unmet(
         lines = [overridden(line, instead) for line in requires.get(name, ())]
         look(f"{shown} {versions[name]} requires", lines, extra)
     return list(problems)
+
+
+def unfit(
+    versions: Mapping[str, str], pythons: Mapping[str, str], releases: tuple[str, ...]
+) -> list[str]:
+    """One sentence for each package that is not for the Python of the image.
+
+    Args:
+        versions: the packages of the lock, by normalized name.
+        pythons: their `Requires-Python`, as their METADATA has it.
+        releases: those of Python that all must allow, see `Target.releases`.
+    """
+    # The last there can be stands for one that is not known.
+    shown = " and ".join(release.removesuffix(".99") for release in releases)
+    return [
+        f"{name} {version} requires Python {pythons[name]}: the image has {shown}"
+        for name, version in sorted(versions.items())
+        if not python_fits(pythons.get(name, ""), releases)
+    ]
+
+
+@lru_cache(maxsize=4096)
+def python_fits(requires: str, releases: tuple[str, ...]) -> bool:
+    """Whether what `requires` Python so can be installed under all `releases`; what is no
+    specifier excludes none, as with pip."""
+    try:
+        wanted = SpecifierSet(requires)
+        return all(wanted.contains(release) for release in releases)
+    except ValueError:
+        return True
 
 
 def _requirement(line: str) -> Requirement | None:

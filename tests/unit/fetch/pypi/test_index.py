@@ -91,6 +91,24 @@ def test_what_a_page_lists(server: IndexServer, tmp_path: Path, wheel: Path) -> 
     assert server.asked == [PAGE]
 
 
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("2021-01-01T00:00:00Z", "2021-01-01T00:00:00Z"),
+        ("2021-01-01T00:00:00.5Z", "2021-01-01T00:00:00.500000Z"),
+        ("2021-01-01T00:00:00.123456789Z", "2021-01-01T00:00:00.123456Z"),
+    ],
+)
+def test_upload_times_are_read_in_microseconds(
+    server: IndexServer, tmp_path: Path, wheel: Path, written: str, read: str
+) -> None:
+    server.add(wheel, upload_time=written)
+    (file,) = index_of(server, tmp_path).files("demo", None)
+    assert file.uploaded == read
+    # As the lock reads it.
+    datetime.datetime.fromisoformat(read.replace("Z", "+00:00"))
+
+
 def test_names_are_asked_for_as_pep_503_writes_them(server: IndexServer, tmp_path: Path) -> None:
     assert index_of(server, tmp_path).files("Azure_ML..Core", None) == []
     assert server.asked == ["/simple/azure-ml-core/"]
@@ -287,13 +305,55 @@ def test_a_malformed_answer(server: IndexServer, tmp_path: Path, body: bytes, me
     refused(server, tmp_path, message)
 
 
+OTHER_API = "the index speaks a version of the simple API that plinth does not read"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message", "found"),
+    [
+        ({"meta": {"api-version": "2.0"}}, OTHER_API, "'2.0'"),
+        ({"meta": {"api-version": "0.9"}}, OTHER_API, "'0.9'"),
+        ({"meta": {"api-version": "1"}}, OTHER_API, "'1'"),
+        ({"meta": {"api-version": 1.1}}, OTHER_API, "1.1"),
+        ({"meta": []}, OTHER_API, "[]"),
+        ({"name": "other"}, "the index's page is of another project", "name: 'other'"),
+        ({"name": 5}, "the index's page is of another project", "name: 5"),
+    ],
+)
+def test_a_page_of_another_api_or_project(
+    server: IndexServer,
+    tmp_path: Path,
+    wheel: Path,
+    changes: dict[str, object],
+    message: str,
+    found: str,
+) -> None:
+    server.add(wheel)
+    page = json.loads(server.page("demo") or b"")
+    server.instead(PAGE, Answer(200, json.dumps({**page, **changes}).encode(), JSON))
+    assert refused(server, tmp_path, f"demo: {message}").found == found
+    # A later one of the first, and a name that is written otherwise, or not at all.
+    sounds: list[dict[str, object]] = [
+        {"meta": {"api-version": "1.99"}, "name": "DEMO"},
+        {"meta": {}},
+    ]
+    for sound in sounds:
+        del page["name"]
+        server.instead(PAGE, Answer(200, json.dumps({**page, **sound}).encode(), JSON))
+        assert names(index_of(server, tmp_path).files("demo", None)) == [WHEEL]
+        page["name"] = "demo"
+
+
 @pytest.mark.parametrize(
     ("field", "value", "found"),
     [
         ("hashes", "none", "AttributeError"),
         ("hashes", {"sha256": "../../etc/passwd"}, "not a sha256 digest"),
         ("hashes", {"sha256": 5}, "TypeError"),
-        ("size", -1, "not a sha256 digest"),
+        ("size", -1, "no file has a size of -1 bytes"),
+        ("size", 10**30, "no file has a size of 1000000000000000000000000000000 bytes"),
+        ("size", 1 << 50, "no file has a size of 1125899906842624 bytes"),
+        ("size", 10**400, "no file has a size of 1000"),
         ("size", "5000", "'5000' is not a number"),
         ("filename", 5, "5 is not a string"),
         ("url", None, "None is not a string"),
@@ -301,6 +361,9 @@ def test_a_malformed_answer(server: IndexServer, tmp_path: Path, body: bytes, me
         ("upload_time", "yesterday", "upload-time 'yesterday' is not of PEP 700"),
         ("upload_time", "2021-01-01T00:00:00+02:00", "is not of PEP 700"),
         ("upload_time", "2021-01-01T00:00:00", "is not of PEP 700"),
+        ("upload_time", "2021-02-31T25:61:61Z", "is not of PEP 700"),
+        ("upload_time", "0000-01-01T00:00:00Z", "is not of PEP 700"),
+        ("upload_time", "٢021-01-01T00:00:00Z", "is not of PEP 700"),
         ("upload_time", 1609459200, "TypeError"),
         ("core_metadata", {"sha256": "../../../x"}, "not a sha256 digest"),
     ],
@@ -469,6 +532,31 @@ def test_a_wrong_download_leaves_nothing(
     assert admitted == []
     # Another try would bring the same bytes.
     assert pauses == []
+
+
+@pytest.mark.parametrize("wrong", [-1, 1])
+def test_a_size_that_the_file_does_not_have_is_told_as_the_claim_of_the_index(
+    server: IndexServer, tmp_path: Path, wheel: Path, pauses: list[float], wrong: int
+) -> None:
+    true = wheel.stat().st_size
+    server.add(wheel, size=true + wrong)
+    index, file, store = one(server, tmp_path)
+    with pytest.raises((FetchError, IntegrityError)) as raised:
+        index.download(file)
+    assert raised.value.found.endswith(
+        f"\nthe index, or the lock made with it, says {true + wrong} bytes; "
+        f"the file's server says {true} bytes"
+    )
+    assert nothing_in(store)
+
+
+def test_a_size_of_nothing_is_asked_of_the_file_s_server(
+    server: IndexServer, tmp_path: Path, wheel: Path
+) -> None:
+    server.add(wheel, size=0)
+    index, file, _ = one(server, tmp_path)
+    assert not file.sized
+    assert index.described(file).digest == Digest.of_file(wheel)
 
 
 @pytest.mark.parametrize("honest", [True, False])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+import requests
 
 from plinth.core.digest import Digest
 from plinth.core.errors import FetchError, LockError
@@ -180,3 +181,17 @@ def test_where_the_settings_do_not_know_it_they_are_asked_for(
     assert raised.value.remedy.startswith('set indexes."pytorch-cpu" in the settings')
     # No other index is asked, though it has the very file.
     assert server.asked == []
+
+
+def test_a_change_in_a_year_of_three_digits_is_a_moment() -> None:
+    answer = requests.Response()
+    answer.headers["Last-Modified"] = "Fri, 01 Jan 0999 00:00:00 GMT"
+    assert links.moment_of(answer) == "0999-01-01T00:00:00.000000Z"
+
+
+def test_a_page_of_another_api_is_refused() -> None:
+    meta = '<meta name="pypi:repository-version" content="{}">'
+    assert links.page(meta.format("1.3"), "http://127.0.0.1/simple/x/") == {"files": []}
+    with pytest.raises(LockError, match="a version of the simple API") as raised:
+        links.page(meta.format("2.0"), "http://127.0.0.1/simple/x/")
+    assert raised.value.found == "'2.0'"

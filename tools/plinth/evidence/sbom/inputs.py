@@ -24,7 +24,7 @@ from plinth.recipe.locks.accelerator import LockedVendorFile
 from plinth.recipe.locks.base import LockedDeb
 from plinth.recipe.locks.pylock import LockedPackage
 from plinth.recipe.recipe import Recipe
-from plinth.recipe.requires import asked_by, unmet
+from plinth.recipe.requires import asked_by, unfit, unmet
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class SbomInputs:
         return system
 
 
-VERSION = 5
+VERSION = 6
 """Raised whenever another SBOM would be made of the same image, or none where one was made."""
 
 
@@ -120,11 +120,11 @@ def _unmet(wheels: Mapping[str, FoundWheel], recipe: Recipe) -> list[Problem]:
     set's wheels are taken as they are."""
     versions = {package.name: package.version for package in recipe.lock.packages}
     requires = {name: wheels[name].requires for name in versions if name in wheels}
-    asked = asked_by(recipe.spec, recipe.target)
-    return [
-        Problem("", text)
-        for text in unmet(versions, requires, asked, recipe.target.python, recipe.spec.overrides)
-    ]
+    pythons = {name: wheels[name].python for name in requires}
+    spec, target = recipe.spec, recipe.target
+    texts = unmet(versions, requires, asked_by(spec, target), target.python, spec.overrides)
+    texts += unfit(versions, pythons, target.releases)
+    return [Problem("", text) for text in texts]
 
 
 def _deb(name: str, found: FoundDeb | None, locked: LockedDeb | None) -> list[Problem]:

@@ -24,7 +24,7 @@ import requests
 from plinth.core import clock
 from plinth.core.digest import Digest
 from plinth.core.errors import IntegrityError, PackageError
-from plinth.core.http import fetch_blob, first_bytes, opened, retried
+from plinth.core.http import fetch_blob, first_bytes, opened, prompt
 from plinth.core.session import new_session
 from plinth.core.settings import Config
 from plinth.core.store import BlobStore
@@ -62,6 +62,9 @@ MAX_KEY = 1 << 20
 
 _SOON = 5
 """Seconds that a question is waited for, where no file is fetched."""
+
+_LONGEST = 1800.0
+"""Seconds that the whole of a list of packages may take: they have tens of megabytes."""
 
 _PAGE = 1 << 16
 """The longest page (bytes) that is read of an answer without a file."""
@@ -101,8 +104,8 @@ class Index:
     date: str = ""
 
 
-def _retried(ask: Callable[[], T], what: str) -> T:
-    return retried(ask, what, place=_PLACE, remedy=_REMEDY)
+def _prompt(ask: Callable[[], T], what: str) -> T:
+    return prompt(ask, what, place=_PLACE, remedy=_REMEDY, longest=_LONGEST)
 
 
 def get(url: str, what: str, limit: int) -> bytes:
@@ -120,7 +123,7 @@ def get(url: str, what: str, limit: int) -> bytes:
             with opened(session.get, url, headers, what=what, missing=missing) as answer:
                 return first_bytes(answer, limit + 1)
 
-        return _retried(ask, what)
+        return _prompt(ask, what)
 
 
 def download(

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from packaging.specifiers import SpecifierSet
 from packaging.tags import Tag, parse_tag
 from packaging.version import Version
 
 from plinth.formats.wheel.filename import excess, identity, parse_wheel
 from plinth.recipe.image import Target
+from plinth.recipe.requires import python_fits
 from plinth.recipe.target import tags
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ def candidates(files: Iterable[IndexFile], target: Target) -> Iterator[Candidate
     ranks = tags(target.python, target.glibc, target.architecture)
     known: dict[str, int | None] = {}
     for file in files:
-        if excess(file.name) or not _python_fits(file.requires_python, target.releases):
+        if excess(file.name) or not python_fits(file.requires_python, target.releases):
             continue
         try:
             if file.name.endswith(".whl"):
@@ -73,12 +72,3 @@ def _rank(text: str, ranks: Mapping[Tag, int]) -> int | None:
         return min((ranks[tag] for tag in parse_tag(text) if tag in ranks), default=None)
     except ValueError:
         return None
-
-
-@lru_cache(maxsize=4096)
-def _python_fits(requires: str, releases: tuple[str, ...]) -> bool:
-    try:
-        wanted = SpecifierSet(requires)
-        return all(wanted.contains(release) for release in releases)
-    except ValueError:
-        return True

@@ -19,7 +19,7 @@ from packaging.utils import canonicalize_name
 
 from plinth.core.digest import Digest
 from plinth.core.errors import FetchError, IntegrityError, LockError
-from plinth.core.http import fetch_blob, opened, retried, whole
+from plinth.core.http import LONGEST, fetch_blob, opened, prompt, whole
 from plinth.core.pip_settings import pip_settings
 from plinth.core.session import Sessions
 from plinth.core.settings import Config
@@ -157,7 +157,7 @@ class Index:
             answer.raise_for_status()
             return answer
 
-        answer = self._retried(ask, file.name)
+        answer = self._prompt(ask, file.name)
         size = file.digest.size if file.sized else links.size_of(answer)
         if not size:
             raise LockError(
@@ -204,7 +204,7 @@ class Index:
                 )
             return answer
 
-        answer = self._retried(ask, name)
+        answer = self._prompt(ask, name)
         status = answer.status_code
         if status == 304:
             path.touch()
@@ -227,8 +227,8 @@ class Index:
             temporary.write_bytes(head[:-1].encode() + b', "page": ' + sent + b"}")
         return found
 
-    def _retried(self, ask: Callable[[], T], what: str) -> T:
-        return retried(ask, what, place=_PLACE, remedy=_REMEDY)
+    def _prompt(self, ask: Callable[[], T], what: str) -> T:
+        return prompt(ask, what, place=_PLACE, remedy=_REMEDY, longest=LONGEST)
 
     def metadata(self, file: IndexFile) -> bytes:
         """The PEP 658 metadata of `file`, verified.
@@ -251,7 +251,7 @@ class Index:
             ):
                 return whole(answer, MAX, f"{file.name}.metadata")
 
-        data = self._retried(ask, f"{file.name}.metadata")
+        data = self._prompt(ask, f"{file.name}.metadata")
         if Digest.of(data).hex != file.metadata:
             raise IntegrityError(
                 "the index's metadata does not match its hash",
@@ -282,7 +282,7 @@ class Index:
                 get = partial(opened, session.get, file.url, what=file.name)
                 return ranged_metadata(get, file)
 
-        data = self._retried(ask, file.name)
+        data = self._prompt(ask, file.name)
         if data is None:
             self._whole.add(host)
             return None
@@ -308,9 +308,12 @@ class Index:
             file = self.described(file)
 
         with self._sessions.lent() as session:
+            sizes = {file.digest.size}
 
             def open_(headers: Mapping[str, str]) -> requests.Response:
-                return opened(session.get, file.url, headers, what=file.name)
+                answer = opened(session.get, file.url, headers, what=file.name)
+                sizes.add(links.size_of(answer) or file.digest.size)
+                return answer
 
             def check(path: Path) -> None:
                 if admit:
@@ -322,7 +325,18 @@ class Index:
                     check_ranged(data, path, file.name)
 
             digest, name = file.digest, file.name
-            fetch_blob(open_, digest, self._blobs, name, place=_PLACE, remedy=_REMEDY, admit=check)
+            try:
+                fetch_blob(
+                    open_, digest, self._blobs, name, place=_PLACE, remedy=_REMEDY, admit=check
+                )
+            except (FetchError, IntegrityError) as error:
+                if others := sorted(sizes - {digest.size}):
+                    said = " and ".join(f"{size} bytes" for size in others)
+                    error.found += (
+                        f"\nthe index, or the lock made with it, says {digest.size} bytes; "
+                        f"the file's server says {said}"
+                    )
+                raise
         return self._blobs.path(file.digest)
 
 

@@ -13,6 +13,7 @@ import requests
 
 from plinth.core.errors import LockError
 from plinth.core.http import resolved, shown
+from plinth.fetch.pypi.page import check_version
 
 HTML = ("text/html", "application/vnd.pypi.simple.v1+html")
 
@@ -21,10 +22,13 @@ class _Links(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.found: list[dict[str, str]] = []
+        self.versions: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag == "a":
             self.found.append({name: value or "" for name, value in attrs})
+        elif tag == "meta" and ("name", "pypi:repository-version") in attrs:
+            self.versions.append(dict(attrs).get("content") or "")
 
 
 def page(text: str, url: str) -> dict[str, Any]:
@@ -33,7 +37,7 @@ def page(text: str, url: str) -> dict[str, Any]:
 
     Raises:
         FetchError: a link is no URL.
-        LockError: it is no HTML.
+        LockError: it is no HTML, or of an API that is not read (PEP 629).
     """
     links = _Links()
     try:
@@ -41,6 +45,8 @@ def page(text: str, url: str) -> dict[str, Any]:
     # What the library raises for some malformed declarations.
     except AssertionError as error:
         raise LockError(f"the index's page is not HTML: {error}", where=shown(url)) from None
+    for version in links.versions:
+        check_version(version, shown(url))
     files = []
     for link in links.found:
         address, fragment = urldefrag(resolved(url, link.get("href", ""), url))
@@ -85,4 +91,5 @@ def moment_of(answer: requests.Response) -> str:
     # A year before the first, or after the last.
     except (TypeError, ValueError, OverflowError):
         return ""
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.000000Z")
+    # strftime writes years of three digits so.
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -7,14 +7,19 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from packaging.utils import canonicalize_name
+
 from plinth.core.clock import moment_text
 from plinth.core.digest import Digest, read_json
 from plinth.core.errors import IntegrityError, LockError
 from plinth.core.http import resolved
 from plinth.formats.wheel.filename import MAX_FILENAME
 
-_UPLOADED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+_UPLOADED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", re.ASCII)
 _FILENAME = re.compile(rf"[\w.+!-]{{1,{MAX_FILENAME}}}")
+_READ = "1.0"
+_LARGEST = 1 << 50
+"""A size (bytes) that no file has."""
 _ABSOLUTE = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,4})?/[\w./+!%~-]*", re.ASCII)
 """What nearly all links are; of others, RFC 3986 is asked."""
 
@@ -42,7 +47,8 @@ def json_page(body: bytes, project: str) -> dict[str, Any]:
     """The page of `project` in the JSON `body`.
 
     Raises:
-        LockError: it is no JSON object.
+        LockError: it is no JSON object, or says that it is of another project, or of an API that
+            is not read (PEP 629).
     """
     try:
         page = read_json(body)
@@ -50,7 +56,34 @@ def json_page(body: bytes, project: str) -> dict[str, Any]:
         raise LockError(f"the index's answer is not JSON: {error}", where=project) from None
     if not isinstance(page, dict):
         raise LockError("the index's answer is not a JSON object", where=project)
+    name, meta = page.get("name", project), page.get("meta", {})
+    if not isinstance(name, str) or canonicalize_name(name) != canonicalize_name(project):
+        raise LockError(
+            "the index's page is of another project",
+            where=project,
+            found=f"name: {name!r:.100}",
+            remedy="use another index for this project: [python.indexes]",
+        )
+    check_version(meta.get("api-version", _READ) if isinstance(meta, dict) else meta, project)
     return page
+
+
+def check_version(version: object, where: str) -> None:
+    """Refuse the page called `where`, which says that it is of `version` of the simple API, where
+    that is another one than is read (PEP 629: its first number).
+
+    Raises:
+        LockError: it is another, or none.
+    """
+    found = re.fullmatch(r"([0-9]{1,9})\.[0-9]+", version) if isinstance(version, str) else None
+    if not found or int(found[1]) != 1:
+        raise LockError(
+            "the index speaks a version of the simple API that plinth does not read",
+            where=where,
+            expected="1.0, or a later one of 1 (PEP 629)",
+            found=f"{version!r:.100}",
+            remedy="use another index for this project ([python.indexes]), or a newer plinth",
+        )
 
 
 def is_by(file: IndexFile, as_of: datetime.datetime) -> bool:
@@ -94,29 +127,43 @@ def _parse(project: str, page: dict[str, Any], url: str) -> Iterator[IndexFile]:
                 continue
             if size is not None and (not isinstance(size, int) or isinstance(size, bool)):
                 raise TypeError(f"size {size!r} is not a number")
+            if size is not None and not 0 <= size < _LARGEST:
+                raise ValueError(f"no file has a size of {str(size)[:40]} bytes")
             # Nobody can ask for it: no project's files are called so (PEP 427, PEP 625).
             if not _FILENAME.fullmatch(_text(entry["filename"])):
                 continue
             core = entry.get("core-metadata") or entry.get("data-dist-info-metadata")
             metadata = core.get("sha256", "") if isinstance(core, dict) else ""
             uploaded, yanked = entry.get("upload-time") or "", entry.get("yanked")
-            if uploaded and not _UPLOADED.fullmatch(uploaded):
-                raise ValueError(f"upload-time {uploaded!r} is not of PEP 700")
             link = _text(entry["url"])
             yield IndexFile(
                 entry["filename"],
                 link if _ABSOLUTE.fullmatch(link) else resolved(url, link, project),
                 # Some write it in capitals.
+                # No file is empty, so a size of 0 says nothing.
                 Digest(_text(sha256).lower(), size or 0),
-                uploaded,
+                _moment(uploaded) if uploaded else "",
                 _text(entry.get("requires-python") or ""),
                 bool(yanked),
                 Digest(metadata, 0).hex if metadata else "",
                 yanked if isinstance(yanked, str) else "",
-                size is not None,
+                bool(size),
             )
     except (KeyError, TypeError, AttributeError, ValueError, IntegrityError) as error:
         raise LockError(f"the index's page is malformed: {error!r}", where=project) from None
+
+
+def _moment(text: str) -> str:
+    """The moment `text`, as PEP 700 writes one, in microseconds where it has a fraction."""
+    found = _UPLOADED.fullmatch(text)
+    try:
+        # Some that are written so there never were: February the 31st.
+        _ = datetime.datetime.fromisoformat(text[:19])
+    except ValueError:
+        found = None
+    if not found:
+        raise ValueError(f"upload-time {text!r} is not of PEP 700")
+    return f"{text[:19]}{found[1][:7]:0<7}Z" if found[1] else text
 
 
 def _text(value: object) -> str:

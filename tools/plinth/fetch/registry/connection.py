@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import requests
 
 from plinth.core.errors import FetchError, LayoutError
-from plinth.core.http import TooLateError, first_bytes, in_time, is_final, resolved, retried
+from plinth.core.http import LONGEST, first_bytes, is_final, prompt, resolved, retried
 from plinth.core.session import new_session
 from plinth.fetch.registry.login import authorization
 from plinth.formats.oci.documents import DOCKER_INDEX, DOCKER_MANIFEST, MAX_MANIFEST
@@ -19,9 +19,6 @@ from plinth.formats.oci.model import INDEX, MANIFEST
 
 REMEDY = "check the network, or registries in the settings"
 _ACCEPT = ", ".join((MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_INDEX))
-LONGEST = 300.0
-"""Seconds that the whole of a manifest, a bundle or a page of a list may take."""
-
 # Of a page each; a registry that goes on and on is stopped.
 _MAX_PAGES = 100
 _LOGINS = 4
@@ -101,22 +98,9 @@ class Connection:
         return self._prompt(ask, what)
 
     def _prompt(self, ask: Callable[[], T], what: str) -> T:
-        """What `ask` returns of a small document, as `_retried`, but within `LONGEST`: a registry
-        may send a byte now and then, or go on and on in front of its answer."""
-
-        def timely() -> T:
-            try:
-                return in_time(ask, LONGEST)
-            except TooLateError:
-                # Another try would take as long.
-                raise FetchError(
-                    "the registry did not answer in time",
-                    where=f"{self}: {what}",
-                    expected=f"all of it within {LONGEST:g} seconds",
-                    remedy=REMEDY,
-                ) from None
-
-        return self._retried(timely, what)
+        """What `ask` returns of a small document; `prompt` with `LONGEST`."""
+        shown = f"{self}: {what}"
+        return prompt(ask, shown, place="the registry", remedy=REMEDY, longest=LONGEST)
 
     def _retried(self, ask: Callable[[], T], what: str) -> T:
         return retried(ask, f"{self}: {what}", place="the registry", remedy=REMEDY)

@@ -20,9 +20,10 @@ class Layer:
     `name` what a person calls it, `built` whether this run made it, `uncompressed` the tar's
     length in bytes, `scan` what its writer saw of shared objects, if it just wrote it, and
     `scanned` the blob that keeps it. `requires` is what the Python distributions in it require,
-    by normalized name, where its step recorded it. `files` are their files, if its writer just
-    wrote it: by path, the distributions that have it, with what it is there, the one whose file is
-    in the layer last; `listed` is the blob that keeps them.
+    by normalized name, and `python` the Requires-Python of each, where its step recorded them.
+    `files` are their files, if its writer just wrote it: by path, the distributions that have it,
+    with what it is there, the one whose file is in the layer last; `listed` is the blob that keeps
+    them.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Layer:
     scan: LayerScan | None = field(default=None, compare=False, repr=False)
     scanned: Digest | None = field(default=None, compare=False)
     requires: Mapping[str, Sequence[str]] = field(default_factory=dict, compare=False)
+    python: Mapping[str, str] = field(default_factory=dict, compare=False)
     files: Mapping[str, Sequence[tuple[str, str]]] | None = field(
         default=None, compare=False, repr=False
     )
@@ -44,6 +46,8 @@ class Layer:
         info: dict[str, Json] = {"diff_id": self.diff_id, "uncompressed": self.uncompressed}
         if self.requires:
             info["requires"] = {name: list(texts) for name, texts in self.requires.items()}
+        if self.python:
+            info["python"] = dict(self.python)
         return ActionResult({output: self.digest}, info)
 
     @classmethod
@@ -58,6 +62,7 @@ class Layer:
             built=not hit,
             scanned=result.outputs.get("scan"),
             requires=_texts(result.info.get("requires")),
+            python=_text(result.info.get("python")),
             listed=result.outputs.get("files"),
         )
 
@@ -71,3 +76,9 @@ def _texts(value: Json) -> dict[str, list[str]]:
     """Lists of texts by name; empty where `value` is no such thing."""
     found = value.items() if isinstance(value, dict) else ()
     return {name: [str(text) for text in texts] for name, texts in found if isinstance(texts, list)}
+
+
+def _text(value: Json) -> dict[str, str]:
+    """Texts by name; empty where `value` is no such thing."""
+    found = value.items() if isinstance(value, dict) else ()
+    return {name: text for name, text in found if isinstance(text, str)}

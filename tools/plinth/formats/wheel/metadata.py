@@ -28,12 +28,14 @@ _CLASSIFIER = "License :: "
 @dataclass(frozen=True)
 class Metadata:
     """What METADATA declares. `name` and `version` are as written, empty where the field is missing
-    or there twice; `requires` are the values of `Requires-Dist`, in their order."""
+    or there twice; `requires` are the values of `Requires-Dist`, in their order, and `python` is
+    `Requires-Python`."""
 
     name: str
     version: str
     requires: tuple[str, ...]
     licences: tuple[str, ...]
+    python: str = ""
 
     def is_of(self, name: str, version: str) -> bool:
         """Whether it is of `version` of the package `name`, however both are written."""
@@ -61,7 +63,9 @@ def parse(data: bytes) -> Metadata:
         for values in (about.get_all(key, []) for key in ("Name", "Version"))
     )
     requires = (" ".join(value.split()) for value in about.get_all("Requires-Dist", []))
-    return Metadata(name, version, tuple(requires), tuple(_licences(about)))
+    # Of several all count.
+    python = ",".join(" ".join(value.split()) for value in about.get_all("Requires-Python", []))
+    return Metadata(name, version, tuple(requires), tuple(_licences(about)), python)
 
 
 def read(wheel: WheelArchive) -> bytes:

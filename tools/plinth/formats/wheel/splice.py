@@ -51,9 +51,10 @@ def splice(
             if path not in without
         }
         _write(archive, installation.without(without), writer, version, compiler)
-        requires = {archive.name: metadata.parse(metadata.read(archive)).requires}
+        about = metadata.parse(metadata.read(archive))
         layer = writer.commit(filename)
-    return replace(layer, requires=requires, files=files)
+    name = archive.name
+    return replace(layer, requires={name: about.requires}, python={name: about.python}, files=files)
 
 
 def _write(

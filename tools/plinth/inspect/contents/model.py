@@ -37,7 +37,8 @@ class Entry:
 class FoundWheel:
     """An installed Python distribution, checked against its RECORD.
 
-    `name` is normalized, `licences` and `requires` (Requires-Dist) are as METADATA declares them,
+    `name` is normalized, `licences`, `requires` (Requires-Dist) and `python` (Requires-Python) are
+    as METADATA declares them,
     `folder` is its .dist-info. `rows` counts the rows of RECORD whose hash was compared, `bytecode`
     those of bytecode, which have none. `digest` is `files_digest` of all its files, `listed` of
     those whose hash RECORD has. `own` says that the interpreter brought it. `absent` are paths that
@@ -58,6 +59,7 @@ class FoundWheel:
     listed: str
     own: bool
     absent: tuple[str, ...] = ()
+    python: str = ""
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from plinth.inspect.contents.model import (
 )
 from plinth.inspect.contents.wheels import find_wheels
 
-VERSION = 10
+VERSION = 11
 """Raised whenever the code here would tell other facts about the same layer."""
 
 # Read at once to be hashed (bytes): between two pieces a thread waits for those that compute.

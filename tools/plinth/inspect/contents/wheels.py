@@ -74,6 +74,7 @@ def _wheel(
         files_digest(listed),
         own,
         tuple(absent),
+        about.python,
     )
 
 
