@@ -13,8 +13,8 @@ from plinth.recipe.gpu import check_gpu_libraries
 from plinth.recipe.image import ImageSpec, Target, load_image, load_target
 from plinth.recipe.locks.document import check_inputs
 from plinth.recipe.locks.inputs import changes, inputs_of
-from plinth.recipe.locks.pins import pins
-from plinth.recipe.locks.pylock import ImageLock, PylockError, every_file, load
+from plinth.recipe.locks.pins import read_pins
+from plinth.recipe.locks.pylock import ImageLock, LockedPackage, PylockError, every_file, load
 from plinth.recipe.target import fits
 
 
@@ -76,6 +76,8 @@ def read_image(ws: Workspace, image_id: str) -> LockedImage:
         )
     _fits(lock, target, image_id, shown)
     _bound(lock, spec, shown)
+    if parent:
+        _holds(lock, parent, shown, remedy=again)
     _agrees(lock, text.read_text(encoding="utf-8"), image_id, shown)
     _as_pinned(lock, spec, shown)
     check_gpu_libraries(spec, lock.packages)
@@ -99,10 +101,39 @@ def _bound(lock: ImageLock, spec: ImageSpec, shown: str) -> None:
         raise PylockError(shown, problems, remedy=f"lock again: doit lock:{spec.id}")
 
 
+def _holds(lock: ImageLock, parent: LockedImage, shown: str, *, remedy: str) -> None:
+    """Refuse a lock that has another file of a package, or has its sdist built with others, than
+    the image that it extends."""
+    mine = {package.name: package for package in lock.packages}
+    found = []
+    for package in parent.lock.packages:
+        one = mine.get(package.name)
+        if one is None or _files(one) != _files(package):
+            was = f"{package.file.name} ({package.file.digest.oci})"
+            now = f"{one.file.name} ({one.file.digest.oci})" if one else "nothing"
+            if one and one.file.digest == package.file.digest:
+                now = "is built with other files"
+            found.append(f"{package.name}: {parent.spec.id} holds {was}, the lock {now}")
+    if found:
+        raise StaleLockError(
+            f"the lock does not hold the files of {parent.spec.id}, which it extends",
+            where=shown,
+            found="\n".join(found),
+            remedy=remedy,
+        )
+
+
+def _files(package: LockedPackage) -> list[tuple[str, str]]:
+    """The file of a package and those that it is built with: names and digests."""
+    return [(one.file.name, one.file.digest.hex) for one in (package, *package.build_requires)]
+
+
 def _agrees(lock: ImageLock, requirements: str, image_id: str, shown: str) -> None:
     """Refuse a lock whose two files do not say the same: each file named is one of those that
     pip-tools found."""
-    found = {pin.name: pin for pin in pins(requirements)}
+    again = f"lock again: doit lock:{image_id}"
+    where = f"locks/{image_id}/requirements.txt"
+    found = {pin.name: pin for pin in read_pins(requirements, where, remedy=again)}
     problems = []
     for number, package in enumerate(lock.packages):
         pin = found.get(package.name)
@@ -126,7 +157,7 @@ def _agrees(lock: ImageLock, requirements: str, image_id: str, shown: str) -> No
     if missing:
         problems.append(Problem("packages", f"requirements.txt pins {', '.join(missing)} too"))
     if problems:
-        raise PylockError(shown, problems, remedy=f"lock again: doit lock:{image_id}")
+        raise PylockError(shown, problems, remedy=again)
 
 
 def recorded(ws: Workspace, image_id: str) -> Mapping[str, Json]:
