@@ -263,7 +263,8 @@ def _write(folder: Path, requirements: str, pylock: str) -> bool:
     changed = False
     for name, text in (("requirements.txt", requirements), ("pylock.toml", pylock)):
         path = folder / name
-        if path.exists() and path.read_text(encoding="utf-8") == text:
+        # In bytes: the other file has the digest of this one, with its line ends.
+        if path.exists() and path.read_bytes() == text.encode():
             continue
         with atomic_write(path) as temporary:
             temporary.write_text(text, encoding="utf-8")

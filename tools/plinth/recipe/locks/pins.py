@@ -103,4 +103,4 @@ def _is_sound(version: str, marker: str | None) -> bool:
             Marker(marker)
     except (InvalidVersion, InvalidMarker):
         return False
-    return len(version) <= _LONGEST
+    return len(version) <= _LONGEST and "$" not in (marker or "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from plinth.core.digest import Digest, Json
@@ -75,7 +75,8 @@ def read_image(ws: Workspace, image_id: str) -> LockedImage:
             remedy=again,
         )
     _fits(lock, target, image_id, shown)
-    _bound(lock, spec, shown)
+    held = parent.lock.packages if parent else ()
+    _bound(lock, spec, {package.name for package in held}, shown)
     if parent:
         _holds(lock, parent, shown, remedy=again)
     _agrees(lock, text.read_text(encoding="utf-8"), image_id, shown)
@@ -84,11 +85,12 @@ def read_image(ws: Workspace, image_id: str) -> LockedImage:
     return LockedImage(spec, target, lock, parent)
 
 
-def _bound(lock: ImageLock, spec: ImageSpec, shown: str) -> None:
+def _bound(lock: ImageLock, spec: ImageSpec, held: Collection[str], shown: str) -> None:
     """Refuse a file that is from another index than the one that the specification binds its
-    project to."""
+    project to. Packages that are `held` are from where the extended image has them from, with what
+    they are built with."""
     problems = []
-    for package in every_file(lock.packages):
+    for package in every_file(one for one in lock.packages if one.name not in held):
         wanted = spec.indexes.get(package.name, "")
         allowed = {wanted, ""} if package.name in spec.fallbacks else {wanted}
         if package.index not in allowed:
@@ -112,7 +114,7 @@ def _holds(lock: ImageLock, parent: LockedImage, shown: str, *, remedy: str) -> 
             was = f"{package.file.name} ({package.file.digest.oci})"
             now = f"{one.file.name} ({one.file.digest.oci})" if one else "nothing"
             if one and one.file.digest == package.file.digest:
-                now = "is built with other files"
+                now = "has it from another index, or builds it with other files"
             found.append(f"{package.name}: {parent.spec.id} holds {was}, the lock {now}")
     if found:
         raise StaleLockError(
@@ -123,9 +125,10 @@ def _holds(lock: ImageLock, parent: LockedImage, shown: str, *, remedy: str) -> 
         )
 
 
-def _files(package: LockedPackage) -> list[tuple[str, str]]:
-    """The file of a package and those that it is built with: names and digests."""
-    return [(one.file.name, one.file.digest.hex) for one in (package, *package.build_requires)]
+def _files(package: LockedPackage) -> list[tuple[str, str, str]]:
+    """The file of a package and those that it is built with: names, digests, indexes."""
+    every = (package, *package.build_requires)
+    return [(one.file.name, one.file.digest.hex, one.index) for one in every]
 
 
 def _agrees(lock: ImageLock, requirements: str, image_id: str, shown: str) -> None:
