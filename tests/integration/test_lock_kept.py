@@ -127,9 +127,7 @@ def test_an_extension_holds_the_very_files_of_the_image_that_it_extends(
         assert held(ws) == expected
         shutil.rmtree(ws.locks / "mine")
         ws.cache.path(below["demo-leaf"].file.digest).unlink()
-        with pytest.raises(
-            FetchError, match=r"demo_leaf-1\.0-.* is in no"
-        ) as raised:
+        with pytest.raises(FetchError, match=r"demo_leaf-1\.0-.* is in no") as raised:
             lock_images(ws, ["mine"], config=config_of(other), progress=silent)
         assert raised.value.expected == below["demo-leaf"].file.digest.oci
     assert not (ws.locks / "mine").exists()

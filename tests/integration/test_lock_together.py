@@ -24,7 +24,7 @@ pytestmark = pytest.mark.network
 
 HEAD = 'framework = "demo"\naccelerator = "cpu"\nbase = "tiny"\nsummary = "a test"\n[python]\n'
 EXTENSION = 'extends = "plain"\nsummary = "a test"\n[python]\n'
-NEEDS = 'requirements = ["demo-source"]\n'
+NEEDS = 'requirements = ["demo-clock", "demo-source"]\n'
 # What an sdist's metadata is depends on what it is built with.
 BACKEND = """\
 import pathlib
@@ -49,16 +49,16 @@ IMAGES = {
 """By id; `mine` binds what the image that it extends builds with."""
 
 EXPECTED = {
-    "plain": ("demo-ten 2.0", "demo-build 10.0, demo-tool 2.0"),
-    "bound": ("demo-company 1.0", "demo-build 1.5"),
-    "own": ("demo-own 1.0", "demo-build 5.0"),
-    "pinned": ("demo-one 1.0", "demo-build 1.0"),
-    "earlier": ("demo-nine 1.0", "demo-build 9.0"),
-    "bounded": ("demo-ten 1.0", "demo-build 10.0, demo-tool 2.0"),
-    "instead": ("demo-ten 2.0", "demo-build 10.0, demo-tool 1.0"),
-    "mine": ("demo-ten 2.0", "demo-build 10.0, demo-tool 2.0"),
+    "plain": ("demo-clock 2.0, demo-ten 2.0", "demo-build 10.0, demo-tool 2.0"),
+    "bound": ("demo-clock 2.0, demo-company 1.0", "demo-build 1.5"),
+    "own": ("demo-clock 2.0, demo-own 1.0", "demo-build 5.0"),
+    "pinned": ("demo-clock 2.0, demo-one 1.0", "demo-build 1.0"),
+    "earlier": ("demo-clock 1.0, demo-nine 1.0", "demo-build 9.0"),
+    "bounded": ("demo-clock 2.0, demo-ten 1.0", "demo-build 10.0, demo-tool 2.0"),
+    "instead": ("demo-clock 2.0, demo-ten 2.0", "demo-build 10.0, demo-tool 1.0"),
+    "mine": ("demo-clock 2.0, demo-ten 2.0", "demo-build 10.0, demo-tool 2.0"),
 }
-"""What the sdist's code asks for, and what it is built with."""
+"""What is newest at the moment, what the sdist's code asks for, and what it is built with."""
 
 
 @dataclass
@@ -81,7 +81,7 @@ class Lab:
             named = text.replace('"demo"', f'"{name}"')
             (ws.images / f"{name}.toml").write_text(named)
         shutil.copy(self.folder / "own" / "demo_build-5.0-py3-none-any.whl", ws.root / "own")
-        pin = f"demo-build==1.0 --hash=sha256:{self.digest}\ndemo-source\n"
+        pin = f"demo-build==1.0 --hash=sha256:{self.digest}\ndemo-clock\ndemo-source\n"
         (ws.root / "app" / "requirements.txt").write_text(pin)
         (ws.build / "cache" / "tools").symlink_to(self.tools)
         if (self.folder / "pages").exists():
@@ -120,7 +120,7 @@ def lab(tmp_path: Path, tools: Path) -> Iterator[Lab]:
         made.digest = public.add(wheel(files, "1.0", "demo-one"))["hashes"]["sha256"]
         public.add(wheel(files, "9.0", "demo-nine"))
         public.add(sdist(files, "demo_source-1.0"))
-        for name in ("one", "nine", "company", "own", "more"):
+        for name in ("one", "nine", "company", "own", "more", "clock"):
             public.add(make_wheel(files, {f"{name}.py": b""}, name=f"demo_{name}", version="1.0"))
         for version in ("1.0", "2.0"):
             for name in ("ten", "tool"):
@@ -134,11 +134,13 @@ def lab(tmp_path: Path, tools: Path) -> Iterator[Lab]:
         for page in (tmp_path / "pages").glob("*/*.json"):
             os.utime(page, (page.stat().st_mtime - 7 * 86_400,) * 2)
         public.add(wheel(files, "10.0", "demo-ten", "demo-tool"), uploaded=LATER)
+        newer = make_wheel(files, {"clock.py": b""}, name="demo_clock", version="2.0")
+        public.add(newer, uploaded=LATER)
         yield made
 
 
 def built(lock: bytes, folder: Path) -> tuple[str, str]:
-    """What the sdist brought, and what it is built with."""
+    """What there is of demo-clock and of what the sdist asks for, and what it is built with."""
     (folder / "pylock.toml").write_bytes(lock)
     found = {one.name: one for one in load(folder / "pylock.toml").packages}
     source = found["demo-source"]
@@ -146,7 +148,8 @@ def built(lock: bytes, folder: Path) -> tuple[str, str]:
     def words(packages: Sequence[LockedPackage]) -> str:
         return ", ".join(f"{one.name} {one.version}" for one in packages)
 
-    return words([found[name] for name in source.dependencies]), words(source.build_requires)
+    brought = [found[name] for name in source.dependencies]
+    return words([found["demo-clock"], *brought]), words(source.build_requires)
 
 
 def test_images_of_one_run_are_locked_as_each_alone(lab: Lab, tmp_path: Path) -> None:
