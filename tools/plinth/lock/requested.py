@@ -51,9 +51,8 @@ def read_before(ws: Workspace, image_id: str) -> Before:
     folder = ws.locks / image_id
     if not (folder / "requirements.txt").exists():
         return Before()
-    text = (folder / "requirements.txt").read_text(encoding="utf-8")
     found = read_pins(
-        text,
+        (folder / "requirements.txt").read_bytes(),
         shown,
         remedy=f"restore the file; or delete it, which gives up its pins, and lock again: "
         f"doit lock:{image_id}",

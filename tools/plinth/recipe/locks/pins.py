@@ -59,7 +59,7 @@ def pins(text: str) -> Iterator[Pin]:
         yield current
 
 
-def read_pins(text: str, shown: str, *, remedy: str) -> list[Pin]:
+def read_pins(content: bytes, shown: str, *, remedy: str) -> list[Pin]:
     """The pins of a requirements.txt that a lock holds, called `shown` in messages: of a file that
     anybody may have edited, so that nothing in it has a meaning but pins, hashes and comments.
 
@@ -67,17 +67,21 @@ def read_pins(text: str, shown: str, *, remedy: str) -> list[Pin]:
         ProblemsError: naming every line that is anything else, such as an option, a URL, a name
             without its version or the mark of a conflict.
     """
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise ProblemsError(shown, [Problem("", f"not UTF-8: {error}")], remedy=remedy) from None
     problems: list[Problem] = []
     lines: dict[str, int] = {}
     continued = False
     for number, line in enumerate(text.splitlines(), 1):
         at = f"line {number}"
-        content = line.strip()
+        stripped = line.strip()
         if continued and (hashed := _HASHED.fullmatch(line)):
             continued = hashed[2] is not None
             continue
         continued = False
-        if not content or content.startswith("#"):
+        if not stripped or stripped.startswith("#"):
             continue
         pinned = _PINNED.fullmatch(line)
         if pinned is None or not _is_sound(pinned[2], pinned[3]):

@@ -79,7 +79,7 @@ def read_image(ws: Workspace, image_id: str) -> LockedImage:
     _bound(lock, spec, {package.name for package in held}, shown)
     if parent:
         _holds(lock, parent, shown, remedy=again)
-    _agrees(lock, text.read_text(encoding="utf-8"), image_id, shown)
+    _agrees(lock, text.read_bytes(), image_id, shown)
     _as_pinned(lock, spec, shown)
     check_gpu_libraries(spec, lock.packages)
     return LockedImage(spec, target, lock, parent)
@@ -131,7 +131,7 @@ def _files(package: LockedPackage) -> list[tuple[str, str, str]]:
     return [(one.file.name, one.file.digest.hex, one.index) for one in every]
 
 
-def _agrees(lock: ImageLock, requirements: str, image_id: str, shown: str) -> None:
+def _agrees(lock: ImageLock, requirements: bytes, image_id: str, shown: str) -> None:
     """Refuse a lock whose two files do not say the same: each file named is one of those that
     pip-tools found."""
     again = f"lock again: doit lock:{image_id}"
