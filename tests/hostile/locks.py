@@ -8,6 +8,8 @@ from pathlib import Path
 from hostile.harness import Case
 from plinth.build.extend import read_requirements
 from plinth.core.settings import load as load_config
+from plinth.graph.workspace import Workspace
+from plinth.lock.requested import read_before
 from plinth.recipe.base import load_base
 from plinth.recipe.image import load_image, load_target
 from plinth.recipe.locks.pylock import load
@@ -109,6 +111,18 @@ def asked(text: str) -> Callable[[Path], None]:
     return run
 
 
+def pinned(content: bytes) -> Callable[[Path], object]:
+    """Read the pins of a lock, which are handed to the resolver."""
+
+    def run(work: Path) -> object:
+        ws = Workspace(work, work / "build")
+        (ws.locks / "demo").mkdir(parents=True)
+        (ws.locks / "demo" / "requirements.txt").write_bytes(content)
+        return read_before(ws, "demo")
+
+    return run
+
+
 def settings(text: str) -> Callable[[Path], object]:
     def run(work: Path) -> object:
         path = work / "config.toml"
@@ -202,6 +216,31 @@ CASES = [
         lambda work: ((work / "l.toml").write_bytes(b"\xff\xfe"), load(work / "l.toml"))[1],
         "not TOML",
     ),
+    Case("traversal", "pins: a file", pinned(b"-r /etc/passwd\n"), "line 1: neither a pin"),
+    Case(
+        "redirects",
+        "pins: another index",
+        pinned(b"# a comment\n--extra-index-url https://elsewhere.test\na==1\n"),
+        "line 2: neither a pin",
+    ),
+    Case("execution", "pins: a folder", pinned(b"a==1\n-e .\n"), "line 2: neither a pin"),
+    Case("credentials", "pins: a variable", pinned(b"${TOKEN}==1\n"), "line 1: neither a pin"),
+    Case(
+        "credentials",
+        "requirement: a variable",
+        spec(requirements='"a===${TOKEN}"'),
+        "a variable of the environment cannot decide a lock",
+    ),
+    Case("duplicates", "pins: twice", pinned(b"a==1\nA==2\n"), "a is pinned by line 1 already"),
+    Case("names", "pins: control characters", pinned(b"a==1\n\x1b[2J\xe2\x80\xae\n"), "line 2: "),
+    Case(
+        "bombs",
+        "pins: a long line",
+        pinned(b"a==1 ; " + b"x \\" * 500_000 + b" [" + b"a," * 500_000),
+        "line 1: neither a pin",
+    ),
+    Case("nonsense", "pins: a conflict", pinned(b"<<<<<<< HEAD\na==1\n"), "line 1: neither a pin"),
+    Case("nonsense", "pins: not UTF-8", pinned(b"a==1\n\xff\n"), "not UTF-8"),
     Case("nonsense", "specification: unknown field", spec(more='run = "evil"'), "unknown field"),
     Case("nonsense", "settings: unknown", settings('run = "evil"'), "unknown setting"),
 ]

@@ -22,3 +22,9 @@ def test_one_that_cannot_be_compared_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequirement) as raised:
         requirement(text)
     assert len(str(raised.value)) < 200
+
+
+@pytest.mark.parametrize("text", ["demo===${TOKEN}", 'demo; python_version < "${TOKEN}"'])
+def test_a_variable_that_pip_would_replace_is_refused(text: str) -> None:
+    with pytest.raises(InvalidRequirement, match="a variable of the environment"):
+        requirement(text)

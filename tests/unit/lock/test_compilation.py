@@ -48,7 +48,7 @@ def request(*absent: str, failures: tuple[Exception, ...] = ()) -> Request:
         index=index,
         target=TARGET,
         folder=Path("/scratch"),
-        held={"six": "1.0"},
+        held={"six": SimpleNamespace(version="1.0")},
         spec=spec,
         places={"ours": "company"},
     )

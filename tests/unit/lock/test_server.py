@@ -310,3 +310,29 @@ def test_only_those_who_hang_up_are_passed_over(capfd: pytest.CaptureFixture[str
     shown = capfd.readouterr().err
     assert "a defect" in shown
     assert "gone" not in shown
+
+
+def test_a_file_that_is_held_is_the_only_one_but_for_builds(
+    server: IndexServer, made: Made, tmp_path: Path
+) -> None:
+    files = stock(server, tmp_path)
+    with made() as loopback:
+        # Worse than the other, and an sdist where there are wheels.
+        for name in (PURE, "demo-1.0.tar.gz"):
+            loopback.held = {"demo": Digest.of_file(files[name]).hex}
+            loopback._visible.clear()
+            assert list(listed(f"{loopback.url}/Demo/")) == [name]
+            assert list(listed(f"{loopback.wheels_url}/demo/")) == [PURE, NATIVE]
+
+
+def test_what_an_sdist_was_built_with_is_shown_to_builds_although_yanked(
+    server: IndexServer, made: Made, tmp_path: Path
+) -> None:
+    path = make_wheel(tmp_path)
+    server.add(path, yanked="it was bad")
+    with made() as loopback:
+        loopback.built_with = {Digest.of_file(path).hex}
+        assert list(listed(f"{loopback.wheels_url}/demo/")) == [PURE]
+        assert get(f"{loopback.url}/demo/")[0] == 404
+    with made() as loopback:
+        assert get(f"{loopback.wheels_url}/demo/")[0] == 404

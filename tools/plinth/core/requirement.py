@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import re
+
 from packaging.requirements import InvalidRequirement, Requirement
 
 _LONGEST = 200
 """Characters of one version; Python itself reads no number of more than 4,300 digits."""
+_VARIABLE = re.compile(r"\$\{[A-Z0-9_]+\}")
+"""What pip replaces by a variable of the environment, wherever in a file it stands."""
 
 
 def requirement(text: str) -> Requirement:
     """The requirement `text` (PEP 508).
 
     Raises:
-        InvalidRequirement: it is none, or as `comparable` does.
+        InvalidRequirement: it is none, names a variable of the environment, or as `comparable`
+            does.
     """
+    if _VARIABLE.search(text):
+        raise InvalidRequirement("a variable of the environment cannot decide a lock")
     return comparable(Requirement(text))
 
 

@@ -121,7 +121,7 @@ def _readable(work: Work, failure: str) -> Iterator[str]:
         where = _places(work, canonicalize_name(cause[3])) if cause and cause[1] else ()
         yield f"{shown} ({_listed(where)})" if where else shown
     for name in sorted(wanted & request.held.keys()):
-        yield f"{request.spec.extends} holds {name} {request.held[name]}"
+        yield f"{request.spec.extends} holds {name} {request.held[name].version}"
 
 
 def _bounds(request: Request, failure: str) -> Iterator[str]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,30 +18,27 @@ from plinth.core.regular import read_regular
 from plinth.core.report import Progress
 from plinth.core.settings import Config
 from plinth.core.store import atomic_write
-from plinth.fetch.own import bring_own, fetch_commits
 from plinth.fetch.own_python import python_for
 from plinth.fetch.pypi.candidates import Candidate
 from plinth.fetch.pypi.index import Index
 from plinth.formats.wheel.metadata import parse
 from plinth.graph.workspace import Workspace
-from plinth.lock.bound import check_indexes, check_present, places_of
+from plinth.lock.bound import check_indexes, check_present
 from plinth.lock.compilation import compile_requests
 from plinth.lock.imported import check_imported
-from plinth.lock.narrow import Narrowed
 from plinth.lock.os_packages import lock_packages
-from plinth.lock.request import Request, Work, chosen, exact, locked_file
+from plinth.lock.request import Request, Work, chosen, locked_file
+from plinth.lock.requested import request_of
 from plinth.lock.resolver import Resolver
 from plinth.lock.sdists import Sdists
-from plinth.lock.server import LoopbackIndex
 from plinth.lock.upgraded import check_upgrade
-from plinth.recipe.asked.asked import with_inputs
 from plinth.recipe.base import BaseSpec
-from plinth.recipe.gpu import check_gpu_libraries, is_refused
+from plinth.recipe.gpu import check_gpu_libraries
 from plinth.recipe.image import load_image, load_target
 from plinth.recipe.locks import stale
 from plinth.recipe.locks.inputs import checksum, inputs_of
 from plinth.recipe.locks.pins import pins
-from plinth.recipe.locks.pylock import ImageLock, LockedPackage, dump
+from plinth.recipe.locks.pylock import ImageLock, LockedPackage, dump, every_file, load
 from plinth.recipe.requires import asked_by, unfit, unmet
 
 
@@ -103,9 +100,8 @@ def _lock_all(
         }
         for resolver in resolvers.values():
             resolver.start(progress)
-        keep = upgrade is not None
         requests = [
-            _prepare(ws, image_id, index, config, stack, keep, progress) for image_id in wanted
+            request_of(ws, image_id, index, config, stack, upgrade, progress) for image_id in wanted
         ]
         # What a package requires depends on the Python that resolves: each by its own.
         groups: dict[str, list[Request]] = {}
@@ -113,7 +109,7 @@ def _lock_all(
             groups.setdefault(request.target.python, []).append(request)
         made: list[tuple[str, str, ImageLock]] = []
         for python, group in groups.items():
-            made += _resolved(group, resolvers[python], upgrade or (), progress)
+            made += _resolved(group, resolvers[python], progress)
     written = []
     for image_id, text, lock in made:
         if _write(ws.locks / image_id, text, dump(lock)):
@@ -137,7 +133,7 @@ def _pythons(ws: Workspace, ids: Sequence[str], config: Config) -> dict[str, Pat
 
 
 def _resolved(
-    requests: Sequence[Request], resolver: Resolver, upgrade: Sequence[str], progress: Progress
+    requests: Sequence[Request], resolver: Resolver, progress: Progress
 ) -> list[tuple[str, str, ImageLock]]:
     """The id, requirements.txt and lock of images of one Python, the one of `resolver`."""
     sdists = Sdists(resolver, progress)
@@ -153,7 +149,6 @@ def _resolved(
                 r.sources,
                 f"doit lock:{r.spec.id}",
                 (*r.spec.requirements, *r.target.requirements),
-                tuple(upgrade),
             )
             for r in requests
         ],
@@ -190,88 +185,12 @@ def _wanted(ws: Workspace, ids: Sequence[str], upgrade: Sequence[str] | None) ->
 
 
 def _holds(ws: Workspace, image_id: str, names: Sequence[str]) -> bool:
-    """Whether the lock of an image pins one of the packages `names`."""
-    return bool(names) and any(pin.name in names for pin in pins(_held_pins(ws, image_id)))
-
-
-def _held_pins(ws: Workspace, image_id: str) -> str:
-    """The requirements.txt of the lock of `image_id`."""
-    shown = f"locks/{image_id}/requirements.txt"
-    path = ws.locks / image_id / "requirements.txt"
-    return read_regular(path, shown, ws.locks.parent).decode("utf-8", "replace")
-
-
-def _prepare(
-    ws: Workspace,
-    image_id: str,
-    index: Index,
-    config: Config,
-    stack: contextlib.ExitStack,
-    keep: bool,
-    progress: Progress,
-) -> Request:
-    """What `image_id` asks for, with the pins of its lock where they are to `keep`."""
-    spec = load_image(ws.images, image_id)
-    target = load_target(ws.bases, spec.base)
-    recorded = fetch_commits(ws, spec, stale.recorded(ws, image_id), progress)
-    spec = with_inputs(ws.root, spec, target, {"local": recorded})
-    bring_own(ws, spec, spec.own, progress)
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="plinth-lock-")))
-    sources = {
-        f"images/{image_id}.in": spec.requirements,
-        f"base/{spec.base}.in": target.requirements,
-    }
-    bounds = [constraint.requirement for constraint in spec.constraints]
-    bounds += [override.requirement for override in spec.overrides]
-    below = stale.check(ws, spec.extends) if spec.extends else None
-    held: dict[str, str] = {}
-    if below:
-        # What the other image holds stays as it is there, so that its layers are shared.
-        held = {package.name: package.version for package in below.packages}
-        bounds += [f"{name}=={version}" for name, version in held.items()]
-    for name, lines in sources.items():
-        path = folder / name
-        path.parent.mkdir()
-        path.write_text(
-            "\n".join([*lines, *(["-c ../constraints.txt"] if bounds else [])]) + "\n", "utf-8"
-        )
-    (folder / "constraints.txt").write_text("\n".join(bounds) + "\n", "utf-8")
-    pinned = {name: pin.version for name, pin in spec.pins.items()}
-    existing = ws.locks / image_id / "requirements.txt"
-    if keep and existing.exists():
-        text = _held_pins(ws, image_id)
-        (folder / "requirements.txt").write_text(text, encoding="utf-8")
-        pinned = {**{pin.name: pin.version for pin in pins(text)}, **pinned}
-    others = {
-        project: Narrowed(
-            Index.beside(index, config.indexes[name]),
-            spec.pins,
-            partial(is_refused, spec),
-            {},
-            ws.cache,
-        )
-        for project, name in places_of(spec, below, config).items()
-        if project not in spec.own
-    }
-    named = exact([*bounds, *(line for lines in sources.values() for line in lines)])
-    shown = Narrowed(index, spec.pins, partial(is_refused, spec), spec.own, ws.cache)
-    loopback = stack.enter_context(LoopbackIndex(shown, target, spec.as_of, pinned, others, named))
-    loopback.overrides = spec.overrides
-    for name in [*pinned, *(Requirement(r).name for lines in sources.values() for r in lines)]:
-        loopback.prefetch(name)
-    places = {project: spec.indexes[project] for project in others}
-    return Request(
-        spec,
-        target,
-        folder,
-        loopback,
-        tuple(sources),
-        below.requirements_digest if below else "",
-        held,
-        places,
-        tuple(bounds),
-        pinned,
-    )
+    """Whether the lock of an image, which is fresh, pins one of the packages `names`, or has an
+    sdist that is built with one."""
+    if not names:
+        return False
+    locked = every_file(load(ws.locks / image_id / "pylock.toml").packages)
+    return any(package.name in names for package in locked)
 
 
 def _lock(request: Request, text: str, sdists: Sdists) -> ImageLock:
@@ -288,17 +207,21 @@ def _lock(request: Request, text: str, sdists: Sdists) -> ImageLock:
     packages = []
     for pin in compiled:
         file, is_sdist = files[pin.name].file, files[pin.name].is_sdist
+        # What the extended image holds is locked in the very words of its lock.
+        one = request.held.get(pin.name) or LockedPackage(
+            pin.name,
+            pin.version,
+            locked_file(file),
+            is_sdist,
+            build_requires=sdists.needs(request, pin.name, file.digest) if is_sdist else (),
+            index=request.places.get(pin.name, ""),
+        )
         packages.append(
-            LockedPackage(
-                pin.name,
-                pin.version,
-                locked_file(file),
-                is_sdist,
-                pin.name in direct,
-                pin.name in base,
-                tuple(sorted(brought.get(pin.name, []))),
-                sdists.needs(request, pin.name, file.digest) if is_sdist else (),
-                request.places.get(pin.name, ""),
+            replace(
+                one,
+                direct=pin.name in direct,
+                from_base=pin.name in base,
+                dependencies=tuple(sorted(brought.get(pin.name, []))),
             )
         )
     check_gpu_libraries(request.spec, packages)
@@ -349,6 +272,7 @@ def _write(folder: Path, requirements: str, pylock: str) -> bool:
     changed = False
     for name, text in (("requirements.txt", requirements), ("pylock.toml", pylock)):
         path, shown = folder / name, f"locks/{folder.name}/{name}"
+        # In bytes: the other file has the digest of this one, with its line ends.
         if path.exists() and read_regular(path, shown, folder.parents[1]) == text.encode():
             continue
         with atomic_write(path) as temporary:

@@ -24,9 +24,11 @@ Packages = Mapping[str, LockedPackage]
 @dataclass(frozen=True)
 class Move:
     """A package that has another file than before: its versions (empty where there was none, or is
-    none any more), the size of the new file (bytes), and the images in which it moved so."""
+    none any more), the size of the new file (bytes), and the images in which it moved so. `builds`
+    is the package whose sdist is built with it; empty where the images hold it themselves."""
 
     name: str
+    builds: str
     before: str
     after: str
     size: int
@@ -36,6 +38,7 @@ class Move:
         """For programs."""
         return {
             "name": self.name,
+            "builds": self.builds,
             "before": self.before,
             "after": self.after,
             "bytes": self.size,
@@ -57,18 +60,30 @@ def read_locked(ws: Workspace, ids: Iterable[str]) -> dict[str, Packages]:
 
 
 def moves(before: Mapping[str, Packages], after: Mapping[str, Packages]) -> list[Move]:
-    """What differs between the locks of the same images, by name."""
-    found: dict[tuple[str, str, str, int], list[str]] = {}
-    for image_id, now in after.items():
-        then = before.get(image_id, {})
-        for name in {*now, *then}:
-            old, new = then.get(name), now.get(name)
+    """What differs between the locks of the same images, and in what their sdists are built with,
+    by name."""
+    found: dict[tuple[str, str, str, str, int], list[str]] = {}
+    for image_id, locked in after.items():
+        now, then = _with_needs(locked), _with_needs(before.get(image_id, {}))
+        for name, builds in {*now, *then}:
+            old, new = then.get((name, builds)), now.get((name, builds))
             if old and new and old.file.digest == new.file.digest:
                 continue
             size = new.file.digest.size if new else 0
-            key = (name, old.version if old else "", new.version if new else "", size)
+            versions = (old.version if old else "", new.version if new else "")
+            key = (name, builds, *versions, size)
             found.setdefault(key, []).append(image_id)
     return [Move(*key, tuple(sorted(images))) for key, images in sorted(found.items())]
+
+
+def _with_needs(packages: Packages) -> dict[tuple[str, str], LockedPackage]:
+    """Packages, and what each sdist of them is built with, by name and the name of that one."""
+    needs = {
+        (needed.name, package.name): needed
+        for package in packages.values()
+        for needed in package.build_requires
+    }
+    return {**{(name, ""): package for name, package in packages.items()}, **needs}
 
 
 def table(found: Sequence[Move]) -> str:
@@ -78,7 +93,7 @@ def table(found: Sequence[Move]) -> str:
     columns = [Column("package"), Column("from"), Column("to"), Column("size", True)]
     rows = [
         (
-            one.name,
+            f"{one.name} (builds {one.builds})" if one.builds else one.name,
             one.before or "(new)",
             one.after or "(removed)",
             human_size(one.size) if one.after else "",

@@ -19,6 +19,7 @@ from plinth.formats.wheel.filename import is_of
 from plinth.recipe.asked.local import OwnFile
 from plinth.recipe.asked.model import Pin
 from plinth.recipe.gpu import ways_out
+from plinth.recipe.locks.pylock import LockedPackage
 
 
 class Files(Protocol):
@@ -43,7 +44,9 @@ class Files(Protocol):
 class Narrowed:
     """`index`, in which a project with a pin has the files alone whose hash that has: whenever
     they were uploaded, for a hash decides more than a moment. Files of projects that are `refused`
-    are not fetched. A project of one's `own` has its one file, which is in `store`."""
+    are not fetched. A project of one's `own` has its one file, which is in `store`. A package that
+    is `held`, by the image that is extended, has the very file that it has there before all others;
+    `bring` puts one that its index does not list any more into the store."""
 
     def __init__(
         self,
@@ -52,7 +55,12 @@ class Narrowed:
         refused: Callable[[str], bool],
         own: Mapping[str, OwnFile],
         store: BlobStore,
+        held: Mapping[str, LockedPackage] | None = None,
+        bring: Callable[[LockedPackage], Path] | None = None,
     ) -> None:
+        self._held = held or {}
+        self._held_digests = {package.file.digest.hex for package in self._held.values()}
+        self._bring = bring
         self._refused = refused
         self._own = own
         self._store = store
@@ -63,12 +71,24 @@ class Narrowed:
         """The files of a project.
 
         Raises:
-            LockError: it has files, and none of those that are allowed.
-            FetchError: as the index.
+            LockError: it has files of the version that is pinned, and none of those is allowed.
+            FetchError: as the index; or a file that is held is nowhere to be had.
         """
         if own := self._own.get(canonicalize_name(project)):
             return [IndexFile(own.filename, "", own.digest, "", "", False, "")]
         pin = self._pins.get(canonicalize_name(project))
+        if held := self._held.get(canonicalize_name(project)):
+            if pin and pin.hashes and not pin.allows(held.version, held.file.digest.hex):
+                raise LockError(
+                    f"the image that is extended holds another file of {held.name} than is pinned",
+                    where=pin.where,
+                    expected="\n".join(f"sha256:{one}" for one in sorted(pin.hashes)[:5]),
+                    found=f"{held.file.digest.oci}  {held.file.name}",
+                    remedy="leave the pin out: an extension keeps what the other image holds",
+                )
+            found = self._index.files(project, as_of)
+            others = [file for file in found if file.digest.hex != held.file.digest.hex]
+            return [self._as_held(held), *others]
         if pin is None or not pin.hashes:
             return self._index.files(project, as_of)
         found = self._index.files(project, None)
@@ -102,9 +122,20 @@ class Narrowed:
             )
         return kept
 
+    def _as_held(self, package: LockedPackage) -> IndexFile:
+        """The one file of a package that is held, whatever its index says of it by now."""
+        name, digest = package.file.name, package.file.digest
+        for file in self._index.files(package.name, None):
+            if file.digest.hex == digest.hex:
+                return file._replace(name=name, digest=digest, requires_python="", sized=True)
+        if self._bring:
+            self._bring(package)
+        return IndexFile(name, "", digest, "", "", False, "")
+
     def described(self, file: IndexFile) -> IndexFile:
         """`file` with its size, and its upload time where that is known; raises as the index."""
-        return self._index.described(file) if file.url else file
+        is_known = not file.url or file.digest.hex in self._held_digests
+        return file if is_known else self._index.described(file)
 
     def metadata(self, file: IndexFile) -> bytes:
         """The PEP 658 metadata of `file`; raises as the index."""
@@ -130,7 +161,7 @@ class Narrowed:
                 where=file.name,
                 remedy=ways_out([name]),
             )
-        if name in self._own:
+        if not file.url:
             # It is there since the lock began.
             return self._store.path(file.digest)
         return self._index.download(file, admit)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,13 +19,23 @@ from plinth.lock.resolver import Job
 from plinth.lock.server import LoopbackIndex, View
 from plinth.recipe.image import ImageSpec, Target
 from plinth.recipe.locks.pins import Pin
-from plinth.recipe.locks.pylock import LockedFile
+from plinth.recipe.locks.pylock import LockedFile, LockedPackage
 from plinth.recipe.target import environments
+
+
+def _nowhere(package: LockedPackage) -> Path:
+    raise LockError("nothing here brings files of locked packages", where=package.name)
 
 
 @dataclass(frozen=True)
 class Request:
-    """One image on its way to a lock."""
+    """One image on its way to a lock.
+
+    `held` are the packages of the image that it extends, whose files it keeps; `built` is what the
+    sdists of its previous lock are built with, by the SHA-256 of the sdist; `bring` puts the file
+    of a locked package into the store, and gives where it is; `upgrade` are names of packages that
+    may leave their pins.
+    """
 
     spec: ImageSpec
     target: Target
@@ -33,26 +43,30 @@ class Request:
     index: LoopbackIndex
     sources: tuple[str, ...]
     extended: str
-    held: Mapping[str, str]
+    held: Mapping[str, LockedPackage]
     places: Mapping[str, str]
     bounds: tuple[str, ...] = ()
     pinned: Mapping[str, str] = field(default_factory=dict)
+    upgrade: tuple[str, ...] = ()
+    built: Mapping[str, tuple[LockedPackage, ...]] = field(default_factory=dict)
+    bring: Callable[[LockedPackage], Path] = _nowhere
 
 
 @dataclass(frozen=True)
 class Work:
     """One compilation for a request; see `plinth.lock.resolver.Job`. `asked` are the requirements
     in its sources. `wheels_only` hides sdists from the resolver, and is without the request's
-    bounds and pins. `origin` is the file that asks, where it is none of the image's."""
+    bounds, and with `pinned` in place of its pins. `origin` is the file that asks, where it is none
+    of the image's."""
 
     request: Request
     folder: Path
     sources: tuple[str, ...]
     command: str
     asked: tuple[str, ...]
-    upgrade: tuple[str, ...] = ()
     wheels_only: bool = False
     origin: str = ""
+    pinned: Mapping[str, str] = field(default_factory=dict)
 
     def job(self) -> Job:
         """The job of the resolver."""
@@ -64,7 +78,7 @@ class Work:
             self.sources,
             url,
             self.command,
-            self.upgrade,
+            self.request.upgrade,
             environments=environments(target),
             releases=target.releases,
         )
@@ -77,7 +91,8 @@ class Work:
         """
         one, sources = self.request, not self.wheels_only
         bounds = one.bounds if sources else ()
-        pins = {k: v for k, v in one.pinned.items() if sources and k not in self.upgrade}
+        before = one.pinned if sources else self.pinned
+        pins = {name: pin for name, pin in before.items() if name not in one.upgrade}
         found = floors(one.index, self.asked, bounds, pins, one.target.python, sources=sources)
         return replace(self.job(), index_url=one.index.view(View(sources, found)), guessed=True)
 

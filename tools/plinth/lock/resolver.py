@@ -34,6 +34,8 @@ _DRIVER = Path(__file__).with_name("_compile_driver.py")
 _AT_ONCE = 8
 _MOST = 50
 """Jobs of one message: a socket takes some 200 kB at once."""
+_KEPT = ("PATH", "HOME", "TMPDIR", "TZ")
+_KEPT_BEGINNING = ("LD_", "FAKETIME")
 _OPTIONS = (
     "--quiet",
     "--generate-hashes",
@@ -223,9 +225,9 @@ class Started:
 
 
 def _clean_environment() -> dict[str, str]:
-    """The environment without pip's settings: extra indexes and local folders must not decide
-    what a lock holds."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PIP_", "PYTHON"))}
+    """Of the environment what a program needs to start: neither pip's settings (extra indexes and
+    local folders must not decide what a lock holds), nor proxies, nor anybody's secrets."""
+    kept = {k: v for k, v in os.environ.items() if k in _KEPT or k.startswith(_KEPT_BEGINNING)}
     return {
         **kept,
         "PIP_CONFIG_FILE": os.devnull,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
+from pathlib import Path
 
 from plinth.core.digest import Digest
 from plinth.core.errors import LockError
@@ -19,15 +21,17 @@ from plinth.recipe.locks.pylock import LockedPackage
 
 
 class Sdists:
-    """Answers for one run of the locker; each is found once, since several images hold the same
-    few sdists. Threads of loopback indexes ask, one is served at a time."""
+    """Answers for one run of the locker. What an sdist is built with is of one image: what its
+    index shows depends on its bindings, pins, overrides, own packages and moment. What the sdist's
+    code tells depends on the files alone that it sees, so images with the same ones share it.
+    Threads of loopback indexes ask, one is served at a time."""
 
     def __init__(self, resolver: Resolver, progress: Progress) -> None:
         self._resolver = resolver
         self._progress = progress
         self._alone = threading.RLock()
-        self._needs: dict[tuple[object, ...], tuple[LockedPackage, ...]] = {}
-        self._metadata: dict[tuple[object, ...], bytes] = {}
+        self._needs: dict[tuple[str, str], tuple[LockedPackage, ...]] = {}
+        self._metadata: dict[tuple[str, ...], bytes] = {}
 
     def needs(self, request: Request, name: str, sdist: Digest) -> tuple[LockedPackage, ...]:
         """What the file `sdist` of project `name` is built with, locked as the image's own
@@ -37,7 +41,11 @@ class Sdists:
             LockError: it cannot be had as wheels.
             WheelError: the sdist is malformed.
         """
-        key = _key(request, sdist)
+        held = request.held.get(name)
+        if held and held.file.digest.hex == sdist.hex:
+            # Else the package that the other image holds would be another wheel here.
+            return held.build_requires
+        key = (request.spec.id, sdist.hex)
         with self._alone:
             if key not in self._needs:
                 self._needs[key] = self._resolved(request, name, sdist)
@@ -48,9 +56,11 @@ class Sdists:
         file = next(c.file for c in index.visible(name) if c.file.digest.hex == sdist.hex)
         self._progress(f"resolving what {file.name} is built with")
         folder = request.folder / f"build-{sdist.hex[:16]}"
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         lines = build_requirements(index.download(file), file.name)
         (folder / "build.in").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        kept = request.built.get(sdist.hex, ())
+        _write_pins(request, kept, folder / "requirements.txt")
         # Without sdists: that of one could ask for what asks for it.
         work = Work(
             request,
@@ -60,6 +70,7 @@ class Sdists:
             tuple(lines),
             wheels_only=True,
             origin=f"{file.name}: build-system.requires",
+            pinned={package.name: package.version for package in kept},
         )
         try:
             compile_requests(self._resolver, [work], self._progress)
@@ -92,23 +103,39 @@ class Sdists:
             SandboxError: there is no sandbox, or its code failed.
             WheelError: it is malformed or hostile, or tells the metadata of another project.
         """
-        key = _key(request, file.digest)
+        name = identity(file.name)[0]
         with self._alone:
+            needs = self.needs(request, name, file.digest)
+            key = (file.name, file.digest.hex, *(package.file.digest.hex for package in needs))
             if key not in self._metadata:
-                self._metadata[key] = self._told(request, file)
+                wheels = [_wheel(request, name, package) for package in needs]
+                self._metadata[key] = self._told(request, file, wheels)
             return self._metadata[key]
 
-    def _told(self, request: Request, file: IndexFile) -> bytes:
-        name = identity(file.name)[0]
-        wheels = []
-        for package in self.needs(request, name, file.digest):
-            found = request.index.visible(package.name)
-            wheel = next(c.file for c in found if c.file.digest.hex == package.file.digest.hex)
-            wheels.append(request.index.download(wheel))
+    def _told(self, request: Request, file: IndexFile, wheels: Sequence[Path]) -> bytes:
         self._progress(f"asking {file.name} for its metadata")
         sdist = request.index.download(file)
         return prepared_metadata(sdist, file.name, wheels, self._resolver.python, self._progress)
 
 
-def _key(request: Request, sdist: Digest) -> tuple[object, ...]:
-    return (sdist.hex, request.target.python, request.target.glibc, request.spec.as_of)
+def _wheel(request: Request, sdist: str, package: LockedPackage) -> Path:
+    """Where a file that the project `sdist` is built with is."""
+    if sdist in request.held:
+        # The index may show another one, or none, by now.
+        return request.bring(package)
+    found = request.index.visible(package.name)
+    wheel = next(c.file for c in found if c.file.digest.hex == package.file.digest.hex)
+    return request.index.download(wheel)
+
+
+def _write_pins(request: Request, kept: Sequence[LockedPackage], path: Path) -> None:
+    """Let the resolver keep, as it keeps the pins of an image, what an sdist was built with: the
+    very files, where the index still shows them for this target."""
+    lines = []
+    for one in kept:
+        there = {found.file.digest.hex for found in request.index.visible(one.name)}
+        lines.append(f"{one.name}=={one.version}")
+        if one.file.digest.hex in there:
+            lines[-1] += f" \\\n    --hash={one.file.digest.oci}"
+    if lines:
+        path.write_text("\n".join([*lines, ""]), encoding="utf-8")

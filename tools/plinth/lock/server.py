@@ -10,7 +10,7 @@ import datetime
 import json
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -59,7 +59,10 @@ class LoopbackIndex:
     says of projects what is not shown for such a reason; `absent` are those that their index does
     not have at all. `others` are indexes that certain projects
     come from instead, by project.
-    `overrides` count in place of what packages ask of a project.
+    `overrides` count in place of what packages ask of a project. `built_with` are the SHA-256s of
+    what sdists of the previous lock are built with: where no sdists are shown, they are, although
+    yanked. `held` are the SHA-256s of the files that packages have to stay, by project: with
+    sdists, no other file of them is shown.
     `failures` collects what went wrong upstream, for the caller to raise. `prepare` says how the
     metadata of an sdist is had, which only its own code can tell. `wheels_url` is the same index
     without sdists; `only_sources` are projects that were asked for there and have nothing else.
@@ -92,6 +95,8 @@ class LoopbackIndex:
         self.prepare: Callable[[IndexFile], bytes] = _unprepared
         self.only_sources: set[str] = set()
         self.overrides: Sequence[Override] = ()
+        self.built_with: Collection[str] = ()
+        self.held: Mapping[str, str] = {}
         self._server = _Server(("127.0.0.1", 0), _handler(self))
         self.origin = f"http://127.0.0.1:{self._server.server_address[1]}"
         self.url = f"{self.origin}/simple"
@@ -123,9 +128,9 @@ class LoopbackIndex:
     def _find(self, name: str) -> list[Candidate]:
         found = []
         for candidate in self._candidates(name):
-            version = str(candidate.version)
-            named = any(v.contains(version, prereleases=True) for v in self._named.get(name, ()))
-            if candidate.file.yanked and not named and self._pinned.get(name) != version:
+            version, named = str(candidate.version), self._is_named(name, candidate)
+            is_kept = candidate.file.digest.hex in self.built_with
+            if self._is_withdrawn(name, candidate) and not is_kept:
                 self.hidden[name] = _yanked(name, version, candidate.file)
                 continue
             if self._as_of is not None and not candidate.file.uploaded and not named:
@@ -137,12 +142,33 @@ class LoopbackIndex:
             found.append(candidate)
         # A source distribution is of use only where no wheel of its version serves. The older
         # form of it, a zip, is not built (PEP 625).
-        wheels = {candidate.version for candidate in found if not candidate.is_sdist}
+        wheels = {c.version for c in found if not c.is_sdist and not self._is_closed(name, c)}
         return [
             c
             for c in found
-            if not c.is_sdist or (c.version not in wheels and c.file.name.endswith(".tar.gz"))
+            if not c.is_sdist
+            or (c.version not in wheels and c.file.name.endswith(".tar.gz"))
+            or self._is_held(name, c)
         ]
+
+    def _is_named(self, name: str, one: Candidate) -> bool:
+        version = str(one.version)
+        return any(v.contains(version, prereleases=True) for v in self._named.get(name, ()))
+
+    def _is_held(self, name: str, one: Candidate) -> bool:
+        return self.held.get(name) == one.file.digest.hex
+
+    def _is_closed(self, name: str, one: Candidate) -> bool:
+        """Whether a file is for building alone: the image has to have another one, or none that was
+        withdrawn."""
+        if name in self.held:
+            return not self._is_held(name, one)
+        return self._is_withdrawn(name, one)
+
+    def _is_withdrawn(self, name: str, one: Candidate) -> bool:
+        """Whether a file was yanked, of a version that nothing of the image names or pins."""
+        pinned = self._pinned.get(name) == str(one.version)
+        return one.file.yanked and not pinned and not self._is_named(name, one)
 
     def _candidates(self, name: str) -> list[Candidate]:
         """What the target can use of what was there at the moment; where the page does not say when
@@ -162,7 +188,7 @@ class LoopbackIndex:
         with ThreadPoolExecutor(_AHEAD, "described") as pool:
             files = pool.map(lambda one: index.described(one.file), found)
             described = [replace(one, file=file) for one, file in zip(found, files, strict=True)]
-        return [one for one in described if is_by(one.file, as_of)]
+        return [one for one in described if is_by(one.file, as_of) or self._is_held(name, one)]
 
     def yanked(self, packages: Iterable[LockedPackage]) -> Iterator[str]:
         """A sentence for each of `packages` whose file was yanked."""
@@ -210,11 +236,15 @@ class LoopbackIndex:
         return f"{self.origin}/{name}/simple"
 
     def _shown(self, project: str, view: View) -> list[Candidate]:
-        found = self.visible(project)
-        usable = [candidate for candidate in found if view.sources or not candidate.is_sdist]
-        if found and not usable:
-            self.only_sources.add(canonicalize_name(project))
-        return shown(usable, view.floors.get(canonicalize_name(project)))
+        found, name = self.visible(project), canonicalize_name(project)
+        usable = [
+            one
+            for one in found
+            if not (self._is_closed(name, one) if view.sources else one.is_sdist)
+        ]
+        if found and not usable and not view.sources:
+            self.only_sources.add(name)
+        return shown(usable, view.floors.get(name))
 
     def page(self, project: str, view: View) -> dict[str, Any] | None:
         """The JSON simple page of `project`; None where nothing of it can be installed."""

@@ -401,6 +401,25 @@ def test_a_page_fetched_before_the_moment_is_asked_for_again(
         assert len(server.asked) == asked
 
 
+def test_a_kept_page_serves_the_moments_before_it_and_no_other(
+    server: IndexServer, tmp_path: Path, wheel: Path
+) -> None:
+    server.add(wheel)
+    index_of(server, tmp_path).files("demo", None)
+    moment = (AS_OF + 3 * DAY).timestamp()
+    os.utime(kept_page(tmp_path), (moment, moment))
+    newer = "demo-1.1-py3-none-any.whl"
+    server.add(wheel, name=newer)
+    for order in ((AS_OF, None), (None, AS_OF)):
+        os.utime(kept_page(tmp_path), (moment, moment))
+        kept = kept_page(tmp_path).read_bytes()
+        index = index_of(server, tmp_path)
+        found = {as_of: names(index.files("demo", as_of)) for as_of in order}
+        # Although the newer one claims to be as old.
+        assert found == {AS_OF: [WHEEL], None: [WHEEL, newer]}
+        kept_page(tmp_path).write_bytes(kept)
+
+
 def test_a_page_that_a_wrong_clock_dated_into_the_future_is_asked_for_again(
     server: IndexServer, tmp_path: Path, wheel: Path
 ) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from plinth.recipe.locks.pins import Pin, pins
+import pytest
+
+from plinth.core.errors import ProblemsError
+from plinth.recipe.locks.pins import Pin, pins, read_pins
 
 ONE, TWO = "1" * 64, "2" * 64
 TEXT = f"""\
@@ -58,3 +61,55 @@ def test_what_is_no_pin_is_not_read_as_one() -> None:
     text = "--index-url x\na>=1\n-e .\n# a==1\nb @ file:///b\n    c==1\n"
     assert list(pins(text)) == []
     assert list(pins("")) == []
+
+
+def test_of_a_sound_lock_both_readers_give_the_same() -> None:
+    for text in (TEXT, TEXT.replace("\n", "\r\n"), "", "\n# a comment\n    # via b\n"):
+        assert read_pins(text.encode(), "l", remedy="") == list(pins(text))
+    ours = "a===1.0\nb==2.0 --hash=sha256:" + ONE
+    assert [pin.name for pin in read_pins(ours.encode(), "l", remedy="")] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "-r other.txt",
+        "--index-url https://elsewhere.test",
+        "-e .",
+        "b",
+        "b>=1",
+        "b==1,<2",
+        "b==1.*",
+        "b==one",
+        "b @ https://elsewhere.test/b-1-py3-none-any.whl",
+        "./b-1-py3-none-any.whl",
+        "b==1 -r other.txt",
+        "b==1 --hash=md5:00",
+        "b==1 ; os_name",
+        "b==1 ; os_name == '${NAME}'",
+        "b==${NAME}",
+        "    b==1",
+        f"    --hash=sha256:{ONE}",
+        "<<<<<<< HEAD",
+        "=======",
+        "b==1\x0c-r other.txt",
+        "# a comment\u2028-r other.txt",
+        "b==" + "9" * 5_000,
+        "A==2",
+    ],
+)
+def test_a_line_that_is_no_pin_is_refused_by_its_number(line: str) -> None:
+    text = f"a==1 \\\n    --hash=sha256:{ONE}\n{line}\n"
+    with pytest.raises(ProblemsError) as raised:
+        read_pins(text.encode(), "locks/demo/requirements.txt", remedy="restore it")
+    (problem,) = raised.value.problems
+    assert problem.path in ("line 3", "line 4")
+    assert raised.value.where == "locks/demo/requirements.txt"
+    assert raised.value.remedy == "restore it"
+    assert len(str(raised.value)) < 500
+
+
+def test_a_file_of_another_kind_is_not_shown_whole() -> None:
+    with pytest.raises(ProblemsError) as raised:
+        read_pins(b"root:x:0:0\n" * 1_000, "l", remedy="")
+    assert len(raised.value.problems) == 10

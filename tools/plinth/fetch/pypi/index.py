@@ -61,8 +61,10 @@ class Index:
         self._sessions = Sessions(_AT_ONCE)
         self._whole: set[str] = set()
         """Hosts that gave no ranges of a file."""
-        self._described: dict[str, IndexFile] = {}
+        self._described: dict[str, tuple[int, str]] = {}
         self._pages: dict[str, list[IndexFile]] = {}
+        self._kept: dict[str, _Kept] = {}
+        """What there was of each page on disk before it was asked for."""
         self._guards: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
 
@@ -122,11 +124,17 @@ class Index:
         """
         name = canonicalize_name(project)
         with self._once(name):
-            if name not in self._pages:
-                self._pages[name] = self._page(name, as_of)
-        if as_of is None:
-            return self._pages[name]
-        return [file for file in self._pages[name] if is_by(file, as_of)]
+            if name not in self._kept:
+                self._kept[name] = self._on_disk(name)
+            kept = self._kept[name]
+            # Whoever else asks, and in whatever order: what is kept serves a moment, or does not.
+            if as_of is not None and kept.serves(as_of):
+                found = kept.files(name)
+            else:
+                if name not in self._pages:
+                    self._pages[name] = self._page(name, kept)
+                found = self._pages[name]
+        return found if as_of is None else [file for file in found if is_by(file, as_of)]
 
     def described(self, file: IndexFile) -> IndexFile:
         """`file` with its size, and with its upload time where that is known at all: where the page
@@ -141,9 +149,15 @@ class Index:
         with self._once(file.url):
             if file.url not in self._described:
                 self._described[file.url] = self._ask_about(file)
-            return self._described[file.url]
+            size, uploaded = self._described[file.url]
+        return file._replace(
+            digest=file.digest if file.sized else Digest(file.digest.hex, size),
+            uploaded=file.uploaded or uploaded,
+            sized=True,
+        )
 
-    def _ask_about(self, file: IndexFile) -> IndexFile:
+    def _ask_about(self, file: IndexFile) -> tuple[int, str]:
+        """The size of `file` and when it was uploaded, as its server has it."""
         headers = {"Accept-Encoding": "identity"}
 
         def ask() -> requests.Response:
@@ -165,21 +179,28 @@ class Index:
                 expected="sizes in the page (PEP 700), or Content-Length",
                 remedy="use another index for this project: [python.indexes]",
             )
-        uploaded = file.uploaded or links.moment_of(answer)
-        digest = Digest(file.digest.hex, size)
-        return file._replace(digest=digest, uploaded=uploaded, sized=True)
+        return size, links.moment_of(answer)
 
-    def _page(self, name: str, as_of: datetime.datetime | None) -> list[IndexFile]:
+    def _path(self, name: str) -> Path:
         # Pages of one index say nothing of another's.
-        path = self._cache / Digest.of(self.address.encode()).hex[:16] / f"{name}.json"
-        kept = _kept(path)
-        # What was fetched a day after the moment looked at holds all uploads before it, unless a
-        # wrong clock says so.
-        if kept and as_of and as_of.timestamp() < path.stat().st_mtime - _DAY < time.time():
-            return page_files(name, kept["page"], kept.get("url", ""))
+        return self._cache / Digest.of(self.address.encode()).hex[:16] / f"{name}.json"
+
+    def _on_disk(self, name: str) -> _Kept:
+        """What is kept of the page of `name`; nothing where it is not whole."""
+        path = self._path(name)
+        try:
+            found = json.loads(path.read_bytes())
+            moment = path.stat().st_mtime
+        except (OSError, ValueError):
+            return _Kept({}, 0.0)
+        whole_page = isinstance(found, dict) and "page" in found
+        return _Kept(found if whole_page else {}, moment)
+
+    def _page(self, name: str, kept: _Kept) -> list[IndexFile]:
+        path = self._path(name)
         headers = {"Accept": f"{JSON}, text/html;q=0.1"}
-        if kept.get("etag"):
-            headers["If-None-Match"] = kept["etag"]
+        if kept.content.get("etag"):
+            headers["If-None-Match"] = kept.content["etag"]
 
         body: list[bytes] = []
 
@@ -208,7 +229,7 @@ class Index:
         status = answer.status_code
         if status == 304:
             path.touch()
-            return page_files(name, kept["page"], kept.get("url", ""))
+            return kept.files(name)
         if status == 404:
             return []
         if status != 200:
@@ -340,10 +361,25 @@ class Index:
         return self._blobs.path(file.digest)
 
 
-def _kept(path: Path) -> dict[str, Any]:
-    """What is kept at `path`: a page, and where and how it came; empty where it is not whole."""
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) and "page" in found else {}
+class _Kept:
+    """A page as it was kept: `content` is the page, and where and how it came; empty without one;
+    `moment` is when it was last fetched (POSIX seconds)."""
+
+    def __init__(self, content: dict[str, Any], moment: float) -> None:
+        self.content = content
+        self._is_whole = bool(content)
+        self._moment = moment
+        self._files: list[IndexFile] | None = None
+
+    def serves(self, as_of: datetime.datetime) -> bool:
+        """Whether it holds all that was uploaded by `as_of`: what was fetched a day later does,
+        unless a wrong clock says so."""
+        return self._is_whole and as_of.timestamp() < self._moment - _DAY < time.time()
+
+    def files(self, name: str) -> list[IndexFile]:
+        """The files of the page, which is of the project `name`; raises as `page_files`."""
+        if self._files is None:
+            self._files = page_files(name, self.content["page"], self.content.get("url", ""))
+            # It is not needed in both forms: some pages are megabytes.
+            del self.content["page"]
+        return self._files

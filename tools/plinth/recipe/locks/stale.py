@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from plinth.core.digest import Digest, Json
@@ -14,8 +14,8 @@ from plinth.recipe.gpu import check_gpu_libraries
 from plinth.recipe.image import ImageSpec, Target, load_image, load_target
 from plinth.recipe.locks.document import check_inputs
 from plinth.recipe.locks.inputs import changes, inputs_of
-from plinth.recipe.locks.pins import pins
-from plinth.recipe.locks.pylock import ImageLock, PylockError, every_file, load
+from plinth.recipe.locks.pins import read_pins
+from plinth.recipe.locks.pylock import ImageLock, LockedPackage, PylockError, every_file, load
 from plinth.recipe.target import fits
 
 
@@ -80,18 +80,22 @@ def read_image(ws: Workspace, image_id: str) -> LockedImage:
             remedy=again,
         )
     _fits(lock, target, image_id, shown)
-    _bound(lock, spec, shown)
-    _agrees(lock, data.decode("utf-8", "replace"), image_id, shown)
+    held = parent.lock.packages if parent else ()
+    _bound(lock, spec, {package.name for package in held}, shown)
+    if parent:
+        _holds(lock, parent, shown, remedy=again)
+    _agrees(lock, data, image_id, shown)
     _as_pinned(lock, spec, shown)
     check_gpu_libraries(spec, lock.packages)
     return LockedImage(spec, target, lock, parent)
 
 
-def _bound(lock: ImageLock, spec: ImageSpec, shown: str) -> None:
+def _bound(lock: ImageLock, spec: ImageSpec, held: Collection[str], shown: str) -> None:
     """Refuse a file that is from another index than the one that the specification binds its
-    project to."""
+    project to. Packages that are `held` are from where the extended image has them from, with what
+    they are built with."""
     problems = []
-    for package in every_file(lock.packages):
+    for package in every_file(one for one in lock.packages if one.name not in held):
         wanted = spec.indexes.get(package.name, "")
         allowed = {wanted, ""} if package.name in spec.fallbacks else {wanted}
         if package.index not in allowed:
@@ -104,10 +108,40 @@ def _bound(lock: ImageLock, spec: ImageSpec, shown: str) -> None:
         raise PylockError(shown, problems, remedy=f"lock again: doit lock:{spec.id}")
 
 
-def _agrees(lock: ImageLock, requirements: str, image_id: str, shown: str) -> None:
+def _holds(lock: ImageLock, parent: LockedImage, shown: str, *, remedy: str) -> None:
+    """Refuse a lock that has another file of a package, or has its sdist built with others, than
+    the image that it extends."""
+    mine = {package.name: package for package in lock.packages}
+    found = []
+    for package in parent.lock.packages:
+        one = mine.get(package.name)
+        if one is None or _files(one) != _files(package):
+            was = f"{package.file.name} ({package.file.digest.oci})"
+            now = f"{one.file.name} ({one.file.digest.oci})" if one else "nothing"
+            if one and one.file.digest == package.file.digest:
+                now = "has it from another index, or builds it with other files"
+            found.append(f"{package.name}: {parent.spec.id} holds {was}, the lock {now}")
+    if found:
+        raise StaleLockError(
+            f"the lock does not hold the files of {parent.spec.id}, which it extends",
+            where=shown,
+            found="\n".join(found),
+            remedy=remedy,
+        )
+
+
+def _files(package: LockedPackage) -> list[tuple[str, str, str]]:
+    """The file of a package and those that it is built with: names, digests, indexes."""
+    every = (package, *package.build_requires)
+    return [(one.file.name, one.file.digest.hex, one.index) for one in every]
+
+
+def _agrees(lock: ImageLock, requirements: bytes, image_id: str, shown: str) -> None:
     """Refuse a lock whose two files do not say the same: each file named is one of those that
     pip-tools found."""
-    found = {pin.name: pin for pin in pins(requirements)}
+    again = f"lock again: doit lock:{image_id}"
+    where = f"locks/{image_id}/requirements.txt"
+    found = {pin.name: pin for pin in read_pins(requirements, where, remedy=again)}
     problems = []
     for number, package in enumerate(lock.packages):
         pin = found.get(package.name)
@@ -131,7 +165,7 @@ def _agrees(lock: ImageLock, requirements: str, image_id: str, shown: str) -> No
     if missing:
         problems.append(Problem("packages", f"requirements.txt pins {', '.join(missing)} too"))
     if problems:
-        raise PylockError(shown, problems, remedy=f"lock again: doit lock:{image_id}")
+        raise PylockError(shown, problems, remedy=again)
 
 
 def recorded(ws: Workspace, image_id: str) -> Mapping[str, Json]:
