@@ -154,16 +154,22 @@ def _parse(project: str, page: dict[str, Any], url: str) -> Iterator[IndexFile]:
 
 
 def _moment(text: str) -> str:
-    """The moment `text`, as PEP 700 writes one, in microseconds where it has a fraction."""
+    """The moment `text`, as PEP 700 writes one, in microseconds where it has a fraction; what is
+    finer counts as the next one, so that nothing is seen too early."""
     found = _UPLOADED.fullmatch(text)
     try:
         # Some that are written so there never were: February the 31st.
-        _ = datetime.datetime.fromisoformat(text[:19])
+        moment = datetime.datetime.fromisoformat(text[:19])
     except ValueError:
         found = None
     if not found:
         raise ValueError(f"upload-time {text!r} is not of PEP 700")
-    return f"{text[:19]}{found[1][:7]:0<7}Z" if found[1] else text
+    if not found[1]:
+        return text
+    digits = found[1][1:]
+    finer = bool(digits[6:].strip("0"))
+    moment += datetime.timedelta(microseconds=int(digits[:6].ljust(6, "0")) + finer)
+    return f"{moment.isoformat(timespec='microseconds')}Z"
 
 
 def _text(value: object) -> str:
