@@ -328,8 +328,8 @@ def test_a_requires_python_that_the_metadata_alone_has_is_judged_for_the_base(
     public.add(make_wheel(tmp_path / "files", {"o.py": b""}, name="demo_other", more=more))
     specify(ws, "demo-other")
     error = refused(ws, config_of(public))
-    assert error.what == "the resolver's answer does not meet every requirement"
-    assert error.found == "demo-other 1.0 requires Python >=3.6,!=3.7.99: the image has 3.7"
+    assert error.what == "the requirements cannot be met"
+    assert "3.6" in error.found and "!=3.7.99" in error.found
 
 
 @pytest.mark.parametrize("said", ["other 1.0", "demo-other 2.0"])

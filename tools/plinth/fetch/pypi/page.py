@@ -157,18 +157,18 @@ def _moment(text: str) -> str:
     """The moment `text`, as PEP 700 writes one, in microseconds where it has a fraction; what is
     finer counts as the next one, so that nothing is seen too early."""
     found = _UPLOADED.fullmatch(text)
+    digits = (found[1] or "")[1:] if found else ""
+    finer = bool(digits[6:].strip("0"))
     try:
         # Some that are written so there never were: February the 31st.
         moment = datetime.datetime.fromisoformat(text[:19])
-    except ValueError:
+        moment += datetime.timedelta(microseconds=int(digits[:6].ljust(6, "0")) + finer)
+    except (ValueError, OverflowError):
         found = None
     if not found:
         raise ValueError(f"upload-time {text!r} is not of PEP 700")
-    if not found[1]:
+    if not digits:
         return text
-    digits = found[1][1:]
-    finer = bool(digits[6:].strip("0"))
-    moment += datetime.timedelta(microseconds=int(digits[:6].ljust(6, "0")) + finer)
     return f"{moment.isoformat(timespec='microseconds')}Z"
 
 
