@@ -331,6 +331,18 @@ PROJECT = [
     (put('"demo-native"', f'"demo-native>={DIGITS}"'), "project.dependencies[1]: "),
     (put("plots =", "graphs ="), "there is no extra 'plots'; known here: graphs"),
     (put("dependencies = [", "dependencies = 1 # ["), "expected a list of strings"),
+    *(
+        (
+            lambda text, source=source: f"{text}\n[tool.uv.sources]\nDemo_Leaf = {source}\n",
+            f"tool.uv.sources.demo-leaf: dependency-groups.base has it from {kinds}, which is not "
+            "read here; bind demo-leaf to an index under [python.indexes], or list it under "
+            "[[python.local]], in images/demo.toml",
+        )
+        for source, kinds in (
+            ("{ workspace = true }", "workspace"),
+            ('[{ git = "x", marker = "a" }, { index = "i" }]', "git and index"),
+        )
+    ),
 ]
 WHOLE = 'pyproject = { path = "pyproject.toml", extras = ["plots"], groups = ["serve"] }\n'
 
@@ -351,6 +363,14 @@ def test_an_invalid_file_is_refused_by_its_field(
     where, problems = refused(root, text)
     assert where == name
     assert any(message in problem for problem in problems), problems
+
+
+def test_what_a_project_has_from_elsewhere_may_be_bound_or_count_for_nothing(root: Path) -> None:
+    path = root / "pyproject.toml"
+    sources = 'demo-leaf = { index = "company" }\ndemo-win = { path = "x" }\n'
+    path.write_text(f"{path.read_text()}\n[tool.uv.sources]\n{sources}")
+    spec = read(root, f'{WHOLE}[python.indexes]\ndemo-leaf = "company"\n')
+    assert "demo-leaf" in spec.requirements
 
 
 @pytest.mark.parametrize(

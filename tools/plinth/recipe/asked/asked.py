@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def with_inputs(
     known = local if isinstance(local, dict) else {}
     shown = f"images/{spec.id}.toml"
     own = {one.name: one for one in own_files(root, spec.inputs.local, shown, known)}
-    return _read(Files(root), replace(spec, own=own), target)
+    return _read(Files(root), replace(spec, own=own), target, {*own, *spec.indexes})
 
 
 def input_files(root: Path, spec: ImageSpec, target: Target) -> list[str]:
@@ -57,11 +57,11 @@ def input_files(root: Path, spec: ImageSpec, target: Target) -> list[str]:
     as far as they can be read."""
     files = Files(root)
     with contextlib.suppress(SpecError):
-        _read(files, spec, target)
+        _read(files, spec, target, None)
     return sorted(files.seen)
 
 
-def _read(files: Files, spec: ImageSpec, target: Target) -> ImageSpec:
+def _read(files: Files, spec: ImageSpec, target: Target, settled: Set[str] | None) -> ImageSpec:
     shown = f"images/{spec.id}.toml"
     asked = [
         Asked(Requirement(text), frozenset(), False, where)
@@ -74,7 +74,7 @@ def _read(files: Files, spec: ImageSpec, target: Target) -> ImageSpec:
     for path in inputs.constraints:
         asked += read_requirements(files, path, shown, bounds=True)
     for project in inputs.projects:
-        asked += read_project(files, project, shown, target)
+        asked += read_project(files, project, shown, target, settled)
     asked = _for_target(asked, target)
     pins = [pin for one in asked if (pin := _pin(one))]
     for lock in inputs.locks:

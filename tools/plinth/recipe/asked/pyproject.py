@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 
 from packaging.dependency_groups import DependencyGroupResolver
 from packaging.errors import ExceptionGroup
@@ -21,16 +21,23 @@ from plinth.recipe.image import Target
 from plinth.recipe.target import environments
 
 
-def read_project(files: Files, project: Project, asked_by: str, target: Target) -> list[Asked]:
+def read_project(
+    files: Files,
+    project: Project,
+    asked_by: str,
+    target: Target,
+    settled: Container[str] | None,
+) -> list[Asked]:
     """What `project`, which the specification `asked_by` names, asks for on `target`. Where it asks
-    for itself, its own extras count: no index is asked for it.
+    for itself, its own extras count: no index is asked for it. `settled` are projects of which that
+    specification says where they come from; None: all.
 
     Raises:
-        SpecError: it cannot be read, is not for that Python, or lacks what is named; with the
-            field.
+        SpecError: it cannot be read, is not for that Python, lacks what is named, or has a project
+            from elsewhere than an index ([tool.uv.sources]) that is not settled; with the field.
     """
     name, document = files.document(project.path, asked_by)
-    reader = _Reader(name, document, target)
+    reader = _Reader(name, document, target, asked_by, settled)
     found = list(reader.asked(project))
     if reader.problems:
         raise SpecError(name, reader.problems)
@@ -38,8 +45,23 @@ def read_project(files: Files, project: Project, asked_by: str, target: Target) 
 
 
 class _Reader:
-    def __init__(self, name: str, document: Mapping[str, object], target: Target) -> None:
+    def __init__(
+        self,
+        name: str,
+        document: Mapping[str, object],
+        target: Target,
+        asked_by: str,
+        settled: Container[str] | None,
+    ) -> None:
         self.problems: list[Problem] = []
+        self._asked_by = asked_by
+        # To ask the configured index for what the project has from elsewhere would be to take a
+        # stranger's package of that name.
+        self._sources = {
+            canonicalize_name(key): value
+            for key, value in _uv_sources(document).items()
+            if settled is not None and canonicalize_name(key) not in settled
+        }
         self._name = name
         self._document = document
         self._table = self._of(document.get("project"), "project")
@@ -103,10 +125,22 @@ class _Reader:
         except ValueError as error:
             self._wrong(at, str(error))
             return
-        if canonicalize_name(requirement.name) == self._own:
+        name = canonicalize_name(requirement.name)
+        if name == self._own:
             self._itself(requirement, at)
+        elif name in self._sources and self._may_count(requirement):
+            self._wrong(
+                f"tool.uv.sources.{name}",
+                f"{at} has it from {_kinds(self._sources[name])}, which is not read here; bind "
+                f"{name} to an index under [python.indexes], or list it under [[python.local]], "
+                f"in {self._asked_by}",
+            )
         else:
             yield one
+
+    def _may_count(self, requirement: Requirement) -> bool:
+        marker = requirement.marker
+        return marker is None or decided(marker, self._environments) is not False
 
     def _itself(self, requirement: Requirement, at: str) -> None:
         """Note the extras of its own that the project names with `requirement`, at the field
@@ -186,10 +220,28 @@ class _Reader:
 
 def _poetry_name(document: Mapping[str, object]) -> object:
     """The project's name where it has none by PEP 621."""
+    return _below(document, "tool", "poetry", "name")
+
+
+def _uv_sources(document: Mapping[str, object]) -> Mapping[str, object]:
+    """Where uv has projects from, other than the index
+    (https://docs.astral.sh/uv/concepts/projects/dependencies/#dependency-sources)."""
+    found = _below(document, "tool", "uv", "sources")
+    return found if isinstance(found, dict) else {}
+
+
+def _below(document: Mapping[str, object], *keys: str) -> object:
     found: object = document
-    for key in ("tool", "poetry", "name"):
+    for key in keys:
         found = found.get(key, "") if isinstance(found, dict) else ""
     return found
+
+
+def _kinds(source: object) -> str:
+    """What a source is of uv's kinds, such as `git` or `path`."""
+    tables = source if isinstance(source, list) else [source]
+    known = {key for table in tables if isinstance(table, dict) for key in table}
+    return " and ".join(sorted(known & {"git", "index", "path", "url", "workspace"})) or "elsewhere"
 
 
 def _words(error: ExceptionGroup) -> str:
