@@ -320,6 +320,30 @@ def test_a_requirement_by_url_is_refused_in_words(
     )
 
 
+def test_a_pin_of_a_project_that_is_bound_since_is_of_the_named_index(
+    ws: Workspace, public: IndexServer, tmp_path: Path
+) -> None:
+    public.add(wheel(tmp_path / "files", "demo_other", "1.0"))
+    specify(ws, "demo-other")
+    lock(ws, config_of(public))
+    with IndexServer() as company:
+        (tmp_path / "own").mkdir()
+        own = company.add(wheel(tmp_path / "own", "demo_other", "1.0", "demo-leaf"))
+        specify(ws, "demo-other", more='[python.indexes]\ndemo-other = "company"\n')
+        config = replace(config_of(public), indexes={"company": company.url})
+        package = lock(ws, config)["demo-other"]
+    assert (package.index, package.file.digest.hex) == ("company", own["hashes"]["sha256"])
+
+
+def test_versions_of_before_pep_440_in_metadata_are_read_as_pip_reads_them(
+    ws: Workspace, public: IndexServer, tmp_path: Path
+) -> None:
+    (tmp_path / "files").mkdir(exist_ok=True)
+    public.add(wheel(tmp_path / "files", "demo_old", "1.0", "demo-leaf (>=1.0.*)"))
+    specify(ws, "demo-old")
+    assert {"demo-old", "demo-leaf"} <= set(lock(ws, config_of(public)))
+
+
 def test_a_requires_python_that_the_metadata_alone_has_is_judged_for_the_base(
     ws: Workspace, public: IndexServer, tmp_path: Path
 ) -> None:

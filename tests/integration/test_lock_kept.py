@@ -133,6 +133,20 @@ def test_an_extension_holds_the_very_files_of_the_image_that_it_extends(
     assert not (ws.locks / "mine").exists()
 
 
+def test_an_upgrade_of_what_is_held_is_told_and_changes_nothing(
+    ws: Workspace, server: IndexServer
+) -> None:
+    specify(ws, "demo-leaf")
+    lock(ws, config_of(server), "demo")
+    extend(ws, "demo-app", "demo-leaf")
+    lock(ws, config_of(server))
+    before = {path.name: path.read_bytes() for path in (ws.locks / "mine").iterdir()}
+    told: list[str] = []
+    lock_images(ws, ["mine"], config=config_of(server), upgrade=["demo-leaf"], progress=told.append)
+    assert "note: mine: demo-leaf is held by demo: lock that to move it" in told
+    assert {path.name: path.read_bytes() for path in (ws.locks / "mine").iterdir()} == before
+
+
 def test_a_lock_of_an_extension_with_another_file_is_stale(
     ws: Workspace, server: IndexServer, files: Path
 ) -> None:
@@ -301,6 +315,17 @@ def test_a_line_of_a_lock_that_is_no_pin_is_refused_and_not_followed(
     assert "restore the file; or delete it" in shown
     assert "a-secret" not in shown
     assert server.asked == []
+
+
+def test_bytes_that_are_no_text_are_named_where_a_package_is_upgraded(
+    ws: Workspace, server: IndexServer
+) -> None:
+    specify(ws, "demo-leaf")
+    lock(ws, config_of(server), "demo")
+    path = ws.locks / "demo" / "requirements.txt"
+    path.write_bytes(path.read_bytes() + b"# \xff\n")
+    with pytest.raises(ProblemsError, match=r"locks/demo/requirements.txt: not UTF-8"):
+        lock_images(ws, ["demo"], config=config_of(server), upgrade=["demo-leaf"], progress=silent)
 
 
 def test_pins_are_kept_with_what_pip_tools_wrote_around_them(

@@ -10,6 +10,7 @@ import pytest
 from integration.conftest import resolver_tools
 from integration.test_lock import BACKEND, config_of, silent
 from plinth.build.image import _admit
+from plinth.core.digest import Digest
 from plinth.core.errors import FetchError, PlinthError, SpecError, StaleLockError
 from plinth.core.report import quiet
 from plinth.core.settings import Config
@@ -135,6 +136,21 @@ def test_a_wheel_and_a_source_tree_are_locked_by_digest_whatever_an_index_has(
         blob.unlink()
     with pytest.raises(FetchError, match="neither in the store nor in the checkout"):
         bring(Workspace(ws.root, ws.build), config)
+
+
+def test_a_wheel_that_is_made_anew_in_place_is_locked_as_it_is_now(tmp_path: Path) -> None:
+    ws = checkout(
+        tmp_path / "checkout",
+        '[[python.local]]\npath = "wheels/demo_own-1.0-py3-none-any.whl"\n',
+    )
+    (ws.root / "wheels").mkdir()
+    with IndexServer() as server:
+        server.add(wheel(tmp_path, "demo_leaf", "1.0"))
+        for needs in ([], ["Requires-Dist: demo-leaf"]):
+            own = wheel(ws.root / "wheels", "demo_own", "1.0", *needs)
+            lock_images(ws, ["demo"], config=config_of(server), progress=silent)
+            assert locked(ws)["demo-own"].file.digest == Digest.of_file(own)
+    assert sorted(locked(ws)) == ["demo-leaf", "demo-own"]
 
 
 def test_a_commit_is_fetched_once_and_locked_as_an_sdist(tmp_path: Path) -> None:

@@ -14,16 +14,16 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from plinth.core.errors import PlinthError
-from plinth.core.requirement import requirement
 from plinth.fetch.pypi.candidates import Candidate, best
 from plinth.fetch.pypi.page import IndexFile
 from plinth.formats.wheel.metadata import parse
+from plinth.recipe.requires import lenient
 from plinth.recipe.target import marker_environment
 
 _AT_ONCE = 16
@@ -86,8 +86,9 @@ def floors(
             # What only an sdist's own code can tell is not asked for on a guess.
             if choice is None or choice.is_sdist:
                 return choice, []
-            return choice, [requirement(n) for n in parse(index.metadata(choice.file)).requires]
-        except (PlinthError, InvalidRequirement):
+            needs = map(lenient, parse(index.metadata(choice.file)).requires)
+            return choice, [*filter(None, needs)]
+        except PlinthError:
             # The resolver may never ask for it; if it does, it is told.
             if name in roots:
                 raise

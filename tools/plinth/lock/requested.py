@@ -106,13 +106,13 @@ def request_of(
             "\n".join([*lines, *(["-c ../constraints.txt"] if bounds else [])]) + "\n", "utf-8"
         )
     (folder / "constraints.txt").write_text("\n".join(bounds) + "\n", "utf-8")
+    for name in sorted(held.keys() & {*(upgrade or ())}):
+        progress(f"note: {image_id}: {name} is held by {spec.extends}: lock that to move it")
     before = Before() if upgrade is None else read_before(ws, image_id)
+    # Of one's own package the file is the one that there is now.
+    before = replace(before, pins=[pin for pin in before.pins if pin.name not in spec.own])
     pinned = {pin.name: pin.version for pin in before.pins}
     pinned |= {name: pin.version for name, pin in spec.pins.items()}
-    if before.pins:
-        # Not the file itself: a line of it could name any file or address.
-        kept = [line for pin in before.pins if pin.name not in held for line in _written(pin)]
-        (folder / "requirements.txt").write_text("\n".join([*kept, ""]), "utf-8")
     bring = partial(_bring, ws, config, progress)
     refused = partial(is_refused, spec)
     others = {
@@ -137,6 +137,11 @@ def request_of(
     loopback.built_with = {one.file.digest.hex for needs in built.values() for one in needs}
     for name in [*pinned, *(Requirement(r).name for lines in sources.values() for r in lines)]:
         loopback.prefetch(name)
+    if before.pins:
+        # Not the file itself: a line of it could name any file or address.
+        kept = [pin for pin in before.pins if pin.name not in held]
+        text = "\n".join([*(line for pin in kept for line in _written(pin, loopback)), ""])
+        (folder / "requirements.txt").write_text(text, "utf-8")
     return Request(
         spec,
         target,
@@ -148,15 +153,22 @@ def request_of(
         {project: spec.indexes[project] for project in others},
         tuple(bounds),
         pinned,
-        tuple(upgrade or ()),
+        tuple(name for name in upgrade or () if name not in held),
         built,
         bring,
     )
 
 
-def _written(pin: Pin) -> list[str]:
-    """A pin as pip-tools reads it in what it wrote before."""
-    hashes = [f"    --hash=sha256:{one}" for one in sorted(pin.hashes)]
+def _written(pin: Pin, index: LoopbackIndex) -> list[str]:
+    """A pin as pip-tools reads it in what it wrote before: it takes over the hashes too, so they
+    are left out where the index shows none of those files any more, as after a new binding."""
+    try:
+        there = {one.file.digest.hex for one in index.visible(pin.name)}
+    except PlinthError:
+        # Nothing may ask for it any more; if something does, the resolver gets the error.
+        there = pin.hashes
+    known = pin.hashes if there & pin.hashes else set()
+    hashes = [f"    --hash=sha256:{one}" for one in sorted(known)]
     return " \\\n".join([f"{pin.name}=={pin.version}", *hashes]).splitlines()
 
 

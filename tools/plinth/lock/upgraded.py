@@ -12,10 +12,10 @@ from plinth.core.document import meant
 from plinth.core.errors import LockError, PlinthError
 from plinth.graph.workspace import Workspace
 from plinth.lock.moves import read_locked
+from plinth.lock.requested import read_before
 from plinth.recipe.asked.model import Inputs
 from plinth.recipe.image import ImageSpec, load_target
 from plinth.recipe.locks import stale
-from plinth.recipe.locks.pins import pins
 
 _NAME = re.compile(r"[A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9._-]*[A-Za-z0-9]")
 _SHOWN = 20
@@ -68,9 +68,7 @@ def _known(ws: Workspace, specs: Sequence[ImageSpec]) -> set[str]:
         for package in packages.values():
             found |= {one.name for one in (package, *package.build_requires)}
     for spec in specs:
-        path = ws.locks / spec.id / "requirements.txt"
-        if path.is_file():
-            found |= {pin.name for pin in pins(path.read_text(encoding="utf-8"))}
+        found |= {pin.name for pin in read_before(ws, spec.id).pins}
         asked = (*spec.requirements, *load_target(ws.bases, spec.base).requirements)
         found |= {canonicalize_name(Requirement(line).name) for line in asked}
     return found

@@ -54,7 +54,7 @@ def unmet(
     seen = set(waiting)
 
     def look(who: str, lines: Sequence[str], extra: str) -> None:
-        for wanted in filter(None, map(_requirement, lines)):
+        for wanted in filter(None, map(lenient, lines)):
             if not _counts(wanted.marker, extra, python):
                 continue
             name = canonicalize_name(wanted.name)
@@ -107,9 +107,9 @@ def python_fits(requires: str, releases: tuple[str, ...]) -> bool:
         return True
 
 
-def _requirement(line: str) -> Requirement | None:
-    """The requirement in `line`; without its versions, where those are of before PEP 440, which
-    pip compared in its own way; None where it names nothing."""
+def lenient(line: str) -> Requirement | None:
+    """The requirement in the line of a `Requires-Dist`; without versions where those are of before
+    PEP 440, which pip compared in its own way; None where it names nothing."""
     try:
         return requirement(line)
     except InvalidRequirement:

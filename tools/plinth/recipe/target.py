@@ -57,8 +57,9 @@ def marker_environment(version: str) -> dict[str, str]:
 
 def environments(target: Target) -> list[dict[str, str]]:
     """What environment markers are evaluated with for `target`: one for each release of Python that
-    its bases pin; where one is found on the machine, for the first and the last there can be."""
-    first, last = f"{target.python}.0", f"{target.python}.99"
+    its bases pin; where one is found on the machine, for the first and the last that count. The two
+    first of a version do not: nobody runs them, and what people write excludes them (`>=3.7.1`)."""
+    first, last = f"{target.python}.2", f"{target.python}.99"
     releases = {*target.releases, *([first] if last in target.releases else [])}
     return [marker_environment(release) for release in sorted(releases)]
 

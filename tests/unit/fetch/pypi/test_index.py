@@ -313,7 +313,7 @@ OTHER_API = "the index speaks a version of the simple API that plinth does not r
     [
         ({"meta": {"api-version": "2.0"}}, OTHER_API, "'2.0'"),
         ({"meta": {"api-version": "0.9"}}, OTHER_API, "'0.9'"),
-        ({"meta": {"api-version": "1"}}, OTHER_API, "'1'"),
+        ({"meta": {"api-version": "10.0"}}, OTHER_API, "'10.0'"),
         ({"meta": {"api-version": 1.1}}, OTHER_API, "1.1"),
         ({"meta": []}, OTHER_API, "[]"),
         ({"name": "other"}, "the index's page is of another project", "name: 'other'"),

@@ -189,6 +189,16 @@ def test_a_change_in_a_year_of_three_digits_is_a_moment() -> None:
     assert links.moment_of(answer) == "0999-01-01T00:00:00.000000Z"
 
 
+def test_what_pip_reads_in_a_page_is_read() -> None:
+    meta = '<meta name="pypi:repository-version" content="{}">'
+    link = f'<a href="files/a-1.0.tar.gz#egg=a&sha256={"0" * 64}">a</a>'
+    for version in ("1", "", " 1.0 ", "1.3"):
+        text = f'{meta.format(version)}<base href="/other/"><base href="/no/">{link}'
+        (file,) = links.page(text, "http://127.0.0.1/simple/a/")["files"]
+        assert file["url"] == "http://127.0.0.1/other/files/a-1.0.tar.gz"
+        assert file["hashes"] == {"sha256": "0" * 64}
+
+
 def test_a_page_of_another_api_is_refused() -> None:
     meta = '<meta name="pypi:repository-version" content="{}">'
     assert links.page(meta.format("1.3"), "http://127.0.0.1/simple/x/") == {"files": []}

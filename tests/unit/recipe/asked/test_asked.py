@@ -469,6 +469,15 @@ def test_a_marker_that_the_target_does_not_decide_is_refused_by_its_place(
         assert "the target does not decide it" in problems[0]
 
 
+def test_a_release_that_nobody_runs_does_not_decide(root: Path) -> None:
+    # As `poetry export` writes every line of a project whose Python is ">=3.7.1".
+    (root / "a.txt").write_text(
+        'a==1 ; python_full_version >= "3.7.1" and python_version < "4.0"\n'
+    )
+    (found,) = read(root, 'requirements-file = "a.txt"\n').requirements
+    assert found.startswith("a==1")
+
+
 def test_a_marker_about_a_machine_that_something_else_excludes_is_decided(root: Path) -> None:
     text = "a; sys_platform == 'darwin' and '17' in platform_version\nb\n"
     (root / "a.txt").write_text(text)
@@ -535,10 +544,27 @@ def test_a_project_that_names_itself_gets_its_own_extras_and_is_not_asked_for(ro
 
     assert meant("extras = []") == ("demo-app", "demo-speed")
     alone = "dependencies = false, "
-    assert meant(alone + 'groups = ["serve"]') == ("demo-plot", "demo-serve")
+    # A group that names the project brings what it depends on.
+    whole = ("demo-app", "demo-plot", "demo-serve", "demo-speed")
+    assert meant(alone + 'groups = ["serve"]') == whole
     # The marker of an extra's own reference counts; a version that it is at does no harm.
-    assert meant(alone + 'groups = ["all"]') == ("demo-plot",)
+    assert meant(alone + 'groups = ["all"]') == ("demo-app", "demo-plot", "demo-speed")
     assert meant(alone + 'extras = ["most"]') == ("demo-plot",)
+
+
+def test_what_only_a_build_could_tell_matters_where_it_is_asked_for(root: Path) -> None:
+    path = root / "own.toml"
+    path.write_text(
+        '[project]\nname = "score"\ndynamic = ["version", "optional-dependencies"]\n'
+        'dependencies = ["demo-app"]\n[dependency-groups]\nserve = ["demo-serve"]\n'
+    )
+    assert read(root, 'pyproject = { path = "own.toml" }\n').requirements == ("demo-app",)
+    message = "project.dynamic: only a build could tell the optional-dependencies; list them"
+    extra = 'pyproject = { path = "own.toml", extras = ["x"] }\n'
+    assert refused(root, extra) == ("own.toml", [message])
+    path.write_text(path.read_text().replace('"optional-', '"'))
+    group = 'pyproject = { path = "own.toml", dependencies = false, groups = ["serve"] }\n'
+    assert read(root, group).requirements == ("demo-serve",)
 
 
 def test_an_own_project_without_the_standard_s_table_is_not_asked_for(root: Path) -> None:

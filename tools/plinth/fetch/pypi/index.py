@@ -214,7 +214,7 @@ class Index:
                 body.append(whole(answer, MAX_PAGE, name))
             if answer.status_code != 404:
                 answer.raise_for_status()
-            kind = answer.headers.get("Content-Type", "")
+            kind = _kind(answer)
             is_known = JSON in kind or kind.startswith(links.HTML)
             if answer.status_code == 200 and not is_known:
                 raise LockError(
@@ -235,7 +235,7 @@ class Index:
         if status != 200:
             raise FetchError(f"the package index answered {status}", where=name)
         sent = body[-1]
-        if JSON in answer.headers.get("Content-Type", ""):
+        if JSON in _kind(answer):
             page = json_page(sent, name)
         else:
             page = links.page(sent.decode("utf-8", "replace"), answer.url)
@@ -383,3 +383,8 @@ class _Kept:
             # It is not needed in both forms: some pages are megabytes.
             del self.content["page"]
         return self._files
+
+
+def _kind(answer: requests.Response) -> str:
+    """Its media type, in whose name capitals do not count (RFC 9110, 8.3.1)."""
+    return str(answer.headers.get("Content-Type", "")).lower()

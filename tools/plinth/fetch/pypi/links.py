@@ -23,10 +23,13 @@ class _Links(HTMLParser):
         super().__init__()
         self.found: list[dict[str, str]] = []
         self.versions: list[str] = []
+        self.base = ""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag == "a":
             self.found.append({name: value or "" for name, value in attrs})
+        elif tag == "base":
+            self.base = self.base or dict(attrs).get("href") or ""
         elif tag == "meta" and ("name", "pypi:repository-version") in attrs:
             self.versions.append(dict(attrs).get("content") or "")
 
@@ -47,11 +50,14 @@ def page(text: str, url: str) -> dict[str, Any]:
         raise LockError(f"the index's page is not HTML: {error}", where=shown(url)) from None
     for version in links.versions:
         check_version(version, shown(url))
+    # What links are relative to (HTML, 4.2.3).
+    base = resolved(url, links.base, url) if links.base else url
     files = []
     for link in links.found:
-        address, fragment = urldefrag(resolved(url, link.get("href", ""), url))
+        address, fragment = urldefrag(resolved(base, link.get("href", ""), url))
         name = unquote(urlsplit(address).path.rsplit("/", 1)[-1])
-        algorithm, _, value = fragment.partition("=")
+        parts = [part.partition("=")[::2] for part in fragment.split("&")]
+        hashes = {name: value for name, value in parts if value and name != "egg"}
         if not name:
             continue
         metadata = link.get("data-core-metadata") or link.get("data-dist-info-metadata") or ""
@@ -59,7 +65,7 @@ def page(text: str, url: str) -> dict[str, Any]:
             {
                 "filename": name,
                 "url": address,
-                "hashes": {algorithm: value} if value else {},
+                "hashes": hashes,
                 "upload-time": link.get("data-upload-time", ""),
                 "requires-python": link.get("data-requires-python", ""),
                 "yanked": link["data-yanked"] or True if "data-yanked" in link else False,

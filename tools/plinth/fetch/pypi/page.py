@@ -75,8 +75,9 @@ def check_version(version: object, where: str) -> None:
     Raises:
         LockError: it is another, or none.
     """
-    found = re.fullmatch(r"([0-9]{1,9})\.[0-9]+", version) if isinstance(version, str) else None
-    if not found or int(found[1]) != 1:
+    # As pip does: some write the first number alone, or nothing.
+    found = re.fullmatch(r"\s*(1(\.[0-9]+)*)?\s*", version) if isinstance(version, str) else None
+    if not found:
         raise LockError(
             "the index speaks a version of the simple API that plinth does not read",
             where=where,

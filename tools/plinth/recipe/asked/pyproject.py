@@ -71,6 +71,7 @@ class _Reader:
         # The own extras that something names: where it does, and what was read already.
         self._waiting: deque[tuple[NormalizedName, str]] = deque()
         self._seen: set[str] = set()
+        self._named = False
 
     def _wrong(self, path: str, message: str) -> None:
         self.problems.append(Problem(path, message))
@@ -85,15 +86,27 @@ class _Reader:
             self._wrong("project", "missing; its dependencies are asked for")
             return
         self._check_python()
-        dynamic = self._table.get("dynamic")
-        for field in ("dependencies", "optional-dependencies"):
-            if isinstance(dynamic, list) and field in dynamic:
-                self._wrong("project.dynamic", f"only a build could tell the {field}; list them")
         if project.dependencies:
-            yield from self._lines(self._table.get("dependencies", []), "project.dependencies")
+            yield from self._dependencies()
         yield from self._groups(project.groups)
         self._name_extras(project.extras, "")
         yield from self._extras()
+        # As an installer does that is asked for a group which names the project.
+        if self._named and not project.dependencies:
+            yield from self._dependencies()
+            yield from self._extras()
+
+    def _dependencies(self) -> Iterator[Asked]:
+        if not self._is_dynamic("dependencies"):
+            yield from self._lines(self._table.get("dependencies", []), "project.dependencies")
+
+    def _is_dynamic(self, field: str) -> bool:
+        """Whether only a build could tell the `field`, which is noted as wrong."""
+        dynamic = self._table.get("dynamic")
+        found = isinstance(dynamic, list) and field in dynamic
+        if found:
+            self._wrong("project.dynamic", f"only a build could tell the {field}; list them")
+        return found
 
     def _check_python(self) -> None:
         wanted = self._table.get("requires-python", "")
@@ -151,6 +164,8 @@ class _Reader:
             self._wrong(at, unknown(marker))
         if not counts:
             return
+        # An extra that names others is but a name for them; a group means the project.
+        self._named |= at.startswith("dependency-groups.")
         version = self._table.get("version")
         try:
             # Of a version that only a build could tell, nothing is known.
@@ -170,6 +185,8 @@ class _Reader:
     def _extras(self) -> Iterator[Asked]:
         table = self._of(self._table.get("optional-dependencies"), "project.optional-dependencies")
         known = {canonicalize_name(extra): extra for extra in table}
+        if self._waiting and self._is_dynamic("optional-dependencies"):
+            self._waiting.clear()
         while self._waiting:
             name, at = self._waiting.popleft()
             if name not in known:

@@ -183,7 +183,8 @@ def _no_variable(text: str) -> None:
 
 def _requirement(text: str, bounds: bool, where: str) -> Asked:
     _no_variable(text)
-    hashes = _HASH.findall(text)
+    # In lower case, as pip reads them.
+    hashes = [one.lower() for one in _HASH.findall(text)]
     wanted = _HASH.sub("", text).strip()
     if " --" in wanted or wanted.endswith("\\"):
         raise ValueError(f"an option of one requirement has no meaning in a lock: {wanted!r}")
