@@ -122,3 +122,20 @@ def test_a_name_to_upgrade_that_is_no_package_is_refused_and_nothing_written(
     # Asked for, and not locked yet.
     lock(ws, ["demo"], upgrade_package=["Demo_Other"])
     assert "demo-other" in versions(ws)
+
+
+def test_an_upgrade_that_moves_nothing_leaves_the_very_lock(
+    tmp_path: Path, server: IndexServer
+) -> None:
+    """pip-compile names a constraint among those that asked, or not, by what was upgraded."""
+    ws = checkout(tmp_path / "checkout", resolver_tools("3.7"))
+    specify(ws, "demo-app")
+    path = ws.images / "demo.toml"
+    bound = '[[python.constraints]]\nrequirement = "demo-leaf<9"\nreason = "a test"\n'
+    path.write_text(f"{path.read_text()}\n{bound}")
+    lock(ws, ["demo"])
+    before = lock_text(ws)
+    lock(ws, ["demo"], upgrade_package=["demo-leaf"])
+    assert lock_text(ws) == before
+    lock(ws, ["demo"], upgrade=True)
+    assert lock_text(ws) == before

@@ -10,7 +10,7 @@ import pytest
 
 from plinth.core.errors import FetchError, LockError
 from plinth.core.report import quiet
-from plinth.lock.compilation import compile_requests
+from plinth.lock.compilation import compile_requests, without_bounds
 from plinth.lock.request import Request, Work
 from plinth.lock.resolver import Resolver
 from plinth.recipe.base import BaseSpec
@@ -193,3 +193,18 @@ def test_a_project_that_is_absent_beside_a_conflict_is_named() -> None:
         "x 1.0 needs a",
         "x 2.0 needs b<1",
     ]
+
+
+def test_who_asked_for_a_package_is_told_without_the_constraints() -> None:
+    hashes = "    --hash=sha256:00\n"
+    both = "    # via\n    #   -c base/../constraints.txt\n    #   demo\n"
+    more = "    # via\n    #   -c base/../constraints.txt\n    #   a\n    #   demo\n"
+    alone = "    # via demo\n"
+    text = "".join(
+        f"{name}==1 \\\n{hashes}{via}" for name, via in zip("abc", (both, more, alone), strict=True)
+    )
+    found = without_bounds(f"# made by\n{text}")
+    assert found == f"# made by\n{text}".replace(both, alone).replace(
+        more, "    # via\n    #   a\n    #   demo\n"
+    )
+    assert without_bounds(found) == found

@@ -16,6 +16,9 @@ from plinth.lock.resolver import Resolver
 _CAUSE = re.compile(r"(?:(asked for:)|([\w.-]+) \S+ needs) ([\w.-]*\w).*")
 """A line of `_compile_driver.told`: what is asked for, or which package needs it."""
 _NO_VERSION = re.compile(r".*that satisfies the requirement ([\w.-]*\w).*\(from versions: (.*)\)")
+_BOUNDS = re.compile(r"^    #   -c \S+/constraints\.txt\n", re.MULTILINE)
+_ALONE = re.compile(r"^    # via\n    #   (\S.*)\n(?!    #   )", re.MULTILINE)
+"""One alone stands on the line of its `via`."""
 _NO_MORE_THAN = "ERROR: Cannot install "
 """How pip begins the line that names what conflicts; the causes below it say more."""
 
@@ -39,6 +42,13 @@ def compile_requests(resolver: Resolver, work: Sequence[Work], progress: Progres
     for one, failure in zip(work, answers, strict=True):
         if failure is not None:
             raise _absent(one, failure) or _conflict(one, failure)
+
+
+def without_bounds(text: str) -> str:
+    """The requirements.txt `text` of pip-compile without the constraints among those that asked for
+    a package: whether it names them depends on what was upgraded before, and not on the answer."""
+    text = _BOUNDS.sub("", text)
+    return _ALONE.sub(r"    # via \1\n", text)
 
 
 def _check_index(work: Sequence[Work]) -> None:

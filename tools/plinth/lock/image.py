@@ -24,7 +24,7 @@ from plinth.fetch.pypi.index import Index
 from plinth.formats.wheel.metadata import parse
 from plinth.graph.workspace import Workspace
 from plinth.lock.bound import check_indexes, check_present
-from plinth.lock.compilation import compile_requests
+from plinth.lock.compilation import compile_requests, without_bounds
 from plinth.lock.imported import check_imported
 from plinth.lock.os_packages import lock_packages
 from plinth.lock.request import Request, Work, chosen, locked_file
@@ -156,7 +156,7 @@ def _resolved(
     )
     found = []
     for request in requests:
-        text = (request.folder / "requirements.txt").read_text(encoding="utf-8")
+        text = without_bounds((request.folder / "requirements.txt").read_text(encoding="utf-8"))
         lock = _lock(request, text, sdists)
         for note in request.index.yanked(lock.packages):
             progress(f"note: {note}")
