@@ -10,6 +10,7 @@ import tarfile
 import tempfile
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 
 from plinth.build import sdists as sdist
 from plinth.core.digest import Digest, Json
-from plinth.core.errors import SandboxError, WheelError
+from plinth.core.errors import LockError, SandboxError, WheelError
 from plinth.core.report import quiet
 from plinth.core.result import ActionResult
 from plinth.formats.python.place import Base, Interpreter
@@ -316,6 +317,30 @@ def test_a_bad_wheel_a_build_made_stays_out(
     assert message in str(raised.value)
     assert name in raised.value.where
     assert [path.name for path in ws.cache.blobs.iterdir()] == [package.file.digest.hex]
+
+
+def test_a_lock_without_what_an_sdist_is_built_with_is_refused_before_its_code_runs(
+    tmp_path: Path,
+) -> None:
+    # It says nothing, so it is built with setuptools and wheel (PEP 518).
+    ws, package = prepared(tmp_path)
+    ones = {
+        name: LockedPackage(name, version, LockedFile(f"{name}.whl", Digest.of(b""), ""), False)
+        for name, version in (("setuptools", "40.0"), ("wheel", "0.37.1"))
+    }
+    for had, lacking in (
+        ((), ["setuptools>=40.8.0: not in the lock", "wheel: not in the lock"]),
+        (("setuptools",), ["setuptools>=40.8.0: the lock has setuptools 40.0", "wheel: not in"]),
+    ):
+        changed = replace(package, build_requires=tuple(ones[name] for name in had))
+        with pytest.raises(LockError, match="does not have what the sdist is built with") as raised:
+            sdist._check_met(changed, ws.cache.path(package.file.digest), "3.7")
+        for line, end in zip(raised.value.found.splitlines(), lacking, strict=True):
+            assert line.startswith(f"build-system.requires asks for {end}")
+    fine = (replace(ones["setuptools"], version="65.0"), ones["wheel"])
+    sdist._check_met(
+        replace(package, build_requires=fine), ws.cache.path(package.file.digest), "3.7"
+    )
 
 
 @pytest.mark.parametrize(

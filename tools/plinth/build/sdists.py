@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from plinth.build.wheels import WheelFile
-from plinth.core.errors import SandboxError, WheelError
+from plinth.core.errors import LockError, SandboxError, WheelError
 from plinth.core.report import Progress
 from plinth.core.result import ActionResult
 from plinth.core.scratch import scratch
@@ -20,7 +20,7 @@ from plinth.formats import gzip
 from plinth.formats.python.place import PREFIX, Base
 from plinth.formats.wheel.admit import admit
 from plinth.formats.wheel.filename import parse_wheel
-from plinth.formats.wheel.sdist import build_backend, unpack
+from plinth.formats.wheel.sdist import build_backend, build_requirements, unpack
 from plinth.formats.wheel.zipwriter import write_zip
 from plinth.graph import sandbox
 from plinth.graph.actions import Action
@@ -29,6 +29,7 @@ from plinth.graph.session import Session
 from plinth.graph.unpack import sandbox_root
 from plinth.graph.workspace import Workspace
 from plinth.recipe.locks.pylock import LockedPackage
+from plinth.recipe.requires import unmet
 
 VERSION = 1
 """Raised whenever the code here would give another wheel for the same sdist."""
@@ -84,6 +85,7 @@ def build_wheel(
 
     Raises:
         WheelError: the sdist is malformed or hostile, or what it built is.
+        LockError: it asks to be built with what the lock does not have.
         SandboxError: no sandbox can be had, or the build failed or went over a limit.
     """
 
@@ -143,6 +145,7 @@ def _run(
     (folder / "out").mkdir()
     shutil.copyfile(_DRIVER, folder / "driver.py")
     sdist = ws.cache.path(package.file.digest)
+    _check_met(package, sdist, base.interpreter.version)
     backend, paths = build_backend(sdist, package.file.name)
     work = sandbox.WORK
     command = [f"/{PREFIX}/bin/python{base.interpreter.version}", "-s", "-S", f"{work}/driver.py"]
@@ -157,6 +160,20 @@ def _run(
         env=environment,
     )
     return _made(folder / "out", package.file.name, output)
+
+
+def _check_met(package: LockedPackage, sdist: Path, python: str) -> None:
+    """Refuse a lock that somebody edited: what an sdist is built with is in pylock.toml alone."""
+    versions = {one.name: one.version for one in package.build_requires}
+    asked = build_requirements(sdist, package.file.name)
+    problems = unmet(versions, {}, {"build-system.requires": asked}, python)
+    if problems:
+        raise LockError(
+            "the lock does not have what the sdist is built with",
+            where=package.file.name,
+            found="\n".join(problems),
+            remedy="restore pylock.toml, or delete it and lock again",
+        )
 
 
 def _made(out: Path, filename: str, output: bytes) -> Path:
