@@ -291,7 +291,9 @@ class _Reader:
         # So uv writes extras and groups that exclude each other, by names of its own.
         if re.search(r"\bextras?\b", _STRING.sub("", text)):
             what = f"it depends on extras that exclude each other: {text}"
-            self.wrong(at, f"{what}; lock what you need by: uv export --format pylock.toml")
+            self.wrong(
+                at, f"{what}; lock what you need by: uv export --extra NAME --format pylock.toml"
+            )
             return False
         counts = decided(marker, self._environments)
         if counts is None:
