@@ -30,6 +30,7 @@ from support.containers import (
     APP,
     SCORE,
     Server,
+    answers,
     application,
     ended,
     serving,
@@ -875,16 +876,9 @@ def test_a_path_that_leads_to_another_supervisor_ends_the_container(
 
 
 def test_clients_come_over_ipv6_too(engine: docker.DockerClient, minimal: str, app: Path) -> None:
-    ask = (
-        "import http.client as h; c = h.HTTPConnection('::1', 5001); c.request('GET', '/ready');"
-        "print(c.getresponse().read().decode())"
-    )
     options: dict[str, Any] = {"sysctls": {"net.ipv6.conf.all.disable_ipv6": "0"}}
     with started(engine, minimal, app, network_mode="none", **options) as container:
-        deadline = time.monotonic() + 60
-        while container.exec_run(["python", "-c", ask]).output != b"Ready\n":
-            assert time.monotonic() < deadline, container.logs().decode()
-            time.sleep(0.2)
+        answers(container, "http://[::1]:5001/ready", "Ready")
 
 
 SETTINGS = {

@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import docker
 import pytest
 import tomli
-from docker.models.containers import Container
 
 from integration.conftest import Checkout
 from plinth.core.digest import Digest
-from support.containers import LIMITED, SCORE, application, serving, started
+from support.containers import LIMITED, SCORE, answers, application, serving, started
 from support.index_server import IndexServer
 
 pytestmark = [pytest.mark.engine, pytest.mark.network]
-
-ASK = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1]).read().decode())"
-
-
-def answers(container: Container, port: int) -> None:
-    """Wait until a server in the container answers on a port that is not published."""
-    ask = ["python", "-c", ASK, f"http://127.0.0.1:{port}/"]
-    deadline = time.monotonic() + 60
-    while container.exec_run(ask).output != b"Healthy\n":
-        container.reload()
-        assert container.status == "running", container.logs().decode()
-        assert time.monotonic() < deadline, container.logs().decode()
-        time.sleep(0.2)
-
 
 OWN = {
     "port": 'CMD ["azmlinfsrv", "--entry_script", "score.py", "--port", "5000"]\n',
@@ -61,7 +45,7 @@ def test_a_command_of_its_own_serves_on_a_port_of_its_own(
     files = {"Dockerfile": dockerfile, "score.py": SCORE}
     name = docker_build(application(tmp_path / "context", files))
     with started(engine, name, network_mode="none") as container:
-        answers(container, 5000)
+        answers(container, "http://127.0.0.1:5000/", "Healthy")
 
 
 def test_the_server_behind_the_front_answers_too(
@@ -69,7 +53,7 @@ def test_the_server_behind_the_front_answers_too(
 ) -> None:
     app = application(tmp_path / "app", {"score.py": SCORE})
     with started(engine, minimal, app, network_mode="none", **LIMITED) as container:
-        answers(container, 31311)
+        answers(container, "http://127.0.0.1:31311/", "Healthy")
 
 
 @pytest.mark.nightly

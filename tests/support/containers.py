@@ -161,3 +161,15 @@ def ended(container: Container) -> tuple[int, str]:
     any should take: how fast a busy machine is, no test asks by the way."""
     code = int(container.wait(timeout=at_most(60))["StatusCode"])
     return code, str(container.logs().decode("utf-8", "replace"))
+
+
+def answers(container: Container, url: str, text: str) -> None:
+    """Wait until a server in the container answers with `text` at `url`, on a port that is not
+    published."""
+    script = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1]).read().decode())"
+    deadline = time.monotonic() + 60
+    while container.exec_run(["python", "-c", script, url]).output != f"{text}\n".encode():
+        container.reload()
+        assert container.status == "running", container.logs().decode()
+        assert time.monotonic() < deadline, container.logs().decode()
+        time.sleep(0.2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -105,6 +105,13 @@ def exact(lines: Iterable[str]) -> dict[str, list[SpecifierSet]]:
             if one.operator in ("==", "===") and not one.version.endswith(".*"):
                 found.setdefault(canonicalize_name(wanted.name), []).append(SpecifierSet(str(one)))
     return found
+
+
+def kept_pin(name: str, version: str, hashes: Set[str], there: Set[str]) -> str:
+    """A pin as pip-tools reads it in what it wrote before. It takes over the `hashes` (SHA-256, in
+    hexadecimal) too, so they are left out where none is of a file that is `there`, on the index."""
+    known = sorted(hashes) if hashes & there else []
+    return " \\\n".join([f"{name}=={version}", *(f"    --hash=sha256:{one}" for one in known)])
 
 
 def chosen(request: Request, pin: Pin) -> Candidate:

@@ -23,7 +23,7 @@ from plinth.formats.wheel.admit import admit
 from plinth.graph.workspace import Workspace
 from plinth.lock.bound import places_of
 from plinth.lock.narrow import Narrowed
-from plinth.lock.request import Request, exact
+from plinth.lock.request import Request, exact, kept_pin
 from plinth.lock.server import LoopbackIndex
 from plinth.recipe.asked.asked import with_inputs
 from plinth.recipe.gpu import is_refused
@@ -140,7 +140,7 @@ def request_of(
     if before.pins:
         # Not the file itself: a line of it could name any file or address.
         kept = [pin for pin in before.pins if pin.name not in held]
-        text = "\n".join([*(line for pin in kept for line in _written(pin, loopback)), ""])
+        text = "\n".join([*(_written(pin, loopback) for pin in kept), ""])
         (folder / "requirements.txt").write_text(text, "utf-8")
     return Request(
         spec,
@@ -159,17 +159,14 @@ def request_of(
     )
 
 
-def _written(pin: Pin, index: LoopbackIndex) -> list[str]:
-    """A pin as pip-tools reads it in what it wrote before: it takes over the hashes too, so they
-    are left out where the index shows none of those files any more, as after a new binding."""
+def _written(pin: Pin, index: LoopbackIndex) -> str:
+    """The pin for pip-tools, see `kept_pin`; its file may be another after a new binding, say."""
     try:
         there = {one.file.digest.hex for one in index.visible(pin.name)}
     except PlinthError:
         # Nothing may ask for it any more; if something does, the resolver gets the error.
         there = pin.hashes
-    known = pin.hashes if there & pin.hashes else set()
-    hashes = [f"    --hash=sha256:{one}" for one in sorted(known)]
-    return " \\\n".join([f"{pin.name}=={pin.version}", *hashes]).splitlines()
+    return kept_pin(pin.name, pin.version, pin.hashes, there)
 
 
 def _bring(ws: Workspace, config: Config, progress: Progress, package: LockedPackage) -> Path:

@@ -14,7 +14,7 @@ from plinth.formats.wheel.filename import identity
 from plinth.formats.wheel.sdist import build_requirements
 from plinth.lock.compilation import compile_requests
 from plinth.lock.prepared import prepared_metadata
-from plinth.lock.request import Request, Work, chosen, locked_file
+from plinth.lock.request import Request, Work, chosen, kept_pin, locked_file
 from plinth.lock.resolver import Resolver
 from plinth.recipe.locks.pins import pins
 from plinth.recipe.locks.pylock import LockedPackage
@@ -134,8 +134,6 @@ def _write_pins(request: Request, kept: Sequence[LockedPackage], path: Path) -> 
     lines = []
     for one in kept:
         there = {found.file.digest.hex for found in request.index.visible(one.name)}
-        lines.append(f"{one.name}=={one.version}")
-        if one.file.digest.hex in there:
-            lines[-1] += f" \\\n    --hash={one.file.digest.oci}"
+        lines.append(kept_pin(one.name, one.version, {one.file.digest.hex}, there))
     if lines:
         path.write_text("\n".join([*lines, ""]), encoding="utf-8")

@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 from plinth.core.requirement import requirement
 from plinth.recipe.image import ImageSpec, Target
 from plinth.recipe.overrides import Override, overridden
-from plinth.recipe.target import marker_environment
+from plinth.recipe.target import allows, marker_environment, shown
 
 _NAME = re.compile(r"\s*[A-Za-z0-9][A-Za-z0-9._-]*\s*(\[[^\]]*\])?")
 
@@ -87,10 +87,8 @@ def unfit(
         pythons: their `Requires-Python`, as their METADATA has it.
         releases: those of Python that all must allow, see `Target.releases`.
     """
-    # The last there can be stands for one that is not known.
-    shown = " and ".join(release.removesuffix(".99") for release in releases)
     return [
-        f"{name} {version} requires Python {pythons[name]}: the image has {shown}"
+        f"{name} {version} requires Python {pythons[name]}: the image has {shown(releases)}"
         for name, version in sorted(versions.items())
         if not python_fits(pythons.get(name, ""), releases)
     ]
@@ -101,8 +99,7 @@ def python_fits(requires: str, releases: tuple[str, ...]) -> bool:
     """Whether what `requires` Python so can be installed under all `releases`; what is no
     specifier excludes none, as with pip."""
     try:
-        wanted = SpecifierSet(requires)
-        return all(wanted.contains(release) for release in releases)
+        return allows(SpecifierSet(requires), releases)
     except ValueError:
         return True
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
+from packaging.specifiers import SpecifierSet
 from packaging.tags import Tag, compatible_tags, cpython_tags
 
 from plinth.formats.wheel.filename import parse_wheel
@@ -62,6 +64,16 @@ def environments(target: Target) -> list[dict[str, str]]:
     first, last = f"{target.python}.2", f"{target.python}.99"
     releases = {*target.releases, *([first] if last in target.releases else [])}
     return [marker_environment(release) for release in sorted(releases)]
+
+
+def allows(python: SpecifierSet, releases: Sequence[str]) -> bool:
+    """Whether a `requires-python` allows every one of the `releases`, see `Target.releases`."""
+    return all(python.contains(release) for release in releases)
+
+
+def shown(releases: Sequence[str]) -> str:
+    """Releases for people: `3.7.99` stands for whatever is found, and is `3.7`."""
+    return " and ".join(release.removesuffix(".99") for release in releases)
 
 
 def fits(filename: str, target: Target) -> bool:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from packaging.markers import Marker, UndefinedComparison, UndefinedEnvironmentName
 
+from plinth.recipe.target import shown
+
 _OPERATOR, _NAME = r"(?:[<>=!~]+|in|not in)", "platform_(?:release|version)"
 _MACHINE = re.compile(rf'{_NAME} {_OPERATOR} "[^"]*"|"[^"]*" {_OPERATOR} {_NAME}')
 """A comparison, as `packaging` writes one, of what is known of the machine alone."""
@@ -55,9 +57,4 @@ def unknown(marker: object) -> str:
 
 def unfit(wanted: object, releases: Sequence[str]) -> str:
     """What is wrong with a `requires-python` that not all `releases` of a target meet."""
-    return f"{wanted!r}, and the image has Python {' and '.join(map(shown, releases))}"
-
-
-def shown(release: str) -> str:
-    """A release for people: of `3.7.99`, which stands for whatever is found, `3.7`."""
-    return release.removesuffix(".99")
+    return f"{wanted!r}, and the image has Python {shown(releases)}"

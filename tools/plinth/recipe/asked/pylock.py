@@ -23,7 +23,7 @@ from plinth.recipe.asked.files import Files
 from plinth.recipe.asked.markers import every, unfit
 from plinth.recipe.asked.model import ForeignLock, Pin
 from plinth.recipe.image import Target
-from plinth.recipe.target import environments
+from plinth.recipe.target import allows, environments
 from plinth.recipe.target import tags as tags_of
 
 MAX_PACKAGES = 5_000
@@ -158,7 +158,7 @@ def _selected(
 
 
 def _fits(wanted: SpecifierSet | None, target: Target) -> bool:
-    return wanted is None or all(wanted.contains(release) for release in target.releases)
+    return wanted is None or allows(wanted, target.releases)
 
 
 def _pin(package: Package, where: str) -> Pin:

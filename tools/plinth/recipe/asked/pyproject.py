@@ -18,7 +18,7 @@ from plinth.recipe.asked.markers import decided, unfit, unknown
 from plinth.recipe.asked.model import Project
 from plinth.recipe.asked.requirements import Asked
 from plinth.recipe.image import Target
-from plinth.recipe.target import environments
+from plinth.recipe.target import allows, environments
 
 
 def read_project(
@@ -111,8 +111,7 @@ class _Reader:
     def _check_python(self) -> None:
         wanted = self._table.get("requires-python", "")
         try:
-            specifiers = SpecifierSet(str(wanted))
-            if not all(specifiers.contains(release) for release in self._releases):
+            if not allows(SpecifierSet(str(wanted)), self._releases):
                 self._wrong("project.requires-python", unfit(wanted, self._releases))
         # Not all is packaging's own error: of a number with too many digits it is int's.
         except ValueError as error:

@@ -22,7 +22,7 @@ from plinth.recipe.asked.markers import decided, unfit, unknown
 from plinth.recipe.asked.model import ForeignLock, Pin
 from plinth.recipe.asked.pylock import MAX_PACKAGES, fits_target, sha256
 from plinth.recipe.image import Target
-from plinth.recipe.target import environments, tags
+from plinth.recipe.target import allows, environments, tags
 
 _OWN = ("virtual", "editable")
 _KINDS = ("registry", "git", "url", "path", "directory", *_OWN)
@@ -313,8 +313,7 @@ class _Reader:
         try:
             if not isinstance(wanted, str):
                 raise TypeError(f"expected a string, found {wanted!r}")
-            specifiers = SpecifierSet(wanted)
-            fits = all(specifiers.contains(release) for release in self._releases)
+            fits = allows(SpecifierSet(wanted), self._releases)
         except (ValueError, TypeError) as error:
             self.wrong(path, str(error))
             return
