@@ -60,9 +60,10 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def wheels_of(ws: Workspace, base: Base) -> list[WheelFile]:
+def wheels_of(ws: Workspace, base: Base, image: str = IMAGE) -> list[WheelFile]:
+    """The wheels that the lock of `image` names, on the base `BASE`."""
     found = []
-    for package in check(ws, IMAGE).packages:
+    for package in check(ws, image).packages:
         if package.is_sdist:
             settings = load_base(ws.bases, BASE).sdists.get(package.name)
             wheel = cached_wheel(ws, package, base, settings.environment if settings else {})

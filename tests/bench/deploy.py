@@ -20,6 +20,7 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -128,9 +129,12 @@ def pull(engine: docker.DockerClient, name: str, reference: str) -> None:
 
 def once(engine: docker.DockerClient, name: str, reference: str, app: Path) -> tuple[float, float]:
     """Seconds of the pull, and of all until the first score."""
-    with contextlib.suppress(docker.errors.ImageNotFound):
+    with contextlib.suppress(docker.errors.NotFound):
         engine.images.remove(reference, force=True)
     engine.images.prune({"dangling": False})
+    # What was pushed and removed before is written, and its blocks given back, first.
+    os.sync()
+    time.sleep(1)
     begun = time.perf_counter()
     pull(engine, name, reference)
     pulled = time.perf_counter()

@@ -32,7 +32,7 @@ from support.helpers import make_wheel
 SITE = "opt/python/lib/python3.7/site-packages"
 Entry = tuple[bytes, int, tuple[int, int], bytes | None]
 SIZES = st.lists(st.integers(0, 9) | st.integers(0, 10**9), min_size=1, max_size=40)
-LARGE = random.Random(1).randbytes(150_000) * 2  # noqa: S311
+LARGE = random.Random(1).randbytes(2_100_000) * 2  # noqa: S311
 
 
 def wheel(

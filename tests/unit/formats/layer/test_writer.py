@@ -131,13 +131,13 @@ def test_a_layer_is_read_as_it_was_written(store: BlobStore) -> None:
     assert found["srv/link"].linkname == "../etc/" + "x" * 120
 
 
-def test_spliced_files_and_the_end_are_members_and_so_is_each_mebibyte_of_all_else(
+def test_spliced_files_and_the_end_are_members_and_so_is_each_16_mebibytes_of_all_else(
     store: BlobStore,
 ) -> None:
     files = {"app/a": NOISE[:5], "app/empty": b"", "app/b": b"second" * 1000}
     with LayerWriter(store) as writer:
         writer.directory("app")
-        writer.file("app/large", bytes(2 << 20))
+        writer.file("app/large", bytes(32 << 20))
         for path, data in files.items():
             splice(writer, path, data)
         writer.file("app/last", b"x")
@@ -146,8 +146,8 @@ def test_spliced_files_and_the_end_are_members_and_so_is_each_mebibyte_of_all_el
     assert {head for head, _ in found} == {b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"}
     plain = [content for _, content in found]
     assert [len(content) for content in plain] == [
-        1 << 20,
-        1 << 20,
+        16 << 20,
+        16 << 20,
         3 * BLOCK,
         5,
         507 + 2 * BLOCK,
@@ -394,8 +394,10 @@ def test_threads_are_begun_where_asked_for_and_ended(store: BlobStore) -> None:
 
     with LayerWriter(store) as writer:
         writer.file("a", NOISE)
+        writer.end_member()
         assert ours() == []
     with LayerWriter(store, threads=True) as writer:
         writer.file("a", NOISE)
+        writer.end_member()
         assert ours() == ["inner_0", "outer_0"]
     assert ours() == []

@@ -1,9 +1,9 @@
 """`LayerWriter`: a deterministic tar layer, gzip-compressed member by member.
 
 A layer is a sequence of gzip members (RFC 1952). The deflate stream of a large file that a wheel
-already holds is taken over as it is, in a member of its own; all else is cut into members of a
-mebibyte and compressed by the pinned libdeflate: each member costs an engine that inflates with
-pigz a hand-over between threads.
+already holds is taken over as it is, in a member of its own; all else is cut into members of
+16 MiB and compressed by the pinned libdeflate: each member costs an engine that inflates with pigz
+a hand-over between threads, and podman new buffers.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from plinth.formats.layer.stream import Buffer, Hasher, Threads
 _KEPT_LEAST, _KEPT_MOST, _KEPT_TAIL = 2 << 20, 64 << 20, 1 << 20
 _HEADERS = 1 << 16
 # Plain bytes of a member that is compressed by us.
-_MEMBER = 1 << 20
+_MEMBER = 16 << 20
 
 
 class LayerWriter:

@@ -22,8 +22,8 @@ from plinth.formats.wheel.install import Installation, Placed, bytecode_path, pl
 # Above this a wheel's two hashes get threads of their own (bytes).
 _THREADED = 4 << 20
 # From this size on a file's deflate stream is taken over as it is: a member of its own, which costs
-# whoever inflates with pigz more than a smaller one is worth (docs/layers.md has the measures).
-_SPLICED = 256 << 10
+# engines more than a smaller one is worth (docs/layers.md has the measures).
+_SPLICED = 4 << 20
 
 
 def splice(
