@@ -29,12 +29,12 @@ from plinth.graph.workspace import Workspace  # noqa: E402
 from support import judges  # noqa: E402
 from support.docker_registry import docker_registry, proxy  # noqa: E402
 
-# In the checkout: the processes are started elsewhere.
+# In the checkout: the processes are started elsewhere. An unsigned image is pushed and then
+# refused the tag `latest`: an exit code of 1.
 PLINTH = [
     sys.executable,
     "-c",
-    f"import os; os.chdir({str(ROOT)!r})\n"
-    "import sys; from plinth.commands.main import main; sys.exit(main())",
+    f"import os; os.chdir({str(ROOT)!r})\nfrom plinth.commands.main import main; main()",
 ]
 
 
@@ -54,9 +54,9 @@ def pushes(
     }
 
 
-def pulls(host: str, repository: str, into: Path, crane: str) -> dict[str, list[str]]:
-    """The commands that pull it from where plinth pushed it, by who does it."""
-    reference = f"{host}/plinth/{repository}:latest"
+def pulls(host: str, name: str, into: Path, crane: str) -> dict[str, list[str]]:
+    """The commands that pull `name` from where plinth pushed it, by who does it."""
+    reference = f"{host}/plinth/{name}"
     skopeo = ["skopeo", "copy", "--quiet", "--src-tls-verify=false", "--preserve-digests"]
     return {
         "plinth": [*PLINTH, "pull", reference, "--layout", f"{into}", "--no-verify"],
@@ -100,11 +100,16 @@ def main() -> None:
                     if who == "plinth":
                         host = own
                 for who in WHO:
-                    command = pulls(host, repository, work / "pulled", str(crane.folder / "crane"))[
-                        who
-                    ]
+                    command = pulls(
+                        host,
+                        f"{repository}@{entry.manifest.oci}",
+                        work / "pulled",
+                        str(crane.folder / "crane"),
+                    )[who]
                     os.sync()
                     found.setdefault(("pull", who), []).append(spent(command, os.environ))
+                    blob = work / "pulled" / "blobs" / "sha256" / entry.manifest.hex
+                    assert blob.is_file(), command
                     shutil.rmtree(work / "pulled")
         for (what, who), several in found.items():
             wall, cpu = (statistics.median(column) for column in zip(*several, strict=True))
