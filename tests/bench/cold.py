@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -24,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from bench.buildkit import BASE, Plinth, wheels_of  # noqa: E402
-from bench.process import spent  # noqa: E402
+from bench.process import medians, spent  # noqa: E402
 from plinth.build.wheels import WheelFile  # noqa: E402
 from plinth.formats.python.place import Base  # noqa: E402
 from plinth.formats.zstd import LEVEL  # noqa: E402
@@ -71,11 +70,7 @@ class Peer:
 
 def ours(plinth: Plinth, source: Workspace, base: Base, image: str) -> tuple[float, float]:
     plinth.prepare(source, base)
-    command = [sys.executable, "-c", f"import os; os.chdir({str(plinth.folder)!r})\n{MAIN}"]
-    return spent([*command, "build", image], os.environ)
-
-
-MAIN = "import sys; from plinth.commands.main import main; sys.exit(main())"
+    return spent([sys.executable, "-m", "plinth", "build", image], os.environ, cwd=plinth.folder)
 
 
 def main() -> None:
@@ -86,11 +81,11 @@ def main() -> None:
     parser.add_argument("image", nargs="*", default=["sklearn-0.24.1"])
     given = parser.parse_intermixed_args()
     source = Workspace(ROOT, ROOT / "build")
+    base = known_base(source, BASE)
+    if base is None:
+        sys.exit("build the images first: doit build")
     print("| image | made by | seconds | CPU seconds | ratio of CPU |\n|---|---|---|---|---|")
     for image in given.image:
-        base = known_base(source, BASE)
-        if base is None:
-            sys.exit(f"build the image first: doit build:{image}")
         with tempfile.TemporaryDirectory(dir=ROOT / "build") as name:
             plinth = Plinth(Path(name) / "plinth")
             wheels = wheels_of(source, base, image)
@@ -102,9 +97,9 @@ def main() -> None:
                     found.setdefault(f"plinth, {form}", []).append(times)
                 for called, compressor in COMPRESSORS.items():
                     found.setdefault(f"uv + {called}", []).append(peer.build(compressor))
-        floor = statistics.median(cpu for _, cpu in found["plinth, gzip"])
+        _, floor = medians(found["plinth, gzip"])
         for who, several in found.items():
-            wall, cpu = (statistics.median(column) for column in zip(*several, strict=True))
+            wall, cpu = medians(several)
             print(f"| {image} | {who} | {wall:.2f} | {cpu:.2f} | {cpu / floor:.2f} |", flush=True)
 
 

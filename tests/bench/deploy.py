@@ -127,6 +127,20 @@ def pull(engine: docker.DockerClient, name: str, reference: str) -> None:
         engine.images.pull(reference)
 
 
+def line_options(parser: argparse.ArgumentParser) -> None:
+    """The options that `across` reads."""
+    parser.add_argument("--mbit", type=int, default=0)
+    parser.add_argument("--delay", type=int, default=0)
+
+
+def across(stack: contextlib.ExitStack, host: str, given: argparse.Namespace) -> str:
+    """Where the registry at `host` is asked across the line that the options describe."""
+    if not given.mbit and not given.delay:
+        return host
+    line = proxy(host, rate=given.mbit * 125_000, delay=given.delay / 1000)
+    return stack.enter_context(line).host
+
+
 def once(engine: docker.DockerClient, name: str, reference: str, app: Path) -> tuple[float, float]:
     """Seconds of the pull, and of all until the first score."""
     with contextlib.suppress(docker.errors.NotFound):
@@ -151,8 +165,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--also", action="append", default=[])
     parser.add_argument("--zstd", type=int, default=0)
-    parser.add_argument("--mbit", type=int, default=0)
-    parser.add_argument("--delay", type=int, default=0)
+    line_options(parser)
     parser.add_argument("engine", nargs="+")
     given = parser.parse_args()
     ws = Workspace(ROOT, ROOT / "build")
@@ -171,10 +184,8 @@ def main() -> None:
             form: push(f"{folder / form}:latest", f"{registry.host}/{form}:latest")
             for form in (*peers, *ours)
         }
-        if given.mbit or given.delay:
-            line = proxy(registry.host, rate=given.mbit * 125_000, delay=given.delay / 1000)
-            host = stack.enter_context(line).host
-            pushed = {form: at.replace(registry.host, host, 1) for form, at in pushed.items()}
+        host = across(stack, registry.host, given)
+        pushed = {form: at.replace(registry.host, host, 1) for form, at in pushed.items()}
         app = application(folder / "app", {"score.py": SCORE})
         print("| engine | form | pull | pull to first score | ratio |\n|---|---|---|---|---|")
         for one in given.engine:

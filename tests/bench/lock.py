@@ -14,7 +14,6 @@ from __future__ import annotations
 import compileall
 import os
 import shutil
-import statistics
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -23,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from bench.process import spent  # noqa: E402
+from bench.process import medians, spent  # noqa: E402
 from plinth.core.pip_settings import pip_settings  # noqa: E402
 from plinth.core.settings import load  # noqa: E402
 from plinth.graph.workspace import Workspace  # noqa: E402
@@ -46,11 +45,9 @@ def ours(root: Path, images: Sequence[str], tools: Path) -> tuple[float, float]:
     shutil.rmtree(root / "build", ignore_errors=True)
     (root / "build" / "cache").mkdir(parents=True)
     (root / "build" / "cache" / "tools").symlink_to(tools)
-    python = "import sys; from plinth.commands.main import main; sys.exit(main())"
-    command = [sys.executable, "-c", f"import os; os.chdir({str(root)!r}); {python}"]
     environment = {**os.environ, "PYTHONPATH": str(root / "tools")}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    return spent([*command, "lock", *images], environment)
+    return spent([sys.executable, "-m", "plinth", "lock", *images], environment, cwd=root)
 
 
 def theirs(work: Path, image: str, uv: str, environment: Mapping[str, str]) -> tuple[float, float]:
@@ -97,7 +94,7 @@ def main() -> None:
             found["uv pip compile"].append((wall, cpu))
     print(f"| {what}, nothing known | seconds | CPU seconds |\n|---|---|---|")
     for who, times in found.items():
-        wall, cpu = (statistics.median(column) for column in zip(*times, strict=True))
+        wall, cpu = medians(times)
         print(f"| {who} | {wall:.1f} | {cpu:.1f} |")
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import statistics
 import sys
 import tempfile
 from pathlib import Path
@@ -22,13 +21,12 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from bench.lock import checkout  # noqa: E402
-from bench.process import spent  # noqa: E402
+from bench.process import medians, spent  # noqa: E402
 from plinth.core.pip_settings import pip_settings  # noqa: E402
 
-# What `plinth` does, in a folder; with NOTED, every address that answered is written there.
+# What `plinth` does; with NOTED, every address that answered is written there.
 BUILD = """
 import os, sys
-os.chdir(sys.argv.pop(1))
 if noted := os.environ.get("NOTED"):
     import requests
     send = requests.Session.send
@@ -49,7 +47,7 @@ def build(root: Path, image: str, noted: Path | None = None) -> tuple[float, flo
     shutil.rmtree(root / "build", ignore_errors=True)
     environment = {**os.environ, "PYTHONPATH": f"{root / 'tools'}", "NOTED": f"{noted or ''}"}
     environment["XDG_CACHE_HOME"] = f"{root / 'build' / 'home'}"
-    return spent([sys.executable, "-c", BUILD, f"{root}", "build", image], environment)
+    return spent([sys.executable, "-c", BUILD, "build", image], environment, cwd=root)
 
 
 def fetch(addresses: list[str], folder: Path) -> tuple[float, float]:
@@ -84,9 +82,9 @@ def main() -> None:
             for _ in range(given.rounds):
                 found["curl"].append(fetch(addresses, Path(name) / "fetched"))
                 found["plinth build"].append(build(root, image))
-            floor = statistics.median(wall for wall, _ in found["curl"])
+            floor, _ = medians(found["curl"])
             for who, times in found.items():
-                wall, cpu = (statistics.median(column) for column in zip(*times, strict=True))
+                wall, cpu = medians(times)
                 print(
                     f"| {image}: {who} | {wall:.1f} | {cpu:.1f} | {wall / floor:.2f} |", flush=True
                 )

@@ -28,17 +28,32 @@ from support.forge import IDENTITY, Copy, forging, link_tree  # noqa: E402
 from support.sessions import session_of  # noqa: E402
 
 
-def spent(command: Sequence[str], environment: Mapping[str, str]) -> tuple[float, float]:
-    """Seconds by the clock and of the processors that a process takes, with its children."""
+def spent(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    cwd: Path | str = "/",
+    ends: Sequence[int] = (0,),
+) -> tuple[float, float]:
+    """Seconds by the clock and of the processors that a process takes, with its children; it must
+    exit with one of `ends`."""
     before, start = os.times(), time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True, env=environment, cwd="/")
+    done = subprocess.run(command, check=False, capture_output=True, env=environment, cwd=cwd)
     wall, after = time.perf_counter() - start, os.times()
+    if done.returncode not in ends:
+        done.check_returncode()
     used = after.children_user + after.children_system
     return wall, used - before.children_user - before.children_system
 
 
-def shown(name: str, rounds: Sequence[tuple[float, float]], size: int) -> None:
+def medians(rounds: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Of what `spent` said of several, the median of each column."""
     wall, cpu = (statistics.median(column) for column in zip(*rounds, strict=True))
+    return wall, cpu
+
+
+def shown(name: str, rounds: Sequence[tuple[float, float]], size: int) -> None:
+    wall, cpu = medians(rounds)
     print(f"| {name} | {wall:.2f} s | {cpu:.2f} s | {cpu / size * 1e9:.1f} |", flush=True)
 
 
