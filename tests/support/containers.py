@@ -57,12 +57,18 @@ def connected(variable: str = "PLINTH_TEST_DOCKER_HOST") -> Iterator[docker.Dock
 
 
 def application(folder: Path, files: dict[str, str]) -> Path:
-    """The files in `folder`, readable by any user whatever the umask here."""
+    """The files in `folder`, readable by any user whatever the umask here.
+
+    Each appears whole: a container may be waiting for it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content, encoding="utf-8")
+        begun = path.with_name(f".{path.name}.begun")
+        begun.write_text(content, encoding="utf-8")
+        begun.chmod(0o644)
+        begun.replace(path)
     for path in (folder, *folder.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
     return folder
