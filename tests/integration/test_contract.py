@@ -482,6 +482,7 @@ def test_with_nothing_to_serve_it_ends_with_what_to_do(
     ]
 
 
+UNSAID = ": a worker ended in init(): killed, for want of memory perhaps, or by the script itself"
 FAILING = {
     "raises": (
         "def init():\n    raise RuntimeError('no model')\n",
@@ -495,9 +496,13 @@ FAILING = {
         "def init():\n    raise RuntimeError('no\\nmodel \\x1b[31m' + 'x' * 2000)\n",
         f": {APP}/score.py, line 4: RuntimeError: no model [31m{'x' * 973}",
     ),
-    "is gone": ("import os\n\n\ndef init():\n    os._exit(0)\n", ""),
+    "is gone": ("import os\n\n\ndef init():\n    os._exit(0)\n", UNSAID),
     "is gone with gunicorn's code": ("import os\n\n\ndef init():\n    os._exit(3)\n", ""),
-    "is killed": ("import os\n\n\ndef init():\n    os.kill(os.getpid(), 9)\n", ""),
+    "is killed": ("import os\n\n\ndef init():\n    os.kill(os.getpid(), 9)\n", UNSAID),
+    "takes too long": (
+        "import time\n\n\ndef init():\n    time.sleep(60)\n",
+        f": {APP}/score.py, line 7: not done in 1 s (WORKER_TIMEOUT)",
+    ),
     "ImportError": (
         "import no_such_module\n",
         f": {APP}/score.py, line 3: ModuleNotFoundError: No module named 'no_such_module'",
@@ -514,7 +519,7 @@ FAILING = {
 }
 """Scripts, and how the last line of the log ends."""
 BY_DAY = {
-    "1": ("raises lines", "is gone with gunicorn's code", "ImportError"),
+    "1": ("raises lines", "is gone with gunicorn's code", "takes too long", "ImportError"),
     "2": ("is killed",),
 }
 """Of how many workers which of them fail in the gate."""
@@ -541,7 +546,10 @@ def test_a_script_that_fails_ends_the_container_with_3(
         begin = ""
     script = begin + script + ("" if "def run" in script else "\n\ndef run(data):\n    pass\n")
     app = application(tmp_path / "app", {"score.py": script})
-    with started(engine, minimal, app, environment={"WORKER_COUNT": workers}) as container:
+    settings = {"WORKER_COUNT": workers}
+    if "WORKER_TIMEOUT" in reason:
+        settings["WORKER_TIMEOUT"] = "1"
+    with started(engine, minimal, app, environment=settings) as container:
         code, log = ended(container)
         container.reload()
         finished = container.attrs["State"]["FinishedAt"]
@@ -551,7 +559,8 @@ def test_a_script_that_fails_ends_the_container_with_3(
     for line in lines:
         if line.startswith("begun "):
             took = [datetime.fromisoformat(one[:26]) for one in (line[6:], finished)]
-            assert (took[1] - took[0]).total_seconds() < at_most(2)
+            late = 5 if "WORKER_TIMEOUT" in reason else 2
+            assert (took[1] - took[0]).total_seconds() < at_most(late)
 
 
 SLOW = {
@@ -609,6 +618,30 @@ def test_bodies_that_do_not_end_leave_the_container_its_memory(
         assert server.get("/").text == "Healthy"
         assert server.answer({"data": [1, 2]})["sum"] == 3
         wait_for(server, "nginx - 503 to ")
+
+
+def test_in_memory_small_bodies_of_unknown_length_are_served_at_once(
+    engine: docker.DockerClient, minimal: str, tmp_path: Path
+) -> None:
+    script = "import time\n\n\ndef init():\n    pass\n\n\ndef run(data):\n    time.sleep(0.2)\n"
+    limited = {"mem_limit": "512m", "memswap_limit": "512m", **HARDENED}
+    app = application(tmp_path / "app", {"score.py": script})
+    with serving(engine, minimal, app, **limited) as server, ThreadPoolExecutor(12) as pool:
+
+        def chunked(number: int) -> int:
+            data = iter([b'{"a":', b"1}"])
+            return requests.post(f"{server.url}/score", data, timeout=60).status_code
+
+        assert {*pool.map(chunked, range(12))} == {200}
+        # A length is one with zeros before it, too.
+        address = ("127.0.0.1", int(server.url.rpartition(":")[2]))
+        with contextlib.ExitStack() as stack:
+            for _ in range(3):
+                client = stack.enter_context(socket.create_connection(address, timeout=10))
+                client.sendall(
+                    b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Length: 090000000\r\n\r\n{"
+                )
+            wait_for(server, "nginx - 503 to ")
 
 
 def test_a_field_of_a_client_does_not_move_the_paths(server: Server) -> None:
@@ -742,6 +775,10 @@ def test_the_ids_of_requests_are_kept(server: Server) -> None:
     answer = requests.post(f"{server.url}/score", headers=headers, timeout=30)
     assert (answer.status_code, answer.headers["x-request-id"]) == (413, "large")
     wait_for(server, " large - the request has a body that is too large")
+    # And one of a path that is none of the server's.
+    assert server.get("/nothing").headers["x-request-id"]
+    answer = requests.get(f"{server.url}/nothing", headers={"x-request-id": "odd"}, timeout=30)
+    assert (answer.status_code, answer.headers["x-request-id"]) == (404, "odd")
     # The server would say so for every such request.
     assert server.log().count("x-ms-request-id header has been deprecated") == 1
 
@@ -749,20 +786,27 @@ def test_the_ids_of_requests_are_kept(server: Server) -> None:
 def test_logs_are_json_where_that_is_asked_for(serve: Serve) -> None:
     script = (
         "import logging\n\n\ndef init():\n    print('said by \"init\"')\n\n\n"
-        "def run(data):\n    raise RuntimeError('two\\nlines')\n"
+        "def run(data):\n    if data == 'sleep':\n        print('asleep', flush=True)\n"
+        "        time.sleep(30)\n    raise RuntimeError('two\\nlines')\n"
     )
-    with serve({"score.py": script}, environment={"AZUREML_LOG_FORMAT": "json"}) as server:
+    script = f"import time\n{script}"
+    with serve({"score.py": script}, environment={"AZUREML_LOG_FORMAT": "Json"}) as server:
         server.score(1)
         requests.post(f"{server.url}/score", headers={"Content-Length": "999999999"}, timeout=30)
         wait_for(server, '"logger": "nginx"')
-        server.container.kill("SIGTERM")
-        code, log = ended(server.container)
+        with ThreadPoolExecutor(1) as pool:
+            # The end takes away what takes longer than it waits.
+            lost = pool.submit(requests.post, f"{server.url}/score", "sleep", timeout=30)
+            wait_for(server, "asleep")
+            server.container.kill("SIGTERM")
+            code, log = ended(server.container)
+            assert lost.exception()
     assert code == 0
     lines = [json.loads(line) for line in log.splitlines()]
     assert {"time", "level", "logger"} <= set.intersection(*map(set, lines))
     assert {'said by "init"'} == {one["message"] for one in lines if "said by" in one["message"]}
     assert [one for one in lines if "RuntimeError: two\nlines" in one["message"]]
-    assert [one["status"] for one in lines if one["logger"] == "nginx"] == [413]
+    assert [one["status"] for one in lines if one["logger"] == "nginx"] == [413, 0]
 
 
 TELEMETRY = (
@@ -833,10 +877,88 @@ def test_a_worker_that_fails_does_not_wait_for_another_to_begin(
         assert ended(container)[0] == 3
 
 
-def test_settings_of_gunicorn_in_the_applications_folder_are_read(serve: Serve) -> None:
-    settings = "def when_ready(server):\n    print('read by', server.cfg.worker_class_str)\n"
-    with serve({"score.py": SCORE, "gunicorn.conf.py": settings}) as server:
-        wait_for(server, "read by sync")
+HOOKS = """\
+import os
+
+bind = "0.0.0.0:5001"
+STATE = reason = setup = None
+
+
+def on_starting(server):
+    print("starting as", server.cfg.worker_class_str, flush=True)
+
+
+def pre_fork(server, worker):
+    print("forking", flush=True)
+
+
+def post_worker_init(worker):
+    app, worker.warm = worker.wsgi, True
+    worker.wsgi = lambda environ, start: app({**environ, "REMOTE_USER": "hooked"}, start)
+
+
+def worker_exit(server, worker):
+    print("exit of", worker.pid == os.getpid(), flush=True)
+
+
+def child_exit(server, worker):
+    print("gone", flush=True)
+"""
+"""A configuration of gunicorn as users have it, and names that the image's own has as well."""
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("gunicorn.conf.py", ""),
+        ("own.py", "-c own.py"),
+        ("own.py", "--workers 1 --config=python:own"),
+    ],
+)
+def test_a_users_configuration_of_gunicorn_runs_beside_the_images(
+    serve: Serve, name: str, given: str
+) -> None:
+    script = "from flask import request\n\n\ndef init():\n    pass\n\n\n"
+    script += "def run(data):\n    return [request.remote_user, request.remote_addr]\n"
+    files = {"score.py": script, name: HOOKS}
+    with serve(files, environment={"GUNICORN_CMD_ARGS": given}) as server:
+        user, client = server.answer(1)
+        assert (user, client == "127.0.0.1") == ("hooked", False)
+        assert server.get("/ready").status_code == 200
+        # What is read again stays behind the front as well.
+        assert server.inside("sv", "hup", "server") == ""
+        wait_for(server, "gone")
+        server.until_healthy()
+        assert server.answer(1)[0] == "hooked"
+        server.container.stop()
+        code, log = ended(server.container)
+    assert code == 0
+    for line in ("starting as sync", "forking", "exit of True"):
+        assert line in log
+
+
+def test_a_failing_script_is_told_beside_a_users_hooks(
+    engine: docker.DockerClient, minimal: str, tmp_path: Path
+) -> None:
+    script = FAILING["raises"][0] + "\n\ndef run(data):\n    pass\n"
+    files = {"score.py": script, "gunicorn.conf.py": HOOKS}
+    for arguments in ("", "--preload"):
+        app = application(tmp_path / "app", files)
+        settings = {"GUNICORN_CMD_ARGS": arguments}
+        with started(engine, minimal, app, environment=settings) as container:
+            code, log = ended(container)
+        last = f"runsvdir: server ended with 3: {APP}/score.py, line 2: RuntimeError: no model"
+        assert (code, log.splitlines()[-1]) == (3, last)
+
+
+def test_a_configuration_of_gunicorn_that_is_not_there_is_named(
+    engine: docker.DockerClient, minimal: str, app: Path
+) -> None:
+    settings = {"GUNICORN_CMD_ARGS": "--config no.py"}
+    with started(engine, minimal, app, environment=settings) as container:
+        code, log = ended(container)
+    assert code == 1
+    assert "gunicorn: there is no file no.py (--config in GUNICORN_CMD_ARGS)\n" in log
 
 
 @pytest.mark.parametrize("how", ["rm -rf /run/* /tmp/*", "chmod 500 $PLINTH_STATE"])
@@ -872,7 +994,7 @@ def test_a_path_that_leads_to_another_supervisor_ends_the_container(
     with started(engine, minimal, app, environment={"PATH": "/usr/bin:/bin"}) as container:
         code, log = ended(container)
     assert code == 111
-    assert "PATH leads to runit's own runsvdir: put /usr/local/bin first in it" in log
+    assert "start /usr/local/bin/runsvdir, or put that folder first in PATH" in log
 
 
 def test_clients_come_over_ipv6_too(engine: docker.DockerClient, minimal: str, app: Path) -> None:

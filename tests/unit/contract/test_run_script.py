@@ -15,7 +15,7 @@ from support import needs
 ROOTFS = Path(__file__).resolve().parents[3] / "base/rootfs"
 RUN = ROOTFS / "var/runit/server/run"
 FRONT = "plinth-front 5001 31311 azmlinfsrv --port 5001 --entry_script"
-GUNICORN = "gunicorn --proxy-protocol --config /var/runit/server/gunicorn.conf.py"
+CONFIG = "--config /var/runit/server/gunicorn.conf.py"
 PIP = "python -m pip install --disable-pip-version-check --no-cache-dir"
 
 
@@ -78,7 +78,8 @@ def served(tmp_path: Path, script: Path, **environment: str) -> str:
     code, (server, folder, path, gunicorn) = ran(tmp_path, **environment)
     assert code == 0
     assert server == f"{FRONT} {script}"
-    assert gunicorn == f"{GUNICORN} {environment.get('GUNICORN_CMD_ARGS', '')}"
+    given = environment.get("GUNICORN_CMD_ARGS", "")
+    assert gunicorn == f"gunicorn --proxy-protocol {given} {CONFIG}"
     assert folder == f"in {tmp_path / 'app'}"
     return path.removeprefix("path ")
 
@@ -96,12 +97,14 @@ def test_where_nginx_is_the_front_the_server_runs_alone(tmp_path: Path, programs
     # A base may bring nginx along.
     served(tmp_path, folder / "score.py")
     (programs / "plinth-front").unlink()
-    program(programs, "azmlinfsrv", 'echo "azmlinfsrv $*"; echo "gunicorn $GUNICORN_CMD_ARGS"')
-    assert ran(tmp_path, SEPERATE_HEALTH_ENDPOINT="true") == (
+    call = 'echo "azmlinfsrv $*"; echo "gunicorn $GUNICORN_CMD_ARGS${LISTEN_FDS:-}"'
+    program(programs, "azmlinfsrv", call)
+    # Whoever starts the container may have sockets; this server has none of them.
+    assert ran(tmp_path, SEPERATE_HEALTH_ENDPOINT="true", LISTEN_FDS="1") == (
         0,
         [
             f"azmlinfsrv --port 5001 --entry_script {folder}/score.py",
-            "gunicorn --config /var/runit/server/gunicorn.conf.py ",
+            f"gunicorn  {CONFIG}",
         ],
     )
 
@@ -110,7 +113,7 @@ def test_lines_are_json_where_that_is_asked_for(tmp_path: Path, programs: Path) 
     folder = app(tmp_path, 'a "b" \\c.py')
     for name in ("date", "tr", "sed"):
         (programs / name).symlink_to(shutil.which(name) or "")
-    script = {"AZUREML_ENTRY_SCRIPT": 'a "b" \\c.py', "AZUREML_LOG_FORMAT": "json"}
+    script = {"AZUREML_ENTRY_SCRIPT": 'a "b" \\c.py', "AZUREML_LOG_FORMAT": "JSON"}
     code, (line, call, *_) = ran(tmp_path, **script)
     assert code == 0
     found = json.loads(line)
@@ -249,7 +252,14 @@ def test_a_setting_that_is_no_whole_number_is_111(tmp_path: Path, name: str, val
 def test_a_server_has_a_worker(tmp_path: Path) -> None:
     folder = app(tmp_path, "score.py")
     assert ran(tmp_path, WORKER_COUNT="0") == (111, ["plinth: WORKER_COUNT is 0: give 1 or more"])
-    served(tmp_path, folder / "score.py", WORKER_COUNT="", WORKER_TIMEOUT="0")
+    served(tmp_path, folder / "score.py", WORKER_TIMEOUT="0")
+
+
+def test_a_variable_that_is_empty_is_not_set(tmp_path: Path, programs: Path) -> None:
+    app(tmp_path, "score.py")
+    names = ("WORKER_COUNT", "WORKER_TIMEOUT", "SCORING_TIMEOUT_MS", "AZUREML_DEBUG_PORT")
+    program(programs, "plinth-front", f'echo "{" ".join(f"${{{name}-unset}}" for name in names)}"')
+    assert ran(tmp_path, **dict.fromkeys(names, "")) == (0, ["unset unset unset unset"])
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "99999", "100000", "x"])

@@ -1,3 +1,5 @@
+case ${AZUREML_LOG_FORMAT:-} in [Jj][Ss][Oo][Nn]) AZUREML_LOG_FORMAT=json ;; esac
+
 # say LEVEL TEXT: one line for the log of the container, as AZUREML_LOG_FORMAT wants it.
 say() {
     if [ "${AZUREML_LOG_FORMAT:-}" = json ]; then
