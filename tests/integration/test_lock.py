@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from plinth.build.image import _admit
+from plinth.build.packages import _admit
 from plinth.core.digest import Digest
 from plinth.core.errors import (
     FetchError,

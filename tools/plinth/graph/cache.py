@@ -98,6 +98,15 @@ class ActionCache:
             return None
         return None if blobs.missing(_needed(result)) else result
 
+    def infos(self) -> Iterator[tuple[str, Mapping[str, Json]]]:
+        """The kind of each result that is remembered, and the facts about it, whether its blobs are
+        still there or not. Damaged entries have none."""
+        for path in self.root.glob("*.json"):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+                document = json.loads(path.read_bytes())
+                if document.pop("sha256") == _sum(document):
+                    yield document["mnemonic"], document["info"]
+
     def store(self, action: Keyed, result: ActionResult) -> None:
         """Remember `result`."""
         document: dict[str, Json] = {
