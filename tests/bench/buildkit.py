@@ -1,15 +1,18 @@
 """The same lock and base built by BuildKit and by us, in one run; ratios are what counts.
 
-    python tests/bench/buildkit.py
+    python tests/bench/buildkit.py [--images FOLDER]
 
 Wants root, the image built once in this checkout (for its inputs), and BuildKit of today
 (`tests/field/build buildkit runc`). BuildKit runs what a careful user would write: wheels and
 requirements bind-mounted, `pip install --no-index --require-hashes`. What it builds stays in its
-cache, uncompressed and without a name, unless it is written as an image, as ours is.
+cache, uncompressed and without a name, unless it is written as an image, as ours is. `--images`
+measures nothing: it leaves BuildKit's image in FOLDER/gzip and FOLDER/zstd, as OCI layouts for
+`deploy.py --also`.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
@@ -110,13 +113,16 @@ class Peer:
         (pip,) = (wheel.filename for wheel in wheels if wheel.name == "pip")
         (folder / "Dockerfile").write_text(DOCKERFILE.format(pip=pip))
 
-    def build(self, output: Path | None = None, *, again: bool = False) -> None:
+    def build(
+        self, output: Path | None = None, *, again: bool = False, compression: str = "gzip"
+    ) -> None:
         """Build, and write an image into the new folder `output`; with `again`, the same as last
-        time, which BuildKit knows."""
+        time, which BuildKit knows. Layers of the base stay as they are, but for zstd."""
         self.count += not again
         options = [f"--opt=build-arg:BUST={self.count}", "--opt=force-network-mode=none"]
         if output is not None:
-            options.append(f"--output=type=oci,tar=false,dest={output}")
+            form = f"compression={compression},force-compression={compression != 'gzip'}".lower()
+            options.append(f"--output=type=oci,tar=false,dest={output},{form}")
         self.running.build(self.folder, *options, *self.base)
 
 
@@ -216,6 +222,9 @@ def no_op(ours: Plinth, folder: Path) -> tuple[float, float]:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--images", type=Path)
+    images: Path | None = parser.parse_args().images
     for judge in ("buildkit", "runc"):
         if judges.find(judge).missing:
             sys.exit(f"{judge} is missing; get it: {judges.find(judge).missing}")
@@ -229,6 +238,10 @@ def main() -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=ROOT / "build")))
         running = stack.enter_context(buildkit.buildkit(folder))
         theirs = Peer(running, source, base, wheels, folder / "peer")
+        if images is not None:
+            for compression in ("gzip", "zstd"):
+                theirs.build(images / compression, again=True, compression=compression)
+            return
         ours = Plinth(folder / "plinth")
         theirs.build()  # the context is known from here on
         cold: list[float] = []

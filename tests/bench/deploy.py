@@ -6,10 +6,10 @@
 Wants the image built in this checkout, skopeo and docker-registry; engines as `.ci/engine` starts
 them, called `podman` where it is one. The peer is the same files in four gzip layers of one member
 each, `gzip -6`, as an ordinary builder writes them. The forms take turns, N times each; the ratios
-are of medians. `--also` adds another image of the checkout, such as `zstd=ID+zstd`; `--zstd` the
-peer's layers as `zstd -LEVEL` compresses them, one frame each. `--mbit` is the rate of the line
-between engine and registry (default: as fast as loopback is), `--delay` what each piece of a
-request is late.
+are of medians. `--also` adds another image of the checkout, such as `zstd=ID+zstd`, or the one in
+an OCI layout, as `NAME=oci:FOLDER`; `--zstd` the peer's layers as `zstd -LEVEL` compresses them,
+one frame each. `--mbit` is the rate of the line between engine and registry (default: as fast as
+loopback is), `--delay` what each piece of a request is late.
 """
 
 from __future__ import annotations
@@ -45,13 +45,15 @@ from support.docker_registry import docker_registry, proxy  # noqa: E402
 CUTS = (0, 1, 3, 4)
 
 
-def peer(ws: Workspace, image_id: str, folder: Path, level: int = 0) -> None:
-    """An OCI layout of the same files, four layers; of zstd where a `level` is given."""
+def peer(ws: Workspace, image_id: str, folder: Path, level: int = 0, *, own: bool = False) -> None:
+    """An OCI layout of the same files, four layers; of zstd where a `level` is given. The last of
+    plinth's layers is one more where it is somebody's `own`."""
     manifest = read_manifest(ws.layout, references(ws.layout)[image_id].manifest)
+    cuts = (*CUTS, len(manifest.layers) - 1) if own else CUTS
     blobs = folder / "blobs/sha256"
     blobs.mkdir(parents=True)
     layers, diff_ids = [], []
-    for start, end in zip(CUTS, (*CUTS[1:], len(manifest.layers)), strict=True):
+    for start, end in zip(cuts, (*cuts[1:], len(manifest.layers)), strict=True):
         plain = io.BytesIO()
         entries: dict[str, None] = {}
         with tarfile.open(fileobj=plain, mode="w", format=tarfile.PAX_FORMAT) as out:
@@ -178,11 +180,14 @@ def main() -> None:
             peers.append(f"4-layers-zstd-{given.zstd}")
             peer(ws, given.image, folder / peers[-1], given.zstd)
         ours = {"plinth": given.image, **dict(one.split("=", 1) for one in given.also)}
+        sources = {one: f"{folder / one}:latest" for one in (*peers, *ours)}
         for form, image_id in ours.items():
-            alone(ws, image_id, folder / form)
+            if image_id.startswith("oci:"):
+                sources[form] = image_id.removeprefix("oci:")
+            else:
+                alone(ws, image_id, folder / form)
         pushed = {
-            form: push(f"{folder / form}:latest", f"{registry.host}/{form}:latest")
-            for form in (*peers, *ours)
+            form: push(source, f"{registry.host}/{form}:latest") for form, source in sources.items()
         }
         host = across(stack, registry.host, given)
         pushed = {form: at.replace(registry.host, host, 1) for form, at in pushed.items()}

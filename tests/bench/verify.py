@@ -23,7 +23,7 @@ from plinth.core.settings import Config  # noqa: E402
 from plinth.evidence.sign import prepare  # noqa: E402
 from plinth.formats.oci.documents import descriptor  # noqa: E402
 from plinth.graph.workspace import Workspace  # noqa: E402
-from plinth.inspect.contents.read import ContentsCache  # noqa: E402
+from plinth.inspect.contents.cache import ContentsCache  # noqa: E402
 from plinth.recipe.ids import all_images  # noqa: E402
 from support.forge import IDENTITY, Copy, Judge, forging, link_tree  # noqa: E402
 from support.sessions import session_of  # noqa: E402

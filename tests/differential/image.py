@@ -39,7 +39,7 @@ from plinth.fetch.sources.layout import blob_name
 from plinth.formats.oci.layout import references
 from plinth.formats.oci.manifest import parse_manifest
 from plinth.formats.oci.model import CONFIG, INDEX, MANIFEST
-from plinth.inspect.contents.read import read_layer
+from plinth.inspect.contents.layer import read_layer
 from plinth.recipe.built import recipe_of
 from plinth.recipe.recipe import Recipe
 from support import small_checkout

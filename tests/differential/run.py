@@ -34,7 +34,7 @@ from plinth.evidence.verify.policy import Policy
 from plinth.evidence.verify.request import RawBundle, Request
 from plinth.fetch.sources.source import open_source
 from plinth.inspect.contents.inflate import Plain
-from plinth.inspect.contents.read import list_files
+from plinth.inspect.contents.layer import list_files
 
 SECONDS, MEMORY = 20, 512 << 20
 """What a verdict may take: of the CPU, and more memory than is loaded."""

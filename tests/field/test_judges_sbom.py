@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 from field.test_judges_layout import loaded
 from integration.conftest import ALL, build
 from plinth.evidence.sbom.make import sbom_of
-from plinth.inspect.contents.read import ContentsCache
+from plinth.inspect.contents.cache import ContentsCache
 from support import judges
 from support.forge import Json
 

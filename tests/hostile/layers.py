@@ -13,7 +13,7 @@ import zstandard
 from hostile.harness import Case
 from plinth.core.errors import LayoutError
 from plinth.formats.layer.extract import extract
-from plinth.inspect.contents.read import read_layer
+from plinth.inspect.contents.layer import read_layer
 
 TAR = bytes(1024)
 

@@ -26,14 +26,14 @@ from plinth.evidence.sbom.make import gather, make_sbom, sbom_of
 from plinth.formats.oci.layout import references
 from plinth.formats.oci.manifest import read_manifest
 from plinth.inspect.conform import strays
-from plinth.inspect.contents.read import ContentsCache
+from plinth.inspect.contents.cache import ContentsCache
 from plinth.recipe.built import find_reference, recipe_of
 
 _SCRIPT = """
 import sys
 from pathlib import Path
 from plinth.inspect.conform import strays
-from plinth.inspect.contents.read import ContentsCache
+from plinth.inspect.contents.cache import ContentsCache
 from plinth.evidence.sbom.make import sbom_of
 from plinth.graph.workspace import Workspace
 ws, cache = Workspace(Path(sys.argv[1]), Path(sys.argv[2])), ContentsCache(Path(sys.argv[3]))

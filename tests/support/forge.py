@@ -40,7 +40,7 @@ from plinth.fetch.interpreter import Interpreters
 from plinth.fetch.sources.source import open_source
 from plinth.formats.oci.model import CONFIG, LAYER_GZIP, MANIFEST, Descriptor
 from plinth.formats.oci.referrers import attach_to_layout, refers
-from plinth.inspect.contents.read import ContentsCache
+from plinth.inspect.contents.cache import ContentsCache
 
 IDENTITY = "builder@example.org"
 Json = dict[str, Any]

@@ -20,8 +20,8 @@ from plinth.formats.oci.model import CONFIG, MANIFEST, Descriptor
 from plinth.formats.python.place import owner_of
 from plinth.formats.python.tree import TreeFile, tree_digest
 from plinth.formats.wheel.record import Row, row_of, write
+from plinth.inspect.contents.layer import read_layer
 from plinth.inspect.contents.model import LayerContents
-from plinth.inspect.contents.read import read_layer
 from plinth.recipe.accelerator import CPU
 from plinth.recipe.base import BaseSpec, DebianRootfs, FoundPython
 from plinth.recipe.image import ImageSpec, Target

@@ -18,7 +18,7 @@ from plinth.formats.gunzip import gunzipped_tar
 from plinth.formats.layer.header import Owner
 from plinth.formats.oci.manifest import parse_manifest
 from plinth.formats.oci.model import TITLE
-from plinth.inspect.contents.read import read_layer
+from plinth.inspect.contents.layer import read_layer
 from plinth.recipe.recipe import Recipe
 from support.forge import Copy, Forger, Json, payload
 from support.layer_files import write_layer

@@ -16,7 +16,7 @@ from plinth.build.image import build_image
 from plinth.core.report import quiet
 from plinth.core.settings import Config
 from plinth.evidence.sign import prepare
-from plinth.inspect.contents.read import ContentsCache
+from plinth.inspect.contents.cache import ContentsCache
 from support import small_checkout
 from support.forge import Copy, Forger, Judge, forging, link_tree
 from support.sessions import session_of

@@ -16,7 +16,7 @@ from plinth.formats.debian.deb import File
 from plinth.formats.layer.header import DOCKERUSER, ROOT
 from plinth.formats.python.tree import write_tree
 from plinth.formats.wheel.record import Row, parse, row_of, write
-from plinth.inspect.contents.read import ContentsCache
+from plinth.inspect.contents.cache import ContentsCache
 from support.forge import Copy, Forger, Json, Judge
 from support.layer_files import Files, text
 from support.layer_files import wheel as installed

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from plinth.commands.main import main
+from plinth.core.digest import Digest
 from plinth.core.settings import Config
 from plinth.core.store import BlobStore
 from plinth.evidence.statement import COSIGN
@@ -26,7 +27,7 @@ from plinth.evidence.verify.verdict import NOT_SHOWN, REJECTED, VERIFIED, Verdic
 from plinth.fetch.interpreter import own_interpreters
 from plinth.fetch.sources.source import open_source
 from plinth.graph.cache import Keyed
-from plinth.inspect.contents.read import ContentsCache
+from plinth.inspect.contents.cache import ContentsCache
 from support.forge import IDENTITY, Copy, Forger, Judge, flipped, payload
 from tampering.conftest import IMAGE, OTHER
 from tampering.test_ambiguous import another_name_for_engines
@@ -336,6 +337,9 @@ class Lying(ContentsCache):
     data: bytes
     asked: list[str] = field(default_factory=list)
 
+    def knows(self, layer: Digest) -> bool:
+        return False
+
     def lookup(self, action: Keyed, output: str) -> bytes | None:
         self.asked.append(action.mnemonic)
         return self.data if action.mnemonic == "verdict" else None
@@ -407,7 +411,7 @@ from plinth.evidence.verify.policy import Policy
 from plinth.evidence.verify.request import Request
 from plinth.fetch.interpreter import own_interpreters
 from plinth.fetch.sources.source import open_source
-from plinth.inspect.contents.read import ContentsCache
+from plinth.inspect.contents.cache import ContentsCache
 import plinth.commands.main, plinth.commands.verify, plinth.fetch.interpreter
 policy = Policy(({IDENTITY!r},), {forger.domain.issuer!r}, {str(root)!r})
 gate = open_gate(policy, later=True)

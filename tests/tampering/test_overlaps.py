@@ -12,7 +12,7 @@ from plinth.build.image import build_image
 from plinth.core.settings import Config
 from plinth.evidence.sign import prepare
 from plinth.formats.oci.manifest import read_manifest
-from plinth.inspect.contents.read import ContentsCache
+from plinth.inspect.contents.cache import ContentsCache
 from support import small_checkout
 from support.forge import Copy, Forger, Judge
 from support.helpers import make_wheel

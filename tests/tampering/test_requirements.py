@@ -13,7 +13,7 @@ from plinth.core.errors import SbomError
 from plinth.core.report import quiet
 from plinth.core.settings import Config
 from plinth.evidence.sign import prepare
-from plinth.inspect.contents.read import ContentsCache
+from plinth.inspect.contents.cache import ContentsCache
 from support import small_checkout
 from support.forge import Copy, Forger, Judge
 from support.helpers import make_wheel

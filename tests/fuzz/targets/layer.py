@@ -13,7 +13,7 @@ from plinth.evidence.verify.compare import differences
 from plinth.formats.layer.blob import plain_digest
 from plinth.formats.layer.extract import extract
 from plinth.formats.layer.scan import read_scan
-from plinth.inspect.contents.read import list_files, read_layer
+from plinth.inspect.contents.layer import list_files, read_layer
 
 Reader = Callable[[bytes, Path], object]
 READERS: tuple[Reader, ...] = (

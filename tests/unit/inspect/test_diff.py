@@ -17,8 +17,8 @@ from plinth.formats import zstd
 from plinth.formats.debian.deb import File
 from plinth.formats.layer.header import ROOT
 from plinth.formats.oci.model import Descriptor
+from plinth.inspect.contents.layer import list_files
 from plinth.inspect.contents.model import LayerContents
-from plinth.inspect.contents.read import list_files
 from plinth.inspect.diff import Diff, Side, compare, list_layers, tree
 from support.layer_files import (
     LAYERS,

@@ -42,7 +42,7 @@ def attest(
     from plinth.formats.oci.model import MANIFEST, Descriptor
     from plinth.formats.oci.reference import ArchiveReference, LayoutReference, parse
     from plinth.formats.oci.referrers import attach_to_layout
-    from plinth.inspect.contents.read import contents_cache
+    from plinth.inspect.contents.cache import contents_cache
     from plinth.publish.registry.attach import attach
 
     settings = config.load()

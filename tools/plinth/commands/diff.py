@@ -46,7 +46,8 @@ def _sides(sources: list[ImageSource]) -> list[Side]:
     from plinth.core.errors import LayoutError
     from plinth.formats.oci.documents import document
     from plinth.formats.oci.strict import CONFIG_KEYS
-    from plinth.inspect.contents.read import contents_cache, read_layers
+    from plinth.inspect.contents.cache import contents_cache
+    from plinth.inspect.contents.read import read_layers
     from plinth.inspect.diff import Side, list_layers
 
     jobs = len(os.sched_getaffinity(0))

@@ -178,7 +178,7 @@ def attach(*, image: str, target: str, bundle: Sequence[str], no_verify: bool) -
     from plinth.evidence.verify.gate import required, state
     from plinth.evidence.verify.request import Request
     from plinth.fetch.sources.source import open_source
-    from plinth.inspect.contents.read import contents_cache
+    from plinth.inspect.contents.cache import contents_cache
     from plinth.publish.registry.attach import attach as attach_one
 
     settings = config.load()

@@ -45,7 +45,7 @@ def verify(
     from plinth.evidence.verify.verdict import REJECTED, UNREADABLE, VERIFIED, table
     from plinth.fetch.interpreter import own_interpreters
     from plinth.fetch.sources.source import open_source
-    from plinth.inspect.contents.read import contents_cache
+    from plinth.inspect.contents.cache import contents_cache
 
     verdicts: list[Verdict] = []
     failures: list[tuple[str, Exception]] = []

@@ -25,7 +25,7 @@ from plinth.formats.oci.referrers import attach_to_layout
 from plinth.graph.session import Session, default_jobs, session
 from plinth.graph.workspace import Workspace
 from plinth.inspect.conform import strays
-from plinth.inspect.contents.read import workspace_cache
+from plinth.inspect.contents.cache import workspace_cache
 from plinth.recipe.built import find_reference, recipe_of, record_of
 from plinth.recipe.forms import command_for
 from plinth.recipe.materials import materials

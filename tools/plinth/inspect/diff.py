@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 from plinth.core.digest import Json
 from plinth.core.report import human_size
 from plinth.formats.oci.model import Descriptor
+from plinth.inspect.contents.hashing import LayerBlob
+from plinth.inspect.contents.layer import list_files
 from plinth.inspect.contents.model import DIRECTORY, Entry, LayerContents
-from plinth.inspect.contents.read import LayerBlob, list_files
 from plinth.inspect.facts import ENTRY, SYSTEM, facts_of, held_layers
 
 SHOWN = 20

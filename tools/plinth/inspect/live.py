@@ -26,7 +26,7 @@ from plinth.formats.oci.model import INDEX, MANIFEST
 from plinth.formats.oci.referrers import BUNDLE, MAX_BUNDLE, payload
 from plinth.graph.unpack import root_names
 from plinth.graph.workspace import Workspace
-from plinth.inspect.contents.read import contents_action
+from plinth.inspect.contents.cache import contents_action
 from plinth.recipe.locks.base import local_folder
 from plinth.recipe.locks.pylock import load
 

@@ -148,7 +148,8 @@ def packages(ws: Workspace, layers: Sequence[LayerUse]) -> list[PackageUse]:
     Raises:
         PlinthError: a layer is damaged.
     """
-    from plinth.inspect.contents.read import ContentsCache, contents_of
+    from plinth.inspect.contents.cache import ContentsCache
+    from plinth.inspect.contents.read import contents_of
 
     cache = ContentsCache(ws.build / "cache", actions=ws.actions, blobs=ws.cache)
     found: list[PackageUse] = []

@@ -17,8 +17,8 @@ from plinth.formats.layer.header import END
 from plinth.formats.layer.model import Layer
 from plinth.formats.oci.image import manifest_json
 from plinth.formats.oci.manifest import parse_manifest
+from plinth.inspect.contents.layer import read_layer
 from plinth.inspect.contents.model import LayerContents
-from plinth.inspect.contents.read import read_layer
 from plinth.recipe.materials import Material
 
 BASE, OWN = Digest.of(b"base"), Digest.of(b"own")

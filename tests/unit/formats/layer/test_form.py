@@ -14,8 +14,8 @@ from plinth.core.store import BlobStore
 from plinth.formats import gzip
 from plinth.formats.layer.header import DIRECTORY, DOCKERUSER, END, FILE, ROOT, SYMLINK, header
 from plinth.formats.layer.writer import LayerWriter
+from plinth.inspect.contents.layer import read_layer
 from plinth.inspect.contents.model import LayerContents
-from plinth.inspect.contents.read import read_layer
 from support.tars import magic, pax, record, spoiled
 
 LONG = "long/" * 60 + "name"

@@ -20,7 +20,7 @@ from plinth.formats.layer.model import Layer
 from plinth.formats.layer.pack import pack
 from plinth.formats.layer.writer import LayerWriter
 from plinth.formats.oci.model import LAYER_ZSTD
-from plinth.inspect.contents.read import read_layer
+from plinth.inspect.contents.layer import read_layer
 
 MANY = b"".join(b"%d plinth %d\n" % (n, n * n % 9973) for n in range(1_400_000))
 

@@ -15,8 +15,8 @@ from plinth.formats import gunzip as bounds
 from plinth.formats import tar
 from plinth.formats.layer.header import FILE, ROOT, header
 from plinth.inspect.contents import files as files_module
+from plinth.inspect.contents.layer import list_files, read_layer
 from plinth.inspect.contents.model import LayerContents
-from plinth.inspect.contents.read import list_files, read_layer
 from support.tars import record, spoiled
 
 END = bytes(1024)

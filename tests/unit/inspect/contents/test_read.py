@@ -18,8 +18,9 @@ from plinth.formats.debian.deb import File
 from plinth.formats.layer.header import DOCKERUSER, ROOT
 from plinth.formats.python.tree import TreeFile, tree_digest
 from plinth.graph.cache import ActionCache
+from plinth.inspect.contents.cache import ContentsCache
 from plinth.inspect.contents.model import LayerContents
-from plinth.inspect.contents.read import ContentsCache, contents_of, read_layers
+from plinth.inspect.contents.read import contents_of, read_layers
 from support.layer_files import (
     DPKG,
     SITE,
@@ -459,7 +460,7 @@ def test_what_is_remembered_counts_for_the_same_bytes_only(tmp_path: Path) -> No
 def test_bytes_under_a_false_name_are_not_unpacked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("plinth.inspect.contents.read.read_layer", None)
+    monkeypatch.setattr("plinth.inspect.contents.layer.read_layer", None)
     cache = ContentsCache(tmp_path / "cache")
     layer = blob(tmp_path, demo())
     false = Digest("0" * 64, len(layer.data))

@@ -12,7 +12,7 @@ from plinth.core.report import quiet
 from plinth.core.settings import Config
 from plinth.evidence.sbom.make import make_sbom
 from plinth.graph.workspace import Workspace
-from plinth.inspect.contents.read import ContentsCache
+from plinth.inspect.contents.cache import ContentsCache
 from plinth.publish.site.gather import gather, read_packages
 from plinth.publish.site.model import Image, Package
 from plinth.publish.site.write import verify_by

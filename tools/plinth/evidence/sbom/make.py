@@ -23,7 +23,8 @@ from plinth.evidence.sbom.output import output
 from plinth.formats.oci.layout import ImageReference
 from plinth.formats.oci.manifest import read_manifest
 from plinth.graph.workspace import Workspace
-from plinth.inspect.contents.read import ContentsCache, read_layers, workspace_cache
+from plinth.inspect.contents.cache import ContentsCache, workspace_cache
+from plinth.inspect.contents.read import read_layers
 from plinth.inspect.facts import DEB, ENTRY, LAYER, SYSTEM, WHEEL, facts_of, held_layers
 from plinth.recipe.built import find_reference, recipe_of
 from plinth.recipe.recipe import Recipe
@@ -121,7 +122,7 @@ class StoredLayer:
     digest: Digest
 
     def open(self) -> BinaryIO:
-        """See `plinth.inspect.contents.read.LayerBlob`.
+        """See `plinth.inspect.contents.hashing.LayerBlob`.
 
         Raises:
             OSError: it is not there.

@@ -16,8 +16,10 @@ from plinth.formats.oci.documents import document
 from plinth.formats.oci.manifest import Manifest, parse_manifest
 from plinth.formats.oci.model import CONFIG, LAYERS, MANIFEST
 from plinth.formats.oci.strict import CONFIG_KEYS
+from plinth.inspect.contents.cache import ContentsCache
+from plinth.inspect.contents.hashing import Hashing
 from plinth.inspect.contents.model import LayerContents
-from plinth.inspect.contents.read import ContentsCache, read_layers
+from plinth.inspect.contents.read import read_layers
 
 UNSIGNED = "not read: no valid signature is about this manifest"
 """Why layers were not read."""
@@ -55,10 +57,15 @@ def read_config(data: bytes) -> dict[str, Any]:
 
 
 def read_signed(
-    source: ImageSource, manifest: Manifest, config: Mapping[str, Any], cache: ContentsCache | None
+    source: ImageSource,
+    manifest: Manifest,
+    config: Mapping[str, Any],
+    cache: ContentsCache | None,
+    hashing: Hashing | None = None,
 ) -> list[LayerContents | str]:
     """What each layer of a signed `manifest` holds, or why it cannot be read. Nothing is unpacked
-    that is not, byte for byte, what manifest or config name, and nothing twice."""
+    that is not, byte for byte, what manifest or config name, and nothing twice; what `hashing` has
+    begun with is not hashed again."""
     layers, diff_ids = source.layers(), config["rootfs"]["diff_ids"]
     if not len(layers) == len(manifest.layers) == len(diff_ids):
         return ["not read: there are not as many layers as are named"] * len(layers)
@@ -66,7 +73,8 @@ def read_signed(
         named = zip(layers, manifest.layers, diff_ids, strict=True)
         layers = [_as_unpacked(layer, entry.digest, diff_id) for layer, entry, diff_id in named]
     distinct = {(layer.digest, layer.name): layer for layer in layers}
-    found = dict(zip(distinct, read_layers([*distinct.values()], cache), strict=True))
+    read = read_layers([*distinct.values()], cache, hashing=hashing)
+    found = dict(zip(distinct, read, strict=True))
     return [found[layer.digest, layer.name] for layer in layers]
 
 

@@ -20,9 +20,9 @@ from plinth.formats.wheel.install import bytecode_path
 from plinth.formats.wheel.record import parse
 from plinth.formats.wheel.splice import has_bytecode
 from plinth.graph.cache import Fact
+from plinth.inspect.contents.cache import ContentsCache
 from plinth.inspect.contents.inflate import Plain
 from plinth.inspect.contents.model import LayerContents
-from plinth.inspect.contents.read import ContentsCache
 from plinth.recipe.recipe import Recipe
 
 VERSION = 1

@@ -3,13 +3,13 @@ for tags that move, and for the site."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from plinth.core.errors import AttestationError, LayoutError, VerificationError
+from plinth.core.errors import AttestationError, LayoutError, PlinthError, VerificationError
 from plinth.core.settings import Config
 from plinth.evidence.trusted_root import Root, chosen
 from plinth.evidence.verify.known import Whom, known_or
@@ -20,7 +20,8 @@ from plinth.fetch.sources.model import ImageSource
 from plinth.fetch.sources.source import open_source
 from plinth.formats.oci.layout import ImageReference
 from plinth.graph.workspace import Workspace
-from plinth.inspect.contents.read import contents_cache
+from plinth.inspect.contents.cache import ContentsCache, contents_cache, known_layers
+from plinth.inspect.contents.hashing import Hashing, LayerBlob
 
 if TYPE_CHECKING:
     from plinth.evidence.verify.bundle import BundleVerifier
@@ -76,9 +77,12 @@ class Gate(Whom):
             from plinth.evidence.verify.image import verify_image
 
             verifier, rebuilders = self.verifier, self.rebuilders
-            return verify_image(source, verifier, self.policy, request, rebuilders, bundles)
+            return verify_image(
+                source, verifier, self.policy, request, rebuilders, bundles, hashing
+            )
 
-        return known_or(verify, source, request, self)
+        with Hashing(_known(source, request.cache)) as hashing:
+            return known_or(verify, source, request, self, hashing)
 
     def proves(self, bundle: bytes) -> bool:
         """Whether a bundle is of one of the signers, or of the policy's rebuilders; of whatever
@@ -122,6 +126,18 @@ class Gate(Whom):
                 found=found,
                 remedy="run it again",
             )
+
+
+def _known(source: ImageSource, cache: ContentsCache | None) -> Sequence[LayerBlob]:
+    """The layers in `source` that are on this machine, and of which `cache` has what they hold.
+    They are hashed before a signature counts, and nothing more."""
+    if cache is None or source.place:
+        return []
+    try:
+        return known_layers(source.layers(), cache)
+    except PlinthError:
+        # Whoever goes on to read the manifest hears what is wrong.
+        return []
 
 
 def _verifier(root: Root, signers: Signers) -> BundleVerifier:

@@ -47,6 +47,7 @@ from plinth.fetch.sources.model import ImageSource
 from plinth.formats.oci.documents import repository_name
 from plinth.formats.oci.manifest import Manifest
 from plinth.formats.oci.model import TITLE
+from plinth.inspect.contents.hashing import Hashing
 from plinth.inspect.contents.model import LayerContents
 from plinth.recipe.files import write_sources
 from plinth.recipe.forms import split, suffix_of
@@ -64,9 +65,11 @@ def verify_image(
     request: Request,
     rebuilders: Sequence[Rebuilder] = (),
     bundles: Iterable[RawBundle] | None = None,
+    hashing: Hashing | None = None,
 ) -> Verdict:
     """Check everything there is to check of the image in `source`; `rebuilders` are those that
-    `policy` names, `bundles` those of `request`, where they were read already."""
+    `policy` names, `bundles` those of `request`, where they were read already; `hashing` has begun
+    with layers."""
     rebuilt: list[RawBundle] = []
     bundles = bundles_of(source, request) if bundles is None else bundles
     statements = authenticate(without_rebuilt(bundles, rebuilt), verifier)
@@ -98,6 +101,7 @@ def verify_image(
                 config,
                 rebuilt,
                 rebuilders,
+                hashing,
             )
             for one in manifests
         ]
@@ -133,6 +137,7 @@ class _Verification:
     config: dict[str, Any]
     rebuilt: Sequence[RawBundle]
     rebuilders: Sequence[Rebuilder]
+    hashing: Hashing | None
 
     @cached_property
     def about(self) -> Statements:
@@ -141,11 +146,13 @@ class _Verification:
         return bundles_module.about(self.statements, self.manifest.digest.hex, title)
 
     def contents(self) -> list[LayerContents | str]:
-        """What the layers hold; nothing of them is read before a signature is about this very
+        """What the layers hold; nothing of them is unpacked before a signature is about this very
         manifest."""
         if not any(self.about.proven.get(kind) for kind in PREDICATES):
             return [UNSIGNED] * len(self.manifest.layers)
-        return read_signed(self.source, self.manifest, self.config, self.request.cache)
+        return read_signed(
+            self.source, self.manifest, self.config, self.request.cache, self.hashing
+        )
 
     def verdict(self, contents_of_layers: Contents) -> Verdict:
         digest, annotations, about = self.manifest.digest, self.manifest.annotations, self.about

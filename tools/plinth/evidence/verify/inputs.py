@@ -19,8 +19,9 @@ from plinth.formats.wheel import record
 from plinth.formats.wheel.archive import WheelArchive
 from plinth.formats.wheel.install import plan
 from plinth.graph.cache import Fact
+from plinth.inspect.contents.cache import ContentsCache
+from plinth.inspect.contents.layer import list_files
 from plinth.inspect.contents.model import FILE, Entry, files_digest
-from plinth.inspect.contents.read import ContentsCache, list_files
 from plinth.recipe.base import StandalonePython
 from plinth.recipe.locks.pylock import LockedPackage
 

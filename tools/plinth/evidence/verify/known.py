@@ -30,7 +30,7 @@ from plinth.fetch.sources.model import ImageSource
 from plinth.formats.oci.manifest import parse_manifest
 from plinth.formats.oci.model import TITLE
 from plinth.graph.cache import Fact
-from plinth.inspect.contents.read import are_named
+from plinth.inspect.contents.hashing import Hashing
 
 VERSION = 2
 """Raised whenever verdicts are kept in another form."""
@@ -57,9 +57,10 @@ def known_or(
     source: ImageSource,
     request: Request,
     whom: Whom,
+    hashing: Hashing,
 ) -> Verdict:
     """The verdict on the image in `source`: the one remembered in `request.cache`, if the layers
-    have the digests that it is about, else what `verify` makes of the bundles."""
+    have, by `hashing`, the digests that it is about, else what `verify` makes of the bundles."""
     rest = bundles_of(source, request)
     if request.cache is None:
         return verify(rest)
@@ -72,7 +73,7 @@ def known_or(
     fact = _fact(source, request, whom, held)
     data = request.cache.lookup(fact, "verdict") if fact else None
     found = _read(data, source) if data else None
-    if found is not None and are_named(source.layers()):
+    if found is not None and hashing.are_named(source.layers()):
         return found
     verdict = verify(held)
     if fact is not None and _lasts(verdict, source):

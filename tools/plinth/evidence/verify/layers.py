@@ -14,7 +14,7 @@ from plinth.evidence.verify.candidate import Candidate, notes, ranked
 from plinth.evidence.verify.statements import Proven
 from plinth.evidence.verify.verdict import Check
 from plinth.inspect.conform import strays
-from plinth.inspect.contents.read import ContentsCache
+from plinth.inspect.contents.cache import ContentsCache
 
 
 def check_layers(

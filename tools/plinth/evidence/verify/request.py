@@ -13,7 +13,7 @@ from plinth.core.store import BlobStore
 from plinth.fetch.sources.model import ImageSource
 from plinth.formats.oci.reference import LINUX_AMD64
 from plinth.formats.oci.referrers import BUNDLE
-from plinth.inspect.contents.read import ContentsCache
+from plinth.inspect.contents.cache import ContentsCache
 
 if TYPE_CHECKING:
     from plinth.fetch.interpreter import Interpreters

@@ -20,7 +20,7 @@ from plinth.formats.oci.layout import editing, entry_name, read_index
 from plinth.formats.oci.referrers import attach
 from plinth.formats.wheel.admit import admit
 from plinth.formats.wheel.filename import parse_wheel
-from plinth.inspect.contents.read import contents_cache
+from plinth.inspect.contents.cache import contents_cache
 from plinth.publish.airgap.form import Trust, blob_path
 from plinth.publish.airgap.read import ArchiveFiles, Manifest, read_manifest
 

@@ -23,7 +23,7 @@ from plinth.formats.oci.model import MANIFEST, TITLE, Descriptor
 from plinth.formats.oci.reference import RegistryReference, parse
 from plinth.formats.oci.referrers import BUNDLE, attach_to_layout
 from plinth.formats.oci.strict import CONFIG_KEYS
-from plinth.inspect.contents.read import contents_cache
+from plinth.inspect.contents.cache import contents_cache
 
 _IMAGE = "dev.plinth.image"
 

@@ -22,7 +22,7 @@ from plinth.formats.oci.reference import RegistryReference, parse
 from plinth.formats.oci.referrers import BUNDLE
 from plinth.formats.soci.index import Ztoc
 from plinth.graph.workspace import Workspace
-from plinth.inspect.contents.read import contents_cache
+from plinth.inspect.contents.cache import contents_cache
 from plinth.publish.registry.attach import attach
 from plinth.publish.registry.dated import give_tag, move_tag
 from plinth.publish.registry.known import Known

@@ -18,7 +18,7 @@ from plinth.formats.oci.layout import ImageReference, references
 from plinth.formats.oci.manifest import read_manifest
 from plinth.formats.oci.referrers import BUNDLE
 from plinth.graph.workspace import Workspace
-from plinth.inspect.contents.read import ContentsCache
+from plinth.inspect.contents.cache import ContentsCache
 from plinth.inspect.facts import ENTRY, KIND, PREFIX
 from plinth.publish.site.model import Attachment, Checked, Image, Layer, Package, Site
 from plinth.recipe.accelerator import CPU

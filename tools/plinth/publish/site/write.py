@@ -16,7 +16,7 @@ from plinth.evidence.verify.policy import Policy, in_force
 from plinth.evidence.verify.request import Request
 from plinth.fetch.sources.source import open_source
 from plinth.graph.workspace import Workspace
-from plinth.inspect.contents.read import ContentsCache, workspace_cache
+from plinth.inspect.contents.cache import ContentsCache, workspace_cache
 from plinth.publish.site.gather import Verify, gather
 from plinth.publish.site.model import Checked
 from plinth.publish.site.render import MANIFEST, render
