@@ -14,11 +14,10 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from plinth.build.image import _admit
+from plinth.build.packages import _admit
 from plinth.core.digest import Digest
 from plinth.core.errors import (
     FetchError,
@@ -297,9 +296,7 @@ def test_a_package_nobody_can_install_is_named(locked: Workspace, server: IndexS
 def test_an_index_that_fails_leaves_the_lock_as_it_was(
     locked: Workspace, server: IndexServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "plinth.core.http.time", SimpleNamespace(sleep=lambda seconds: time.sleep(0))
-    )
+    monkeypatch.setattr("plinth.core.stopping.pause", lambda seconds: time.sleep(0))
     before = lock_text(locked)
     specify(locked, *REQUIREMENTS, "demo-build")
     server.instead("/simple/demo-app/", Answer(500))

@@ -9,7 +9,7 @@ import pytest
 
 from integration.conftest import resolver_tools
 from integration.test_lock import BACKEND, config_of, silent
-from plinth.build.image import _admit
+from plinth.build.packages import _admit
 from plinth.core.digest import Digest
 from plinth.core.errors import FetchError, PlinthError, SpecError, StaleLockError
 from plinth.core.report import quiet

@@ -142,7 +142,10 @@ def test_every_layer_is_what_pip_installs(images: Sequence[str], tmp_path: Path)
     assert len(wheels) > 40
     for wheel in wheels:
         layer = next(
-            filter(None, (cached_wheel_layer(built.ws, wheel, base, one) for one in (LAYER, PART)))
+            filter(
+                None,
+                (cached_wheel_layer(built.ws, wheel, base.python, one) for one in (LAYER, PART)),
+            )
         )
         ours = without_bytecode(layer_tree(built.ws.stores.path(layer.digest)))
         pips = installed(tmp_path / "out" / wheel.digest.hex)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import random
 import shutil
 import sys
+import tarfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,13 +102,13 @@ class SmallCheckout:
                 self.ws.cache.put(package.deb)
 
     def lock(self, wheels: Sequence[Path], image: str = IMAGE) -> None:
-        """Let the lock of `image` name exactly `wheels`, which lie in the folder."""
+        """Let the lock of `image` name exactly `wheels`, and sdists, which lie in the folder."""
         target = load_target(self.ws.bases, BASE)
         spec = load_image(self.ws.images, image)
         below = self.ws.locks / spec.extends / "requirements.txt"
         extended = Digest.of_file(below).hex if spec.extends else ""
         inputs = inputs_of(spec, target, extended)
-        packages = tuple(sorted(map(_locked, wheels), key=lambda package: package.name))
+        packages = tuple(sorted(map(locked, wheels), key=lambda package: package.name))
         text = "".join(
             f"{package.name}=={package.version} \\\n    --hash={package.file.digest.oci}\n"
             for package in packages
@@ -120,10 +122,12 @@ class SmallCheckout:
         (folder / "pylock.toml").write_text(dump(lock))
 
 
-def _locked(path: Path) -> LockedPackage:
-    name, version = path.name.split("-")[:2]
+def locked(path: Path) -> LockedPackage:
+    """The package whose file is the wheel or sdist at `path`, as a lock names it."""
+    is_sdist = path.name.endswith(".tar.gz")
+    name, version = path.name.removesuffix(".tar.gz").split("-")[:2]
     file = LockedFile(path.name, Digest.of_file(path), "1970-01-01T00:00:00+00:00")
-    return LockedPackage(canonicalize_name(name), version, file, is_sdist=False, direct=True)
+    return LockedPackage(canonicalize_name(name), version, file, is_sdist=is_sdist, direct=True)
 
 
 def interpreter() -> list[TreeFile]:
@@ -147,6 +151,18 @@ def wheel(folder: Path, name: str, version: str, *, modules: int = 3, data: int 
     }
     files[f"{name}/data.bin"] = drawn.randbytes(data)
     return make_wheel(folder, files, name=name, version=version)
+
+
+def sdist(folder: Path, name: str, version: str) -> Path:
+    """An sdist of nothing but what every one has."""
+    top = f"{name}-{version}"
+    text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n".encode()
+    info = tarfile.TarInfo(f"{top}/PKG-INFO")
+    info.size = len(text)
+    path = folder / f"{top}.tar.gz"
+    with tarfile.open(path, "w:gz") as tar:
+        tar.addfile(info, io.BytesIO(text))
+    return path
 
 
 def some_wheels(folder: Path) -> list[Path]:

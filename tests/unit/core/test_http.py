@@ -128,7 +128,7 @@ def scripted(folder: Path, *script: Step) -> Iterator[tuple[Server, type[Scripte
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses taken between tries, which take no time here."""
     taken: list[float] = []
-    monkeypatch.setattr("plinth.core.http.time.sleep", taken.append)
+    monkeypatch.setattr("plinth.core.stopping.pause", taken.append)
     return taken
 
 

@@ -15,6 +15,7 @@ from plinth.core.digest import Digest
 from plinth.core.errors import FetchError
 from plinth.core.pace import LIMIT, TIME, Pace, _Paced, pace
 from plinth.core.session import new_session
+from plinth.core.stopping import Stop, StoppedError, obeying
 from plinth.core.store import BlobStore
 from plinth.fetch.registry.registry import Registry
 from support.http_server import Handler, drip, serving
@@ -107,13 +108,39 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Read:
     def through(steps: list[tuple[float, int]], work: float = 0.0) -> int:
         stream = Clocked(steps)
         monkeypatch.setattr(time, "monotonic", lambda: stream.now)
-        paced, size = _Paced(stream, Pace(1000, 60)), 0
+        paced, size = _Paced(stream, Pace(1000, 60), lambda: None), 0
         while data := paced.read(1 << 16):
             size += len(data)
             stream.now += work
         return size
 
     return through
+
+
+@pytest.mark.parametrize("broken", [True, False])
+def test_what_comes_together_with_a_stop_is_not_read(*, broken: bool) -> None:
+    stop = Stop()
+
+    class Last(io.RawIOBase):
+        """What a server still sends, or a connection that was cut."""
+
+        reads = 0
+
+        def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
+            self.reads += 1
+            stop.set()
+            if broken:
+                raise ConnectionResetError
+            buffer[:1] = b"x"
+            return 1
+
+    stream = Last()
+    with obeying(stop):
+        paced = _Paced(stream, Pace(), lambda: None)
+        for _ in range(2):
+            with pytest.raises(StoppedError):
+                paced.read(1)
+    assert stream.reads == 1
 
 
 @pytest.mark.parametrize(

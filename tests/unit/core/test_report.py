@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -93,3 +98,32 @@ def test_on_a_terminal_what_was_built_stands_out(
     built, known = capsys.readouterr().out.splitlines()
     assert built.startswith("\x1b[32m") and known.startswith("\x1b[2m")
     assert "pip [x]" in built
+
+
+class _Slow(io.StringIO):
+    """A stream between whose writes others come to run."""
+
+    def write(self, text: str) -> int:
+        time.sleep(0.002)
+        return super().write(text)
+
+
+def test_lines_of_many_threads_are_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = _Slow()
+    monkeypatch.setattr(sys, "stderr", stream)
+    lines = [f"line {number}" for number in range(50)]
+    with ThreadPoolExecutor(8) as pool:
+        # Several lines at once, such as of a note, stay together.
+        list(pool.map(to_stderr, [f"{line}\n  more of {line}" for line in lines]))
+    said = stream.getvalue().splitlines()
+    assert len(said) == 100
+    assert sorted(said[::2]) == sorted(lines)
+    assert said[1::2] == [f"  more of {line}" for line in said[::2]]
+
+
+def test_a_note_of_many_threads_is_shown_once(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(to_stderr, ["note: by many threads"] * 50))
+    assert capsys.readouterr().err == "note: by many threads\n"

@@ -207,7 +207,7 @@ def test_facts_that_do_not_make_the_pinned_manifest_are_refused(
 def test_a_registry_that_cannot_be_reached_is_named_with_what_to_do(
     tmp_path: Path, store: BlobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("plinth.core.http.time.sleep", lambda _: None)
+    monkeypatch.setattr("plinth.core.stopping.pause", lambda _: None)
     with serving(tmp_path) as server:
         pass
     with pytest.raises(FetchError) as raised:

@@ -66,7 +66,7 @@ def content(tmp_path: Path) -> Content:
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses between tries, noted and not made."""
     made: list[float] = []
-    monkeypatch.setattr("plinth.core.http.time.sleep", made.append)
+    monkeypatch.setattr("plinth.core.stopping.pause", made.append)
     monkeypatch.setenv("DOCKER_CONFIG", "/nonexistent")
     return made
 

@@ -215,3 +215,17 @@ def test_a_damaged_entry_is_a_miss(cache: ActionCache, blobs: BlobStore, damage:
     (entry,) = cache.root.glob("*.json")
     entry.write_bytes(damage)
     assert cache.lookup(action, blobs) is None
+
+
+def test_facts_of_results_are_listed_but_of_damaged_entries(cache: ActionCache) -> None:
+    assert [*cache.infos()] == []
+    for number in range(5):
+        action = Action("layer", {"wheel": A}, {"number": number}, ("layer",))
+        # Whether their blobs are there or not.
+        cache.store(action, ActionResult({"layer": B}, {"number": number}))
+    damage = [b"", b"[]", b"{}", cache._path(action).read_bytes().replace(b"number", b"numbed")]
+    for path, data in zip(sorted(cache.root.glob("*.json")), damage, strict=False):
+        path.write_bytes(data)
+    ((kind, info),) = cache.infos()
+    assert kind == "layer"
+    assert [*info] == ["number"]

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import signal
 import socket
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from plinth.core.errors import SandboxError
+from plinth.core.stopping import Stop, StoppedError, obeying
 from plinth.graph.sandbox import WORK, Limits
 from support import needs
 from support.sandboxes import HOSTILE, SMALL, host_root, run_python
+from support.stops import SOON
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +136,47 @@ def test_a_command_that_hangs_is_stopped_with_its_children(root: Path, tmp_path:
     with pytest.raises(SandboxError, match="did not end within 1 seconds") as caught:
         run_python(root, tmp_path, program, limits=Limits(seconds=1))
     assert "started" in caught.value.found
+
+
+def test_a_command_that_nobody_waits_for_is_ended_with_its_children(
+    root: Path, tmp_path: Path
+) -> None:
+    word = f"word-{os.getpid()}-{time.time_ns()}"
+    program = f"""
+        import subprocess, sys, time
+        word = {word!r}
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", word])
+        open("begun", "w").close()
+        time.sleep(600)
+    """
+    stop = Stop()
+
+    def set_when_begun() -> None:
+        while not (tmp_path / "begun").exists():
+            time.sleep(0.02)
+        stop.set()
+
+    threading.Thread(target=set_when_begun, daemon=True).start()
+    before = time.monotonic()
+    with pytest.raises(StoppedError), obeying(stop):
+        run_python(root, tmp_path, program)
+    assert time.monotonic() - before < SOON
+    deadline = time.monotonic() + SOON
+    while _has_process(word):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    # Nor does another begin.
+    with pytest.raises(StoppedError), obeying(stop):
+        run_python(root, tmp_path, "open('second', 'w').close()")
+    assert not (tmp_path / "second").exists()
+
+
+def _has_process(word: str) -> bool:
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if word.encode() in path.read_bytes():
+                return True
+    return False
 
 
 def test_a_command_that_closes_its_output_is_still_waited_for(root: Path, tmp_path: Path) -> None:

@@ -287,7 +287,7 @@ def test_the_metadata_fetched_ahead_are_of_the_best_file(
 def test_what_goes_wrong_ahead_is_told_when_it_is_asked_for(
     server: IndexServer, made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("plinth.core.http.time", SimpleNamespace(sleep=lambda seconds: None))
+    monkeypatch.setattr("plinth.core.stopping.pause", lambda seconds: None)
     server.add(make_wheel(tmp_path, more="Requires-Dist: no(such\nRequires-Dist: never\n"))
     server.instead("/simple/broken/", Answer(500))
     with made() as loopback:

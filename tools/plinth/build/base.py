@@ -12,7 +12,7 @@ from plinth.core.settings import Config
 from plinth.fetch.own_python import archive_action
 from plinth.formats import gzip
 from plinth.formats.layer.model import Layer
-from plinth.formats.python.place import Base, Interpreter
+from plinth.formats.python.place import Base, Interpreter, Python
 from plinth.graph.actions import Action
 from plinth.graph.run import run
 from plinth.graph.session import Session
@@ -21,25 +21,20 @@ from plinth.recipe.base import BaseSpec, DebianRootfs, ImageRootfs, StandalonePy
 from plinth.recipe.locks.base import BaseLock
 
 
-def ensure_base(
-    ws: Session, spec: BaseSpec, lock: BaseLock, *, config: Config, progress: Progress
-) -> Base:
-    """The base `spec`, its layers in the layout; built where they are not.
-
-    Raises:
-        FetchError: an input is not available.
-        InterpreterError: the machine's interpreter is not the locked one, or there is none.
-    """
-    system = _system(ws, spec, lock, config, progress)
-    python, tree = _python(ws, spec, lock, config, progress)
-    return Base(spec.name, (system, python), Interpreter(spec.python.version, tree))
+def planned_python(ws: Workspace, spec: BaseSpec, lock: BaseLock) -> Python | None:
+    """The interpreter of the base `spec` if its layer is made already; nothing is built."""
+    tree = _interpreter(spec, lock)
+    archive = _planned_archive(ws, spec, tree)
+    found = ws.actions.lookup(_python_action(spec, archive), ws.stores) if archive else None
+    if found is None:
+        return None
+    layer = Layer.of(titles(spec)[1], found, hit=True)
+    return Python(layer, Interpreter(spec.python.version, tree))
 
 
 def planned_base(ws: Workspace, spec: BaseSpec, lock: BaseLock) -> Base | None:
     """The base `spec` if all of its layers are made already; nothing is built."""
-    tree = _interpreter(spec, lock)
-    archive = _planned_archive(ws, spec, tree)
-    python = ws.actions.lookup(_python_action(spec, archive), ws.stores) if archive else None
+    python = planned_python(ws, spec, lock)
     if isinstance(spec.rootfs, ImageRootfs):
         system = (
             _pulled_layer(spec, spec.rootfs, built=False)
@@ -51,8 +46,7 @@ def planned_base(ws: Workspace, spec: BaseSpec, lock: BaseLock) -> Base | None:
         system = Layer.of(titles(spec)[0], found, hit=True) if found else None
     if python is None or system is None:
         return None
-    layers = (system, Layer.of(titles(spec)[1], python, hit=True))
-    return Base(spec.name, layers, Interpreter(spec.python.version, tree))
+    return Base(spec.name, (system, python.layer), python.interpreter)
 
 
 def system_is_made(ws: Workspace, lock: BaseLock, rootfs: DebianRootfs) -> bool:
@@ -110,9 +104,14 @@ def _interpreter(spec: BaseSpec, lock: BaseLock) -> Digest:
     return lock.tree
 
 
-def _system(
-    ws: Session, spec: BaseSpec, lock: BaseLock, config: Config, progress: Progress
+def ensure_system(
+    ws: Session, spec: BaseSpec, lock: BaseLock, *, config: Config, progress: Progress
 ) -> Layer:
+    """The operating system layer of the base `spec`, in the layout; built where it is not.
+
+    Raises:
+        FetchError: an input is not available.
+    """
     if isinstance(spec.rootfs, ImageRootfs):
         return _pulled(ws, spec, spec.rootfs, config, progress)
     rootfs = spec.rootfs
@@ -149,9 +148,15 @@ def _pulled_layer(spec: BaseSpec, rootfs: ImageRootfs, *, built: bool) -> Layer:
     return Layer(titles(spec)[0], rootfs.layer, rootfs.diff_id, 0, built)
 
 
-def _python(
-    ws: Session, spec: BaseSpec, lock: BaseLock, config: Config, progress: Progress
-) -> tuple[Layer, Digest]:
+def ensure_python(
+    ws: Session, spec: BaseSpec, lock: BaseLock, *, config: Config, progress: Progress
+) -> Python:
+    """The interpreter of the base `spec`, its layer in the layout; built where it is not.
+
+    Raises:
+        FetchError: its archive is not available.
+        InterpreterError: the machine's interpreter is not the locked one, or there is none.
+    """
     python = spec.python
     tree = _interpreter(spec, lock)
 
@@ -176,4 +181,5 @@ def _python(
         packed, _ = run(ws, archive_action(tree), work=work)
         archive = packed.outputs["archive"]
     result, hit = run(ws, _python_action(spec, archive), prepare=prepare)
-    return Layer.of(titles(spec)[1], result, hit=hit), tree
+    layer = Layer.of(titles(spec)[1], result, hit=hit)
+    return Python(layer, Interpreter(python.version, tree))

@@ -32,7 +32,7 @@ def planned_layers(
         parts = []
         for package in group:
             wheel = planned_wheel(ws, package, sdists, base)
-            part = cached_wheel_layer(ws, wheel, base, output_of(group)) if wheel else None
+            part = cached_wheel_layer(ws, wheel, base.python, output_of(group)) if wheel else None
             if part is None:
                 missing.append(package)
             else:

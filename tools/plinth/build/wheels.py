@@ -15,7 +15,7 @@ from plinth.core.result import ActionResult
 from plinth.core.store import LAYER, PART
 from plinth.formats import gzip
 from plinth.formats.layer.model import Layer
-from plinth.formats.python.place import Base
+from plinth.formats.python.place import Python
 from plinth.graph.actions import Action
 from plinth.graph.run import run
 from plinth.graph.session import Session
@@ -37,16 +37,18 @@ def output_of(group: Sequence[object]) -> str:
     return LAYER if len(group) == 1 else PART
 
 
-def wheel_action(wheel: WheelFile, base: Base, output: str, without: Sequence[str] = ()) -> Action:
-    """The action that makes `wheel` into a layer, or a part of one, for the interpreter of `base`;
-    `without` are files that it leaves to others."""
+def wheel_action(
+    wheel: WheelFile, python: Python, output: str, without: Sequence[str] = ()
+) -> Action:
+    """The action that makes `wheel` into a layer, or a part of one, for `python`; `without` are
+    files that it leaves to others."""
     more: dict[str, Json] = {"without": list(without)} if without else {}
     return Action(
         f"wheel-{output}",
-        {"wheel": wheel.digest, "interpreter": base.python_layer.digest},
+        {"wheel": wheel.digest, "interpreter": python.layer.digest},
         {
             "filename": wheel.filename,
-            "python": base.interpreter.version,
+            "python": python.interpreter.version,
             "compressor": gzip.COMPRESSOR,
             **more,
         },
@@ -60,9 +62,11 @@ def group_action(parts: Sequence[Layer]) -> Action:
     return Action("group-layer", inputs, outputs=(LAYER,))
 
 
-def cached_wheel_layer(ws: Workspace, wheel: WheelFile, base: Base, output: str) -> Layer | None:
+def cached_wheel_layer(
+    ws: Workspace, wheel: WheelFile, python: Python, output: str
+) -> Layer | None:
     """What `wheel_action` makes, if it is made already."""
-    found = ws.actions.lookup(wheel_action(wheel, base, output), ws.stores)
+    found = ws.actions.lookup(wheel_action(wheel, python, output), ws.stores)
     return Layer.of(title([wheel]), found, hit=True, output=output) if found is not None else None
 
 
@@ -76,10 +80,23 @@ def cached_group_layer(
     return Layer.of(title(wheels), found, hit=True) if found is not None else None
 
 
+def names_made(ws: Workspace) -> set[str]:
+    """The packages of which any wheel was made into a layer here, for whichever interpreter, or was
+    built of an sdist: what there is for another one cannot be known before that is there."""
+    found: set[str] = set()
+    for kind, info in ws.actions.infos():
+        requires, filename = info.get("requires"), info.get("filename")
+        if kind.startswith("wheel-") and isinstance(requires, dict):
+            found.update(requires)
+        elif kind == "sdist-wheel":
+            found.add(canonicalize_name(str(filename).partition("-")[0]))
+    return found
+
+
 def wheel_layer(
     ws: Session,
     wheel: WheelFile,
-    base: Base,
+    python: Python,
     output: str = LAYER,
     fetch: Callable[[], None] | None = None,
     without: Sequence[str] = (),
@@ -92,7 +109,7 @@ def wheel_layer(
     """
     result, hit = run(
         ws,
-        wheel_action(wheel, base, output, without),
+        wheel_action(wheel, python, output, without),
         prepare=fetch,
         sound=lambda found: _has_requires(found, wheel) and _has_files(ws, found),
     )

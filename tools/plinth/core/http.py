@@ -8,10 +8,8 @@ The server's own pause is read by urllib3 (Retry-After).
 from __future__ import annotations
 
 import contextlib
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, wait
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urljoin, urlsplit
@@ -20,10 +18,12 @@ import requests
 from urllib3.exceptions import InvalidHeader
 from urllib3.util import Retry
 
+from plinth.core import stopping
 from plinth.core.digest import CHUNK, Digest
 from plinth.core.errors import FetchError, IntegrityError
 from plinth.core.pace import TooSlowError
 from plinth.core.report import counted
+from plinth.core.stopping import TooLateError, in_time
 from plinth.core.store import BlobStore, BlobWriter
 from plinth.core.transfer import transfers
 
@@ -43,10 +43,6 @@ T = TypeVar("T")
 
 Open = Callable[[Mapping[str, str]], requests.Response]
 """Asks for a file with the headers given and returns the streaming answer, its status checked."""
-
-
-class TooLateError(Exception):
-    """The whole of an answer was not there in time."""
 
 
 def pause_after(error: Exception, failures: int) -> float:
@@ -145,6 +141,8 @@ def retried(ask: Callable[[], T], what: str, *, place: str, remedy: str) -> T:
         try:
             return ask()
         except (requests.RequestException, ConnectionError, TimeoutError) as error:
+            # The failure may be the stop's own.
+            stopping.check()
             answer = error.response if isinstance(error, requests.HTTPError) else None
             # Some of them are ValueErrors: an invalid URL stays invalid.
             lasting = isinstance(error, ValueError | requests.TooManyRedirects)
@@ -158,7 +156,7 @@ def retried(ask: Callable[[], T], what: str, *, place: str, remedy: str) -> T:
             pause = pause_after(error, failures)
             if pause > LONGEST_PAUSE:
                 raise too_long(pause, what, place=place, remedy=remedy) from None
-            time.sleep(pause)
+            stopping.pause(pause)
         except ValueError as error:
             # Of addresses a server sent us on to, the library checks but some.
             raise FetchError(
@@ -213,27 +211,6 @@ def opened(
         raise FetchError(missing, where=what)
     answer.raise_for_status()
     return answer
-
-
-def in_time(ask: Callable[[], T], longest: float) -> T:
-    """What `ask` returns. A time-out of sockets is for each read, so that a server which sends a
-    byte now and then is waited for; a thread is left behind at the end of the whole time.
-
-    Raises:
-        TooLateError: `longest` seconds are over.
-    """
-    answer: Future[T] = Future()
-
-    def work() -> None:
-        try:
-            answer.set_result(ask())
-        except BaseException as error:
-            answer.set_exception(error)
-
-    threading.Thread(target=work, daemon=True).start()
-    if not wait((answer,), longest).done:
-        raise TooLateError
-    return answer.result()
 
 
 def prompt(
@@ -374,7 +351,10 @@ def _fill(
         if writer.size:
             headers["Range"] = f"bytes={writer.size}-"
         try:
-            answer = open_(headers)
+            # Names, connections and heads are waited for elsewhere, where this may have to stop.
+            answer = (
+                in_time(partial(open_, headers), None) if stopping.in_force() else open_(headers)
+            )
         except requests.HTTPError as error:
             if writer.size and error.response.status_code == _NO_SUCH_RANGE and not whole:
                 return  # It is here already.

@@ -13,11 +13,14 @@ import errno
 import http.client
 import io
 import os
+import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from plinth.core import stopping
 from plinth.core.errors import FetchError
 from plinth.core.report import counted
 
@@ -71,9 +74,9 @@ class _Paced(io.RawIOBase):
     """What a server sends, while it is fast enough. Only waiting counts: neither what is done with
     the bytes in between, nor what the server took to begin."""
 
-    def __init__(self, stream: io.RawIOBase, pace: Pace) -> None:
+    def __init__(self, stream: io.RawIOBase, pace: Pace, forget: Callable[[], object]) -> None:
         super().__init__()
-        self._stream, self._pace = stream, pace
+        self._stream, self._pace, self._forget = stream, pace, forget
         self._began = False
         self._waited, self._size = 0.0, 0
 
@@ -84,8 +87,13 @@ class _Paced(io.RawIOBase):
         return self._stream.fileno()
 
     def readinto(self, buffer: Any) -> int | None:
+        stopping.check()
         began = time.monotonic()
-        count: int | None = self._stream.readinto(buffer)
+        try:
+            count: int | None = self._stream.readinto(buffer)
+        finally:
+            # What ended the reading may be the stop, which no server's failure is.
+            stopping.check()
         if self._began:
             self._waited += time.monotonic() - began
             self._size += count or 0
@@ -98,15 +106,26 @@ class _Paced(io.RawIOBase):
 
     def close(self) -> None:
         if not self.closed:
+            self._forget()
             self._stream.close()
         super().close()
 
 
 class PacedAnswer(http.client.HTTPResponse):
-    """An answer whose head and body must come at the pace in force."""
+    """An answer whose head and body must come at the pace in force. A stop ends whoever reads it,
+    for good: of a connection that was cut nothing more is read."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
         # What is below the buffer: each reading there is one of the socket.
         stream = self.fp.detach()
-        self.fp = io.BufferedReader(_Paced(stream, pace()))
+        self.fp = io.BufferedReader(_Paced(stream, pace(), stopping.register(partial(_cut, sock))))
+
+
+def _cut(sock: Any) -> None:
+    """End what is read from `sock`, and sent to it, by another thread."""
+    # TLS inside of a proxy's TLS is no socket, but has one.
+    while not isinstance(sock, socket.socket):
+        sock = sock.socket
+    # The connection's alone: TLS's own would take its state from under the thread that reads.
+    socket.socket.shutdown(sock, socket.SHUT_RDWR)

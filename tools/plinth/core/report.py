@@ -19,6 +19,7 @@ Progress = Callable[[str], None]
 _NOW_AND_THEN = 20.0
 """Seconds between two lines about what is on its way, where there is no terminal."""
 _told: set[str] = set()
+_telling = threading.Lock()
 
 
 def on_terminal(stream: TextIO) -> bool:
@@ -29,16 +30,21 @@ def on_terminal(stream: TextIO) -> bool:
 def _is_new(line: str) -> bool:
     """Whether a line of progress is to be shown; a note that holds for several images once."""
     if line.startswith("note:"):
-        if line in _told:
-            return False
-        _told.add(line)
+        with _telling:
+            if line in _told:
+                return False
+            _told.add(line)
     return True
 
 
 def to_stderr(line: str) -> None:
-    """Show a line of progress; a note that holds for several images once."""
+    """Show a line of progress; a note that holds for several images once. Lines of several threads
+    are whole."""
     if _is_new(line):
-        print(line, file=sys.stderr, flush=True)
+        with _telling:
+            # At once: `print` writes the line's end by itself.
+            sys.stderr.write(f"{line}\n")
+            sys.stderr.flush()
 
 
 def discard_output() -> None:

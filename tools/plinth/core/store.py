@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
+from plinth.core import stopping
 from plinth.core.digest import CHUNK, Digest
 from plinth.core.errors import IntegrityError
 
@@ -50,7 +51,11 @@ def _kept_file(folder: Path, name: str) -> tuple[int, Path]:
     path = folder / name
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            stopping.lock(descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), path.stat()):
                 return descriptor, path
@@ -99,7 +104,12 @@ class BlobWriter:
         self.write_batch([data])
 
     def write_batch(self, batch: Sequence[bytes | memoryview]) -> None:
-        """Append buffers in order, unhashed as in `write_unhashed`."""
+        """Append buffers in order, unhashed as in `write_unhashed`.
+
+        Raises:
+            StoppedError: the calling code is to stop.
+        """
+        stopping.check()
         for start in range(0, len(batch), _IOV):
             pending = [memoryview(data) for data in batch[start : start + _IOV] if len(data)]
             self._size += sum(len(data) for data in pending)
@@ -125,6 +135,7 @@ class BlobWriter:
 
         Raises:
             IntegrityError: the bytes written are not those `expected` names; nothing is kept.
+            StoppedError: the calling code is to stop; nothing enters the store after that.
         """
         found = Digest(hashed or self._sha256.hexdigest(), self._size)
         if expected is not None and found != expected:
@@ -137,6 +148,7 @@ class BlobWriter:
             )
         if admit is not None:
             admit(self._path)
+        stopping.check()
         # mkstemp makes files 0600 whatever the umask; blobs are public and immutable.
         os.fchmod(self._descriptor, 0o644)
         self._path.replace(self._store.path(found))

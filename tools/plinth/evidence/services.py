@@ -17,8 +17,9 @@ from sigstore.sign import SigningContext
 
 from plinth.core.digest import read_json
 from plinth.core.errors import AttestationError, FetchError
-from plinth.core.http import TooLateError, first_bytes, in_time, shown, system_reason
+from plinth.core.http import first_bytes, shown, system_reason
 from plinth.core.session import Adapter, everybody
+from plinth.core.stopping import TooLateError, in_time
 from plinth.evidence.verify.root import told
 
 LONGEST = 30.0

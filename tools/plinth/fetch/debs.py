@@ -11,6 +11,7 @@ from plinth.core.errors import FetchError
 from plinth.core.report import Progress, human_size
 from plinth.core.session import new_session
 from plinth.core.settings import Config
+from plinth.core.stopping import together
 from plinth.fetch.apt.archive import download, has
 from plinth.fetch.apt.sources import Source, find_sources, snapshots
 from plinth.graph.workspace import Workspace
@@ -133,5 +134,5 @@ def fetch_debs(
             f"apt.{package.suite} or snapshots.{package.suite}",
         ) from None
 
-    with new_session() as session, ThreadPoolExecutor(_AT_ONCE, "fetch") as pool:
+    with new_session() as session, together(_AT_ONCE, "fetch") as pool:
         list(pool.map(fetch, missing))

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from plinth.core import stopping
 from plinth.core.digest import Digest, Json
 from plinth.core.errors import FetchError, IntegrityError, Problem, SpecError, WheelError
 from plinth.core.report import Progress
@@ -143,24 +144,30 @@ def _files(folder: Path, local: Local) -> Iterator[tuple[str, tuple[bytes, bool]
 def _git(folder: Path, *arguments: str, given: bytes = b"") -> bytes:
     kept = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             ["git", "-c", "protocol.ext.allow=never", *arguments],
             cwd=folder,
-            input=given,
-            capture_output=True,
-            check=False,
-            timeout=_SECONDS,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             # Nobody is there to be asked for a password.
             env={**kept, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C.UTF-8"},
         )
+        with process:
+            try:
+                with stopping.undone_by(process.kill):
+                    output, said = process.communicate(given, _SECONDS)
+            finally:
+                process.kill()
+        stopping.check()
     except (OSError, subprocess.TimeoutExpired) as error:
         raise FetchError(
             f"git cannot be run: {error}", where=" ".join(arguments[:1]), remedy="install git"
         ) from None
-    if done.returncode:
+    if process.returncode:
         raise FetchError(
             f"git {arguments[0]} failed",
-            found=done.stderr.decode("utf-8", "replace")[-1000:].strip(),
+            found=said.decode("utf-8", "replace")[-1000:].strip(),
             remedy="check the repository's URL, the commit, and your access to it",
         )
-    return done.stdout
+    return output

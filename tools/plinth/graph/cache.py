@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
+from plinth.core import stopping
 from plinth.core.digest import Digest, Json, canonical_json
 from plinth.core.errors import IntegrityError
 from plinth.core.result import ActionResult
@@ -98,6 +98,15 @@ class ActionCache:
             return None
         return None if blobs.missing(_needed(result)) else result
 
+    def infos(self) -> Iterator[tuple[str, Mapping[str, Json]]]:
+        """The kind of each result that is remembered, and the facts about it, whether its blobs are
+        still there or not. Damaged entries have none."""
+        for path in self.root.glob("*.json"):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+                document = json.loads(path.read_bytes())
+                if document.pop("sha256") == _sum(document):
+                    yield document["mnemonic"], document["info"]
+
     def store(self, action: Keyed, result: ActionResult) -> None:
         """Remember `result`."""
         document: dict[str, Json] = {
@@ -112,9 +121,13 @@ class ActionCache:
 
     @contextlib.contextmanager
     def exclusive(self, action: Keyed) -> Iterator[None]:
-        """Hold the action's lock, so that of several builders one does the work."""
+        """Hold the action's lock, so that of several builders one does the work.
+
+        Raises:
+            StoppedError: the calling code is to stop, and waits for another builder.
+        """
         folder = self.root / "locks"
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / action.digest.hex).open("w") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
+            stopping.lock(stream.fileno())
             yield

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from plinth.core import stopping
 from plinth.core.digest import Digest
 from plinth.core.errors import IntegrityError
 from plinth.core.result import ActionResult
@@ -72,6 +73,8 @@ def run(
             if remote.executes and action.mnemonic in STEPS:
                 made = remote.execute(action, prepare)
         if made is None:
+            # What was given up elsewhere is not to be done here.
+            stopping.check()
             made = _here(ws, action, prepare, work)
             if remote is not None:
                 remote.offer(action, made)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from plinth.core.errors import PlinthError
 from plinth.core.remote_settings import DOWNLOADS
 from plinth.core.report import Progress
 from plinth.core.settings import Config
+from plinth.core.stopping import Threads, together, undone_by
 from plinth.graph.compilers import LocalCompilers
 from plinth.graph.workspace import Workspace
 
@@ -37,17 +37,17 @@ class Session(Workspace):
         return self.jobs if self.remote is None else max(self.jobs, self.remote.at_once)
 
     @contextlib.contextmanager
-    def pool(self, name: str) -> Iterator[ThreadPoolExecutor]:
-        """Threads called `name` in which steps are begun. Where the block fails, what has begun
-        elsewhere does not go on, nor what waits here."""
-        with ThreadPoolExecutor(self.at_once, thread_name_prefix=name) as pool:
-            try:
-                yield pool
-            except BaseException:
-                if self.remote is not None:
-                    self.remote.cancel()
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+    def pool(self, name: str) -> Iterator[Threads]:
+        """Threads called `name` in which steps are begun. Where one fails, or the block, what has
+        begun elsewhere does not go on, nor what waits here, nor what the block does; see
+        `together`."""
+        with together(self.at_once, name) as pool, contextlib.ExitStack() as stack:
+            if self.remote is not None:
+                cancel = self.remote.cancel
+                # Of threads that fail, and of the block.
+                stack.enter_context(undone_by(cancel))
+                stack.push(lambda kind, *_: cancel() if kind else None)
+            yield pool
 
 
 def default_jobs() -> int:

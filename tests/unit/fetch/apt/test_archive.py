@@ -412,7 +412,7 @@ class Flaky(Handler):
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses between tries, noted and not made."""
     made: list[float] = []
-    monkeypatch.setattr("plinth.core.http.time.sleep", made.append)
+    monkeypatch.setattr("plinth.core.stopping.pause", made.append)
     return made
 
 

@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -44,7 +43,7 @@ def wheel(tmp_path: Path) -> Path:
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses between tries, noted and not made."""
     made: list[float] = []
-    monkeypatch.setattr("plinth.core.http.time", SimpleNamespace(sleep=made.append))
+    monkeypatch.setattr("plinth.core.stopping.pause", made.append)
     return made
 
 

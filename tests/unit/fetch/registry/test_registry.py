@@ -35,7 +35,7 @@ BUNDLES = [(kind, json.dumps({"of": kind}).encode()) for kind in KINDS]
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("plinth.core.http.time.sleep", lambda _: None)
+    monkeypatch.setattr("plinth.core.stopping.pause", lambda _: None)
 
 
 class Says(Handler):

@@ -589,7 +589,7 @@ def test_a_header_that_wants_much_memory_is_refused(tmp_path: Path) -> None:
 def test_blobs_of_a_registry_that_lie_are_refused(
     store: BlobStore, image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("plinth.core.http.time.sleep", lambda _: None)
+    monkeypatch.setattr("plinth.core.stopping.pause", lambda _: None)
     with fake_registry(tmp_path) as (server, held):
         held.put_image("a", store, image)
         held.blobs[image.layers[0].digest.oci] = b"x" * (1 << 20)

@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from plinth.core.errors import LayoutError, PlinthError
+from plinth.core.stopping import Stop, StoppedError, obeying
 from plinth.core.store import BlobStore
 from plinth.formats import gzip
 from plinth.formats.elf.read import Piece, length
@@ -401,3 +402,17 @@ def test_threads_are_begun_where_asked_for_and_ended(store: BlobStore) -> None:
         writer.end_member()
         assert ours() == ["inner_0", "outer_0"]
     assert ours() == []
+
+
+@pytest.mark.parametrize("threads", [True, False])
+def test_a_layer_that_nobody_waits_for_is_not_made(store: BlobStore, *, threads: bool) -> None:
+    stop = Stop()
+    with pytest.raises(StoppedError), obeying(stop), LayerWriter(store, threads=threads) as writer:
+        writer.file("a", NOISE)
+        writer.end_member()
+        stop.set()
+        for number in range(1000):
+            writer.file(f"b{number}", NOISE)
+            writer.end_member()
+        raise AssertionError("made to the end")
+    assert not [*store.temporary.iterdir()]

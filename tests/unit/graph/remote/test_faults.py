@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,12 +13,14 @@ import pytest
 from plinth.core.digest import Digest
 from plinth.core.errors import IntegrityError, RemoteError
 from plinth.core.remote_settings import RemoteSettings
+from plinth.core.stopping import Stop, obeying, undone_by
 from plinth.core.store import BlobStore
 from plinth.graph.reapi import messages
 from plinth.graph.reapi.messages import ActionResult, OutputDirectory, OutputFile, OutputSymlink
 from plinth.graph.remote import patience
 from plinth.graph.remote.client import Remote
 from support.faulty_reapi import FaultyServer
+from support.stops import stopped
 
 LARGE = random.Random(8).randbytes(2_500_000)  # noqa: S311 content, not a secret
 ACTION = Digest.of(b"an action")
@@ -97,6 +100,42 @@ def test_a_slow_server_is_unavailable(server: FaultyServer) -> None:
     with connect(server, timeout=0.5) as remote, pytest.raises(RemoteError) as caught:
         remote.capabilities()
     assert caught.value.unavailable
+
+
+def test_a_slow_server_is_not_waited_for_by_nobody(server: FaultyServer, tmp_path: Path) -> None:
+    digest = server.put(LARGE)
+    with connect(server, timeout=60) as remote:
+        remote.missing([digest])
+        server.faults.slow = 20
+        stopped(Stop(), lambda: remote.missing([Digest.of(b"another")]))
+        server.faults.slow, server.faults.drip = 0, 20
+        stopped(Stop(), lambda: remote.fetch(digest, BlobStore(tmp_path)))
+        server.faults.drip = 0
+        # It is as good as ever to others.
+        remote.fetch(digest, BlobStore(tmp_path))
+    assert not [*BlobStore(tmp_path).temporary.iterdir()]
+
+
+def test_a_server_is_told_that_nobody_waits_for_its_action(server: FaultyServer) -> None:
+    server.faults.steps = ["hang"]
+    cancelled, stop = threading.Event(), Stop()
+
+    def set_when_begun() -> None:
+        while not server.count("Execute"):
+            time.sleep(0.02)
+        time.sleep(0.2)
+        stop.set()
+
+    threading.Thread(target=set_when_begun, daemon=True).start()
+    with (
+        connect(server, timeout=60) as remote,
+        pytest.raises(RemoteError, match="cancelled"),
+        obeying(stop),
+        # As a session has it.
+        undone_by(cancelled.set),
+    ):
+        remote.execute(ACTION, skip_cache=False, cancelled=cancelled)
+    assert server.cancelled == ["operation-1"]
 
 
 @pytest.mark.parametrize("code", ["UNAVAILABLE", "RESOURCE_EXHAUSTED", "ABORTED", "INTERNAL"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -448,22 +449,15 @@ def test_an_interrupted_build_leaves_the_server_and_nothing_half_written(
     server.faults.steps = ["hang"] * 100
     one = machine(server.address, executor=server.address)
 
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
+    def watch() -> None:
+        while not server.count("Execute"):
+            time.sleep(0.01)
+        # To the process, as a terminal does it.
+        os.kill(os.getpid(), signal.SIGINT)
 
-    before = signal.signal(signal.SIGALRM, interrupt)
-    try:
-
-        def watch() -> None:
-            while not server.count("Execute"):
-                time.sleep(0.01)
-            signal.raise_signal(signal.SIGALRM)
-
-        threading.Thread(target=watch, daemon=True).start()
-        with pytest.raises(KeyboardInterrupt):
-            one.build()
-    finally:
-        signal.signal(signal.SIGALRM, before)
+    threading.Thread(target=watch, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        one.build()
     assert one.notes == []
     assert not [*one.checkout.ws.build.rglob("part-*")]
     server.faults.steps = []

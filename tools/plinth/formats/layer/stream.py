@@ -11,6 +11,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 
+from plinth.core import stopping
+
 Buffer = bytes | memoryview
 _BATCH = 1 << 19
 _AHEAD = 4
@@ -78,8 +80,8 @@ class Threads:
     """One worker thread each for the two hashes of a layer; none where `threads` is false."""
 
     def __init__(self, *, threads: bool) -> None:
-        self.inner = ThreadPoolExecutor(1, "inner") if threads else None
-        self.outer = ThreadPoolExecutor(1, "outer") if threads else None
+        self.inner = stopping.Threads(1, "inner") if threads else None
+        self.outer = stopping.Threads(1, "outer") if threads else None
 
     def __enter__(self) -> Threads:
         return self

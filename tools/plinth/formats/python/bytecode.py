@@ -7,11 +7,11 @@ import queue
 import subprocess
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import IO
 
+from plinth.core import stopping
 from plinth.core.errors import InterpreterError
 
 _WORKER = Path(__file__).with_name("_compile_worker.py")
@@ -55,13 +55,15 @@ class _Worker:
             process = self._started()
             assert process.stdin is not None and process.stdout is not None  # noqa: S101
             try:
-                for part in (path.encode(), source):
-                    process.stdin.write(len(part).to_bytes(4, "big") + part)
-                process.stdin.flush()
-                answer = _read(process.stdout)
+                with stopping.undone_by(process.kill):
+                    for part in (path.encode(), source):
+                        process.stdin.write(len(part).to_bytes(4, "big") + part)
+                    process.stdin.flush()
+                    answer = _read(process.stdout)
             except (BrokenPipeError, EOFError):
-                # The worker ended after its last answer, as it does to stay clean.
+                # The worker ended after its last answer, as it does to stay clean; or was ended.
                 self.close()
+                stopping.check()
                 if fresh:
                     break
                 continue
@@ -112,7 +114,7 @@ class Compiler:
         self._workers = [_Worker(self._executable, loader) for _ in range(workers)]
         for worker in self._workers:
             self._idle.put(worker)
-        self._pool = ThreadPoolExecutor(workers, "compile")
+        self._pool = stopping.Threads(workers, "compile")
 
     def _executable(self) -> Path:
         # Workers start at the same time; locating may mean unpacking a layer.

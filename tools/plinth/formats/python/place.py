@@ -35,6 +35,14 @@ class Interpreter:
 
 
 @dataclass(frozen=True)
+class Python:
+    """An interpreter in its layer."""
+
+    layer: Layer
+    interpreter: Interpreter
+
+
+@dataclass(frozen=True)
 class Base:
     """A built base: layers bottom first, all of them in the workspace's layout."""
 
@@ -43,6 +51,6 @@ class Base:
     interpreter: Interpreter
 
     @property
-    def python_layer(self) -> Layer:
-        """The layer that holds the interpreter, the last."""
-        return self.layers[-1]
+    def python(self) -> Python:
+        """The interpreter in its layer, the last."""
+        return Python(self.layers[-1], self.interpreter)

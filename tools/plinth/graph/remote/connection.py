@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import grpc
 
 from plinth import __version__
+from plinth.core import stopping
 from plinth.core.errors import RemoteError
 from plinth.core.remote_settings import TOKEN, RemoteSettings, may_carry_token
 from plinth.graph.reapi import messages
@@ -147,7 +148,7 @@ class Connection:
         def once() -> M:
             self.traffic.add(calls=1, sent=request.ByteSize())
             with self._translated(method):
-                found: M = call(request, timeout=until.left(), metadata=self._metadata(about))
+                found: M = _waited(call, request, until.left(), self._metadata(about))
             return found
 
         return retried(once, until)
@@ -169,7 +170,8 @@ class Connection:
             stream = call(request, timeout=deadline.left(), metadata=self._metadata(about))
         answers: Stream[M] = Stream(stream, lambda: self._translated(method))
         try:
-            yield answers
+            with stopping.undone_by(answers.cancel):
+                yield answers
         finally:
             answers.cancel()
 
@@ -180,9 +182,8 @@ class Connection:
         call = self._channel.stream_unary(f"/{method}", _encode, self._decoder(answer))
         self.traffic.add(calls=1)
         with self._translated(method):
-            found: M = call(
-                self._counted(requests), timeout=deadline.left(), metadata=self._metadata(NOTHING)
-            )
+            sent = self._counted(requests)
+            found: M = _waited(call, sent, deadline.left(), self._metadata(NOTHING))
         return found
 
     def _counted(self, requests: Iterable[messages.Message]) -> Iterator[messages.Message]:
@@ -233,6 +234,8 @@ class Connection:
             code = error.code().name if isinstance(error, grpc.Call) else "UNKNOWN"
             details = (error.details() or "") if isinstance(error, grpc.Call) else ""
             raise failure(code, details, where=f"{self.address}, {method}") from None
+        except grpc.FutureCancelledError:
+            raise failure("CANCELLED", "", where=f"{self.address}, {method}") from None
         except ValueError:
             # What a closed channel raises.
             raise RemoteError("the connection was closed", where=self.address) from None
@@ -271,6 +274,18 @@ def failure(code: str, details: str, *, where: str) -> RemoteError:
         found=f"{code}: {said}" if said else code,
         remedy=_REMEDY.get(code, ""),
     )
+
+
+def _waited(call: Any, request: Any, timeout: float, metadata: Any) -> Any:
+    """The answer to a request, for which nobody waits who is to stop."""
+    if not stopping.in_force():
+        return call(request, timeout=timeout, metadata=metadata)
+    answer = call.future(request, timeout=timeout, metadata=metadata)
+    try:
+        with stopping.undone_by(answer.cancel):
+            return answer.result()
+    finally:
+        answer.cancel()
 
 
 def _token(text: str, where: str) -> str:

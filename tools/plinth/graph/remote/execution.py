@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from google.protobuf.empty_pb2 import Empty
 from google.rpc.code_pb2 import Code
 
+from plinth.core import stopping
 from plinth.core.digest import Digest
 from plinth.core.errors import RemoteError
 from plinth.graph.reapi import messages
@@ -131,7 +132,7 @@ class Execution:
 
     def _cancel(self, name: str) -> None:
         # An offer of some servers; where it is none, the end of the stream has to do.
-        with contextlib.suppress(RemoteError):
+        with contextlib.suppress(RemoteError), stopping.going_on():
             if name:
                 self._connection.ask(
                     "google.longrunning.Operations/CancelOperation",

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from plinth.core import stopping
 from plinth.core.errors import RemoteError
 
 TRIES = 4
@@ -49,14 +50,16 @@ class Tries:
 
         Raises:
             RemoteError: `error`, where another try would not help or comes too late.
+            StoppedError: the calling code is to stop, which `error` may come from.
         """
+        stopping.check()
         self._failed += 1
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (self._failed - 1))
         # Jitter, so that a fleet does not come back all at once.
         pause *= random.uniform(0.5, 1.5)  # noqa: S311 not a secret
         if not error.unavailable or self._failed >= TRIES or pause >= self._deadline.left():
             raise error
-        time.sleep(pause)
+        stopping.pause(pause)
 
 
 def retried(ask: Callable[[], T], deadline: Deadline) -> T:

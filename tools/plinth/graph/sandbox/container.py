@@ -26,6 +26,7 @@ from pathlib import Path
 from resource import RLIM_INFINITY, RLIMIT_NOFILE, RLIMIT_NPROC, getrlimit
 from typing import IO
 
+from plinth.core import stopping
 from plinth.core.digest import Digest
 from plinth.core.errors import IntegrityError, SandboxError
 from plinth.graph.sandbox.job import HOSTNAME, SLACK, USER, WORK, Job, Root
@@ -141,12 +142,13 @@ class Engine:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
-        with process:
+        with process, stopping.undone_by(process.kill):
             assert process.stdin is not None and process.stdout is not None  # noqa: S101
             # It ends early where it refuses the archive, and says why.
             with contextlib.suppress(BrokenPipeError), process.stdin:
                 _archive(root, where, process.stdin)
             said = process.stdout.read()
+        stopping.check()
         if process.returncode:
             raise SandboxError(
                 f"{self.name} did not load the root of the sandbox",

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Protocol
 
+from plinth.core import stopping
 from plinth.core.errors import SandboxError
 from plinth.graph.sandbox.job import Job
 
@@ -93,11 +94,13 @@ def _exchange(
         sender = threading.Thread(target=_send, args=(job, walls, process.stdin), daemon=True)
         sender.start()
         try:
-            output, stopped = _receive(process, job, received)
+            with stopping.undone_by(process.kill):
+                output, stopped = _receive(process, job, received)
         finally:
             # What is inside dies with its process 1.
             process.kill()
             sender.join()
+        stopping.check()
         if stopped:
             return output, Report(None, stopped)
         received.seek(0)

@@ -1,0 +1,46 @@
+"""A repository that does not answer is waited for as long as anybody wants its commit."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from plinth.core.report import quiet
+from plinth.core.stopping import Stop
+from plinth.fetch.own import fetch_commit
+from plinth.graph.workspace import Workspace
+from plinth.recipe.asked.model import Local
+from support.stops import stopped
+
+
+def test_git_ends_where_nobody_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "bin" / "git"
+    program.parent.mkdir()
+    program.write_text(
+        f"#!{sys.executable}\nimport os, sys, time\n"
+        f"if 'fetch' in sys.argv: open(f'{tmp_path}/began-{{os.getpid()}}', 'w'); time.sleep(600)\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    begun = threading.Event()
+
+    def watch() -> None:
+        while not [*tmp_path.glob("began-*")]:
+            time.sleep(0.02)
+        begun.set()
+
+    threading.Thread(target=watch, daemon=True).start()
+    local = Local("", "https://127.0.0.1/repository", "0" * 40, "mine", "1.0")
+    ws = Workspace(tmp_path, tmp_path / "build")
+    stopped(Stop(), lambda: fetch_commit(ws, local, quiet), begun)
+    (path,) = tmp_path.glob("began-*")
+    assert not Path("/proc", path.name.partition("-")[2]).exists()
+    assert not [*tmp_path.glob("plinth-git-*")]

@@ -1,0 +1,49 @@
+"""An interpreter that does not answer is waited for as long as anybody wants its bytecode."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from plinth.core.stopping import Stop
+from plinth.formats.python.bytecode import Compiler
+from support.stops import SOON, stopped
+
+
+@pytest.fixture
+def silent(tmp_path: Path) -> Path:
+    """An interpreter that reads all and answers nothing; it notes that it began."""
+    path = tmp_path / "bin" / "python3.7"
+    path.parent.mkdir()
+    path.write_text(
+        f"#!{sys.executable}\nimport os, sys\n"
+        f"open(f'{tmp_path}/began-{{os.getpid()}}', 'w').close()\n"
+        "while True: sys.stdin.buffer.read(1) or sys.exit()\n"
+    )
+    path.chmod(0o755)
+    return path
+
+
+def test_compiling_ends_where_nobody_waits_for_it(silent: Path, tmp_path: Path) -> None:
+    begun = threading.Event()
+
+    def watch() -> None:
+        while not [*tmp_path.glob("began-*")]:
+            time.sleep(0.02)
+        begun.set()
+
+    threading.Thread(target=watch, daemon=True).start()
+    files = [(f"/module{number}.py", b"x = 1\n") for number in range(100)]
+    with Compiler(lambda: silent, 1) as compiler:
+        stopped(Stop(), lambda: compiler.compile(files), begun)
+        # None is begun anew for what is left.
+        assert len([*tmp_path.glob("began-*")]) == 1
+        (pid,) = (int(path.name.partition("-")[2]) for path in tmp_path.glob("began-*"))
+        deadline = time.monotonic() + SOON
+        while Path("/proc", str(pid)).exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
