@@ -1,16 +1,17 @@
 """A build from nothing against `curl --parallel` of the same addresses.
 
-    python tests/bench/nothing.py [--rounds N] [IMAGE…]
+    python tests/bench/nothing.py [--rounds N] [--mbit N] [--delay MS] [IMAGE…]
 
 Asks the configured index and apt archive; wants curl and an interpreter of the images' release on
 the machine. A first build, not counted, notes what it asks for; curl then fetches that, sixteen at
 once, and throws it away. In turn, medians by the clock, and the processors' seconds. Nothing in the
-checkout changes.
+checkout changes. `--mbit` and `--delay` are of a line to a proxy, which both then ask for all.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 import sys
@@ -20,9 +21,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
+from bench.deploy import across, line_options  # noqa: E402
 from bench.lock import checkout  # noqa: E402
 from bench.process import medians, spent  # noqa: E402
 from plinth.core.pip_settings import pip_settings  # noqa: E402
+from support.http_server import serving  # noqa: E402
+from support.web_proxy import WebProxy  # noqa: E402
 
 # What `plinth` does; with NOTED, every address that answered is written there.
 BUILD = """
@@ -40,6 +44,19 @@ if noted := os.environ.get("NOTED"):
 from plinth.commands.main import main
 sys.exit(main())
 """
+
+
+class Open(WebProxy):
+    """A proxy to whatever server it is asked for."""
+
+    login = ""
+
+    def _refused(self, host: str | None) -> bool:
+        return False
+
+    def far(self, host: str | None, port: int) -> tuple[str, int]:
+        """The server itself."""
+        return str(host), port
 
 
 def build(root: Path, image: str, noted: Path | None = None) -> tuple[float, float]:
@@ -69,9 +86,17 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("image", nargs="*", default=["sklearn-0.24.1"])
+    line_options(parser)
     given = parser.parse_intermixed_args()
     print("| image, from nothing | seconds | CPU seconds | ratio |\n|---|---|---|---|")
-    with tempfile.TemporaryDirectory(prefix="plinth-bench-", dir="/var/tmp") as name:
+    with contextlib.ExitStack() as stack:
+        name = stack.enter_context(
+            tempfile.TemporaryDirectory(prefix="plinth-bench-", dir="/var/tmp")
+        )
+        if given.mbit or given.delay:
+            server = stack.enter_context(serving(Path(name), Open))
+            line = across(stack, server.url.partition("//")[2], given)
+            os.environ |= dict.fromkeys(("http_proxy", "https_proxy"), f"http://{line}")
         root = Path(name) / "checkout"
         checkout(root)
         for image in given.image:

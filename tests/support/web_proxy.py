@@ -21,6 +21,10 @@ class WebProxy(Handler):
     ports: Mapping[str, int]
     login: str
 
+    def far(self, host: str | None, port: int) -> tuple[str, int]:
+        """Where the server called `host` is."""
+        return "127.0.0.1", self.ports[str(host)]
+
     def _refused(self, host: str | None) -> bool:
         wanted = f"Basic {base64.b64encode(self.login.encode()).decode()}"
         if self.login and self.headers["Proxy-Authorization"] != wanted:
@@ -33,10 +37,10 @@ class WebProxy(Handler):
 
     def do_CONNECT(self) -> None:  # noqa: N802
         """Open a tunnel."""
-        host = self.path.rpartition(":")[0]
+        host, _, port = self.path.rpartition(":")
         if self._refused(host):
             return
-        far = socket.create_connection(("127.0.0.1", self.ports[host]))
+        far = socket.create_connection(self.far(host, int(port)))
         self.send_response(200)
         self.end_headers()
         join(self.connection, far, None)
@@ -47,7 +51,7 @@ class WebProxy(Handler):
         url = urlsplit(self.path)
         if self._refused(url.hostname):
             return
-        far = http.client.HTTPConnection("127.0.0.1", self.ports[str(url.hostname)])
+        far = http.client.HTTPConnection(*self.far(url.hostname, url.port or 80))
         kept = {k: v for k, v in self.headers.items() if not k.lower().startswith("proxy-")}
         far.request(self.command, url._replace(scheme="", netloc="").geturl(), headers=kept)
         answer = far.getresponse()

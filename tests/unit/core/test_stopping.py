@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import signal
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import copy_context
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -25,6 +28,7 @@ from plinth.core.stopping import (
     Threads,
     TooLateError,
     check,
+    completed,
     going_on,
     in_force,
     in_time,
@@ -32,6 +36,7 @@ from plinth.core.stopping import (
     obeying,
     pause,
     register,
+    result,
     together,
     undone_by,
 )
@@ -382,3 +387,28 @@ def test_a_thread_with_a_copy_of_the_context_obeys() -> None:
         thread.start()
         thread.join()
     assert found == [True]
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda: result(Future()),
+        lambda: list(completed([Future()])),
+        lambda: in_time(partial(time.sleep, 60), None),
+    ],
+    ids=["result", "completed", "in time"],
+)
+def test_an_interrupt_that_another_thread_noted_is_seen(wait: Callable[[], object]) -> None:
+    # The kernel gives it to a thread of some library where the main thread does not take it.
+    ended = threading.Event()
+    threading.Thread(target=ended.wait, daemon=True).start()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+        begun = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            wait()
+        assert time.monotonic() - begun < 20
+    finally:
+        ended.set()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})

@@ -4,7 +4,7 @@ is made of a wheel is begun when its file and the interpreter are there."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, as_completed
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from plinth.core.digest import Digest
 from plinth.core.errors import PlinthError
 from plinth.core.report import Progress
 from plinth.core.settings import Config
-from plinth.core.stopping import Threads
+from plinth.core.stopping import Threads, completed, result
 from plinth.fetch.own import bring_own
 from plinth.fetch.probe import forget
 from plinth.fetch.wheels import Incoming
@@ -100,16 +100,17 @@ class _Making:
             config, progress = self._config, self._progress
             first = pool.submit(self._of_base, ensure_python, config=config, progress=progress)
             system = pool.submit(self._of_base, ensure_system, config=config, progress=progress)
-            python = first.result()
+            python = result(first)
             coming = pool.ended_by(aside.submit(self._begin, pool, packages, python))
-            layers = (system.result(), python.layer)
+            layers = (result(system), python.layer)
             base = Base(self._recipe.base.name, layers, python.interpreter)
             if choice.local is not None and choice.local.tree is not None:
                 ensure_runs(self._ws, base)
             wheels, begun = self._sdists(pool, packages, base)
             wheels |= {one.name: _wheel(one) for one in packages if not one.is_sdist}
-            begun |= coming.result()
-            made = {package.name: begun[package.name].result() for package in packages}
+            others = result(coming)
+            begun |= others
+            made = {package.name: result(begun[package.name]) for package in packages}
             self._settle_overlaps(packages, wheels, made, python)
         return Packages(base, wheels, made)
 
@@ -135,7 +136,7 @@ class _Making:
         here, where that is needed."""
         begun = {}
         arriving = self._arriving([package for package in packages if not package.is_sdist], python)
-        for arrived in as_completed(arriving):
+        for arrived in completed(arriving):
             arrived.result()
             for package in arriving[arrived]:
                 begun[package.name] = pool.submit(self._layer, package, _wheel(package), python)

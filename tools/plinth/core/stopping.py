@@ -13,8 +13,8 @@ import fcntl
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextvars import ContextVar, copy_context
 from typing import ParamSpec, TypeVar
 
@@ -23,6 +23,9 @@ T = TypeVar("T")
 
 _POLL = 0.05
 """Seconds between two tries to get a lock."""
+_WAKE = 0.2
+"""Seconds after which whoever waits for a thread looks up. A signal may be noted by a thread of a
+library, and then the main thread, which alone acts upon it, must not sleep for long."""
 
 
 class StoppedError(Exception):
@@ -204,12 +207,30 @@ def in_time(ask: Callable[[], T], longest: float | None) -> T:
 
     # What it reads obeys the caller's stop, which ends the thread soon where there is a connection.
     threading.Thread(target=copy_context().run, args=(work,), daemon=True).start()
+    until = time.monotonic() + longest if longest is not None else float("inf")
     with undone_by(over.set):
-        is_over = over.wait(longest)
+        while not (is_over := over.wait(max(0.0, min(_WAKE, until - time.monotonic())))):
+            if time.monotonic() >= until:
+                break
     check()
     if not is_over:
         raise TooLateError
     return answer.result()
+
+
+def completed(futures: Iterable[Future[T]]) -> Iterator[Future[T]]:
+    """Each of `futures` once it has ended, in that order; an interrupt is seen meanwhile."""
+    pending = set(futures)
+    while pending:
+        ended, pending = wait(pending, _WAKE, FIRST_COMPLETED)
+        yield from ended
+
+
+def result(future: Future[T]) -> T:
+    """What `future` returns, or raises, once it has ended; an interrupt is seen meanwhile."""
+    for ended in completed([future]):
+        return ended.result()
+    raise AssertionError  # the only one ends
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, as_completed
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from plinth.core.digest import Digest
 from plinth.core.errors import FetchError
 from plinth.core.report import Progress, counted, human_size
 from plinth.core.settings import Config
-from plinth.core.stopping import Stop, Threads, obeying
+from plinth.core.stopping import Stop, Threads, completed, obeying
 from plinth.graph.workspace import Workspace
 from plinth.recipe.locks.pylock import LockedPackage, every_file
 
@@ -65,7 +65,7 @@ class Incoming:
             IntegrityError: what came is not what the lock names.
             WheelError: `admit` refused it.
         """
-        for future in as_completed(self.begin(packages).values()):
+        for future in completed(self.begin(packages).values()):
             future.result()
 
     def _ask(self, packages: Iterable[LockedPackage]) -> None:
