@@ -5,6 +5,9 @@ What stands for the originals, see `support.canonical`, is in a registry and in 
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +25,7 @@ from plinth.publish.engine.smoke import test_image as smoke
 from plinth.recipe.image import load_image
 from support.canonical import BASE, REPOSITORY
 from support.canonical import make as make_canonical
+from support.containers import SCORE, application, serving
 
 
 def push(url: str, repository: str, blobs: Sequence[bytes], manifest: bytes) -> None:
@@ -121,7 +125,7 @@ def test_the_image_is_the_same_elsewhere(canonical: Canonical, make: Make) -> No
 
 @pytest.mark.engine
 @pytest.mark.network
-def test_it_serves(canonical: Canonical, engine: docker.DockerClient) -> None:
+def test_it_serves(canonical: Canonical, engine: docker.DockerClient, tmp_path: Path) -> None:
     ws = canonical.checkout.ws
     loaded = load(ws, "minimal", client=engine)
     assert BASE in loaded.name
@@ -130,4 +134,13 @@ def test_it_serves(canonical: Canonical, engine: docker.DockerClient) -> None:
     for user in ("", "dockeruser"):
         shown = engine.containers.run(loaded.name, ["id"], user=user, remove=True).decode()
         assert shown == "uid=1000(dockeruser) gid=1000(dockeruser) groups=1000(dockeruser)\n"
+    with serving(engine, loaded.name, application(tmp_path / "app", {"score.py": SCORE})) as server:
+        # gunicorn keeps the socket of its front where it reads its settings again.
+        rows = server.container.top(ps_args="-eo pid,ppid,cmd")["Processes"]
+        (front,) = (pid for pid, _, command in rows if "plinth-front" in command)
+        (master,) = (int(pid) for pid, parent, _ in rows if parent == front)
+        os.kill(master, signal.SIGHUP)
+        time.sleep(1)
+        server.until_healthy()
+        assert server.answer({"data": [1, 2]})["sum"] == 3
     engine.images.remove(loaded.name)

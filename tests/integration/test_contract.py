@@ -792,7 +792,11 @@ def test_logs_are_json_where_that_is_asked_for(serve: Serve) -> None:
     script = f"import time\n{script}"
     with serve({"score.py": script}, environment={"AZUREML_LOG_FORMAT": "Json"}) as server:
         server.score(1)
-        requests.post(f"{server.url}/score", headers={"Content-Length": "999999999"}, timeout=30)
+        address = ("127.0.0.1", int(server.url.rpartition(":")[2]))
+        with socket.create_connection(address, timeout=10) as client:
+            client.sendall(b"POST /\xff HTTP/1.1\r\nx-request-id: \xe9\r\nHost: x\r\n")
+            client.sendall(b"Content-Length: 999999999\r\n\r\n")
+            assert b" 413 " in client.recv(1000)
         wait_for(server, '"logger": "nginx"')
         with ThreadPoolExecutor(1) as pool:
             # The end takes away what takes longer than it waits.
@@ -806,7 +810,9 @@ def test_logs_are_json_where_that_is_asked_for(serve: Serve) -> None:
     assert {"time", "level", "logger"} <= set.intersection(*map(set, lines))
     assert {'said by "init"'} == {one["message"] for one in lines if "said by" in one["message"]}
     assert [one for one in lines if "RuntimeError: two\nlines" in one["message"]]
-    assert [one["status"] for one in lines if one["logger"] == "nginx"] == [413, 0]
+    fronts = [one for one in lines if one["logger"] == "nginx"]
+    assert [one["status"] for one in fronts] == [413, 0]
+    assert [one["request"] for one in fronts] == ["", "POST /score HTTP/1.1"]
 
 
 TELEMETRY = (
@@ -879,6 +885,9 @@ def test_a_worker_that_fails_does_not_wait_for_another_to_begin(
 
 HOOKS = """\
 import os
+import sys
+
+import gunicorn.glogging
 
 bind = "0.0.0.0:5001"
 STATE = reason = setup = None
@@ -895,6 +904,15 @@ def pre_fork(server, worker):
 def post_worker_init(worker):
     app, worker.warm = worker.wsgi, True
     worker.wsgi = lambda environ, start: app({**environ, "REMOTE_USER": "hooked"}, start)
+
+
+class Logger(gunicorn.glogging.Logger):
+    pass
+
+
+logger_class = __name__ + ".Logger"
+FOLDER = os.path.dirname(os.path.abspath(sys.modules[__name__].__file__))
+assert FOLDER == "/var/azureml-app"
 
 
 def worker_exit(server, worker):
@@ -957,8 +975,8 @@ def test_a_configuration_of_gunicorn_that_is_not_there_is_named(
     settings = {"GUNICORN_CMD_ARGS": "--config no.py"}
     with started(engine, minimal, app, environment=settings) as container:
         code, log = ended(container)
-    assert code == 1
-    assert "gunicorn: there is no file no.py (--config in GUNICORN_CMD_ARGS)\n" in log
+    last = "FileNotFoundError: there is no file no.py (--config in GUNICORN_CMD_ARGS)"
+    assert (code, log.splitlines()[-1]) == (1, f"runsvdir: server ended with 1: {last}")
 
 
 @pytest.mark.parametrize("how", ["rm -rf /run/* /tmp/*", "chmod 500 $PLINTH_STATE"])

@@ -380,6 +380,14 @@ def test_settings_of_gunicorn_stay_the_users(tmp_path: Path) -> None:
     served(tmp_path, folder / "score.py", GUNICORN_CMD_ARGS="--worker-tmp-dir /dev/shm")
 
 
+@pytest.mark.parametrize("arguments", ["-- ", "--workers 2 --", "--name a\\"])
+def test_arguments_that_take_in_what_follows_are_refused(tmp_path: Path, arguments: str) -> None:
+    app(tmp_path, "score.py")
+    code, (line,) = ran(tmp_path, GUNICORN_CMD_ARGS=arguments)
+    assert code == 111
+    assert line.startswith(f"plinth: GUNICORN_CMD_ARGS is '{arguments}': nothing may follow it")
+
+
 def test_a_separate_health_port_has_the_same_front(tmp_path: Path) -> None:
     app(tmp_path, "score.py")
     code, (front, *_) = ran(tmp_path, SEPERATE_HEALTH_ENDPOINT="true")

@@ -7,11 +7,11 @@ gunicorn.conf.py in the application's folder) come on top, and its hooks run bes
 """
 
 import contextlib
+import importlib.machinery
 import importlib.util
 import logging
 import mmap
 import os
-import runpy
 import shlex
 import sys
 import traceback
@@ -81,13 +81,15 @@ class Once(logging.Filter):
 
 # gunicorn's own, however often it reads this file (SIGHUP).
 SETUP = getattr(Arbiter.setup, "own", Arbiter.setup)
+# A front that owns the server's socket hands it on (sd_listen_fds(3)); gunicorn takes the word away
+# when it takes the socket.
+HANDED_ON = getattr(Arbiter.setup, "handed_on", "LISTEN_FDS" in os.environ)
 
 
 def setup(server, app):
     """Arbiter.setup: whatever was configured, the server is behind its front, and starts as this
     file has it."""
-    # A front that owns the server's socket hands it on (sd_listen_fds(3)).
-    if "LISTEN_FDS" not in os.environ:
+    if not HANDED_ON:
         app.cfg.set("bind", "127.0.0.1:31311")
     for name, beside in BESIDE.items():
         app.cfg.set(name, beside(getattr(app.cfg, name)))
@@ -99,7 +101,7 @@ def setup(server, app):
         raise
 
 
-setup.own = SETUP
+setup.own, setup.handed_on = SETUP, HANDED_ON
 Arbiter.setup = setup
 
 
@@ -236,15 +238,25 @@ def configured():
     place = Config().parser().parse_args(given).config or ""
     if place.startswith("python:"):
         return vars(importlib.import_module(place[len("python:") :]))
-    path = Path(place[len("file:") :] if place.startswith("file:") else place or "gunicorn.conf.py")
-    if not path.exists():
+    path = place[len("file:") :] if place.startswith("file:") else place
+    path = path or os.path.abspath("gunicorn.conf.py")
+    if not os.path.exists(path):
         if place:
-            sys.exit(f"gunicorn: there is no file {path} (--config in GUNICORN_CMD_ARGS)")
+            raise FileNotFoundError(f"there is no file {path} (--config in GUNICORN_CMD_ARGS)")
         return {}
-    return runpy.run_path(str(path))
+    # As gunicorn does it, whatever the file is called: its settings may name its own classes.
+    loader = importlib.machinery.SourceFileLoader("__config__", path)
+    spec = importlib.util.spec_from_file_location("__config__", path, loader=loader)
+    module = sys.modules["__config__"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return vars(module)
 
 
 if not any(isinstance(finder, Unconfigured) for finder in sys.meta_path):
     sys.meta_path.insert(0, Unconfigured())
 SETTINGS = {setting.name for setting in KNOWN_SETTINGS}
-globals().update((name, value) for name, value in configured().items() if name in SETTINGS)
+try:
+    globals().update((name, value) for name, value in configured().items() if name in SETTINGS)
+except BaseException as error:
+    note(error)
+    raise
