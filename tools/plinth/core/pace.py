@@ -119,7 +119,13 @@ class PacedAnswer(http.client.HTTPResponse):
         super().__init__(sock, *args, **kwargs)
         # What is below the buffer: each reading there is one of the socket.
         stream = self.fp.detach()
-        self.fp = io.BufferedReader(_Paced(stream, pace(), stopping.register(partial(_cut, sock))))
+        try:
+            forget = stopping.register(partial(_cut, sock))
+        except stopping.StoppedError:
+            # Nobody else has it: the socket would stay open.
+            stream.close()
+            raise
+        self.fp = io.BufferedReader(_Paced(stream, pace(), forget))
 
 
 def _cut(sock: Any) -> None:
