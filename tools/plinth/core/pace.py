@@ -117,15 +117,14 @@ class PacedAnswer(http.client.HTTPResponse):
 
     def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
-        # What is below the buffer: each reading there is one of the socket.
-        stream = self.fp.detach()
         try:
             forget = stopping.register(partial(_cut, sock))
         except stopping.StoppedError:
             # Nobody else has it: the socket would stay open.
-            stream.close()
+            self.close()
             raise
-        self.fp = io.BufferedReader(_Paced(stream, pace(), forget))
+        # What is below the buffer: each reading there is one of the socket.
+        self.fp = io.BufferedReader(_Paced(self.fp.detach(), pace(), forget))
 
 
 def _cut(sock: Any) -> None:
