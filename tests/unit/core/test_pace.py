@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import requests
 from plinth.core import http
 from plinth.core.digest import Digest
 from plinth.core.errors import FetchError
-from plinth.core.pace import LIMIT, TIME, Pace, _Paced, pace
+from plinth.core.pace import LIMIT, TIME, Pace, PacedAnswer, _Paced, pace
 from plinth.core.session import new_session
 from plinth.core.stopping import Stop, StoppedError, obeying
 from plinth.core.store import BlobStore
@@ -196,3 +197,18 @@ def test_no_limit_reads_what_trickles(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv(LIMIT, "0")
     with serving(tmp_path, Slow) as server, new_session() as session:
         assert session.get(server.url).content == bytes(60)
+
+
+def test_an_answer_that_nobody_waits_for_keeps_no_connection() -> None:
+    stop = Stop()
+    ours, theirs = socket.socketpair()
+    with theirs, obeying(stop):
+        stop.set()
+        answer = PacedAnswer.__new__(PacedAnswer)
+        with pytest.raises(StoppedError):
+            answer.__init__(ours)  # type: ignore[misc]
+        ours.close()
+        theirs.setblocking(False)
+        assert theirs.recv(1) == b""
+        # As Python does in the end, and tells people what that raises.
+        answer.close()

@@ -252,6 +252,15 @@ def test_a_failure_beside_the_threads_counts_as_theirs() -> None:
         pool.submit(pause, LONG).result()
 
 
+def test_what_is_given_up_before_it_began_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
+    """As `map` does with what is left of its work once a part has failed."""
+    with together(1, "test") as pool:
+        pool.submit(pause, LONG)
+        assert pool.submit(int).cancel()
+        assert pool.submit(int).cancel()
+    assert not caplog.records
+
+
 def test_nothing_enters_a_store_after_a_stop(tmp_path: Path) -> None:
     store, stop = BlobStore(tmp_path), Stop()
     with pytest.raises(StoppedError), obeying(stop), store.writer() as writer:

@@ -63,7 +63,7 @@ def ensure_packages(
         with incoming:
             return making.all(choice)
     except PlinthError as error:
-        if error is making.base_error and recipe.base.fallback:
+        if error in making.base_errors and recipe.base.fallback:
             # It was available when a place was asked, now or by an earlier build.
             forget(ws)
             other = on_the_other_base(ws, recipe.base, config)
@@ -79,15 +79,15 @@ def _admit(path: Path, package: LockedPackage) -> None:
 
 
 class _Making:
-    """The packages of one recipe while they are made. `base_error` is why the base cannot be."""
-
-    base_error: PlinthError | None = None
+    """The packages of one recipe while they are made. `base_errors` are why the base cannot be: its
+    two layers may fail at the same moment."""
 
     def __init__(
         self, ws: Session, recipe: Recipe, incoming: Incoming, config: Config, progress: Progress
     ) -> None:
         self._ws, self._recipe, self._incoming = ws, recipe, incoming
         self._config, self._progress = config, progress
+        self.base_errors: list[PlinthError] = []
         self._groups = wheel_groups(recipe)
         self._output = {one.name: output_of(group) for group in self._groups for one in group}
 
@@ -126,7 +126,7 @@ class _Making:
         try:
             return work(self._ws, self._recipe.base, self._recipe.base_lock, **options)
         except PlinthError as error:
-            self.base_error = self.base_error or error
+            self.base_errors.append(error)
             raise
 
     def _begin(

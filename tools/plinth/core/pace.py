@@ -117,9 +117,14 @@ class PacedAnswer(http.client.HTTPResponse):
 
     def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
+        try:
+            forget = stopping.register(partial(_cut, sock))
+        except stopping.StoppedError:
+            # Nobody else has it: the socket would stay open.
+            self.close()
+            raise
         # What is below the buffer: each reading there is one of the socket.
-        stream = self.fp.detach()
-        self.fp = io.BufferedReader(_Paced(stream, pace(), stopping.register(partial(_cut, sock))))
+        self.fp = io.BufferedReader(_Paced(self.fp.detach(), pace(), forget))
 
 
 def _cut(sock: Any) -> None:

@@ -49,11 +49,12 @@ def _read(_: Iterable[tuple[str, str]]) -> PipSettings:
             from pip._internal.configuration import Configuration
             from pip._internal.exceptions import PipError
             from pip._internal.models.index import PyPI
-
-            configuration = Configuration(isolated=False)
-            configuration.load()
     except ImportError:
         return PipSettings()
+    try:
+        with _some_home():
+            configuration = Configuration(isolated=False)
+            configuration.load()
     except (PipError, OSError, ValueError) as error:
         raise FetchError(
             "pip's configuration cannot be read", found=str(error), remedy="correct that file"

@@ -271,7 +271,10 @@ class Threads(ThreadPoolExecutor):
         """Let a failure of `future`, which it returns, count as one of these threads'."""
 
         def ended(_: Future[T]) -> None:
-            if self._ending is not None and (error := future.exception()) is not None:
+            # What `map` gives up is none, after the failure of another.
+            if self._ending is None or future.cancelled():
+                return
+            if (error := future.exception()) is not None:
                 self._ending.fail(error)
 
         future.add_done_callback(ended)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from plinth.core import stopping
@@ -141,6 +144,14 @@ def _files(folder: Path, local: Local) -> Iterator[tuple[str, tuple[bytes, bool]
         at = end + size + 2
 
 
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the session that `process` leads. Once that was waited for, its number may be another's,
+    and its pipes have no writer left."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
 def _git(folder: Path, *arguments: str, given: bytes = b"") -> bytes:
     kept = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
     try:
@@ -152,13 +163,15 @@ def _git(folder: Path, *arguments: str, given: bytes = b"") -> bytes:
             stderr=subprocess.PIPE,
             # Nobody is there to be asked for a password.
             env={**kept, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C.UTF-8"},
+            # Its own programs for networks outlive it, with its pipes, unless ended as well.
+            start_new_session=True,
         )
         with process:
             try:
-                with stopping.undone_by(process.kill):
+                with stopping.undone_by(partial(_end, process)):
                     output, said = process.communicate(given, _SECONDS)
             finally:
-                process.kill()
+                _end(process)
         stopping.check()
     except (OSError, subprocess.TimeoutExpired) as error:
         raise FetchError(
