@@ -7,6 +7,7 @@ import fcntl
 import functools
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,9 @@ pytest_plugins = ["support.judges"]
 # each process gets this, too, unless the test says otherwise.
 CLOSED = {"PLINTH_PUBLIC": "false"}
 os.environ.update(CLOSED)
+# A shell starts what runs in its background with interrupts ignored, and so would be all processes
+# that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 _begin = subprocess.Popen.__init__
 
 
