@@ -421,3 +421,32 @@ def test_an_interrupt_that_another_thread_noted_is_seen(wait: Callable[[], objec
     finally:
         ended.set()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_an_answer_that_nobody_takes_is_closed(early: bool) -> None:
+    stop, begun, closed = Stop(), threading.Event(), threading.Event()
+
+    class Answer:
+        def close(self) -> None:
+            closed.set()
+
+    def ask() -> Answer:
+        if early:
+            # It is there when the stop is looked at.
+            stop.set()
+        else:
+            begun.set()
+            stop.wait(LONG)
+            time.sleep(0.1)
+        return Answer()
+
+    def work() -> None:
+        in_time(ask, None)
+
+    if early:
+        with pytest.raises(StoppedError), obeying(stop):
+            work()
+    else:
+        stopped(stop, work, begun)
+    assert closed.wait(SOON)

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextvars import ContextVar, copy_context
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -208,14 +208,22 @@ def in_time(ask: Callable[[], T], longest: float | None) -> T:
     # What it reads obeys the caller's stop, which ends the thread soon where there is a connection.
     threading.Thread(target=copy_context().run, args=(work,), daemon=True).start()
     until = time.monotonic() + longest if longest is not None else float("inf")
-    with undone_by(over.set):
-        while not (is_over := over.wait(max(0.0, min(_WAKE, until - time.monotonic())))):
-            if time.monotonic() >= until:
-                break
-    check()
-    if not is_over:
-        raise TooLateError
+    try:
+        with undone_by(over.set):
+            while not over.wait(max(0.0, min(_WAKE, until - time.monotonic()))):
+                if time.monotonic() >= until:
+                    raise TooLateError
+        check()
+    except BaseException:
+        answer.add_done_callback(_closed)
+        raise
     return answer.result()
+
+
+def _closed(answer: Future[Any]) -> None:
+    """Close what `answer` brought for nobody, such as a connection."""
+    with contextlib.suppress(Exception):
+        answer.result().close()
 
 
 def completed(futures: Iterable[Future[T]]) -> Iterator[Future[T]]:
