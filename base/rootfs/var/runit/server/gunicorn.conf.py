@@ -239,8 +239,8 @@ def configured():
     if place.startswith("python:"):
         return vars(importlib.import_module(place[len("python:") :]))
     path = place[len("file:") :] if place.startswith("file:") else place
-    path = path or os.path.abspath("gunicorn.conf.py")
-    if not os.path.exists(path):
+    path = path or str(Path.cwd() / "gunicorn.conf.py")
+    if not Path(path).exists():
         if place:
             raise FileNotFoundError(f"there is no file {path} (--config in GUNICORN_CMD_ARGS)")
         return {}
