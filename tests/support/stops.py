@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from plinth.core.stopping import Stop, StoppedError, obeying
 
@@ -13,6 +14,19 @@ SOON = 10.0
 
 LONG = 60.0
 """Seconds for which what is waited for in tests would last."""
+
+
+def noted(folder: Path) -> threading.Event:
+    """Set once a program has left a file `began-PID` in `folder`."""
+    begun = threading.Event()
+
+    def watch() -> None:
+        while not [*folder.glob("began-*")]:
+            time.sleep(0.02)
+        begun.set()
+
+    threading.Thread(target=watch, daemon=True).start()
+    return begun
 
 
 def stopped(stop: Stop, work: Callable[[], object], begun: threading.Event | None = None) -> None:

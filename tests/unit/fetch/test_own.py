@@ -6,7 +6,6 @@ import os
 import socket
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from plinth.fetch.own import fetch_commit
 from plinth.graph.workspace import Workspace
 from plinth.recipe.asked.model import Local
 from support import needs
-from support.stops import SOON, stopped
+from support.stops import SOON, noted, stopped
 
 
 def test_git_ends_where_nobody_waits_for_it(
@@ -32,14 +31,7 @@ def test_git_ends_where_nobody_waits_for_it(
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    begun = threading.Event()
-
-    def watch() -> None:
-        while not [*tmp_path.glob("began-*")]:
-            time.sleep(0.02)
-        begun.set()
-
-    threading.Thread(target=watch, daemon=True).start()
+    begun = noted(tmp_path)
     local = Local("", "https://127.0.0.1/repository", "0" * 40, "mine", "1.0")
     ws = Workspace(tmp_path, tmp_path / "build")
     stopped(Stop(), lambda: fetch_commit(ws, local, quiet), begun)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 
 from plinth.core.stopping import Stop
 from plinth.formats.python.bytecode import Compiler
-from support.stops import SOON, stopped
+from support.stops import SOON, noted, stopped
 
 
 @pytest.fixture
@@ -29,14 +28,7 @@ def silent(tmp_path: Path) -> Path:
 
 
 def test_compiling_ends_where_nobody_waits_for_it(silent: Path, tmp_path: Path) -> None:
-    begun = threading.Event()
-
-    def watch() -> None:
-        while not [*tmp_path.glob("began-*")]:
-            time.sleep(0.02)
-        begun.set()
-
-    threading.Thread(target=watch, daemon=True).start()
+    begun = noted(tmp_path)
     files = [(f"/module{number}.py", b"x = 1\n") for number in range(100)]
     with Compiler(lambda: silent, 1) as compiler:
         stopped(Stop(), lambda: compiler.compile(files), begun)
