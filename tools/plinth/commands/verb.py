@@ -8,6 +8,7 @@ from importlib import import_module
 from inspect import signature
 from typing import Any
 
+from plinth.core.loading import loading
 from plinth.graph.workspace import Workspace
 
 
@@ -96,7 +97,10 @@ class Verb:
         """The function that does it."""
         module, _, name = self.action.partition(":")
         # Not before: doit loads the table on every run, also on those that find nothing to do.
-        found: Callable[..., int | None] = getattr(import_module(f"plinth.commands.{module}"), name)
+        with loading():
+            found: Callable[..., int | None] = getattr(
+                import_module(f"plinth.commands.{module}"), name
+            )
         return found
 
 

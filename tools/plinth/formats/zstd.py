@@ -23,10 +23,6 @@ COMPRESSOR = (
 """What made the frames; part of the key of every action that makes some."""
 
 _SINGLE_SEGMENT, _CHECKSUM = 0x20, 0x04
-# What the search of a level has a say in: matches near and far, of texts that repeat in part.
-_SAMPLE = b"".join(
-    b"%d plinth %d %d\n" % (i * i, i % 977, (i * 7919) % 104729) for i in range(40000)
-)
 _SAMPLE_SHA256 = "23f69fc1a8b3d21bcfc39b4241333c16c1204e5f3ef082c0c527036e68ef3f2a"
 
 
@@ -75,7 +71,11 @@ def _compress(data: bytes | memoryview) -> bytes:
 
 @lru_cache(maxsize=1)
 def _known_answer() -> None:
-    found = hashlib.sha256(_compress(_SAMPLE)).hexdigest()
+    # What the search of a level has a say in: matches near and far, of texts that repeat in part.
+    sample = b"".join(
+        b"%d plinth %d %d\n" % (i * i, i % 977, (i * 7919) % 104729) for i in range(40000)
+    )
+    found = hashlib.sha256(_compress(sample)).hexdigest()
     if found != _SAMPLE_SHA256:
         raise PlinthError(
             "this libzstd gives other bytes than the one plinth pins",

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from plinth.core.errors import AttestationError, LayoutError, PlinthError, VerificationError
+from plinth.core.loading import loading
 from plinth.core.settings import Config
 from plinth.evidence.trusted_root import Root, chosen
 from plinth.evidence.verify.known import Whom, known_or
@@ -74,7 +75,8 @@ class Gate(Whom):
         """
 
         def verify(bundles: Iterable[RawBundle]) -> Verdict:
-            from plinth.evidence.verify.image import verify_image
+            with loading():
+                from plinth.evidence.verify.image import verify_image
 
             verifier, rebuilders = self.verifier, self.rebuilders
             return verify_image(

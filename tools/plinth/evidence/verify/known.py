@@ -159,7 +159,9 @@ def code() -> str:
     """The SHA-256 of all files of this package, with their paths."""
     state = hashlib.sha256()
     for path in sorted(_files(str(PACKAGE))):
-        data = Path(path).read_bytes()
+        # Without a buffer it takes half as long, and there are hundreds.
+        with open(path, "rb", buffering=0) as opened:  # noqa: PTH123
+            data = opened.readall()
         state.update(f"{path[len(str(PACKAGE)) :]}\n{len(data)}\n".encode())
         state.update(data)
     return state.hexdigest()
