@@ -365,6 +365,7 @@ def test_a_wheel_that_is_not_there_ends_an_sdist_that_is_built(
 def test_sdists_are_built_one_at_a_time_while_wheels_become_layers(
     checkout: SmallCheckout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    needs.program("bwrap")
     names = [f"source{number}" for number in range(3)]
     sources = [sdist(checkout.wheels, name, "1.0") for name in names]
     checkout.lock([*_two_wheels(checkout), *sources])
