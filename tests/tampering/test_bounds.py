@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import json
@@ -22,12 +23,15 @@ from plinth.core.settings import Config
 from plinth.evidence.statement import COSIGN, PREDICATES, PROVENANCE, SBOM
 from plinth.evidence.verify.gate import Gate
 from plinth.evidence.verify.policy import Policy, Signers
+from plinth.evidence.verify.verdict import REJECTED, UNREADABLE
+from plinth.formats.layer.header import ROOT, header
 from plinth.formats.oci.model import LAYER_GZIP, MANIFEST, Descriptor
 from plinth.formats.oci.referrers import MAX_BUNDLE, artifact
 from plinth.publish.registry.pull import pull_image
 from support.fake_registry import FakeRegistry, fake_registry
 from support.forge import IDENTITY, Copy, Forger, Json, Judge
 from support.oci_images import tarred
+from support.tars import pax, record
 from tampering.conftest import IMAGE
 
 MEMORY, SECONDS = 512, 20
@@ -293,6 +297,45 @@ def test_a_bundle_of_many_small_things_is_not_parsed(
     found = verify(f"oci:{copy.root}:{IMAGE}").within()
     assert found.code == 0, found.out
     assert "more fields than one has" in found.out
+
+
+def test_a_log_entry_of_many_small_things_is_not_parsed(verify: Verify, copy: Copy) -> None:
+    def logged(bundle: bytes, number: int) -> bytes:
+        document = json.loads(bundle)
+        (entry,) = document["verificationMaterial"]["tlogEntries"]
+        body = b'{"a":[' + b"{}," * (MAX_BUNDLE // 5) + b"{}]}" + b" " * number
+        entry["canonicalizedBody"] = base64.b64encode(body).decode()
+        return json.dumps(document).encode()
+
+    true = copy.bundles()[SBOM]
+    attached(copy, ((SBOM, logged(true, number), {}) for number in range(5)))
+    found = verify(f"oci:{copy.root}:{IMAGE}").within()
+    assert found.code == 0, found.out
+    assert "a log entry has more fields than one has" in found.out
+
+
+@pytest.mark.parametrize("last", ["key 59999", "KEY 59999"])
+def test_an_index_of_many_keys_is_refused_at_once(verify: Verify, copy: Copy, last: str) -> None:
+    document = {f"key {number}": "" for number in range(60_000)}
+    index = json.dumps({**document, **copy.index()}).removesuffix("}") + f', "{last}": ""}}'
+    (copy.root / "index.json").write_text(index)
+    found = verify(f"oci:{copy.root}:{IMAGE}").within()
+    assert found.code == REJECTED
+    assert "is there twice" in found.out or "differ only in case" in found.out
+
+
+def test_an_archive_of_much_in_extended_headers_is_refused(
+    verify: Verify, copy: Copy, tmp_path: Path
+) -> None:
+    path = tmp_path / "image.tar"
+    extended = pax(b"".join(record(f"KEY.{number}", "x") for number in range(50_000)))
+    with path.open("wb") as stream:
+        for number in range(200):
+            stream.write(extended + header(f"{number}", tarfile.REGTYPE, mode=0o644, owner=ROOT))
+        stream.write(bytes(1024))
+    found = verify(f"oci-archive:{path}:{IMAGE}").within()
+    assert found.code == UNREADABLE
+    assert "more extended headers than archives of images have" in found.out
 
 
 def test_what_strangers_attached_is_not_pulled(

@@ -160,6 +160,18 @@ def test_another_image(asked: Asked, change: Callable[[Copy], None], problem: st
     assert not asked.known()
 
 
+def test_an_entry_of_the_name_of_the_other_form(asked: Asked) -> None:
+    copy, name = asked.copy, "org.opencontainers.image.ref.name"
+    title = copy.manifest()["annotations"]["org.opencontainers.image.title"]
+    copy.edit_entry(annotations={name: f"{IMAGE}+gzip"})
+    asked = replace(asked, reference=f"oci:{copy.root}:{IMAGE}+gzip")
+    assert asked.verdict().passed
+    assert asked.known()
+    other = {name: OTHER, "io.containerd.image.name": f"{title}:latest-gzip"}
+    copy.edit_entry(OTHER, annotations=other)
+    assert "index: an engine could run another entry" in asked.problems()
+
+
 def test_a_bundle_more(asked: Asked, forger: Forger) -> None:
     again = forger.sign(json.dumps(payload(asked.copy.bundles()[COSIGN])).encode())
     more = replace(asked, request=replace(asked.request, bundles=(RawBundle("a file", again),)))

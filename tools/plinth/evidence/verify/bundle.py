@@ -72,6 +72,10 @@ def signer_of(raw: bytes) -> tuple[str, str]:
     return signer(Bundle.from_json(raw).signing_certificate)
 
 
+def _is_of_many(raw: bytes) -> bool:
+    return sum(map(raw.count, _TOKENS)) > _MAX_TOKENS
+
+
 def _model(raw: str | bytes) -> Model:
     return Model.from_json(raw)
 
@@ -105,13 +109,15 @@ class BundleVerifier:
             AttestationError: it proves nothing; says which part of it is wrong.
         """
         # Nearly all of a bundle is the payload, one string; what else could take long to read?
-        if sum(map(raw.count, _TOKENS)) > _MAX_TOKENS:
+        if _is_of_many(raw):
             raise self._wrong(where, "not a Sigstore bundle", "more fields than one has")
         try:
             # Its parsers take the last of two keys; others' need not.
             held = loads(raw)
             bundle, model = Bundle.from_json(raw), _model(raw)
             for logged in model.verification_material.tlog_entries:
+                if _is_of_many(logged.canonicalized_body):
+                    raise ValueError("a log entry has more fields than one has")
                 loads(logged.canonicalized_body)
         # Parsers of JSON, base64, DER and RFC 3161 each have errors of their own, some of which
         # have nothing but Exception in common.

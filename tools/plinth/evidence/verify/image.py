@@ -40,7 +40,7 @@ from plinth.evidence.verify.provenance import (
     claimed_recipe,
 )
 from plinth.evidence.verify.rebuilders import Rebuilder, Subject, check_rebuilders, without_rebuilt
-from plinth.evidence.verify.request import RawBundle, Request, bundles_of
+from plinth.evidence.verify.request import RawBundle, Request, bundles_of, others_of
 from plinth.evidence.verify.statements import Proven, Statements, authenticate
 from plinth.evidence.verify.verdict import Check, Verdict
 from plinth.fetch.sources.model import ImageSource
@@ -50,7 +50,7 @@ from plinth.formats.oci.model import TITLE
 from plinth.inspect.contents.hashing import Hashing
 from plinth.inspect.contents.model import LayerContents
 from plinth.recipe.files import write_sources
-from plinth.recipe.forms import split, suffix_of
+from plinth.recipe.forms import split
 from plinth.recipe.recipe import Recipe
 
 _IMAGE = "dev.plinth.image"
@@ -244,11 +244,7 @@ class _Verification:
 
     def index(self) -> Iterator[Check]:
         """What the reference leads to is this image, on every machine; shown only where not."""
-        title = self.manifest.annotations.get(TITLE, "")
-        if suffix := suffix_of(self.source.asked):
-            # The other form has the name without it.
-            title += f":latest{suffix}"
-        others = self.source.others(title)
+        others = others_of(self.source, self.manifest)
         if others:
             problems = [f"an engine could run another entry: {one}" for one in others]
             digest = self.manifest.digest.oci

@@ -24,11 +24,10 @@ from plinth.core.digest import Digest
 from plinth.core.errors import PlinthError
 from plinth.evidence.trusted_root import Root
 from plinth.evidence.verify.policy import Policy, Signers
-from plinth.evidence.verify.request import RawBundle, Request, bundles_of
+from plinth.evidence.verify.request import RawBundle, Request, bundles_of, others_of
 from plinth.evidence.verify.verdict import Check, Claim, Verdict
 from plinth.fetch.sources.model import ImageSource
 from plinth.formats.oci.manifest import parse_manifest
-from plinth.formats.oci.model import TITLE
 from plinth.graph.cache import Fact
 from plinth.inspect.contents.hashing import Hashing
 
@@ -120,7 +119,7 @@ def _fact(
                 "place": source.place,
                 "by digest": source.by_digest,
                 "called": list(source.called),
-                "others": list(source.others(manifest.annotations.get(TITLE, ""))),
+                "others": list(others_of(source, manifest)),
             },
         )
         fact.digest  # noqa: B018 - names may be in no Unicode

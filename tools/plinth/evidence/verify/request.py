@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,9 +11,12 @@ from plinth.core.report import Progress, quiet
 from plinth.core.settings import Config
 from plinth.core.store import BlobStore
 from plinth.fetch.sources.model import ImageSource
+from plinth.formats.oci.manifest import Manifest
+from plinth.formats.oci.model import TITLE
 from plinth.formats.oci.reference import LINUX_AMD64
 from plinth.formats.oci.referrers import BUNDLE
 from plinth.inspect.contents.cache import ContentsCache
+from plinth.recipe.forms import suffix_of
 
 if TYPE_CHECKING:
     from plinth.fetch.interpreter import Interpreters
@@ -53,6 +56,16 @@ class Request:
     inputs: BlobStore | None = None
     config: Config = field(default_factory=Config)
     progress: Progress = quiet
+
+
+def others_of(source: ImageSource, manifest: Manifest) -> Sequence[str]:
+    """What else an engine could take for the image in `source`, by the name that it is published
+    under (`ImageSource.others`)."""
+    title = manifest.annotations.get(TITLE, "")
+    if suffix := suffix_of(source.asked):
+        # The other form has the name without it.
+        title += f":latest{suffix}"
+    return source.others(title)
 
 
 def bundles_of(source: ImageSource, request: Request) -> Iterator[RawBundle]:

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol, cast
 
 from plinth.core.errors import AmbiguityError, LayoutError
+from plinth.formats import zstd
 from plinth.formats.tar import DIRECTORY, FILE, SYMLINK, FileSource, Member, members, relative
 
 _BUFFER = 1 << 20
@@ -22,6 +23,14 @@ _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 # Of a layer that was written before: `docker save` up to 24, and skopeo beside each layer.
 _LINK = re.compile(r"[^/]+/layer\.tar")
+# As long as the longest mark by which an engine knows a compressed file (gzip, bzip2, xz, zstd; lz4
+# and others elsewhere). All have another byte than these but for bzip2's.
+_START = 6
+# Without an extended one, the header of an entry and what fills up the one before (bytes).
+_HEADER = 1024
+# Reading them takes long for their size, and this is before a signature counts.
+_MAX_EXTENDED = 8 << 20
+_PLAIN = re.compile(rb"[\w.@/-]+\0*", re.ASCII)
 
 
 class Files(Protocol):
@@ -174,7 +183,15 @@ class TarFiles:
         _refuse_compressed(path)
         try:
             with path.open("rb") as stream:
-                for member, _ in members(FileSource(stream), comments=True, open_end=True):
+                source, extended = FileSource(stream), 0
+                for member, _ in members(source, comments=True, open_end=True):
+                    extended += max(0, len(source.between) - _HEADER)
+                    if extended > _MAX_EXTENDED:
+                        raise LayoutError(
+                            "more extended headers than archives of images have",
+                            where=member.path,
+                            expected=f"{_MAX_EXTENDED} bytes at most",
+                        )
                     self._add(member)
         except LayoutError as error:
             what = "" if isinstance(error, AmbiguityError) else "not a tar archive: "
@@ -244,12 +261,21 @@ class TarFiles:
 
 def _refuse_compressed(path: Path) -> None:
     with path.open("rb") as stream:
-        start = stream.read(6)
-    if start.startswith((b"\x1f\x8b", b"BZh", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ")):
+        start = stream.read(_START)
+    if start.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ")) or zstd.begins(start[:4]):
         raise LayoutError(
-            "the archive is compressed; it is read by seeking, so it must not be",
+            "the archive is compressed, or engines would take it for that; it is read by seeking, "
+            "so it must not be",
             where=str(path),
             remedy="unpack it first, such as with gunzip",
+        )
+    if not _PLAIN.fullmatch(start):
+        raise AmbiguityError(
+            "its first bytes are none of a file name as image archives have, so that some readers "
+            "may take it for something else than a tar archive",
+            where=str(path),
+            expected="letters, digits, and . _ - @ / and nothing else",
+            found=repr(start)[1:],
         )
 
 

@@ -75,11 +75,11 @@ def loads(data: bytes, known: Collection[str] = ()) -> Any:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise AmbiguousJsonError(f"the key {twice[:100]!r} is there twice")
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise AmbiguousJsonError(f"the key {key[:100]!r} is there twice")
+        found[key] = value
     return found
 
 
