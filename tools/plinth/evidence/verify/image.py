@@ -188,7 +188,7 @@ class _Verification:
                 self.config_bytes,
                 self.config,
                 contents,
-                about.proven.get(PROVENANCE, []),
+                best.provenance,
                 compressed=self.source.compressed,
             )
         )
