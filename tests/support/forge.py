@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import gzip
+import io
 import json
 import os
+import tarfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -372,3 +375,20 @@ def flipped(text: str, at: int = 20) -> str:
     data = bytearray(base64.b64decode(text))
     data[at % len(data)] ^= 1
     return base64.b64encode(bytes(data)).decode()
+
+
+def docker_archive(copy: Copy, path: Path, tars: Mapping[int, bytes] = {}) -> str:
+    """What `docker save` made of the image before engines kept manifests, with other `tars` for the
+    layers of these numbers."""
+    manifest = copy.manifest()
+    name = manifest["config"]["digest"].removeprefix("sha256:") + ".json"
+    files = {name: copy.blob(manifest["config"]["digest"])}
+    for number, layer in enumerate(manifest["layers"]):
+        files[f"{number}.tar"] = tars.get(number) or gzip.decompress(copy.blob(layer["digest"]))
+    about = [{"Config": name, "RepoTags": ["small:1"], "Layers": [*files][1:]}]
+    with tarfile.open(path, "w") as tar:
+        for called, data in {**files, "manifest.json": json.dumps(about).encode()}.items():
+            member = tarfile.TarInfo(called)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return f"docker-archive:{path}"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import io
 import json
 import os
 import subprocess
@@ -19,7 +17,7 @@ from plinth.commands.main import main
 from plinth.evidence.statement import COSIGN, PROVENANCE
 from plinth.evidence.verify.verdict import REJECTED, UNREADABLE, VERIFIED
 from plinth.formats.oci.referrers import MAX_BUNDLE
-from support.forge import IDENTITY, Copy, Forger, payload
+from support.forge import IDENTITY, Copy, Forger, docker_archive, payload
 from tampering.conftest import IMAGE, OTHER
 
 Verify = Callable[..., int]
@@ -179,23 +177,6 @@ def test_bundles_in_files(verify: Verify, copy: Copy, tmp_path: Path, capsys: Ou
             stream.truncate(size)
         assert verify(reference(copy), "--bundle", large) == code
     assert "too large for a bundle" in capsys.readouterr().err
-
-
-def docker_archive(copy: Copy, path: Path) -> str:
-    """What `docker save` made of the image before engines kept manifests."""
-    manifest = copy.manifest()
-    config = copy.blob(manifest["config"]["digest"])
-    name = manifest["config"]["digest"].removeprefix("sha256:") + ".json"
-    files = {name: config}
-    for number, layer in enumerate(manifest["layers"]):
-        files[f"{number}.tar"] = gzip.decompress(copy.blob(layer["digest"]))
-    about = [{"Config": name, "RepoTags": ["small:1"], "Layers": [*files][1:]}]
-    with tarfile.open(path, "w") as tar:
-        for called, data in {**files, "manifest.json": json.dumps(about).encode()}.items():
-            member = tarfile.TarInfo(called)
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
-    return f"docker-archive:{path}"
 
 
 def test_an_archive_that_lost_its_manifest(

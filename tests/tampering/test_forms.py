@@ -16,7 +16,9 @@ from plinth.core.digest import Digest, canonical_json
 from plinth.evidence.statement import COSIGN, PROVENANCE
 from plinth.formats import gzip
 from plinth.formats.layer.header import BLOCK, END, ROOT, SYMLINK, header
-from plinth.formats.oci.model import CONFIG
+from plinth.formats.oci.model import CONFIG, MANIFEST, Descriptor
+from plinth.formats.oci.referrers import attach_to_layout
+from plinth.recipe.materials import Material
 from support.forge import Copy, Forger, Json, Judge, payload, relayered, resigned
 from support.tars import magic, pax, record, spoiled
 
@@ -260,6 +262,30 @@ BLOB_ROWS: list[tuple[str, Blob, str]] = [
         f"blobs: {AT}: it is not compressed, the manifest calls it gzip",
     ),
 ]
+
+
+def test_a_provenance_that_is_not_true_takes_no_layer_out_of_the_form(
+    judge: Judge, copy: Copy, forger: Forger
+) -> None:
+    """Beside a true one: it calls the image's own layer a base's, as its makers wrote it."""
+    tar = demo(copy)
+    tampered(copy, forger, system_gzip.compress(tar, mtime=1), tar)
+    (alone,) = judge.problems(copy)
+    assert alone.startswith(f"form: {AT}: the gzip member at byte 0 begins with ")
+    true = copy.bundles()
+    predicate = payload(true[PROVENANCE])["predicate"]
+    layer = copy.manifest()["layers"][copy.layer("demo ")]
+    digest = Digest(layer["digest"].removeprefix("sha256:"), layer["size"])
+    named = Material(f"pkg:oci/base@{layer['digest']}", "layer", digest).to_json()
+    predicate["buildDefinition"]["resolvedDependencies"].append(named)
+    false = forger.state(copy, PROVENANCE, predicate)
+    for pair in ((true[PROVENANCE], false), (false, true[PROVENANCE])):
+        bundles = [(kind, one) for kind, one in true.items() if kind != PROVENANCE]
+        bundles += [(PROVENANCE, one) for one in pair]
+        copy.detach()
+        attach_to_layout(copy.store, Descriptor(MANIFEST, copy.digest), bundles)
+        assert len(copy.attached()) == len(true) + 1
+        assert judge.problems(copy) == [alone]
 
 
 def tar_named(data: bytes) -> bytes:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip as system_gzip
 import io
+import json
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,12 @@ from typing import Any
 import pytest
 
 from plinth import __version__
-from plinth.core.digest import Digest
+from plinth.core.digest import Digest, canonical_json
 from plinth.core.errors import LayoutError
 from plinth.core.settings import Config
-from plinth.evidence.statement import PROVENANCE
+from plinth.evidence.sbom.inputs import sbom_action
+from plinth.evidence.statement import PROVENANCE, SBOM
+from plinth.evidence.verify.request import RawBundle
 from plinth.formats import gzip
 from plinth.formats.layer.header import (
     DIRECTORY,
@@ -26,13 +30,27 @@ from plinth.formats.layer.header import (
     header,
     padding,
 )
+from plinth.formats.oci.model import CONFIG
 from plinth.formats.wheel.record import parse, row_of, write
-from support.forge import Copy, Forger, Json, Judge, payload, rejected, relayered
+from plinth.inspect.contents.cache import ContentsCache
+from plinth.recipe.recipe import Recipe
+from support.forge import (
+    Copy,
+    Forger,
+    Json,
+    Judge,
+    docker_archive,
+    payload,
+    rejected,
+    relayered,
+    resigned,
+)
 from support.layer_files import Files
 from support.relayer import Image
 from support.small_checkout import SmallCheckout
 
 Edit = Callable[[list[tuple[tarfile.TarInfo, bytes]]], None]
+EVIL = b"import os\n"
 
 
 def _repacked(data: bytes, edit: Edit) -> tuple[bytes, str]:
@@ -69,7 +87,7 @@ def _member(members: list[tuple[tarfile.TarInfo, bytes]], end: str) -> int:
     return next(n for n, (member, _) in enumerate(members) if member.name.endswith(end))
 
 
-def _changed(end: str, data: bytes = b"import os\n") -> Edit:
+def _changed(end: str, data: bytes = EVIL) -> Edit:
     def edit(members: list[tuple[tarfile.TarInfo, bytes]]) -> None:
         number = _member(members, end)
         members[number] = (members[number][0], data)
@@ -136,6 +154,73 @@ def test_a_layer_that_holds_something_else(
     assert any(message in problem for problem in said), said
     # The forgery was good: signatures and provenance have nothing to say against it.
     assert all(p.startswith(("layers: ", "sbom: ", "blobs: ", "form: ")) for p in said), said
+
+
+def mismatched(copy: Copy, forger: Forger) -> tuple[int, bytes]:
+    """Sign the image with its good layers and a config that names another tar; its layer's number,
+    and that tar, of plinth's form."""
+    number = copy.layer("demo ")
+    manifest, config = copy.manifest(), copy.config()
+    data, diff_id = _repacked(
+        copy.blob(manifest["layers"][number]["digest"]), _changed("demo/m0.py", EVIL)
+    )
+    config["rootfs"]["diff_ids"][number] = f"sha256:{diff_id}"
+    manifest["config"] = copy.put(CONFIG, canonical_json(config))
+    resigned(copy, forger, canonical_json(manifest))
+    return number, system_gzip.decompress(data)
+
+
+def saved(copy: Copy, judge: Judge, path: Path, tars: Mapping[int, bytes]) -> list[str]:
+    """What is wrong with the image as a docker archive with these `tars`."""
+    bundles = tuple(RawBundle(kind, data) for kind, data in copy.bundles().items())
+    return replace(judge, bundles=bundles).problems(copy, docker_archive(copy, path, tars))
+
+
+def kinds(contents: Path) -> list[str]:
+    """What a cache remembers, by kind."""
+    return [json.loads(path.read_bytes())["mnemonic"] for path in contents.glob("actions/*.json")]
+
+
+def test_an_image_whose_config_names_other_tars_leaves_no_sbom_for_its_docker_archive(
+    judge: Judge, copy: Copy, forger: Forger, tmp_path: Path
+) -> None:
+    """The layers that the manifest names are good, those that the config names are not."""
+    judge = replace(judge, cache=ContentsCache(tmp_path / "contents"))
+    number, tar = mismatched(copy, forger)
+    (said,) = judge.problems(copy)
+    assert said.startswith(f"blobs: {AT}: unpacked it is sha256:")
+    assert set(kinds(tmp_path / "contents")) == {"layer-contents"}
+    refused_as_saved(copy, judge, tmp_path, number, tar)
+
+
+def test_the_sbom_of_the_layers_of_a_manifest_is_not_that_of_a_docker_archives(
+    judge: Judge, copy: Copy, forger: Forger, checkout: SmallCheckout, tmp_path: Path
+) -> None:
+    """However it came to be remembered."""
+    cache = ContentsCache(tmp_path / "contents")
+    number, tar = mismatched(copy, forger)
+    made = canonical_json(payload(copy.bundles()[SBOM])["predicate"])
+    action = sbom_action(copy.digest, Recipe.load(checkout.ws, copy.name), __version__)
+    cache.store(action, "sbom", made)
+    refused_as_saved(copy, replace(judge, cache=cache), tmp_path, number, tar)
+
+
+def refused_as_saved(copy: Copy, judge: Judge, folder: Path, number: int, tar: bytes) -> None:
+    """The image as a docker archive with that tar, which its config names, is refused."""
+    for _ in range(2):
+        said = saved(copy, judge, folder / "saved.tar", {number: tar})
+        assert any(one.startswith("layers: ") and "demo/m0.py" in one for one in said), said
+        assert not any(one.startswith("blobs: ") for one in said), said
+
+
+def test_the_sbom_of_a_docker_archive_is_remembered(
+    judge: Judge, copy: Copy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = replace(judge, cache=ContentsCache(tmp_path / "contents"))
+    assert saved(copy, judge, tmp_path / "saved.tar", {}) == []
+    assert kinds(tmp_path / "contents").count("sbom") == 1
+    monkeypatch.delattr("plinth.evidence.sbom.make.make_sbom")
+    assert saved(copy, judge, tmp_path / "saved.tar", {}) == []
 
 
 def payload_digest(bom: Json) -> str:

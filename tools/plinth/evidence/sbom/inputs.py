@@ -68,10 +68,14 @@ VERSION = 6
 """Raised whenever another SBOM would be made of the same image, or none where one was made."""
 
 
-def sbom_action(manifest: Digest, recipe: Recipe, version: str) -> Fact:
+def sbom_action(
+    manifest: Digest, recipe: Recipe, version: str, layers: Sequence[Digest] = ()
+) -> Fact:
     """What the SBOM of an image is remembered under: a function of its `manifest` and
-    `recipe`, and of the plinth `version` that it names as its maker."""
+    `recipe`, of the plinth `version` that it names as its maker, and of the `layers` that were
+    read, where those are not the ones that the manifest names by digest."""
     inputs = {path: Digest.of(data) for path, data in recipe.files.items()}
+    inputs |= {f"layer {number}": layer for number, layer in enumerate(layers)}
     parameters = {"plinth": __version__, "maker": version}
     return Fact("sbom", {"manifest": manifest, **inputs}, VERSION, parameters)
 

@@ -10,10 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from plinth.core.digest import canonical_json
-from plinth.evidence.provenance import ProvenanceError, parse
+from plinth.evidence.provenance import Provenance
 from plinth.evidence.values import differing
 from plinth.evidence.verify.compare import first_difference
-from plinth.evidence.verify.statements import Proven
 from plinth.evidence.verify.verdict import Check
 from plinth.formats.layer.model import Layer
 from plinth.formats.oci.documents import document
@@ -28,18 +27,19 @@ def check_form(
     config_bytes: bytes,
     config: Mapping[str, Any],
     contents: Sequence[LayerContents | str],
-    proven: Sequence[Proven],
+    provenance: Provenance | None,
     *,
     compressed: bool,
 ) -> Check:
     """Write manifest, config, and each header of each layer again from what was read of them, and
     compare. What the config's values should be is checked with the contract.
 
-    Layers that a provenance (one of `proven`) names as a base's, from a registry, are as their
-    makers wrote them. Where layers are not `compressed` as the manifest has them (a docker
-    archive), only their tars are looked at. Of those that could not be read the blobs' check tells.
+    A layer that `provenance` names as a base's, from a registry, is as its makers wrote it: that is
+    the provenance that counts, so another check holds what it names against the locks. Where layers
+    are not `compressed` as the manifest has them (a docker archive), only their tars are looked at.
+    Of those that could not be read the blobs' check tells.
     """
-    pulled = _pulled(proven)
+    pulled = _pulled(provenance)
     problems = [
         *_fields("manifest", _manifest(manifest), document(manifest_bytes, "manifest")),
         *_bytes("manifest", _manifest(manifest), manifest_bytes),
@@ -60,20 +60,13 @@ def check_form(
     return Check("form", detail, tuple(problems))
 
 
-def _pulled(proven: Sequence[Proven]) -> set[str]:
+def _pulled(provenance: Provenance | None) -> set[str]:
     """The SHA-256 of the layers of a base that the locks name as some registry's."""
-    found = set()
-    for one in proven:
-        try:
-            materials = parse(one.statement.predicate).materials
-        except ProvenanceError:
-            continue
-        found |= {
-            one.digest.hex
-            for one in materials
-            if one.uri.startswith("pkg:oci/") and one.name == "layer"
-        }
-    return found
+    return {
+        one.digest.hex
+        for one in (provenance.materials if provenance else ())
+        if one.uri.startswith("pkg:oci/") and one.name == "layer"
+    }
 
 
 def _manifest(manifest: Manifest) -> Mapping[str, Any]:

@@ -24,10 +24,13 @@ def check_layers(
     its locks, and the SBOMs that are `proven` against the one that both give; with notes on those
     that are not it, where one is.
 
-    That SBOM is a function of manifest and locks, and made only where the layers are right, so
-    `cache` remembers it, if the layers are those of the manifest: which is for others to check.
+    That SBOM is a function of manifest, locks and layers, and made only where the layers are right,
+    so `cache` remembers it under all three: the manifest's digest stands for the layers only where
+    those that were read are the ones that it names. A docker archive has others.
     """
-    action = sbom_action(inputs.manifest.digest, inputs.recipe, version)
+    read = [layer.digest for layer in inputs.contents]
+    others = read if read != [layer.digest for layer in inputs.manifest.layers] else []
+    action = sbom_action(inputs.manifest.digest, inputs.recipe, version, others)
     made = cache.lookup(action, "sbom") if cache is not None else None
     if made is None:
         # What is known already costs the library's time to load nobody.
@@ -45,8 +48,7 @@ def check_layers(
             texts = tuple(dict.fromkeys(map(str, problems)))
             unknown = "what it should be is unknown: the layers are not what the locks give"
             return Check("layers", "", texts), Check("sbom", "", (unknown,)), []
-        named = [layer.digest for layer in inputs.manifest.layers]
-        if cache is not None and named == [layer.digest for layer in inputs.contents]:
+        if cache is not None:
             cache.store(action, "sbom", made)
     files = sum(layer.files for layer in inputs.contents)
     packages = sum(len(layer.packages) for layer in inputs.contents)
