@@ -23,6 +23,7 @@ import tomli_w
 from plinth.build import sdists
 from plinth.build.base import ensure_python
 from plinth.build.image import build_image
+from plinth.core import stopping
 from plinth.core.digest import Digest
 from plinth.core.errors import FetchError
 from plinth.core.report import quiet
@@ -305,6 +306,34 @@ def test_a_wheel_that_is_not_there_ends_the_build_whatever_else_stalls(
     with pytest.raises(FetchError, match="404"):
         _build(checkout, World)
     assert time.monotonic() - failed[0] < _SOON
+
+
+def test_a_wheel_asked_for_ahead_that_is_not_there_ends_the_build_while_the_interpreter_is_made(
+    checkout: SmallCheckout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, failed = threading.Event(), list[float]()
+
+    def ensure(*arguments: Any, **options: Any) -> Python:
+        begun.set()
+        stopping.pause(_STALL / 2)
+        return ensure_python(*arguments, **options)
+
+    monkeypatch.setattr("plinth.build.packages.ensure_python", ensure)
+
+    class World(_World):
+        def give(self, data: bytes) -> None:
+            if "/large-" in self.path:
+                begun.wait(_PATIENCE)
+                failed.append(time.monotonic())
+                self.reply(404)
+            else:
+                self.stall(data)
+
+    with pytest.raises(FetchError, match="404") as raised:
+        _build(checkout, World)
+    assert time.monotonic() - failed[0] < _SOON
+    assert "large" in str(raised.value)
+    assert not _half_written(checkout)
 
 
 def test_of_several_packages_the_one_that_is_not_there_ends_the_others(
