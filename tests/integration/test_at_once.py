@@ -591,6 +591,34 @@ def test_an_interrupt_ends_what_stalls(checkout: SmallCheckout, tmp_path: Path, 
         _interrupted(process, checkout, scratch)
 
 
+@pytest.mark.parametrize(("front_end", "code"), [("plinth", 143), ("doit", 1)])
+def test_sigterm_ends_a_build_and_cleans_up_as_an_interrupt_does(
+    checkout: SmallCheckout, tmp_path: Path, front_end: str, code: int
+) -> None:
+    begun = threading.Event()
+
+    class World(_World):
+        def give(self, data: bytes) -> None:
+            begun.set()
+            self.stall(data)
+
+    scratch = tmp_path / "scratch"
+    doit = checkout.doit(f"build:{IMAGE}")
+    command = doit if front_end == "doit" else checkout.command("build", IMAGE)
+    with (
+        _served(checkout, World) as server,
+        _running(checkout, command, server, scratch) as process,
+    ):
+        assert begun.wait(_PATIENCE)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=_STALL / 2)
+        assert process.returncode == code, said.decode()
+        assert b"Traceback" not in said
+    assert not _half_written(checkout)
+    assert not [*scratch.iterdir()]
+
+
 def test_an_interrupt_ends_an_sdist_that_is_built(checkout: SmallCheckout, tmp_path: Path) -> None:
     needs.program("bwrap")
     checkout.lock([*_two_wheels(checkout), sdist(checkout.wheels, "source", "1.0")])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -329,6 +331,42 @@ def test_an_interruption_is_130(
     monkeypatch.setattr(commands, "validate", interrupt)
     assert main(["validate"]) == 130
     assert capsys.readouterr().err == "plinth: interrupted; nothing half-written is left\n"
+
+
+_SLEEPING = """
+import sys, time
+from plinth.commands import images
+from plinth.commands.main import main
+from plinth.core.scratch import scratch
+
+def validate(*, as_json):
+    with scratch("plinth-"):
+        print("begun", flush=True)
+        time.sleep(60)
+
+images.validate = validate
+sys.argv = ["plinth", "validate"]
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "what"),
+    [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")],
+)
+def test_a_signal_that_ends_a_command_leaves_no_folder_behind(
+    tmp_path: Path, number: signal.Signals, code: int, what: str
+) -> None:
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONUTF8": "1"}
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", _SLEEPING]
+    with subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdout and process.stdout.readline() == "begun\n"
+        assert [*tmp_path.iterdir()]
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (code, f"plinth: {what}; nothing half-written is left\n")
+    assert not [*tmp_path.iterdir()]
 
 
 @pytest.mark.parametrize(
