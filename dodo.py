@@ -13,10 +13,11 @@ from doit.task import Task  # noqa: E402
 
 from plinth.commands.memory import database  # noqa: E402
 from plinth.commands.tasks import Reporter, errors_shown, tasks  # noqa: E402
-from plinth.core import loopback, utf8  # noqa: E402
+from plinth.core import ending, loopback, utf8  # noqa: E402
 from plinth.graph.workspace import Workspace  # noqa: E402
 
 utf8.start()
+ending.meet_sigterm()
 loopback.ask_directly()
 with errors_shown():
     WS = Workspace.find(ROOT)

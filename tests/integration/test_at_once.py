@@ -23,6 +23,7 @@ import tomli_w
 from plinth.build import sdists
 from plinth.build.base import ensure_python
 from plinth.build.image import build_image
+from plinth.core import stopping
 from plinth.core.digest import Digest
 from plinth.core.errors import FetchError
 from plinth.core.report import quiet
@@ -307,6 +308,34 @@ def test_a_wheel_that_is_not_there_ends_the_build_whatever_else_stalls(
     assert time.monotonic() - failed[0] < _SOON
 
 
+def test_a_wheel_asked_for_ahead_that_is_not_there_ends_the_build_while_the_interpreter_is_made(
+    checkout: SmallCheckout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, failed = threading.Event(), list[float]()
+
+    def ensure(*arguments: Any, **options: Any) -> Python:
+        begun.set()
+        stopping.pause(_STALL / 2)
+        return ensure_python(*arguments, **options)
+
+    monkeypatch.setattr("plinth.build.packages.ensure_python", ensure)
+
+    class World(_World):
+        def give(self, data: bytes) -> None:
+            if "/large-" in self.path:
+                begun.wait(_PATIENCE)
+                failed.append(time.monotonic())
+                self.reply(404)
+            else:
+                self.stall(data)
+
+    with pytest.raises(FetchError, match="404") as raised:
+        _build(checkout, World)
+    assert time.monotonic() - failed[0] < _SOON
+    assert "large" in str(raised.value)
+    assert not _half_written(checkout)
+
+
 def test_of_several_packages_the_one_that_is_not_there_ends_the_others(
     checkout: SmallCheckout,
 ) -> None:
@@ -561,6 +590,34 @@ def test_an_interrupt_ends_what_stalls(checkout: SmallCheckout, tmp_path: Path, 
         assert begun.wait(_PATIENCE)
         time.sleep(0.3)
         _interrupted(process, checkout, scratch)
+
+
+@pytest.mark.parametrize(("front_end", "code"), [("plinth", 143), ("doit", 1)])
+def test_sigterm_ends_a_build_and_cleans_up_as_an_interrupt_does(
+    checkout: SmallCheckout, tmp_path: Path, front_end: str, code: int
+) -> None:
+    begun = threading.Event()
+
+    class World(_World):
+        def give(self, data: bytes) -> None:
+            begun.set()
+            self.stall(data)
+
+    scratch = tmp_path / "scratch"
+    doit = checkout.doit(f"build:{IMAGE}")
+    command = doit if front_end == "doit" else checkout.command("build", IMAGE)
+    with (
+        _served(checkout, World) as server,
+        _running(checkout, command, server, scratch) as process,
+    ):
+        assert begun.wait(_PATIENCE)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=_STALL / 2)
+        assert process.returncode == code, said.decode()
+        assert b"Traceback" not in said
+    assert not _half_written(checkout)
+    assert not [*scratch.iterdir()]
 
 
 def test_an_interrupt_ends_an_sdist_that_is_built(checkout: SmallCheckout, tmp_path: Path) -> None:

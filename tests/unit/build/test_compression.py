@@ -153,7 +153,7 @@ def test_what_is_not_built_has_no_form(checkout: SmallCheckout, tmp_path: Path) 
         ensure_form(ws, IMAGE, "zstd", config=Config(), jobs=1, progress=quiet)
     with pytest.raises(LayoutError, match="not built") as raised:
         find_reference(ws, f"{IMAGE}+zstd")
-    assert raised.value.remedy == f"build it: plinth build {IMAGE}+zstd"
+    assert raised.value.remedy == f"build it: doit build:{IMAGE}+zstd"
     with pytest.raises(PlinthError, match="no image has such a form"):
         build(checkout, f"{IMAGE}+xz")
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tomli
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -329,6 +332,73 @@ def test_an_interruption_is_130(
     monkeypatch.setattr(commands, "validate", interrupt)
     assert main(["validate"]) == 130
     assert capsys.readouterr().err == "plinth: interrupted; nothing half-written is left\n"
+
+
+_SLEEPING = """
+import sys, time
+from plinth.commands import images
+from plinth.commands.main import main
+from plinth.core.scratch import scratch
+
+def validate(*, as_json):
+    with scratch("plinth-"):
+        print("begun", flush=True)
+        time.sleep(60)
+
+images.validate = validate
+sys.argv = ["plinth", "validate"]
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "what"),
+    [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")],
+)
+def test_a_signal_that_ends_a_command_leaves_no_folder_behind(
+    tmp_path: Path, number: signal.Signals, code: int, what: str
+) -> None:
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONUTF8": "1"}
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", _SLEEPING]
+    with subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdout and process.stdout.readline() == "begun\n"
+        assert [*tmp_path.iterdir()]
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (code, f"plinth: {what}; nothing half-written is left\n")
+    assert not [*tmp_path.iterdir()]
+
+
+_INTERRUPTED = """
+import os, signal, sys
+
+class Finder:
+    def find_spec(self, name, *_):
+        if name == "plinth.commands.verbs":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Finder())
+"""
+"""A `sitecustomize` that has ^C come while plinth is loaded."""
+
+
+@pytest.mark.parametrize("front_end", ["module", "script"])
+def test_an_interruption_while_modules_are_loaded_is_130(tmp_path: Path, front_end: str) -> None:
+    (tmp_path / "sitecustomize.py").write_text(_INTERRUPTED)
+    scripts = tomli.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    module, name = scripts["plinth"].split(":")
+    # What pip writes for it.
+    script = f"import sys\nfrom {module} import {name}\nsys.exit({name}())"
+    done = subprocess.run(
+        [sys.executable, *(["-m", "plinth"] if front_end == "module" else ["-c", script])],
+        env={**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONUTF8": "1"},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    told = "plinth: interrupted; nothing half-written is left\n"
+    assert (done.returncode, done.stderr) == (130, told)
 
 
 @pytest.mark.parametrize(

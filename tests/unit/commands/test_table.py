@@ -204,6 +204,29 @@ def test_both_front_ends_do_the_same(checkout: SmallCheckout, capsys: Output) ->
         assert (done.returncode, done.stdout) == (0, capsys.readouterr().out), done.stderr
 
 
+def test_a_form_of_an_image_is_a_task_as_it_is_an_operand(
+    checkout: SmallCheckout, capsys: Output
+) -> None:
+    done = doit(checkout.root, f"build:{IMAGE}+zstd")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert main(["build", f"{IMAGE}+zstd"]) == 0
+    manifest = capsys.readouterr().out.splitlines()[-1]
+    assert "sha256:" in manifest
+    assert manifest in done.stdout
+    assert doit(checkout.root, f"build:{IMAGE}+zstd").stdout == f"-- build:{IMAGE}+zstd\n"
+    # With what it needs before.
+    listed = doit(checkout.root, "info", f"sbom:{IMAGE}+zstd").stdout
+    assert f"build:{IMAGE}+zstd" in listed
+
+
+@pytest.mark.parametrize("name", [f"build:{IMAGE}+xz", "build:none+zstd", f"lock:{IMAGE}+zstd"])
+def test_what_is_no_form_of_an_image_is_no_task(checkout: SmallCheckout, name: str) -> None:
+    done = doit(checkout.root, name)
+    assert done.returncode == 3
+    assert name in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("words", [["validate"], ["du"], [f"build:{IMAGE}"]])
 def test_a_reader_that_has_ended_is_no_traceback(checkout: SmallCheckout, words: list[str]) -> None:
     assert doit(checkout.root, f"build:{IMAGE}").returncode == 0

@@ -36,4 +36,4 @@ def test_another_form_is_refused(name: str) -> None:
 def test_tags_and_commands_follow_the_name() -> None:
     assert [suffix_of(name) for name in ("minimal", "minimal+zstd")] == ["", "-zstd"]
     assert command_for("minimal") == "doit build:minimal"
-    assert command_for("minimal+zstd") == "plinth build minimal+zstd"
+    assert command_for("minimal+zstd") == "doit build:minimal+zstd"

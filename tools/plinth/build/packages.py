@@ -3,7 +3,7 @@ is made of a wheel is begun when its file and the interpreter are there."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -96,7 +96,8 @@ class _Making:
         # Wheels go their way while the main thread builds sdists, one after the other: an interrupt
         # is the main thread's, and ends at once whatever that does.
         with Threads(1, "wheels") as aside, self._ws.pool("layer") as pool:
-            self._fetch_ahead(packages)
+            for ahead in self._fetch_ahead(packages):
+                pool.ended_by(ahead)
             config, progress = self._config, self._progress
             first = pool.submit(self._of_base, ensure_python, config=config, progress=progress)
             system = pool.submit(self._of_base, ensure_system, config=config, progress=progress)
@@ -114,12 +115,15 @@ class _Making:
             self._settle_overlaps(packages, wheels, made, python)
         return Packages(base, wheels, made)
 
-    def _fetch_ahead(self, packages: Sequence[LockedPackage]) -> None:
-        """Begin to fetch what is needed for certain: what has no layer yet can be known only with
-        the interpreter's, but of a package that had none at all it is known now."""
-        if self._ws.remote is None and self._of_base(planned_python) is None:
-            here = names_made(self._ws) | {one.name for one in self._recipe.spec.own.values()}
-            self._incoming.begin(package for package in packages if package.name not in here)
+    def _fetch_ahead(self, packages: Sequence[LockedPackage]) -> Iterable[Future[None]]:
+        """Begin to fetch what is needed for certain, and return its ways: what has no layer yet
+        can be known only with the interpreter's, but of a package that had none at all it is known
+        now."""
+        if self._ws.remote is not None or self._of_base(planned_python) is not None:
+            return ()
+        here = names_made(self._ws) | {one.name for one in self._recipe.spec.own.values()}
+        wanted = (package for package in packages if package.name not in here)
+        return self._incoming.begin(wanted).values()
 
     def _of_base(self, work: Callable[..., T], **options: object) -> T:
         """What `work`, a function of `plinth.build.base`, returns of the base."""

@@ -20,8 +20,9 @@ Every command is a task of doit, too, with the same options: `--name VALUE` afte
 `name=VALUE` anywhere (`name=1` for an option without a value, `name=A,B` for one that may be
 repeated). A command of images is a task for each, and by its own name one for all: `plinth build
 minimal --base NAME` is `doit build:minimal --base NAME` or `doit build:minimal base=NAME`, and
-`doit build` builds all images. Others take their arguments after the name: `doit why minimal
-numpy`. Two words are one task: `doit trust:init`. doit also runs first what a command needs.
+`doit build` builds all images; `doit build:minimal+zstd` builds a form of one. Others take their
+arguments after the name: `doit why minimal numpy`. Two words are one task: `doit trust:init`. doit
+also runs first what a command needs.
 """
 
 

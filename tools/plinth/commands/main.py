@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from plinth.commands.parser import command_line
 from plinth.commands.verb import Verb
-from plinth.core import loopback, utf8
+from plinth.core import ending, loopback, utf8
 from plinth.core.errors import PlinthError
 from plinth.core.report import discard_output
 from plinth.core.store import NO_ROOM
@@ -19,8 +19,9 @@ _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0, 1 for an error shown, 2 for wrong usage, 130 for ^C,
-    or what the command itself documents."""
+    143 for SIGTERM, or what the command itself documents."""
     if argv is None:
+        ending.meet_sigterm()
         utf8.start()
         loopback.ask_directly()
     keywords = vars(command_line().parse_args(argv))
@@ -40,9 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"plinth: {_told(error)}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("plinth: interrupted; nothing half-written is left", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        return ending.shown(error)
 
 
 def _told(error: OSError) -> str:

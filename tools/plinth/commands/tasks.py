@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -18,11 +19,16 @@ from plinth.commands.verb import Option, Verb
 from plinth.commands.verbs import ALL_BASES, INTERPRETER, VERBS
 from plinth.core.errors import PlinthError
 from plinth.core.report import discard_output
+from plinth.formats.oci.model import GZIP, ZSTD
 from plinth.graph.workspace import Workspace
+from plinth.recipe.forms import MARK, split
 from plinth.recipe.ids import all_accelerators, all_bases, all_images, watched_files
 
 Words = Callable[[Mapping[str, Any]], list[str]]
 """All options of a task that were given, as words, from those that doit parsed after it."""
+
+_OF_LOCKS = ("lock", "outdated")
+"""Verbs on what is locked for images; the forms of one have the same lock."""
 
 _FLAG = {"1": True, "yes": True, "true": True, "on": True}
 _FLAG |= {"0": False, "no": False, "false": False, "off": False}
@@ -101,7 +107,7 @@ def _task(ws: Workspace, verb: Verb, given: Mapping[str, str]) -> Task:
 def _image_tasks(ws: Workspace, verb: Verb, given: Mapping[str, str]) -> Iterator[Task]:
     """A task for each image, and the task of all."""
     names = all_images(ws)
-    beside: list[str] = []
+    beside = [] if verb.name in _OF_LOCKS else _forms(names)
     if verb.name == "lock":
         # Not of all: `doit lock` must not fail where no archive of accelerators is configured.
         beside = [INTERPRETER, *all_bases(ws), *all_accelerators(ws)]
@@ -133,13 +139,22 @@ def _image_tasks(ws: Workspace, verb: Verb, given: Mapping[str, str]) -> Iterato
         )
 
 
-def _unless_built(ws: Workspace, verb: Verb, image_id: str, words: Words) -> dict[str, Any]:
+def _forms(ids: Sequence[str]) -> list[str]:
+    """The forms `ID+FORM` of images that the command line names in tasks. doit makes every task on
+    every run, and few runs are about a form."""
+    said = {word.partition(":")[2] for word in sys.argv[1:] if MARK in word}
+    known = {f"{image_id}{MARK}{form}" for image_id in ids for form in (GZIP, ZSTD)}
+    return sorted(said & known)
+
+
+def _unless_built(ws: Workspace, verb: Verb, name: str, words: Words) -> dict[str, Any]:
     """When the build of an image is up to date: its own inputs and those of all images are as
     they were, and the layout has the image on the base that is asked for."""
+    image_id, _ = split(name)
 
     def is_there(task: Task, values: object) -> bool:
         asked = dict(word.partition("=")[::2] for word in words(task.options or {}))
-        return not asked.get("--accelerator") and is_built(ws, image_id, asked.get("--base", ""))
+        return not asked.get("--accelerator") and is_built(ws, name, asked.get("--base", ""))
 
     return {
         "file_dep": [str(path) for path in watched_files(ws, image_id)],

@@ -6,9 +6,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from plinth.core.errors import PlinthError
 from plinth.formats.oci.model import GZIP, ZSTD
-from plinth.recipe.image import ImageSpec
+
+if TYPE_CHECKING:
+    # doit reads names on every run, and no specification.
+    from plinth.recipe.image import ImageSpec
 
 MARK = "+"
 
@@ -47,5 +52,5 @@ def suffix_of(name: str) -> str:
 
 
 def command_for(name: str) -> str:
-    """The command that builds what the layout calls `name`; only ids are tasks of doit."""
-    return f"plinth build {name}" if MARK in name else f"doit build:{name}"
+    """The command that builds what the layout calls `name`."""
+    return f"doit build:{name}"

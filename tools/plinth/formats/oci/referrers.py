@@ -40,6 +40,12 @@ EMPTY = "application/vnd.oci.empty.v1+json"
 EMPTY_CONFIG = b"{}"
 CONTENT = "dev.sigstore.bundle.content"
 PREDICATE = "dev.sigstore.bundle.predicateType"
+SOCI = (
+    "application/vnd.amazon.soci.index.v1+json",
+    "application/vnd.amazon.soci.index.v2+json",
+)
+"""The types of SOCI indexes. Those of version 1 refer to their image; one of version 2 need not."""
+
 MAX_BUNDLE = 8 << 20
 """The largest bundle (bytes). The SBOM of an image of 90 packages has 0.3 MB in one."""
 

@@ -24,7 +24,7 @@ from plinth.formats.oci.documents import (
 )
 from plinth.formats.oci.layout import entry_name, marker_problem, read_index
 from plinth.formats.oci.model import CONFIG, INDEX, LAYERS, MANIFEST
-from plinth.formats.oci.referrers import BUNDLE, EMPTY, EMPTY_CONFIG, MAX_BUNDLE
+from plinth.formats.oci.referrers import BUNDLE, EMPTY, EMPTY_CONFIG, MAX_BUNDLE, SOCI
 from plinth.formats.oci.strict import CONFIG_KEYS, MANIFEST_KEYS
 
 _REFERRERS = "sha256-"
@@ -35,8 +35,8 @@ def validate(root: Path) -> list[Problem]:
 
     Checks the marker file, the index, each manifest and config it reaches, each blob's size and
     digest, that every layer decompresses to the diff_id its config names, and that what is listed
-    as attached to an image is a Sigstore bundle that refers to it. Each layer is read once,
-    however many images share it.
+    as attached to an image is a Sigstore bundle that refers to it, or a SOCI index whose files are
+    there. Each layer is read once, however many images share it.
     """
     return list(_Validator(BlobStore(root)).run())
 
@@ -63,6 +63,9 @@ class _Validator:
             subject = annotations_of(entry).get(SUBJECT)
             if name.startswith(_REFERRERS):
                 yield from self.referrers(where, entry, name)
+            elif subject is None and _artifact_type(entry) in SOCI:
+                # As oras lists what it copies along with an image.
+                yield from self.artifact(where, entry, None)
             elif subject is not None and not is_image(entry):
                 yield from self.artifact(where, entry, subject)
                 if entry in entries[:number]:
@@ -123,11 +126,15 @@ class _Validator:
                 if artifact in listed[:number]:
                     yield Problem(at, "listed twice")
 
-    def artifact(self, where: str, entry: object, subject: str) -> Iterator[Problem]:
-        """A bundle's manifest (image-spec, manifest.md, "Guidelines for Artifact Usage")."""
+    def artifact(self, where: str, entry: object, subject: str | None) -> Iterator[Problem]:
+        """A manifest listed as attached to the image `subject`, if it is listed for one: a bundle's
+        or that of a SOCI index (image-spec, manifest.md, "Guidelines for Artifact Usage")."""
         for manifest in self.document(where, entry, MANIFEST):
             if isinstance(manifest, Problem):
                 yield manifest
+                return
+            if _artifact_type(manifest) in SOCI:
+                yield from self.soci(where, entry, manifest, subject)
                 return
             if manifest.get("artifactType") != BUNDLE:
                 yield Problem(where, f"artifactType is not {BUNDLE}")
@@ -152,14 +159,36 @@ class _Validator:
                 if isinstance(bundle, Problem):
                     yield bundle
 
-    def subject(self, where: str, entry: object, digest: str) -> Iterator[Problem]:
-        """The image referred to, which may be gone: a rebuilt image leaves its signatures."""
+    def soci(
+        self, where: str, entry: object, manifest: dict[str, Any], subject: str | None
+    ) -> Iterator[Problem]:
+        """The manifest of a SOCI index, and the zTOCs that it names."""
+        kind = _artifact_type(manifest)
+        if isinstance(entry, dict) and entry.get("artifactType", kind) != kind:
+            yield Problem(where, "listed with another artifactType than its manifest has")
+        if subject is not None or "subject" in manifest:
+            yield from self.subject(f"{where}.subject", manifest.get("subject"), subject)
+        layers = manifest.get("layers")
+        if not isinstance(layers, list):
+            yield Problem(f"{where}.layers", "expected a list")
+            return
+        files = {f"layers[{number}]": one for number, one in enumerate(layers)}
+        for name, one in {"config": manifest.get("config"), **files}.items():
+            try:
+                named = descriptor(one, "")
+                _check(self.store.path(named), named)
+            except (IntegrityError, LayoutError, OSError) as error:
+                yield Problem(f"{where}.{name}", str(error))
+
+    def subject(self, where: str, entry: object, digest: str | None) -> Iterator[Problem]:
+        """The image referred to, `digest` where one is expected. It may be gone: a rebuilt image
+        leaves its signatures."""
         try:
             if not isinstance(entry, dict) or entry.get("mediaType") != MANIFEST:
                 yield Problem(where, f"expected a descriptor of {MANIFEST}")
                 return
             found = descriptor(entry, "")
-            if found.oci != digest:
+            if digest is not None and found.oci != digest:
                 yield Problem(where, f"it is {found.oci}, listed for {digest}")
             elif self.store.path(found).exists():
                 self.store.get(found)
@@ -192,7 +221,21 @@ class _Validator:
         return self.diff_ids[digest]
 
 
+def _artifact_type(entry: object) -> object:
+    """What a manifest is of, or a descriptor says that it is: where there is no `artifactType`, the
+    type of the config (image-spec, manifest.md)."""
+    if not isinstance(entry, dict):
+        return None
+    config = entry.get("config")
+    return entry.get("artifactType") or (isinstance(config, dict) and config.get("mediaType"))
+
+
 def _inflate(path: Path, expected: Digest) -> str:
+    _check(path, expected)
+    return plain_digest(path).hex
+
+
+def _check(path: Path, expected: Digest) -> None:
     if not path.exists():
         raise IntegrityError("blob is not in the layout", where=expected.oci)
     found = Digest.of_file(path)
@@ -203,4 +246,3 @@ def _inflate(path: Path, expected: Digest) -> str:
             expected=f"{expected.oci}, {expected.size} bytes",
             found=f"{found.oci}, {found.size} bytes",
         )
-    return plain_digest(path).hex

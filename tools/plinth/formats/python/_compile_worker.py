@@ -20,7 +20,10 @@ import io
 import sys
 import tokenize
 import warnings
-from importlib._bootstrap_external import _code_to_hash_pyc  # type: ignore[attr-defined]
+from importlib._bootstrap_external import (  # type: ignore[attr-defined]
+    _code_to_hash_pyc,
+    _os,  # under a name that is alive already
+)
 from typing import IO
 
 KNOWN = (encodings.ascii, encodings.latin_1, encodings.utf_8, tokenize)
@@ -52,8 +55,13 @@ def main() -> None:
     while True:
         path, source = read(requests), read(requests)
         answer = compiled(path.decode(), source)
-        answers.write(len(answer).to_bytes(4, "big") + answer)
-        answers.flush()
+        try:
+            answers.write(len(answer).to_bytes(4, "big") + answer)
+            answers.flush()
+        except BrokenPipeError:
+            # The build has ended. At a normal exit Python would write once more, and show that it
+            # cannot.
+            _os._exit(0)
         del path, source, answer
         if len(sys.modules) != before:
             raise SystemExit(0)

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from plinth.core.digest import Digest, Json
 from plinth.formats.oci.model import MANIFEST, Descriptor
-from plinth.formats.oci.referrers import EMPTY_CONFIG, Artifact
+from plinth.formats.oci.referrers import EMPTY_CONFIG, SOCI, Artifact
 from plinth.formats.soci.spans import SPAN
 from plinth.formats.soci.ztoc import TOOL
 
-INDEX = "application/vnd.amazon.soci.index.v1+json"
+INDEX = SOCI[0]
 """The type of its config, and so of what it is (image-spec, manifest.md)."""
 
 ZTOC = "application/octet-stream"
