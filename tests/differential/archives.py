@@ -14,11 +14,14 @@ from differential.tars import (
     Members,
     before,
     field,
+    join,
     member,
     name_of,
     put,
     record,
+    split,
 )
+from support.polyglots import polyglot
 
 Edit = Callable[[Random, Member], "Member | Members"]
 
@@ -271,7 +274,17 @@ def _middle(rng: Random, members: Members, other: Members) -> Members:
     return [*members[:at], Member(gap), *members[at:]]
 
 
+def _in_front(rng: Random, members: Members, other: Members) -> Members:
+    """Something that is no tar to whoever looks at the first bytes; to zstd, the other image's."""
+    if rng.random() < 0.5:
+        return split(polyglot(join(members), join(other)))
+    starts = [b"\x1f\x8b\x08", b"BZh91AY&SY", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b'\x04"M\x18']
+    starts += [b"Q*M\x18\x01\x02", b"PK\x03\x04", b"]\x01\x01\x80", b"\x1f\x9d", b"LZIP"]
+    return [put(member("x", b"x" * rng.choice([0, 600])), name=rng.choice(starts)), *members]
+
+
 TAR = {
+    "in front": _in_front,
     "number": edited(_number),
     "noise": edited(_noise),
     "type": edited(_type),

@@ -24,16 +24,16 @@ def tar_of(files: Mapping[str, bytes]) -> bytes:
     return stream.getvalue()
 
 
-def polyglot(as_tar: Mapping[str, bytes], as_zstd: bytes) -> bytes:
-    """A tar of `as_tar` behind one file more; to whoever looks at the first four bytes first, zstd
+def polyglot(as_tar: bytes, as_zstd: bytes) -> bytes:
+    """The tar `as_tar` behind one file more; to whoever looks at the first four bytes first, zstd
     of `as_zstd`. The name of that file is a frame to be skipped, up to a frame in the file; the
-    rest of the tar is a third one."""
+    rest of it and of the tar are a third one."""
     # The length is part of the name, so it has no byte that is zero in front of another.
     skipped = 0x0201
     frames = zstandard.ZstdCompressor().compress(as_zstd)
     body = bytes(8 + skipped - tarfile.BLOCKSIZE) + frames + _SKIP
-    first = (_SKIP + b"\x01\x02").decode()
-    made = bytearray(tar_of({first: body + bytes(4), **as_tar}))
-    at = tarfile.BLOCKSIZE + len(body)
-    made[at : at + 4] = struct.pack("<I", len(made) - at - 4)
-    return bytes(made)
+    padding = bytes(-(len(body) + 4) % tarfile.BLOCKSIZE)
+    member = tarfile.TarInfo((_SKIP + b"\x01\x02").decode())
+    member.size = len(body) + 4
+    rest = struct.pack("<I", len(padding) + len(as_tar)) + padding + as_tar
+    return member.tobuf(tarfile.USTAR_FORMAT) + body + rest

@@ -318,7 +318,7 @@ def test_a_log_entry_of_many_small_things_is_not_parsed(verify: Verify, copy: Co
 def test_an_index_of_many_keys_is_refused_at_once(verify: Verify, copy: Copy, last: str) -> None:
     document = {f"key {number}": "" for number in range(60_000)}
     index = json.dumps({**document, **copy.index()}).removesuffix("}") + f', "{last}": ""}}'
-    (copy.root / "index.json").write_text(index)
+    copy.write("index.json", index.encode())
     found = verify(f"oci:{copy.root}:{IMAGE}").within()
     assert found.code == REJECTED
     assert "is there twice" in found.out or "differ only in case" in found.out

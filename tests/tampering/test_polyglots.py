@@ -34,7 +34,9 @@ def test_an_archive_that_is_another_one_to_who_unpacks_zstd(
     path.write_bytes(tar_of(files))
     name = f"{form}:{path}" + (f":{IMAGE}" if form == "oci-archive" else "")
     assert COMPRESSED not in "".join(judge.problems(copy, name))
-    path.write_bytes(polyglot(files, tar_of(saved(Copy(copy.root, OTHER), f"{IMAGE}:latest"))))
+    path.write_bytes(
+        polyglot(tar_of(files), tar_of(saved(Copy(copy.root, OTHER), f"{IMAGE}:latest")))
+    )
     (said,) = judge.problems(copy, name)
     assert COMPRESSED in said
 
@@ -58,7 +60,7 @@ def test_todays_docker_takes_the_image_in_zstd(copy: Copy, tmp_path: Path) -> No
     other = Copy(copy.root, OTHER)
     tag = "plinth-test/polyglot:latest"
     path = tmp_path / "image.tar"
-    path.write_bytes(polyglot(saved(copy, tag), tar_of(saved(other, tag))))
+    path.write_bytes(polyglot(tar_of(saved(copy, tag)), tar_of(saved(other, tag))))
     with connected("PLINTH_TEST_DOCKER_CURRENT") as client:
         (image,) = client.images.load(io.BytesIO(path.read_bytes()))
         try:

@@ -180,7 +180,7 @@ class TarFiles:
         """The plain file behind each link."""
         self._files: dict[str, tuple[int, int]] = {}
         self._folders = {""}
-        _refuse_compressed(path)
+        start = _start(path)
         try:
             with path.open("rb") as stream:
                 source, extended = FileSource(stream), 0
@@ -201,6 +201,14 @@ class TarFiles:
                 expected=error.expected,
                 found=error.found,
             ) from None
+        if not _PLAIN.fullmatch(start):
+            raise AmbiguityError(
+                "its first bytes are none of a file name as image archives have, so that some "
+                "readers may take it for something else than a tar archive",
+                where=str(path),
+                expected="letters, digits, and . _ - @ / and nothing else",
+                found=repr(start)[1:],
+            )
         self._check()
 
     def _check(self) -> None:
@@ -259,7 +267,8 @@ class TarFiles:
         return None
 
 
-def _refuse_compressed(path: Path) -> None:
+def _start(path: Path) -> bytes:
+    """The first bytes of an archive, which must not be compressed."""
     with path.open("rb") as stream:
         start = stream.read(_START)
     if start.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ")) or zstd.begins(start[:4]):
@@ -269,14 +278,7 @@ def _refuse_compressed(path: Path) -> None:
             where=str(path),
             remedy="unpack it first, such as with gunzip",
         )
-    if not _PLAIN.fullmatch(start):
-        raise AmbiguityError(
-            "its first bytes are none of a file name as image archives have, so that some readers "
-            "may take it for something else than a tar archive",
-            where=str(path),
-            expected="letters, digits, and . _ - @ / and nothing else",
-            found=repr(start)[1:],
-        )
+    return start
 
 
 def _slash_first(name: str) -> str:
