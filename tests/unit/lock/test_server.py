@@ -9,7 +9,6 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,7 +19,8 @@ from plinth.core.errors import FetchError, LockError
 from plinth.core.settings import Config
 from plinth.core.store import BlobStore
 from plinth.fetch.pypi.index import Index
-from plinth.lock.server import LoopbackIndex, View, _Server
+from plinth.lock.answering import AnsweringServer
+from plinth.lock.server import LoopbackIndex, View
 from plinth.recipe.image import Target
 from support.helpers import make_wheel
 from support.index_server import AS_OF, JSON, Answer, IndexServer
@@ -301,7 +301,7 @@ def test_what_goes_wrong_ahead_is_told_when_it_is_asked_for(
 
 
 def test_only_those_who_hang_up_are_passed_over(capfd: pytest.CaptureFixture[str]) -> None:
-    with _Server(("127.0.0.1", 0), SimpleNamespace) as server:  # type: ignore[arg-type]
+    with AnsweringServer(lambda _: (None, "")) as server:
         for error in (ConnectionResetError("gone"), ValueError("a defect")):
             try:
                 raise error

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import datetime
 import json
-import sys
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -33,6 +31,7 @@ from plinth.formats.wheel import metadata
 from plinth.formats.wheel.admit import admit
 from plinth.formats.wheel.archive import WheelArchive
 from plinth.formats.wheel.filename import identity, parse_wheel
+from plinth.lock.answering import AnsweringServer
 from plinth.lock.guess import shown
 from plinth.lock.narrow import Files
 from plinth.recipe.image import Target
@@ -97,8 +96,8 @@ class LoopbackIndex:
         self.overrides: Sequence[Override] = ()
         self.built_with: Collection[str] = ()
         self.held: Mapping[str, str] = {}
-        self._server = _Server(("127.0.0.1", 0), _handler(self))
-        self.origin = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._server = AnsweringServer(self._answer)
+        self.origin = self._server.origin
         self.url = f"{self.origin}/simple"
         self.wheels_url = f"{self.origin}/wheels/simple"
         self._views = {"wheels": View(sources=False)}
@@ -272,6 +271,28 @@ class LoopbackIndex:
         name = canonicalize_name(project)
         return {"meta": {"api-version": "1.1"}, "name": name, "files": files}
 
+    def _answer(self, path: str) -> tuple[bytes | None, str]:
+        """The body that the address `path` has, if any, and its media type."""
+        try:
+            return self._found(path.strip("/").split("/"))
+        except PlinthError as error:
+            self.failures.append(error)
+            return None, ""
+
+    def _found(self, parts: Sequence[str]) -> tuple[bytes | None, str]:
+        document: dict[str, Any] | None = None
+        view = self._views.get(parts[0])
+        parts = parts[1:] if view else parts
+        view = view or View()
+        if len(parts) == 2 and parts[0] == "simple":
+            document = self.page(parts[1], view)
+        elif len(parts) == 3 and parts[0] == "pypi" and parts[2] == "json":
+            document = self.project(parts[1], view)
+            return json.dumps(document).encode(), "application/json"
+        elif len(parts) == 3 and parts[0] == "files":
+            return self.content(parts[1], parts[2]), "application/octet-stream"
+        return (json.dumps(document).encode() if document else None), JSON
+
     def _link(self, file: IndexFile) -> str:
         return f"{self.origin}/files/{file.digest.hex}/{file.name}"
 
@@ -353,55 +374,5 @@ def _yanked(name: str, version: str, file: IndexFile) -> str:
     return f"{name} {version} was yanked" + (f": {file.reason}" if file.reason else "")
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing of a resolver that hung up."""
-        if not isinstance(sys.exc_info()[1], ConnectionError):
-            super().handle_error(request, client_address)  # type: ignore[arg-type]
-
-
 def _unprepared(file: IndexFile) -> bytes:
     raise LockError("nothing here reads the metadata of an sdist", where=file.name)
-
-
-def _handler(owner: LoopbackIndex) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        # Else each answer's second segment waits 40 ms for a delayed acknowledgement of the first.
-        disable_nagle_algorithm = True
-
-        def do_GET(self) -> None:
-            parts = self.path.strip("/").split("/")
-            try:
-                body, kind = self._answer(parts)
-            except PlinthError as error:
-                owner.failures.append(error)
-                body, kind = None, ""
-            status = 200 if body is not None else 404
-            body = body or b""
-            self.send_response(status)
-            self.send_header("Content-Type", kind or "text/plain")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def _answer(self, parts: list[str]) -> tuple[bytes | None, str]:
-            document: dict[str, Any] | None = None
-            view = owner._views.get(parts[0])
-            parts = parts[1:] if view else parts
-            view = view or View()
-            if len(parts) == 2 and parts[0] == "simple":
-                document = owner.page(parts[1], view)
-            elif len(parts) == 3 and parts[0] == "pypi" and parts[2] == "json":
-                document = owner.project(parts[1], view)
-                return json.dumps(document).encode(), "application/json"
-            elif len(parts) == 3 and parts[0] == "files":
-                return owner.content(parts[1], parts[2]), "application/octet-stream"
-            return (json.dumps(document).encode() if document else None), JSON
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            """Keep the terminal for people."""
-
-    return Handler

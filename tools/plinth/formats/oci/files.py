@@ -180,18 +180,14 @@ class TarFiles:
         """The plain file behind each link."""
         self._files: dict[str, tuple[int, int]] = {}
         self._folders = {""}
-        start = _start(path)
+        start, extended = _start(path), 0
         try:
             with path.open("rb") as stream:
-                source, extended = FileSource(stream), 0
+                source = FileSource(stream)
                 for member, _ in members(source, comments=True, open_end=True):
                     extended += max(0, len(source.between) - _HEADER)
                     if extended > _MAX_EXTENDED:
-                        raise LayoutError(
-                            "more extended headers than archives of images have",
-                            where=member.path,
-                            expected=f"{_MAX_EXTENDED} bytes at most",
-                        )
+                        break
                     self._add(member)
         except LayoutError as error:
             what = "" if isinstance(error, AmbiguityError) else "not a tar archive: "
@@ -201,6 +197,12 @@ class TarFiles:
                 expected=error.expected,
                 found=error.found,
             ) from None
+        if extended > _MAX_EXTENDED:
+            raise LayoutError(
+                "more extended headers than archives of images have",
+                where=str(path),
+                expected=f"{_MAX_EXTENDED} bytes at most",
+            )
         if not _PLAIN.fullmatch(start):
             raise AmbiguityError(
                 "its first bytes are none of a file name as image archives have, so that some "
