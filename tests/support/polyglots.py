@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import struct
 import tarfile
-from collections.abc import Mapping
 
 import zstandard
 
 _SKIP = b"P*M\x18"
 """Magic number of a frame that decoders skip (RFC 8878, 3.1.2); it is a file name as well."""
-
-
-def tar_of(files: Mapping[str, bytes]) -> bytes:
-    """A tar of these files."""
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for name, data in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
-    return stream.getvalue()
 
 
 def polyglot(as_tar: bytes, as_zstd: bytes) -> bytes:
