@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
@@ -14,6 +17,7 @@ from typing import cast
 import pytest
 
 from plinth.core.digest import Digest
+from plinth.core.ending import meet_sigterm
 from plinth.core.errors import FetchError, LockError
 from plinth.core.report import quiet
 from plinth.core.settings import Config
@@ -23,6 +27,7 @@ from plinth.lock.resolver import _DRIVER, Job, Resolver
 from plinth.recipe.target import marker_environment
 from support.helpers import make_wheel
 from support.index_server import IndexServer
+from support.patience import at_most
 
 
 def resolver(tmp_path: Path, script: str, index: Index | None = None) -> Resolver:
@@ -208,3 +213,32 @@ def test_what_pip_compile_ends_with_is_told(tmp_path: Path) -> None:
     assert backtracking.endswith("(from versions: none)\nasked for: six")
     assert gone.startswith("BadParameter: ")
     assert "# via" not in (tmp_path / "requirements.txt").read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_is_fetched_of_an_index_that_never_answers_is_given_up(
+    number: signal.Signals, tmp_path: Path, served: tuple[IndexServer, Index]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/simple/"
+        store = BlobStore(tmp_path / "another")
+        index = Index(Config(index_url=url), tmp_path / "other pages", store)
+
+        def asked() -> None:
+            with silent.accept()[0]:
+                os.kill(os.getpid(), number)
+                given_up.wait()
+
+        given_up = threading.Event()
+        handler = signal.getsignal(signal.SIGTERM)
+        meet_sigterm()
+        threading.Thread(target=asked, daemon=True).start()
+        begun = time.monotonic()
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                resolver(tmp_path, "exit 1", index).packages(quiet)
+        finally:
+            given_up.set()
+            signal.signal(signal.SIGTERM, handler)
+        assert time.monotonic() - begun < at_most(10)
+    assert not [*(tmp_path / "tools").iterdir()]

@@ -22,6 +22,7 @@ from types import TracebackType
 from plinth.core.digest import Digest
 from plinth.core.errors import FetchError, LockError
 from plinth.core.report import Progress
+from plinth.core.stopping import result, together
 from plinth.core.store import atomic_folder
 from plinth.fetch.own_python import environment_of
 from plinth.fetch.pypi.index import Index
@@ -139,12 +140,9 @@ class Resolver:
         folder = self._tools / f"pip-tools-{PIP_TOOLS}-{Digest.of(text.encode()).hex[:16]}"
         if not folder.is_dir():
             progress(f"fetching pip-tools {PIP_TOOLS} (once)")
-            with (
-                atomic_folder(folder) as temporary,
-                ThreadPoolExecutor(_AT_ONCE, "fetch") as pool,
-            ):
-                for path in pool.map(self._wheel, pins(text)):
-                    with zipfile.ZipFile(path) as wheel:
+            with atomic_folder(folder) as temporary, together(_AT_ONCE, "fetch") as pool:
+                for path in [pool.submit(self._wheel, pin) for pin in pins(text)]:
+                    with zipfile.ZipFile(result(path)) as wheel:
                         wheel.extractall(temporary)
         return folder
 
