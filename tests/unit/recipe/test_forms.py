@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from plinth.core.errors import PlinthError
-from plinth.recipe.forms import command_for, form_of, name_of, split, suffix_of
+from plinth.recipe.forms import command_for, form_of, name_of, split, suffix_of, tag_of
 from plinth.recipe.image import load_image
 
 IMAGES = Path(__file__).resolve().parents[3] / "images"
@@ -35,5 +35,6 @@ def test_another_form_is_refused(name: str) -> None:
 
 def test_tags_and_commands_follow_the_name() -> None:
     assert [suffix_of(name) for name in ("minimal", "minimal+zstd")] == ["", "-zstd"]
+    assert [tag_of(name) for name in ("minimal", "minimal+zstd")] == ["latest", "latest-zstd"]
     assert command_for("minimal") == "doit build:minimal"
     assert command_for("minimal+zstd") == "doit build:minimal+zstd"

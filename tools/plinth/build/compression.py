@@ -24,7 +24,7 @@ from plinth.graph.session import Session, session
 from plinth.graph.workspace import Workspace
 from plinth.recipe.base import ImageRootfs, load_base
 from plinth.recipe.built import BASE, find_reference
-from plinth.recipe.forms import name_of, split, suffix_of
+from plinth.recipe.forms import name_of, split, tag_of
 from plinth.recipe.image import load_image
 from plinth.recipe.record import read_record, write_record
 
@@ -89,7 +89,7 @@ def ensure_form(
         ws.layout,
         name,
         digest,
-        image_name=f"{repository}:latest{suffix_of(name)}",
+        image_name=f"{repository}:{tag_of(name)}",
         architecture=described["architecture"],
     )
     record = read_record(ws, spec.id)

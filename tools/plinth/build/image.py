@@ -24,7 +24,7 @@ from plinth.graph.session import Session, session
 from plinth.graph.workspace import Workspace
 from plinth.recipe.accelerator import CPU
 from plinth.recipe.base import DebianRootfs, ImageRootfs
-from plinth.recipe.forms import form_of, name_of, split, suffix_of
+from plinth.recipe.forms import form_of, name_of, split, tag_of
 from plinth.recipe.locks.base import write_local
 from plinth.recipe.locks.stale import read_image
 from plinth.recipe.recipe import Recipe
@@ -147,7 +147,7 @@ def _built(
         annotations=labels(recipe),
     )
     name = name_of(spec, compression)
-    called = f"latest{suffix_of(name)}"
+    called = tag_of(name)
     tag(
         ws.layout,
         name,

@@ -51,6 +51,11 @@ def suffix_of(name: str) -> str:
     return f"-{form}" if form else ""
 
 
+def tag_of(name: str) -> str:
+    """The tag of the newest image that the layout calls `name`, in engines and registries."""
+    return f"latest{suffix_of(name)}"
+
+
 def command_for(name: str) -> str:
     """The command that builds what the layout calls `name`."""
     return f"doit build:{name}"

@@ -16,7 +16,7 @@ from plinth.formats.oci.model import TITLE
 from plinth.formats.oci.reference import LINUX_AMD64
 from plinth.formats.oci.referrers import BUNDLE
 from plinth.inspect.contents.cache import ContentsCache
-from plinth.recipe.forms import suffix_of
+from plinth.recipe.forms import split, tag_of
 
 if TYPE_CHECKING:
     from plinth.fetch.interpreter import Interpreters
@@ -62,9 +62,9 @@ def others_of(source: ImageSource, manifest: Manifest) -> Sequence[str]:
     """What else an engine could take for the image in `source`, by the name that it is published
     under (`ImageSource.others`)."""
     title = manifest.annotations.get(TITLE, "")
-    if suffix := suffix_of(source.asked):
+    if split(source.asked)[1]:
         # The other form has the name without it.
-        title += f":latest{suffix}"
+        title += f":{tag_of(source.asked)}"
     return source.others(title)
 
 

@@ -40,7 +40,7 @@ from plinth.publish.airgap.form import (
     Trust,
     blob_path,
 )
-from plinth.recipe.forms import suffix_of
+from plinth.recipe.forms import tag_of
 
 _MEMBER = re.compile(r"oci-layout|index\.json|blobs/sha256/[0-9a-f]{64}")
 _FOLDERS = {"", "blobs", "blobs/sha256"}
@@ -159,7 +159,7 @@ class _Reader:
         manifest = self.manifest(entry)
         title = manifest.annotations.get(TITLE, "")
         # By this name engines will know it; the manifest's is the one that is signed.
-        if canonical(called) != canonical(f"{title}:latest{suffix_of(name)}"):
+        if canonical(called) != canonical(f"{title}:{tag_of(name)}"):
             self.refuse(f"its index calls {name} {called[:200]!r}, its manifest {title[:200]!r}")
         self.found.layout |= {manifest.digest, *manifest.blobs}
         kept: dict[str, Any] = Descriptor(MANIFEST, manifest.digest).to_json()

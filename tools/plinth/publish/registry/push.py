@@ -29,7 +29,7 @@ from plinth.publish.registry.known import Known
 from plinth.publish.registry.soci import push_index
 from plinth.publish.registry.upload import Blob, Tally, push_blobs
 from plinth.recipe.built import find_reference
-from plinth.recipe.forms import suffix_of
+from plinth.recipe.forms import suffix_of, tag_of
 
 
 @dataclass(frozen=True)
@@ -153,11 +153,10 @@ def push_image(
         # Here is where they are read, whoever has them by now.
         bring_image(ws, image_id, config)
         refused = _refusal(ws, image_id, by_digest, config, gate, progress)
-    suffix = suffix_of(built.name)
     with known.alone():
-        tag, new = give_tag(registry, manifest, today, suffix)
+        tag, new = give_tag(registry, manifest, today, suffix_of(built.name))
     progress(f"{image_id}: {'tagged' if new else 'has the tag'} {tag}")
-    newest = f"latest{suffix}"
+    newest = tag_of(built.name)
     if not refused and move_tag(registry, newest, manifest):
         progress(f"{image_id}: {newest} moved to {built.manifest.oci}")
     return Pushed(
