@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from plinth.build.compression import ensure_form
 from plinth.build.image import build_image
 from plinth.core.report import quiet
 from plinth.core.settings import Config
@@ -23,6 +24,7 @@ from support.sessions import session_of
 from support.small_checkout import SmallCheckout, wheel
 
 IMAGE, OTHER = "small", "other"
+FORM = f"{IMAGE}+zstd"
 
 
 @pytest.fixture(scope="session")
@@ -54,6 +56,17 @@ def checkout(forger: Forger, tmp_path_factory: pytest.TempPathFactory) -> SmallC
         prepared = prepare(session_of(made.ws), image, Config())
         copy.attach({kind: forger.sign(data) for kind, data in prepared.statements})
     return made
+
+
+@pytest.fixture(scope="module")
+def both(checkout: SmallCheckout, forger: Forger) -> SmallCheckout:
+    """The checkout with the image in both forms, each signed."""
+    name = ensure_form(checkout.ws, IMAGE, "zstd", config=Config(), jobs=1, progress=quiet)
+    assert name == FORM
+    prepared = prepare(session_of(checkout.ws), FORM, Config())
+    made = Copy(checkout.ws.layout.root, FORM)
+    made.attach({kind: forger.sign(data) for kind, data in prepared.statements})
+    return checkout
 
 
 @pytest.fixture

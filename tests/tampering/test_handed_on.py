@@ -34,7 +34,8 @@ from plinth.publish.registry.push import push_image
 from support.fake_registry import FakeRegistry, fake_registry
 from support.forge import IDENTITY, Copy, Forger
 from support.http_server import Server
-from tampering.conftest import IMAGE, OTHER
+from support.small_checkout import SmallCheckout
+from tampering.conftest import FORM, IMAGE, OTHER
 from tampering.test_ambiguous import NAME, REF, another_name_for_engines
 
 __all__ = ["store_engine"]
@@ -273,3 +274,38 @@ def test_an_unverified_image_takes_no_name_of_another(
     assert (layout / "index.json").read_bytes() == before
     layers = [layer["digest"] for layer in copy.manifest()["layers"]]
     assert not any(digest in str(asked) for digest in layers for asked in place[0].asked)
+
+
+@pytest.mark.usefixtures("settings")
+def test_engines_call_one_image_of_a_layout_by_its_name(
+    copy: Copy, place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layout = tmp_path / "there"
+    assert pulled(place, copy, layout, "--no-verify", "--name", "old") == 0
+    # Its own name, and another name of the same image, are no other image's.
+    for name in ("old", "same"):
+        assert pulled(place, Copy(layout, "old"), layout, "--no-verify", "--name", name) == 0
+    before = (layout / "index.json").read_bytes()
+    other = copy.manifest()
+    other["annotations"]["x"] = "y"
+    copy.become(other)
+    capsys.readouterr()
+    assert pulled(place, copy, layout, "--no-verify", "--name", "new") == 1
+    err = capsys.readouterr().err
+    assert f"engines would call two images here {repository(place)}:1" in err
+    assert "expected: 'new' alone" in err and "another --layout" in err
+    assert (layout / "index.json").read_bytes() == before
+
+
+@pytest.mark.usefixtures("settings")
+def test_both_forms_of_an_image_are_pulled_into_one_layout(
+    both: SmallCheckout, place: Place, tmp_path: Path
+) -> None:
+    layout = tmp_path / "there"
+    for name, tag in ((IMAGE, "1"), (FORM, "1-zstd")):
+        reference = fill(place, Copy(both.ws.layout.root, name), IMAGE, tag)
+        assert main(["pull", reference, "--layout", str(layout), "--name", name]) == 0
+    one, other = (Copy(layout, name).entry()["annotations"][NAME] for name in (IMAGE, FORM))
+    assert other == f"{one}-zstd"
+    for name in (IMAGE, FORM):
+        assert main(["verify", f"oci:{layout}:{name}"]) == 0

@@ -16,32 +16,16 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from plinth.build.compression import ensure_form
 from plinth.core.digest import Digest, canonical_json
-from plinth.core.report import quiet
 from plinth.core.settings import Config
-from plinth.evidence.sign import prepare
 from plinth.evidence.statement import PROVENANCE
 from plinth.formats import zstd
 from plinth.formats.oci.model import LAYER_GZIP, LAYER_ZSTD
 from support.forge import Copy, Forger, Json, Judge, link_tree, rejected, relayered, resigned
-from support.sessions import session_of
 from support.small_checkout import SmallCheckout
-from tampering.conftest import IMAGE
+from tampering.conftest import FORM, IMAGE
 
-FORM = f"{IMAGE}+zstd"
 LAYER = "demo"
-
-
-@pytest.fixture(scope="module")
-def both(checkout: SmallCheckout, forger: Forger) -> SmallCheckout:
-    """The checkout with the image in both forms, each signed."""
-    name = ensure_form(checkout.ws, IMAGE, "zstd", config=Config(), jobs=1, progress=quiet)
-    assert name == FORM
-    prepared = prepare(session_of(checkout.ws), FORM, Config())
-    made = Copy(checkout.ws.layout.root, FORM)
-    made.attach({kind: forger.sign(data) for kind, data in prepared.statements})
-    return checkout
 
 
 @pytest.fixture

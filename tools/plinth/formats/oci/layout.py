@@ -25,6 +25,8 @@ from plinth.formats.oci.documents import (
     descriptor,
     document,
     is_image,
+    namesakes,
+    shown,
     the_one,
 )
 from plinth.formats.oci.model import INDEX, Descriptor
@@ -171,6 +173,25 @@ def check_free(entries: Sequence[dict[str, Any]], name: str, manifest: Digest) -
                 found=str(entry.get("digest"))[:200],
                 remedy="give it another name with --name, or pull it verified",
             )
+
+
+def check_apart(
+    entries: Sequence[dict[str, Any]], name: str, image_name: str, manifest: Digest
+) -> None:
+    """See that engines call no other image in the index `image_name`, but the one that is `name`.
+
+    Raises:
+        LayoutError: they would: they could then run either in place of the other.
+    """
+    entry = {"digest": manifest.oci, "annotations": {IMAGE_NAME: canonical(image_name)}}
+    others = [one for one in namesakes(entries, entry, "") if entry_name(one) != name]
+    if others:
+        raise LayoutError(
+            f"engines would call two images here {familiar(image_name)}",
+            expected=f"{name!r} alone",
+            found=shown(others[0]),
+            remedy="pull it into another --layout, or with --name over that one",
+        )
 
 
 def tag(

@@ -17,13 +17,14 @@ from plinth.evidence.verify.request import Request
 from plinth.fetch.sources.model import ImageSource
 from plinth.fetch.sources.registry import open_remote
 from plinth.formats.oci.documents import document, repository_name
-from plinth.formats.oci.layout import check_free, read_index, tag
+from plinth.formats.oci.layout import check_apart, check_free, read_index, tag
 from plinth.formats.oci.manifest import parse_manifest
 from plinth.formats.oci.model import MANIFEST, TITLE, Descriptor
 from plinth.formats.oci.reference import RegistryReference, parse
 from plinth.formats.oci.referrers import BUNDLE, attach_to_layout
 from plinth.formats.oci.strict import CONFIG_KEYS
 from plinth.inspect.contents.cache import contents_cache
+from plinth.recipe.forms import tag_of
 
 _IMAGE = "dev.plinth.image"
 
@@ -66,7 +67,7 @@ def pull_image(
 
     Raises:
         ImageNameError: `reference` is in no registry.
-        LayoutError: the name stands for another image.
+        LayoutError: the name stands for another image, or engines give it to one.
         FetchError: the registry cannot be reached, or has no such image.
         IntegrityError, LayoutError: what it sends is not what digests name, or no image.
         VerificationError: the image does not verify.
@@ -92,7 +93,9 @@ def pull_image(
             verdict = gate.admit(source, request)
             progress(f"verified, {len(verdict.checks)} checks, signed by {gate.shown}")
             called = name or read.annotations.get(_IMAGE, called)
-            image_name = f"{read.annotations.get(TITLE, wanted.repository)}:latest"
+            image_name = f"{read.annotations.get(TITLE, wanted.repository)}:{tag_of(called)}"
+        if (store.root / "index.json").exists():
+            check_apart(read_index(store)["manifests"], called, image_name, digest)
         _pull_layers(source, len(read.layers), jobs, progress)
         # What strangers attached stays where it is.
         bundles = [
