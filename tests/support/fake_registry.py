@@ -41,7 +41,8 @@ class FakeRegistry:
     received: bytes of blobs that came. cuts: after so many of them the connection is dropped, once
     each. forgets: uploads that broke off are not known any more. busy: what the next
     answers to pieces of a blob have as Retry-After, with 429. deaf: how many uploads it finishes
-    without saying so. watch: is called after each manifest that was put.
+    without saying so. watch: is called after each manifest that was put. stalls: what is never
+    answered, as `GET blobs`, nor its body read, until `over`; `stalled`: that was asked.
     """
 
     blobs: dict[str, bytes] = field(default_factory=dict)
@@ -59,6 +60,9 @@ class FakeRegistry:
     busy: list[str] = field(default_factory=list)
     deaf: int = 0
     watch: Callable[[], None] = lambda: None
+    stalls: str = ""
+    stalled: threading.Event = field(default_factory=threading.Event)
+    over: threading.Event = field(default_factory=threading.Event)
     guard: threading.Lock = field(default_factory=threading.Lock)
 
     def of(self, repository: str) -> set[str]:
@@ -130,6 +134,11 @@ class FakeRegistryHandler(Handler):
             return
         query = {key: values[0] for key, values in parse_qs(parts.query).items()}
         repository, what, last = found.groups()
+        if f"{self.command} {what}" == self.registry.stalls:
+            self.registry.stalled.set()
+            self.registry.over.wait(600)
+            self.close_connection = True
+            return
         try:
             if what == "blobs/uploads":
                 self.upload(repository, last, query)
@@ -311,4 +320,7 @@ def fake_registry(folder: Path, **settings: Any) -> Iterator[tuple[Server, FakeR
     registry = FakeRegistry(**settings)
     handler = type("Registry", (FakeRegistryHandler,), {"registry": registry})
     with serving(folder, handler) as server:
-        yield server, registry
+        try:
+            yield server, registry
+        finally:
+            registry.over.set()

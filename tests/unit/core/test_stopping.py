@@ -33,6 +33,7 @@ from plinth.core.stopping import (
     in_force,
     in_time,
     lock,
+    meanwhile,
     obeying,
     pause,
     register,
@@ -239,6 +240,26 @@ def test_threads_together_end_with_the_block() -> None:
             raise error
     with together(1, "test") as pool:
         pool.submit(pause, LONG)
+    assert time.monotonic() - before < SOON
+
+
+def test_threads_meanwhile_end_with_the_block_and_nobody_else_does() -> None:
+    """Neither what the block does itself, nor, where one fails, the others."""
+    before, outer = time.monotonic(), Stop()
+    for error in (KeyboardInterrupt, ValueError):
+        with pytest.raises(error), meanwhile(2, "test") as pool:
+            failing = pool.submit(lambda: 1 // 0)
+            pool.submit(pause, LONG)
+            with pytest.raises(ZeroDivisionError):
+                failing.result()
+            check()
+            assert not in_force()
+            raise error
+    # A stop outside of it counts as well.
+    with pytest.raises(StoppedError), obeying(outer), meanwhile(1, "test") as pool:
+        waiting = pool.submit(pause, LONG)
+        outer.set()
+        waiting.result()
     assert time.monotonic() - before < SOON
 
 

@@ -4,7 +4,7 @@ machine has instead; found out before anything is downloaded."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 
 from plinth.build.base import system_is_made
@@ -19,6 +19,7 @@ from plinth.core.errors import (
 )
 from plinth.core.report import quiet
 from plinth.core.settings import Config
+from plinth.core.stopping import meanwhile, result
 from plinth.fetch.interpreter import find_tree, how_to_install
 from plinth.fetch.own_python import archive_action
 from plinth.fetch.probe import has_places, settings_of, unavailable
@@ -114,11 +115,11 @@ def chosen_recipe(
         PlinthError: as `choose_base` and `Recipe.load`; a lock that is stale, before all else.
     """
     image = read_image(ws, image_id)
-    with ThreadPoolExecutor(1, "probe") as pool:
+    with meanwhile(1, "probe") as pool:
         # Both ask places, and both may have to wait for no answer.
         lacked = pool.submit(without_set, ws, accelerator or image.spec.accelerator, config)
         chosen = choose_base(ws, image.spec.base, config=config, insist=base)
-    missing = lacked.result()
+        missing = result(lacked)
     if missing is not None and accelerator:
         raise missing
     if chosen.local is not None and chosen.local.packages and image.spec.os_packages:

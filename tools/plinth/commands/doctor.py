@@ -8,7 +8,6 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -21,6 +20,7 @@ from plinth.core import settings as settings_module
 from plinth.core.errors import PlinthError, SandboxError
 from plinth.core.report import human_size, working
 from plinth.core.settings import Config
+from plinth.core.stopping import meanwhile
 from plinth.core.table import Column, show
 from plinth.graph.workspace import Workspace
 
@@ -61,7 +61,7 @@ def examine(ws: Workspace | None) -> list[Finding]:
         ("graphviz", partial(_program, "dot", "plinth graph --format svg", "graphviz"), WARN),
     ]
     # Most of the time is spent waiting for others to answer.
-    with ThreadPoolExecutor(len(checks), "doctor") as pool:
+    with meanwhile(len(checks), "doctor") as pool:
         waiting = [pool.submit(run, *check) for check in checks]
         return [*found, *(finding for one in waiting for finding in one.result())]
 

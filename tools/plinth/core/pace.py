@@ -118,7 +118,7 @@ class PacedAnswer(http.client.HTTPResponse):
     def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
         try:
-            forget = stopping.register(partial(_cut, sock))
+            forget = stopping.register(partial(cut, sock))
         except stopping.StoppedError:
             # Nobody else has it: the socket would stay open.
             self.close()
@@ -127,7 +127,7 @@ class PacedAnswer(http.client.HTTPResponse):
         self.fp = io.BufferedReader(_Paced(self.fp.detach(), pace(), forget))
 
 
-def _cut(sock: Any) -> None:
+def cut(sock: Any) -> None:
     """End what is read from `sock`, and sent to it, by another thread."""
     # TLS inside of a proxy's TLS is no socket, but has one.
     while not isinstance(sock, socket.socket):

@@ -29,9 +29,9 @@ from requests.utils import get_environ_proxies, should_bypass_proxies
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPSConnectionPool
 
-from plinth.core import clock
+from plinth.core import clock, stopping
 from plinth.core.errors import FetchError
-from plinth.core.pace import PacedAnswer, pace
+from plinth.core.pace import PacedAnswer, cut, pace
 from plinth.core.pip_settings import pip_settings
 
 CONNECT, READ = 5.0, 60.0
@@ -207,6 +207,13 @@ class _Patient(HTTPConnection):
         if self.sock is not None:
             self.timeout = READ
         super().request(*args, **kwargs)
+
+    def send(self, data: Any) -> None:
+        # As an answer does, what is sent ends where nobody waits for it.
+        if self.sock is None:
+            self.connect()
+        with stopping.undone_by(partial(cut, self.sock)):
+            super().send(data)
 
 
 class _PatientTLS(_Patient, HTTPSConnection):

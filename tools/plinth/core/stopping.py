@@ -151,10 +151,15 @@ def undone_by(undo: Callable[[], object]) -> Iterator[None]:
         forget()
 
 
-@contextlib.contextmanager
-def going_on() -> Iterator[None]:
+def going_on() -> contextlib.AbstractContextManager[None]:
     """Obey no stop during the block: for a last word that is soon said."""
-    token = _in_force.set(None)
+    return under(None)
+
+
+@contextlib.contextmanager
+def under(stop: Stop | None) -> Iterator[None]:
+    """Obey `stop` during the block, and nothing else; somebody else sets it."""
+    token = _in_force.set(stop)
     try:
         yield
     finally:
@@ -259,17 +264,22 @@ def obeying(stop: Stop) -> Iterator[None]:
 
 
 class Threads(ThreadPoolExecutor):
-    """Threads that obey the stop in force where work was submitted, and begin with none once it is
-    set. A failure of any sets `ending`, if given."""
+    """Threads that obey the stop in force where work was submitted, or `obeyed`, if given, and
+    begin with none once it is set. A failure of any sets `ending`, if given."""
 
-    def __init__(self, count: int, name: str, ending: Stop | None = None) -> None:
+    def __init__(
+        self, count: int, name: str, ending: Stop | None = None, *, obeyed: Stop | None = None
+    ) -> None:
         super().__init__(count, name, _leave_interrupts)
         self._ending = ending
+        self._obeyed = obeyed
 
     def submit(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """See `ThreadPoolExecutor.submit`."""
 
         def begin() -> T:
+            if self._obeyed is not None:
+                _in_force.set(self._obeyed)
             check()
             return work(*args, **kwargs)
 
@@ -287,6 +297,18 @@ class Threads(ThreadPoolExecutor):
 
         future.add_done_callback(ended)
         return future
+
+
+@contextlib.contextmanager
+def meanwhile(count: int, name: str) -> Iterator[Threads]:
+    """Threads called `name` that work while the block does. What is not done at its end, which may
+    be ^C, is stopped; what one of them raises is for those who ask for its result."""
+    stop = Stop()
+    with undone_by(stop.set), Threads(count, name, obeyed=stop) as pool:
+        try:
+            yield pool
+        finally:
+            stop.set()
 
 
 @contextlib.contextmanager

@@ -4,14 +4,13 @@ what the distribution's snapshot service kept."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from plinth.core.errors import FetchError
 from plinth.core.report import Progress, human_size
 from plinth.core.session import new_session
 from plinth.core.settings import Config
-from plinth.core.stopping import together
+from plinth.core.stopping import meanwhile, together
 from plinth.fetch.apt.archive import download, has
 from plinth.fetch.apt.sources import Source, find_sources, snapshots
 from plinth.graph.workspace import Workspace
@@ -73,7 +72,7 @@ def gone(packages: Sequence[LockedDeb], places: Places) -> list[LockedDeb]:
         FetchError: no archive is configured for a suite.
     """
     silent: set[str] = set()
-    with new_session() as session, ThreadPoolExecutor(_AT_ONCE, "look") as pool:
+    with new_session() as session, meanwhile(_AT_ONCE, "look") as pool:
 
         def has_one(url: str, package: LockedDeb) -> bool | None:
             place = url.removesuffix(package.path)

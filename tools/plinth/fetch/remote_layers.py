@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 from plinth.core.digest import Digest
 from plinth.core.errors import RemoteError
 from plinth.core.settings import Config
+from plinth.core.stopping import together
 from plinth.core.store import BlobStore
 from plinth.formats.oci.layout import references
 from plinth.formats.oci.manifest import read_manifest
@@ -53,5 +53,5 @@ def bring_image(ws: Workspace, image_id: str, config: Config) -> None:
     missing = ws.layout.missing(layer.digest for layer in layers)
     if not missing:
         return
-    with reading(ws.layout, config) as bring, ThreadPoolExecutor(config.remote.jobs) as pool:
+    with reading(ws.layout, config) as bring, together(config.remote.jobs, "bring") as pool:
         list(pool.map(bring, sorted(missing)))

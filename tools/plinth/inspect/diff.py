@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 from plinth.core.digest import Json
 from plinth.core.report import human_size
+from plinth.core.stopping import meanwhile
 from plinth.formats.oci.model import Descriptor
 from plinth.inspect.contents.hashing import LayerBlob
 from plinth.inspect.contents.layer import list_files
@@ -118,7 +118,7 @@ def list_layers(layers: Sequence[LayerBlob], jobs: int) -> list[dict[str, Entry]
         with layer.open() as stream:
             return list_files(stream)
 
-    with ThreadPoolExecutor(jobs, "files") as pool:
+    with meanwhile(jobs, "files") as pool:
         return list(pool.map(one, layers))
 
 

@@ -10,7 +10,6 @@ import contextlib
 import json
 import re
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 from plinth.core.digest import Digest
 from plinth.core.errors import IntegrityError, PlinthError
 from plinth.core.lease import removing
+from plinth.core.stopping import meanwhile
 from plinth.core.store import LAYER, PART
 from plinth.formats.layer.blob import plain_digest
 from plinth.formats.oci.documents import descriptor, document, entries, is_index
@@ -47,7 +47,7 @@ def damaged(ws: Workspace, jobs: int, *, doubtful: bool = False) -> list[Damaged
     layers they are about, unpacked roots with the layers they are unpacked from. `jobs` files are
     read at once; `doubtful` says whether roots that cannot be compared count, too.
     """
-    with ThreadPoolExecutor(jobs, "read") as pool:
+    with meanwhile(jobs, "read") as pool:
         blobs = [
             (what, path)
             for what, store in (("layout blob", ws.layout), ("cache blob", ws.cache))

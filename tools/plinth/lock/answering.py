@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from plinth.core.stopping import StoppedError
+
 
 class AnsweringServer(ThreadingHTTPServer):
     """Gives to each path what `answer` makes of it, a body and its media type; 404 where there is
@@ -18,8 +20,8 @@ class AnsweringServer(ThreadingHTTPServer):
         self.origin = f"http://127.0.0.1:{self.server_address[1]}"
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing of a client that hung up."""
-        if not isinstance(sys.exc_info()[1], ConnectionError):
+        """Say nothing of a client that hung up, nor of an answer that nobody waits for any more."""
+        if not isinstance(sys.exc_info()[1], ConnectionError | StoppedError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 

@@ -10,7 +10,6 @@ with whole pages. A floor that is too low costs time, and so does one that is to
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
@@ -20,6 +19,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from plinth.core.errors import PlinthError
+from plinth.core.stopping import meanwhile
 from plinth.fetch.pypi.candidates import Candidate, best
 from plinth.fetch.pypi.page import IndexFile
 from plinth.formats.wheel.metadata import parse
@@ -95,7 +95,7 @@ def floors(
             return None, []
 
     names = roots = ask(map(Requirement, asked), "")
-    with ThreadPoolExecutor(_AT_ONCE, "guess") as pool:
+    with meanwhile(_AT_ONCE, "guess") as pool:
         while names:
             more: dict[str, None] = {}
             for name, (choice, needs) in zip(names, pool.map(look, names), strict=True):

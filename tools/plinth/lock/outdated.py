@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from packaging.version import Version
 
 from plinth.core.digest import Json
 from plinth.core.settings import Config
+from plinth.core.stopping import meanwhile
 from plinth.core.table import Column, plain
 from plinth.fetch.pypi.candidates import candidates
 from plinth.fetch.pypi.index import Index
@@ -65,7 +65,7 @@ def outdated(ws: Workspace, ids: Sequence[str], config: Config) -> list[Outdated
         for package in load(ws.locks / image_id / "pylock.toml", shown).packages:
             key = (package.name, package.version, package.index, spec.base, spec.as_of)
             asked.setdefault(key, []).append(image_id)
-    with ThreadPoolExecutor(_AT_ONCE, "outdated") as pool:
+    with meanwhile(_AT_ONCE, "outdated") as pool:
         answers = pool.map(lambda one: _newest(one, targets, index, config.indexes), asked)
         found = [
             Outdated(name, locked, visible, newest, tuple(images))

@@ -10,7 +10,6 @@ import datetime
 import json
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +23,7 @@ from packaging.version import Version
 from plinth.core.clock import moment_text
 from plinth.core.errors import LockError, PlinthError
 from plinth.core.requirement import requirement
+from plinth.core.stopping import Stop, Threads, meanwhile, under
 from plinth.fetch.pypi.candidates import Candidate, candidates
 from plinth.fetch.pypi.index import JSON
 from plinth.fetch.pypi.page import IndexFile, is_by
@@ -86,7 +86,8 @@ class LoopbackIndex:
         self.absent: set[str] = set()
         self._visible: dict[str, list[Candidate]] = {}
         self._finding: dict[str, threading.Lock] = {}
-        self._pool = ThreadPoolExecutor(_AHEAD, "prefetch")
+        self._over = Stop()
+        self._pool = Threads(_AHEAD, "prefetch", obeyed=self._over)
         self._seen: set[str] = set()
         self._by_digest: dict[str, IndexFile] = {}
         self._read: dict[str, bytes] = {}
@@ -112,6 +113,7 @@ class LoopbackIndex:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._over.set()
         self._server.shutdown()
         self._server.server_close()
         self._pool.shutdown(cancel_futures=True)
@@ -184,7 +186,7 @@ class LoopbackIndex:
         found = list(candidates(there, self._target))
         if as_of is None or all(one.file.uploaded for one in found):
             return found
-        with ThreadPoolExecutor(_AHEAD, "described") as pool:
+        with meanwhile(_AHEAD, "described") as pool:
             files = pool.map(lambda one: index.described(one.file), found)
             described = [replace(one, file=file) for one, file in zip(found, files, strict=True)]
         return [one for one in described if is_by(one.file, as_of) or self._is_held(name, one)]
@@ -274,7 +276,8 @@ class LoopbackIndex:
     def _answer(self, path: str) -> tuple[bytes | None, str]:
         """The body that the address `path` has, if any, and its media type."""
         try:
-            return self._found(path.strip("/").split("/"))
+            with under(self._over):
+                return self._found(path.strip("/").split("/"))
         except PlinthError as error:
             self.failures.append(error)
             return None, ""

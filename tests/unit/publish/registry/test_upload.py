@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
+from plinth.core import stopping
 from plinth.core.digest import Digest
 from plinth.core.errors import FetchError, IntegrityError
 from plinth.core.report import quiet
@@ -130,8 +130,7 @@ def test_an_upload_waits_as_long_as_the_registry_asks(
     place: Place, blobs: list[Blob], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses: list[float] = []
-    # The module's own: other threads of this process may sleep.
-    monkeypatch.setattr(upload, "time", SimpleNamespace(sleep=pauses.append))
+    monkeypatch.setattr(stopping, "pause", pauses.append)
     place[1].busy = ["9", "soon"]
     push(place, blobs[-1:])
     assert held(place, blobs[-1:])

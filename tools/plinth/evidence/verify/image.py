@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 from plinth.core.digest import Digest
 from plinth.core.errors import IntegrityError, LayoutError, PlinthError
 from plinth.core.report import counted
+from plinth.core.stopping import meanwhile
 from plinth.evidence.provenance import Provenance, ProvenanceError
 from plinth.evidence.provenance import parse as parse_provenance
 from plinth.evidence.sbom.inputs import SbomInputs
@@ -73,7 +73,7 @@ def verify_image(
     rebuilt: list[RawBundle] = []
     bundles = bundles_of(source, request) if bundles is None else bundles
     statements = authenticate(without_rebuilt(bundles, rebuilt), verifier)
-    with ThreadPoolExecutor(1, "layers") as pool:
+    with meanwhile(1, "layers") as pool:
         try:
             manifest_bytes, config_bytes = source.manifest(), source.config()
             # A docker archive lost its manifest; the signed provenance has it.

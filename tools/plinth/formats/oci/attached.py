@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
 from plinth.core.digest import Digest
 from plinth.core.errors import IntegrityError, LayoutError
 from plinth.core.report import human_size
+from plinth.core.stopping import Threads, meanwhile
 from plinth.formats.oci.documents import annotations_of, descriptor, document
 from plinth.formats.oci.manifest import parse_manifest
 from plinth.formats.oci.model import MANIFEST
@@ -91,7 +92,7 @@ def find(
         except (IntegrityError, LayoutError) as error:
             return Referrer(at, problems=(str(error),))
 
-    with ThreadPoolExecutor(_READERS, "referrers") as pool:
+    with meanwhile(_READERS, "referrers") as pool:
         by_layer: dict[Digest, list[_Artifact]] = {}
         for one in pool.map(artifact, chosen):
             if isinstance(one, _Artifact):
@@ -193,7 +194,7 @@ def _artifact(
 
 
 def _contents(
-    layers: Iterable[Digest], kind: str, read: Read, pool: ThreadPoolExecutor
+    layers: Iterable[Digest], kind: str, read: Read, pool: Threads
 ) -> Iterator[tuple[Digest, bytes, tuple[str, ...]]]:
     """What each of `layers` holds, and what is wrong with it; a few are read ahead."""
     waiting: deque[tuple[Digest, Future[tuple[bytes, tuple[str, ...]]]]] = deque()

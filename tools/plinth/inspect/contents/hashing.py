@@ -6,13 +6,13 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import Future
 from typing import BinaryIO, Protocol, cast
 
 from plinth.core.digest import Digest
 from plinth.core.errors import LayoutError, PlinthError
+from plinth.core.stopping import Stop, Threads, check, meanwhile
 
 # Read at once to be hashed (bytes): between two pieces a thread waits for those that compute.
 _HASHED = 8 << 20
@@ -36,21 +36,20 @@ class Hashing:
     """
 
     def __init__(self, layers: Sequence[LayerBlob] = ()) -> None:
-        self._stop = threading.Event()
-        self._pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)), "hashing")
+        self._over = Stop()
+        self._pool = Threads(len(os.sched_getaffinity(0)), "hashing", obeyed=self._over)
         distinct = {layer.digest: layer for layer in layers if layer.digest is not None}
         # The largest first: else one of them may be left over for the end.
         ordered = sorted(distinct.items(), key=lambda one: -one[0].size)
         self._begun: dict[Digest, Future[None]] = {
-            digest: self._pool.submit(compare, layer, digest, self._stop.is_set)
-            for digest, layer in ordered
+            digest: self._pool.submit(compare, layer, digest) for digest, layer in ordered
         }
 
     def __enter__(self) -> Hashing:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop.set()
+        self._over.set()
         self._pool.shutdown(cancel_futures=True)
 
     def compare(self, layer: LayerBlob, named: Digest) -> None:
@@ -78,25 +77,25 @@ class Hashing:
             return layer.digest is not None
 
         distinct = {layer.digest: layer for layer in layers}
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0)), "named") as pool:
+        with meanwhile(len(os.sched_getaffinity(0)), "named") as pool:
             return all(pool.map(named, distinct.values()))
 
 
-def compare(
-    layer: LayerBlob, named: Digest, is_given_up: Callable[[], bool] = lambda: False
-) -> None:
-    """See that `layer` is the blob `named`; no more of it is read once it `is_given_up`.
+def compare(layer: LayerBlob, named: Digest) -> None:
+    """See that `layer` is the blob `named`.
 
     Raises:
         LayoutError: it is another.
         OSError, PlinthError: it cannot be read.
+        StoppedError: the calling code is to stop.
     """
     state, size = hashlib.sha256(), 0
     # Read into one piece of memory: a new one for each costs as much as half of the hashing.
     piece = memoryview(bytearray(min(_HASHED, named.size + 1)))
     with layer.open() as opened:
         stream = cast(io.BufferedIOBase, opened)
-        while size <= named.size and not is_given_up() and (count := stream.readinto(piece)):
+        while size <= named.size and (count := stream.readinto(piece)):
+            check()
             state.update(piece[:count])
             size += count
     if size > named.size:

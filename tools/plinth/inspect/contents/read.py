@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from plinth.core.errors import PlinthError
+from plinth.core.stopping import meanwhile
 from plinth.inspect.contents.cache import ContentsCache
 from plinth.inspect.contents.hashing import Hashing, LayerBlob, compare
 from plinth.inspect.contents.model import LayerContents
@@ -36,7 +36,7 @@ def read_layers(
             return f"it cannot be read: {error.strerror}"
 
     sizes = [layer.digest.size if layer.digest else 0 for layer in layers]
-    with ThreadPoolExecutor(jobs, "contents") as pool:
+    with meanwhile(jobs, "contents") as pool:
         # The largest first: else one of them may be left over for the end.
         order = sorted(range(len(layers)), key=lambda number: -sizes[number])
         waiting = {number: pool.submit(one, layers[number]) for number in order}

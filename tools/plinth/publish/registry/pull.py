@@ -3,7 +3,6 @@ name there."""
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from plinth.core.digest import Digest
 from plinth.core.errors import ImageNameError, IntegrityError
 from plinth.core.report import Progress
 from plinth.core.settings import Config
+from plinth.core.stopping import result, together
 from plinth.core.store import BlobStore
 from plinth.evidence.verify.gate import Gate
 from plinth.evidence.verify.request import Request
@@ -114,10 +114,10 @@ def pull_image(
 
 def _pull_layers(source: ImageSource, count: int, jobs: int, progress: Progress) -> None:
     """Bring all layers into the source's store, several at once."""
-    with ThreadPoolExecutor(max(1, jobs), "pull") as pool:
+    with together(max(1, jobs), "pull") as pool:
         waiting = [pool.submit(_touch, source, number) for number in range(count)]
-        for number, future in enumerate(waiting, 1):
-            future.result()
+        for number, layer in enumerate(waiting, 1):
+            result(layer)
             if number == count or number % 10 == 0:
                 progress(f"pulled {number} of {count} layers")
 

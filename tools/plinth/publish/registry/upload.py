@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import requests
 
+from plinth.core import stopping
 from plinth.core.digest import Digest
 from plinth.core.errors import FetchError, IntegrityError
 from plinth.core.http import LONGEST_PAUSE, pause_after, too_long
 from plinth.core.report import Progress, human_size
+from plinth.core.stopping import result, together
 from plinth.core.transfer import At, transfers
 from plinth.fetch.registry.connection import REMEDY
 from plinth.fetch.registry.registry import Registry
@@ -80,33 +80,22 @@ def push_blobs(
     """
     distinct = {blob.digest: blob for blob in blobs}
     waiting = sorted(distinct.values(), key=lambda blob: (-blob.digest.size, blob.digest.hex))
-    tally, stop, telling = Tally(), threading.Event(), threading.Lock()
+    tally, telling = Tally(), threading.Lock()
 
     def tell(line: str) -> None:
         with telling:
             progress(line)
 
     def push(blob: Blob) -> None:
-        if stop.is_set():
-            return
-        try:
-            how = _push(registry, blob, sources(blob.digest)[:_MOUNTS], bring, stop, tell)
-        except BaseException:
-            stop.set()
-            raise
+        how = _push(registry, blob, sources(blob.digest)[:_MOUNTS], bring, tell)
         done = tally.count(how, blob.digest.size)
         if how == "sent":
             size = human_size(blob.digest.size)
             tell(f"  sent {size:>9}  {blob.name} ({done} of {len(waiting)})")
 
-    with ThreadPoolExecutor(max(1, jobs), "push") as pool:
-        futures = [pool.submit(push, blob) for blob in waiting]
-        try:
-            for future in futures:
-                future.result()
-        except BaseException:
-            stop.set()
-            raise
+    with together(max(1, jobs), "push") as pool:
+        for blob in [pool.submit(push, blob) for blob in waiting]:
+            result(blob)
     return tally
 
 
@@ -115,7 +104,6 @@ def _push(
     blob: Blob,
     sources: Sequence[str],
     bring: Callable[[Blob], None],
-    stop: threading.Event,
     tell: Progress,
 ) -> str:
     if registry.has_blob(blob.digest):
@@ -131,7 +119,7 @@ def _push(
             return "mounted"
     bring(blob)
     with transfers.of(blob.name, blob.digest.size) as at:
-        _Upload(registry, blob, stop, tell, at, place, max(CHUNK, least)).run()
+        _Upload(registry, blob, tell, at, place, max(CHUNK, least)).run()
     return "sent"
 
 
@@ -142,20 +130,19 @@ class _Upload:
         self,
         registry: Registry,
         blob: Blob,
-        stop: threading.Event,
         tell: Progress,
         at: At,
         place: str,
         chunk: int,
     ) -> None:
-        self._registry, self._blob, self._stop = registry, blob, stop
+        self._registry, self._blob = registry, blob
         self._tell, self._at = tell, at
         self._place, self._chunk, self._start = place, chunk, 0
 
     def run(self) -> None:
         """Send it, going on after broken connections."""
         failures = best = 0
-        while not self._stop.is_set():
+        while True:
             try:
                 if self._place and failures:
                     self._place, self._start = self._registry.send_chunk(self._place, 0, b"")
@@ -167,6 +154,8 @@ class _Upload:
                 self._send()
                 return
             except (requests.RequestException, ConnectionError, TimeoutError, FetchError) as error:
+                # The failure may be the stop's own.
+                stopping.check()
                 # Further than ever before is progress, however often it broke.
                 failures = 1 if self._start > best else failures + 1
                 best = max(best, self._start)
@@ -178,7 +167,7 @@ class _Upload:
                 if pause > LONGEST_PAUSE:
                     what = f"{self._registry}: {self._blob.name}"
                     raise too_long(pause, what, place="the registry", remedy=REMEDY) from None
-                time.sleep(pause)
+                stopping.pause(pause)
 
     def _begin(self) -> None:
         self._place, least = self._registry.start_upload(self._blob.digest)
@@ -188,8 +177,7 @@ class _Upload:
         digest, small = self._blob.digest, self._blob.digest.size <= self._chunk
         with self._blob.path.open("rb") as stream:
             while not small and self._start < digest.size:
-                if self._stop.is_set():
-                    return
+                stopping.check()
                 stream.seek(self._start)
                 data = stream.read(self._chunk)
                 if not data:
