@@ -35,6 +35,7 @@ from unit.publish.airgap.conftest import (
     IMAGE,
     NAME,
     OTHER,
+    POLICY,
     PYTHON,
     TRUST,
     WHEEL,
@@ -156,7 +157,7 @@ def test_another_image_of_the_name_gives_way_only_when_told(
 def test_a_policy_never_takes_the_place_of_another(checkout: Checkout, tmp_path: Path) -> None:
     """Somebody looked at the first and believes it; the root is the same."""
     folders = []
-    for number, policy in enumerate((TRUST.policy, b'identity = "another"\n', b"")):
+    for number, policy in enumerate((POLICY, POLICY.replace(b"me", b"you", 1), b"")):
         archive = tmp_path / f"{number}.tar"
         write_archive(checkout.collect(trust=Trust(TRUST.root, policy)), archive)
         folders.append(imported(archive, tmp_path / "there").trust_folder)
@@ -360,6 +361,7 @@ def _kind_of(entries: Json, kind: str) -> Json:
     return next(e for e in entries if e.get("artifactType") == kind)
 
 
+ROOT = b"trusted-root = "
 REF, CALLED = "org.opencontainers.image.ref.name", "io.containerd.image.name"
 SUBJECT = "io.containerd.manifest.subject"
 
@@ -452,9 +454,43 @@ def test_a_root_has_no_name_but_its_own(checkout: Checkout, tmp_path: Path, name
         def files(self) -> dict[str, bytes]:
             return {**super().files(), name: b"evil"}
 
-    cargo = checkout.collect(trust=Hostile(b"root", b"policy"))
+    cargo = checkout.collect(trust=Hostile(b"root", POLICY))
     write_archive(cargo, tmp_path / "b.tar")
     refused(tmp_path / "b.tar", tmp_path / "there", "beside a trusted root")
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        # People compare the fingerprint of the root beside it.
+        (ROOT + b'"../../cache/blobs/sha256/%s"' % (b"0" * 64), "which is the root that came with"),
+        (ROOT + b'"policy.toml"', "which is the root that came with"),
+        (b'trust = "trusted_root.json"', "which is the root that came with"),
+        (ROOT + b'"trusted_root.json"\ntrust = "public"', "trust"),
+        (b"", "which is the root that came with"),
+        (ROOT + b'"trusted_root.json"\nrequire-clean = true', "and nothing else"),
+        (ROOT + b'"trusted_root.json"\nidentities = "a"', "identities: not a key"),
+        (b"a = " + b"[" * 1000, "nested"),
+        (b"a = " + b"1" * 5000, "digits"),
+        (b"\xff", "utf-8"),
+    ],
+)
+def test_the_policy_in_it_is_for_the_root_in_it(
+    checkout: Checkout, tmp_path: Path, policy: bytes, message: str
+) -> None:
+    who = b'identity = "me@example.org"\nissuer = "https://i.example.org"\n'
+    write_archive(checkout.collect(trust=Trust(TRUST.root, who + policy)), tmp_path / "b.tar")
+    refused(tmp_path / "b.tar", tmp_path / "there", message)
+    assert not (tmp_path / "there").exists()
+
+
+@pytest.mark.parametrize("lacking", [b"identity", b"issuer"])
+def test_the_policy_in_it_says_who_signs(
+    checkout: Checkout, tmp_path: Path, lacking: bytes
+) -> None:
+    policy = b"".join(one for one in POLICY.splitlines(True) if not one.startswith(lacking))
+    write_archive(checkout.collect(trust=Trust(TRUST.root, policy)), tmp_path / "b.tar")
+    refused(tmp_path / "b.tar", tmp_path / "there", "expected identity, issuer")
 
 
 def test_blobs_are_copied_piece_by_piece(

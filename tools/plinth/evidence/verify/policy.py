@@ -108,13 +108,24 @@ def load_policy(path: Path) -> Policy:
     try:
         with path.open("rb") as stream:
             data = stream.read(MAX_POLICY + 1)
-        if len(data) > MAX_POLICY:
-            raise ProblemsError(str(path), [Problem("", f"larger than {MAX_POLICY} bytes")])
-        document = tomli.loads(data.decode("utf-8"))
     except OSError as error:
         problem = f"it cannot be read: {error.strerror}"
         raise ProblemsError(str(path), [Problem("", problem)]) from None
-    except (UnicodeDecodeError, tomli.TOMLDecodeError) as error:
+    return parse_policy(data, path)
+
+
+def parse_policy(data: bytes, path: Path) -> Policy:
+    """The policy in `data`, which is, or would be, that of the file `path`; see `load_policy`.
+
+    Raises:
+        ProblemsError: it is none, or has unknown or mistyped keys.
+    """
+    if len(data) > MAX_POLICY:
+        raise ProblemsError(str(path), [Problem("", f"larger than {MAX_POLICY} bytes")])
+    try:
+        document = tomli.loads(data.decode("utf-8"))
+    # Its reader's own error, and what long numbers and arrays deep in each other raise in it.
+    except (ValueError, RecursionError) as error:
         raise ProblemsError(str(path), [Problem("", str(error))]) from None
     problems: list[Problem] = []
     stated = "identity" in document

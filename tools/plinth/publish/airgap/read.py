@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from plinth.core.digest import Digest
-from plinth.core.errors import AirgapError, IntegrityError, LayoutError
+from plinth.core.errors import AirgapError, IntegrityError, LayoutError, ProblemsError
 from plinth.core.report import counted
 from plinth.formats.oci.documents import (
     IMAGE_NAME,
@@ -226,6 +226,10 @@ class _Reader:
         if held.keys() - {ROOT_FILE, POLICY_FILE}:
             self.refuse(f"it holds, beside a trusted root, {', '.join(sorted(held))[:200]!r}")
         self.found.trust = Trust(held[ROOT_FILE], held.get(POLICY_FILE, b""))
+        try:
+            _ = self.found.trust.signers
+        except ProblemsError as error:
+            self.refuse(f"the policy in it cannot be used: {error.problems[0]}")
 
     def check_blobs(self) -> None:
         """Every blob that is named is there, in its size, and nothing else is."""
