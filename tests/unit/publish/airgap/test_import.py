@@ -18,11 +18,13 @@ from plinth.core.store import BlobStore, BlobWriter
 from plinth.fetch.sources.source import open_source
 from plinth.formats.oci.documents import annotations_of
 from plinth.formats.oci.layout import read_index, references
-from plinth.formats.oci.model import INDEX, MANIFEST, Descriptor
+from plinth.formats.oci.model import INDEX, MANIFEST, TITLE, Descriptor
+from plinth.formats.oci.reference import canonical
 from plinth.formats.oci.referrers import BUNDLE, attach_to_layout
 from plinth.formats.oci.validate import validate
 from plinth.formats.python.stored import read_stored
 from plinth.formats.python.tree import tree_digest
+from plinth.graph.workspace import Workspace
 from plinth.publish.airgap.export import write_archive
 from plinth.publish.airgap.form import INPUTS, Piece, Trust, artifact
 from plinth.publish.airgap.form import TRUST as TRUST_TYPE
@@ -482,6 +484,37 @@ def test_the_policy_in_it_is_for_the_root_in_it(
     write_archive(checkout.collect(trust=Trust(TRUST.root, who + policy)), tmp_path / "b.tar")
     refused(tmp_path / "b.tar", tmp_path / "there", message)
     assert not (tmp_path / "there").exists()
+
+
+@pytest.mark.parametrize(
+    "field", [{"urls": 5}, {"artifactType": 5}, {"data": "!"}, {"platform": []}, {"more": {}}]
+)
+def test_a_bundle_is_listed_as_others_are(
+    checkout: Checkout, archive: Path, tmp_path: Path, field: Json
+) -> None:
+    """One entry that tools in Go cannot read keeps them from every image of the layout."""
+    path = edited(archive, tmp_path / "b.tar", lambda m: _bundle_of(m).update(field))
+    imported(path, tmp_path / "there")
+    listed = read_index(BlobStore(tmp_path / "there" / "oci"))["manifests"]
+    assert [e for e in listed if SUBJECT in annotations_of(e)] == [
+        e for e in read_index(checkout.ws.layout)["manifests"] if SUBJECT in annotations_of(e)
+    ]
+
+
+@pytest.mark.parametrize("title", ["", "A B", "-", "a//b", "a:1"])
+def test_an_image_that_no_engine_could_name(tmp_path: Path, title: str) -> None:
+    """One such name, and no engine loads the layout that it is in."""
+    ws = Workspace(tmp_path, tmp_path / "build")
+    image = make_image(ws.layout, IMAGE).manifest.digest
+    manifest = canonical_json({**json.loads(ws.layout.get(image)), "annotations": {TITLE: title}})
+    files = {name: data for name, data in layout_files(ws.layout).items() if image.hex not in name}
+    entry = {
+        **Descriptor(MANIFEST, Digest.of(manifest)).to_json(),
+        "annotations": {REF: IMAGE, CALLED: canonical(f"{title}:latest")},
+    }
+    files[f"blobs/sha256/{Digest.of(manifest).hex}"] = manifest
+    files["index.json"] = canonical_json({"schemaVersion": 2, "manifests": [entry]})
+    refused(tarred(tmp_path / "b.tar", files), tmp_path / "there", "no engine could name")
 
 
 @pytest.mark.parametrize("lacking", [b"identity", b"issuer"])
