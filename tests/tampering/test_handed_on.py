@@ -32,7 +32,7 @@ from plinth.publish.engine.load import id_of, load
 from plinth.publish.registry.pull import pull_image
 from plinth.publish.registry.push import push_image
 from support.fake_registry import FakeRegistry, fake_registry
-from support.forge import IDENTITY, Copy, Forger
+from support.forge import IDENTITY, Copy, Forger, link_tree
 from support.http_server import Server
 from support.small_checkout import SmallCheckout
 from tampering.conftest import FORM, IMAGE, OTHER
@@ -204,6 +204,19 @@ def test_an_import_verifies_before_anything_is_kept(
     assert not (into / "oci").exists()
     assert main(["import", str(archive), "--into", str(into), "--no-verify"]) == 0
     assert "images not verified" in capsys.readouterr().out
+
+
+def test_colons_in_paths_are_no_names(
+    copy: Copy, gate: Gate, settings: Config, tmp_path: Path
+) -> None:
+    """As people write references, a path ends at the first colon; these nobody wrote."""
+    ws = Workspace(tmp_path, tmp_path / "10:15")
+    link_tree(copy.root, ws.layout.root)
+    cargo = collect(ws, [IMAGE], None, inputs=False, config=settings, gate=gate)
+    archive = tmp_path / "at 10:15.tar"
+    write_archive(cargo, archive)
+    taken = take(archive, tmp_path / "b", replace=False, gate=gate, config=settings, progress=quiet)
+    assert taken.images == (IMAGE,)
 
 
 @pytest.mark.usefixtures("settings")

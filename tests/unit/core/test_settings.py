@@ -56,6 +56,38 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
     )
 
 
+def test_relative_paths_are_beside_the_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the current folder anybody's policy could lie."""
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    found = load(
+        put(
+            tmp_path,
+            """
+            policy = "policy.toml"
+            trust = "trust.json"
+            python = { "3.7" = "bin/python3.7", "3.8" = "python3.8", "3.9" = "~/python3.9" }
+            keyrings = { vendor = "vendor.gpg" }
+            tls = { "registry.example" = { ca = "ca.pem", key = "/me.key" } }
+            """,
+        )
+    )
+    assert (found.policy, found.trust) == (
+        str(tmp_path / "policy.toml"),
+        str(tmp_path / "trust.json"),
+    )
+    assert found.python == {
+        "3.7": str(tmp_path / "bin" / "python3.7"),
+        "3.8": "python3.8",
+        "3.9": str(Path("~/python3.9").expanduser()),
+    }
+    assert found.keyrings == {"vendor": str(tmp_path / "vendor.gpg")}
+    assert found.tls == {"registry.example": {"ca": str(tmp_path / "ca.pem"), "key": "/me.key"}}
+    assert load(put(tmp_path, 'trust = "embedded"')).trust == "embedded"
+
+
 DEFAULTS = Config(
     apt=PUBLIC_APT,
     registries=PUBLIC_REGISTRIES,

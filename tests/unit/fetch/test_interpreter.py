@@ -259,13 +259,26 @@ def test_without_any_the_ways_to_get_one_are_said() -> None:
 def test_the_machines_environment_does_not_reach_the_question(
     machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # -s and -S: neither the user's nor the machine's packages may print or fail.
+    # -I and -S: neither the user's nor the machine's packages may print or fail.
     path = script(
         machine / "path" / "python3.7",
-        f'[ "$1 $2 $3" = "-s -S -c" ] && printf "%s\\n" {machine}/x 3.7 CPython {machine}',
+        f'[ "$1 $2 $3" = "-I -S -c" ] && printf "%s\\n" {machine}/x 3.7 CPython {machine}',
     )
     assert find_python("3.7", Config()) == machine / "x"
     assert path.exists()
+
+
+def test_nothing_of_the_current_folder_is_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever verifies a folder that somebody sent them stands in it."""
+    for name in ("os", "platform", "sys", "sitecustomize"):
+        (tmp_path / f"{name}.py").write_text("open('ran', 'w')\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    version = "{}.{}".format(*sys.version_info)
+    assert find_python(version, Config(python={version: sys.executable})).exists()
+    assert not (tmp_path / "ran").exists()
 
 
 def test_an_interpreter_is_found_where_the_locale_has_no_backslash(

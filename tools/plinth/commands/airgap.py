@@ -127,8 +127,10 @@ def next_steps(taken: Taken, build: Path) -> list[str]:
     lines, believing = [], "--trusted-root FILE --identity WHO --issuer URL"
     if taken.trust is not None and taken.trust_folder is not None:
         lines.append(f"a trusted root came along: sha256:{taken.trust.fingerprint}")
-        if taken.trust.policy:
-            lines += ["with a policy:", *(f"  {plain(line)}" for line in _policy(taken.trust))]
+        signers = taken.trust.signers
+        if signers is not None:
+            who = " or ".join(signers.identities)
+            lines += [f"  identity  {plain(who)}", f"  issuer    {plain(signers.issuer)}"]
             believing = f"--policy {shlex.quote(str(taken.trust_folder / 'policy.toml'))}"
         else:
             root = shlex.quote(str(taken.trust_folder / "trusted_root.json"))
@@ -144,8 +146,3 @@ def next_steps(taken: Taken, build: Path) -> list[str]:
         reference = shlex.quote(f"oci:{build / 'oci'}:{name}")
         lines.append(f"  plinth verify {reference} {believing}{rebuild}")
     return lines
-
-
-def _policy(trust: Trust) -> list[str]:
-    lines = trust.policy.decode("utf-8", "backslashreplace").split("\n")
-    return [line for line in lines if line and not line.startswith("#")]

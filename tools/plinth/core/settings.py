@@ -1,7 +1,8 @@
 """Settings of this machine: where indexes, mirrors, registries and interpreters are.
 
 Nothing here may change a byte of an output: settings say where verified bytes are looked for.
-Read from `$PLINTH_CONFIG`, else `~/.config/plinth/config.toml`; absent means all defaults. Public
+Read from `$PLINTH_CONFIG`, else `~/.config/plinth/config.toml`; absent means all defaults. Relative
+paths of what is believed or run are beside that file, never in the current folder. Public
 places (`PUBLIC_REGISTRIES`, `PUBLIC_FILES`, `PUBLIC_SNAPSHOTS`, `PUBLIC_APT`) are defaults, too: a
 user's own key replaces one, and `public = false`, or `PLINTH_PUBLIC=false` in the environment,
 switches all of them off.
@@ -43,6 +44,7 @@ _KEYS: Mapping[str, type[Any]] = {
 }
 _URLS = ("index-url", "apt", "snapshots", "registries", "indexes")
 _TLS_KEYS = {"ca", "cert", "key"}
+_TRUSTS = ("public", "embedded")
 
 PUBLIC_REGISTRIES: Mapping[str, str] = {"default": "https://registry-1.docker.io"}
 """Registries known to everybody, in force unless switched off: Docker Hub."""
@@ -135,9 +137,9 @@ def load(environment: Mapping[str, str] = os.environ) -> Config:
         problem = Problem("PLINTH_PUBLIC", f"expected true or false, found {public!r}")
         raise ProblemsError("environment", [problem])
     named = environment.get("PLINTH_CONFIG")
-    folder = user_folder("XDG_CONFIG_HOME", ".config", environment)
+    own = user_folder("XDG_CONFIG_HOME", ".config", environment)
     # Who has no home has no settings file, unless one is named.
-    path = Path(named) if named else (folder or Path(os.devnull)) / "plinth" / "config.toml"
+    path = Path(named) if named else (own or Path(os.devnull)) / "plinth" / "config.toml"
     document: dict[str, Any] = {}
     try:
         document = tomli.loads(path.read_text(encoding="utf-8"))
@@ -174,23 +176,39 @@ def load(environment: Mapping[str, str] = os.environ) -> Config:
     if problems:
         raise ProblemsError(str(path), problems)
     with_public = public == "true" and document.get("public", True)
+    folder = path.parent
+    trust = document.get("trust", "")
     return Config(
         index_url=document.get("index-url", ""),
-        python=document.get("python", {}),
+        # A bare name is looked for on PATH.
+        python={
+            version: _beside(folder, text) if "/" in text else text
+            for version, text in document.get("python", {}).items()
+        },
         apt=(dict(PUBLIC_APT) if with_public else {}) | document.get("apt", {}),
         snapshots=(dict(PUBLIC_SNAPSHOTS) if with_public else {}) | document.get("snapshots", {}),
         registries=(dict(PUBLIC_REGISTRIES) if with_public else {})
         | document.get("registries", {}),
         files=(dict(PUBLIC_FILES) if with_public else {}) | document.get("files", {}),
-        keyrings=document.get("keyrings", {}),
+        keyrings={
+            name: _beside(folder, text) for name, text in document.get("keyrings", {}).items()
+        },
         indexes=document.get("indexes", {}),
-        trust=document.get("trust", ""),
+        trust=trust if trust in _TRUSTS else _beside(folder, trust),
         builder=document.get("builder", ""),
-        policy=document.get("policy", ""),
+        policy=_beside(folder, document.get("policy", "")),
         publish=document.get("publish", ""),
-        tls=document.get("tls", {}),
+        tls={
+            host: {name: _beside(folder, text) for name, text in files.items()}
+            for host, files in document.get("tls", {}).items()
+        },
         remote=remote,
     )
+
+
+def _beside(folder: Path, text: str) -> str:
+    """The path `text` as it is meant in a settings file in `folder`; empty stays empty."""
+    return os.path.join(folder, os.path.expanduser(text)) if text else ""  # noqa: PTH111, PTH118
 
 
 def _is_tls(value: object) -> bool:

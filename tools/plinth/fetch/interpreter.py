@@ -157,7 +157,8 @@ def _real(candidate: Path, version: str) -> Path:
     )
     try:
         done = subprocess.run(
-            [str(candidate), "-s", "-S", "-c", script],
+            # Isolated: else it imports what lies in the current folder, which may be anybody's.
+            [str(candidate), "-I", "-S", "-c", script],
             check=False,
             capture_output=True,
             encoding="utf-8",

@@ -34,7 +34,12 @@ PYTHON = [
     TreeFile("bin/python3.7", 0o755, b"\x7fELF"),
     TreeFile("lib/python3.7/os.py", 0o644, b"x = 1\n"),
 ]
-TRUST = Trust(b'{"a": "root"}', b'identity = "me@example.org"\nissuer = "https://i.example.org"\n')
+POLICY = b"""\
+identity = "me@example.org"
+issuer = "https://i.example.org"
+trusted-root = "trusted_root.json"
+"""
+TRUST = Trust(b'{"a": "root"}', POLICY)
 
 
 def bundle(payload: bytes) -> bytes:

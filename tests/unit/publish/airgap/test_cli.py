@@ -13,7 +13,7 @@ from plinth.commands.main import main
 from plinth.publish.airgap.form import Trust
 from plinth.publish.airgap.take import Taken
 from support.forge import IDENTITY
-from unit.publish.airgap.conftest import IMAGE, OTHER, Checkout
+from unit.publish.airgap.conftest import IMAGE, OTHER, POLICY, Checkout
 
 
 @pytest.fixture
@@ -45,8 +45,8 @@ def test_there_and_back(
     out = capsys.readouterr().out
     assert out.startswith(f"imported {IMAGE} into {there}: ")
     assert f"a trusted root came along: sha256:{fingerprint}\n" in out
-    assert f'identity = "{IDENTITY}"\n' in out
-    assert f'issuer = "{domain.issuer}"\n' in out
+    assert f"\n  identity  {IDENTITY}\n" in out
+    assert f"\n  issuer    {domain.issuer}\n" in out
     assert "They prove nothing until" in out
     command = out.splitlines()[-1]
     assert command.startswith(f"  plinth verify 'oci:{there}/oci:{IMAGE}' --policy '")
@@ -118,8 +118,8 @@ def test_outside_of_a_checkout_somebody_must_say_where_to(
 
 def test_a_policy_cannot_speak_for_plinth() -> None:
     """It is a stranger's text: what a terminal would act upon is shown, not sent."""
-    policy = b'identity = "me"\x1b[2K\rverified: 11 checks\n# a comment\n'
+    policy = POLICY.replace(b"me@", rb"me\u001b[2K\rverified: 11 checks\n@")
     taken = Taken((IMAGE,), 1, 0, Trust(b"root", policy), Path("there/trust"), inputs=False)
     lines = next_steps(taken, Path("there"))
-    assert "\x1b" not in "".join(lines)
-    assert r'  identity = "me"\x1b[2K\rverified: 11 checks' in lines
+    assert r"  identity  me\x1b[2K\rverified: 11 checks\n@example.org" in lines
+    assert "  issuer    https://i.example.org" in lines

@@ -18,11 +18,13 @@ from plinth.core.store import BlobStore, BlobWriter
 from plinth.fetch.sources.source import open_source
 from plinth.formats.oci.documents import annotations_of
 from plinth.formats.oci.layout import read_index, references
-from plinth.formats.oci.model import INDEX, MANIFEST, Descriptor
+from plinth.formats.oci.model import INDEX, MANIFEST, TITLE, Descriptor
+from plinth.formats.oci.reference import canonical
 from plinth.formats.oci.referrers import BUNDLE, attach_to_layout
 from plinth.formats.oci.validate import validate
 from plinth.formats.python.stored import read_stored
 from plinth.formats.python.tree import tree_digest
+from plinth.graph.workspace import Workspace
 from plinth.publish.airgap.export import write_archive
 from plinth.publish.airgap.form import INPUTS, Piece, Trust, artifact
 from plinth.publish.airgap.form import TRUST as TRUST_TYPE
@@ -35,6 +37,7 @@ from unit.publish.airgap.conftest import (
     IMAGE,
     NAME,
     OTHER,
+    POLICY,
     PYTHON,
     TRUST,
     WHEEL,
@@ -156,7 +159,7 @@ def test_another_image_of_the_name_gives_way_only_when_told(
 def test_a_policy_never_takes_the_place_of_another(checkout: Checkout, tmp_path: Path) -> None:
     """Somebody looked at the first and believes it; the root is the same."""
     folders = []
-    for number, policy in enumerate((TRUST.policy, b'identity = "another"\n', b"")):
+    for number, policy in enumerate((POLICY, POLICY.replace(b"me", b"you", 1), b"")):
         archive = tmp_path / f"{number}.tar"
         write_archive(checkout.collect(trust=Trust(TRUST.root, policy)), archive)
         folders.append(imported(archive, tmp_path / "there").trust_folder)
@@ -360,6 +363,7 @@ def _kind_of(entries: Json, kind: str) -> Json:
     return next(e for e in entries if e.get("artifactType") == kind)
 
 
+ROOT = b"trusted-root = "
 REF, CALLED = "org.opencontainers.image.ref.name", "io.containerd.image.name"
 SUBJECT = "io.containerd.manifest.subject"
 
@@ -452,9 +456,74 @@ def test_a_root_has_no_name_but_its_own(checkout: Checkout, tmp_path: Path, name
         def files(self) -> dict[str, bytes]:
             return {**super().files(), name: b"evil"}
 
-    cargo = checkout.collect(trust=Hostile(b"root", b"policy"))
+    cargo = checkout.collect(trust=Hostile(b"root", POLICY))
     write_archive(cargo, tmp_path / "b.tar")
     refused(tmp_path / "b.tar", tmp_path / "there", "beside a trusted root")
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        # People compare the fingerprint of the root beside it.
+        (ROOT + b'"../../cache/blobs/sha256/%s"' % (b"0" * 64), "which is the root that came with"),
+        (ROOT + b'"policy.toml"', "which is the root that came with"),
+        (b'trust = "trusted_root.json"', "which is the root that came with"),
+        (ROOT + b'"trusted_root.json"\ntrust = "public"', "trust"),
+        (b"", "which is the root that came with"),
+        (ROOT + b'"trusted_root.json"\nrequire-clean = true', "and nothing else"),
+        (ROOT + b'"trusted_root.json"\nidentities = "a"', "identities: not a key"),
+        (b"a = " + b"[" * 1000, "nested"),
+        (b"a = " + b"1" * 5000, "digits"),
+        (b"\xff", "utf-8"),
+    ],
+)
+def test_the_policy_in_it_is_for_the_root_in_it(
+    checkout: Checkout, tmp_path: Path, policy: bytes, message: str
+) -> None:
+    who = b'identity = "me@example.org"\nissuer = "https://i.example.org"\n'
+    write_archive(checkout.collect(trust=Trust(TRUST.root, who + policy)), tmp_path / "b.tar")
+    refused(tmp_path / "b.tar", tmp_path / "there", message)
+    assert not (tmp_path / "there").exists()
+
+
+@pytest.mark.parametrize(
+    "field", [{"urls": 5}, {"artifactType": 5}, {"data": "!"}, {"platform": []}, {"more": {}}]
+)
+def test_a_bundle_is_listed_as_others_are(
+    checkout: Checkout, archive: Path, tmp_path: Path, field: Json
+) -> None:
+    """One entry that tools in Go cannot read keeps them from every image of the layout."""
+    path = edited(archive, tmp_path / "b.tar", lambda m: _bundle_of(m).update(field))
+    imported(path, tmp_path / "there")
+    listed = read_index(BlobStore(tmp_path / "there" / "oci"))["manifests"]
+    assert [e for e in listed if SUBJECT in annotations_of(e)] == [
+        e for e in read_index(checkout.ws.layout)["manifests"] if SUBJECT in annotations_of(e)
+    ]
+
+
+@pytest.mark.parametrize("title", ["", "A B", "-", "a//b", "a:1"])
+def test_an_image_that_no_engine_could_name(tmp_path: Path, title: str) -> None:
+    """One such name, and no engine loads the layout that it is in."""
+    ws = Workspace(tmp_path, tmp_path / "build")
+    image = make_image(ws.layout, IMAGE).manifest.digest
+    manifest = canonical_json({**json.loads(ws.layout.get(image)), "annotations": {TITLE: title}})
+    files = {name: data for name, data in layout_files(ws.layout).items() if image.hex not in name}
+    entry = {
+        **Descriptor(MANIFEST, Digest.of(manifest)).to_json(),
+        "annotations": {REF: IMAGE, CALLED: canonical(f"{title}:latest")},
+    }
+    files[f"blobs/sha256/{Digest.of(manifest).hex}"] = manifest
+    files["index.json"] = canonical_json({"schemaVersion": 2, "manifests": [entry]})
+    refused(tarred(tmp_path / "b.tar", files), tmp_path / "there", "no engine could name")
+
+
+@pytest.mark.parametrize("lacking", [b"identity", b"issuer"])
+def test_the_policy_in_it_says_who_signs(
+    checkout: Checkout, tmp_path: Path, lacking: bytes
+) -> None:
+    policy = b"".join(one for one in POLICY.splitlines(True) if not one.startswith(lacking))
+    write_archive(checkout.collect(trust=Trust(TRUST.root, policy)), tmp_path / "b.tar")
+    refused(tmp_path / "b.tar", tmp_path / "there", "expected identity, issuer")
 
 
 def test_blobs_are_copied_piece_by_piece(

@@ -20,6 +20,7 @@ from plinth.evidence.verify.verdict import Verdict
 from plinth.fetch.sources.model import ImageSource
 from plinth.fetch.sources.source import open_source
 from plinth.formats.oci.layout import ImageReference
+from plinth.formats.oci.reference import LayoutReference
 from plinth.graph.workspace import Workspace
 from plinth.inspect.contents.cache import ContentsCache, contents_cache, known_layers
 from plinth.inspect.contents.hashing import Hashing, LayerBlob
@@ -117,7 +118,7 @@ class Gate(Whom):
             VerificationError: it does not verify.
             LayoutError: the name stands for another image by now.
         """
-        with open_source(f"oci:{ws.layout.root}:{image.name}", config) as source:
+        with open_source(LayoutReference(ws.layout.root, image.name), config) as source:
             request = Request(expected=image.name, cache=contents_cache(), config=config)
             found = self.admit(source, request).digest
         if found != image.manifest.oci:

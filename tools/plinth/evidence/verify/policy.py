@@ -108,13 +108,24 @@ def load_policy(path: Path) -> Policy:
     try:
         with path.open("rb") as stream:
             data = stream.read(MAX_POLICY + 1)
-        if len(data) > MAX_POLICY:
-            raise ProblemsError(str(path), [Problem("", f"larger than {MAX_POLICY} bytes")])
-        document = tomli.loads(data.decode("utf-8"))
     except OSError as error:
         problem = f"it cannot be read: {error.strerror}"
         raise ProblemsError(str(path), [Problem("", problem)]) from None
-    except (UnicodeDecodeError, tomli.TOMLDecodeError) as error:
+    return parse_policy(data, path)
+
+
+def parse_policy(data: bytes, path: Path) -> Policy:
+    """The policy in `data`, which is, or would be, that of the file `path`; see `load_policy`.
+
+    Raises:
+        ProblemsError: it is none, or has unknown or mistyped keys.
+    """
+    if len(data) > MAX_POLICY:
+        raise ProblemsError(str(path), [Problem("", f"larger than {MAX_POLICY} bytes")])
+    try:
+        document = tomli.loads(data.decode("utf-8"))
+    # Its reader's own error, and what long numbers and arrays deep in each other raise in it.
+    except (ValueError, RecursionError) as error:
         raise ProblemsError(str(path), [Problem("", str(error))]) from None
     problems: list[Problem] = []
     stated = "identity" in document
@@ -128,19 +139,25 @@ def load_policy(path: Path) -> Policy:
     clean = document.pop("require-clean", False)
     if not isinstance(clean, bool):
         problems.append(Problem("require-clean", f"expected true or false, found {clean!r}"))
+    for key in ("certified", "rebuilder-identities"):
+        if document.get(key) == []:
+            problems.append(Problem(key, _EMPTY))
+    if "trusted-root" in document and "trust" in document:
+        problems.append(Problem("trust", "there is a trusted-root as well; which of them counts?"))
     certified = document.pop("certified", [])
     if not isinstance(certified, list) or not all(one in WANTED for one in certified):
         expected = f"expected an array of {', '.join(WANTED)}"
         problems.append(Problem("certified", f"{expected}, found {certified!r}"))
         certified = []
     named = list(_rebuilders(document.pop("rebuilder-identities", []), path, problems))
+    stated = "rebuilders" in document
     wanted = document.pop("rebuilders", 0)
     most = len({one.identity for one in named})
-    if not isinstance(wanted, int) or isinstance(wanted, bool) or not 0 <= wanted <= most:
-        message = f"expected a number up to that of rebuilder-identities, {most}; found {wanted!r}"
-        problems.append(Problem("rebuilders", message))
-    elif named and not wanted:
+    if named and not stated:
         problems.append(Problem("rebuilders", "missing: how many of rebuilder-identities?"))
+    elif stated and (type(wanted) is not int or not 1 <= wanted <= most):
+        message = f"expected a number from 1 up to that of rebuilder-identities, {most}"
+        problems.append(Problem("rebuilders", f"{message}; found {wanted!r}"))
     for key, value in document.items():
         if key not in _TEXTS:
             known = ", ".join((*_OTHERS, *_TEXTS))

@@ -12,15 +12,22 @@ from dataclasses import replace
 
 from plinth.core.settings import Config
 from plinth.fetch.sources.model import ImageSource
-from plinth.formats.oci.reference import LINUX_AMD64, ArchiveReference, RegistryReference, parse
+from plinth.formats.oci.reference import (
+    LINUX_AMD64,
+    ArchiveReference,
+    Reference,
+    RegistryReference,
+    parse,
+)
 
 
 @contextlib.contextmanager
 def open_source(
-    reference: str, config: Config, platform: str = LINUX_AMD64
+    reference: str | Reference, config: Config, platform: str = LINUX_AMD64
 ) -> Iterator[ImageSource]:
-    """The image that `reference` names (see `plinth.formats.oci.reference`), of an index the one
-    for `platform`, while the block runs. Its digest is settled here, once: whatever a tag or a name
+    """The image that `reference` names (see `plinth.formats.oci.reference`; as text it is what a
+    person wrote, whose paths end at a colon), of an index the one for `platform`, while the block
+    runs. Its digest is settled here, once: whatever a tag or a name
     stands for later, it is this manifest that is read.
 
     Raises:
@@ -28,7 +35,8 @@ def open_source(
         LayoutError: the layout or archive is damaged or has no such image.
         FetchError: the registry cannot be asked, or has no such image.
     """
-    wanted = replace(parse(reference), platform=platform)
+    parsed = parse(reference) if isinstance(reference, str) else reference
+    wanted, reference = replace(parsed, platform=platform), str(reference)
     # Each form's module when it is needed: a registry's loads the libraries of the network.
     if isinstance(wanted, RegistryReference):
         from plinth.fetch.sources.registry import open_remote

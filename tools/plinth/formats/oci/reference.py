@@ -38,6 +38,9 @@ class LayoutReference:
     digest: str = ""
     platform: str = LINUX_AMD64
 
+    def __str__(self) -> str:
+        return f"oci:{self.path}{_which(self.name, self.digest)}"
+
 
 @dataclass(frozen=True)
 class ArchiveReference:
@@ -48,6 +51,9 @@ class ArchiveReference:
     name: str = ""
     digest: str = ""
     platform: str = LINUX_AMD64
+
+    def __str__(self) -> str:
+        return f"oci-archive:{self.path}{_which(self.name, self.digest)}"
 
 
 @dataclass(frozen=True)
@@ -69,10 +75,17 @@ class RegistryReference:
             return f"https://{_HUB_HOST}"
         return f"{'http' if _is_loopback(self.host) else 'https'}://{self.host}"
 
+    def __str__(self) -> str:
+        return f"{self.host}/{self.repository}{_which(self.tag, self.digest)}"
+
     @property
     def place(self) -> str:
         """The tag or digest, as manifests are asked for."""
         return f"sha256:{self.digest}" if self.digest else self.tag
+
+
+def _which(name: str, digest: str) -> str:
+    return f"@sha256:{digest}" if digest else f":{name}" if name else ""
 
 
 Reference: TypeAlias = LayoutReference | ArchiveReference | RegistryReference
@@ -154,6 +167,14 @@ def canonical(name: str) -> str:
         rest = f"library/{rest}"
     tagged = ":" in rest.rpartition("/")[2]
     return f"{host}/{rest}" if tagged else f"{host}/{rest}:latest"
+
+
+def is_repository(name: str) -> bool:
+    """Whether engines take `name` for that of a repository, with a registry's host or without."""
+    host, slash, rest = name.partition("/")
+    if slash and _is_host(host):
+        return bool(_HOST.fullmatch(host) and _REPOSITORY.fullmatch(rest))
+    return bool(_REPOSITORY.fullmatch(name))
 
 
 def share(some: Iterable[str], others: Iterable[str]) -> bool:

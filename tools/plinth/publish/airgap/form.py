@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from plinth.core.digest import Digest, Json, canonical_json
+from plinth.core.errors import Problem, ProblemsError
 from plinth.evidence.trusted_root import MAX_ROOT
+from plinth.evidence.verify.policy import Policy, Signers, parse_policy
 from plinth.formats.oci.documents import SUBJECT
 from plinth.formats.oci.model import MANIFEST, TITLE, Descriptor
 from plinth.formats.oci.referrers import EMPTY, EMPTY_CONFIG
@@ -30,6 +32,11 @@ TRUST = "application/vnd.plinth.trust.v1"
 ROOT_FILE, POLICY_FILE = "trusted_root.json", "policy.toml"
 MAX_TRUST = MAX_ROOT
 """The largest trusted root or policy (bytes)."""
+
+_MORE = (
+    f'expected identity, issuer and trusted-root = "{ROOT_FILE}", which is the root that came with '
+    "it, and nothing else"
+)
 
 MARKER = b'{"imageLayoutVersion":"1.0.0"}'
 """The file `oci-layout` (image-spec, image-layout.md)."""
@@ -94,6 +101,22 @@ class Trust:
     def folder(self) -> str:
         """Where it is left: no other root or policy is ever put over it."""
         return Digest.of(canonical_json([self.fingerprint, Digest.of(self.policy).hex])).hex
+
+    @property
+    def signers(self) -> Signers | None:
+        """Whom the policy is there for, None where there is none. It says who signs by the root
+        beside it, and nothing else: the fingerprint that people compare is of no other root.
+
+        Raises:
+            ProblemsError: it says more, or is no policy.
+        """
+        if not self.policy:
+            return None
+        said = parse_policy(self.policy, Path(POLICY_FILE))
+        wanted = Policy(said.identities, said.issuer, ROOT_FILE)
+        if said != wanted or not said.identities or not said.issuer:
+            raise ProblemsError(POLICY_FILE, [Problem("", _MORE)])
+        return Signers(said.identities, said.issuer)
 
     def files(self) -> dict[str, bytes]:
         """The files by name."""

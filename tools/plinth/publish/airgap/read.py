@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from plinth.core.digest import Digest
-from plinth.core.errors import AirgapError, IntegrityError, LayoutError
+from plinth.core.errors import AirgapError, IntegrityError, LayoutError, ProblemsError
 from plinth.core.report import counted
 from plinth.formats.oci.documents import (
     IMAGE_NAME,
@@ -28,7 +28,7 @@ from plinth.formats.oci.files import read as read_file
 from plinth.formats.oci.manifest import Manifest as OciManifest
 from plinth.formats.oci.manifest import parse_manifest
 from plinth.formats.oci.model import INDEX, MANIFEST, TITLE, Descriptor
-from plinth.formats.oci.reference import canonical
+from plinth.formats.oci.reference import canonical, is_repository
 from plinth.formats.tar import DIRECTORY, FILE, Member
 from plinth.publish.airgap.form import (
     INPUTS,
@@ -158,6 +158,8 @@ class _Reader:
             self.refuse(f"an image in it has no name of its own, but {name[:200]!r}")
         manifest = self.manifest(entry)
         title = manifest.annotations.get(TITLE, "")
+        if not is_repository(title):
+            self.refuse(f"no engine could name {name}: its manifest calls it {title[:200]!r}")
         # By this name engines will know it; the manifest's is the one that is signed.
         if canonical(called) != canonical(f"{title}:{tag_of(name)}"):
             self.refuse(f"its index calls {name} {called[:200]!r}, its manifest {title[:200]!r}")
@@ -166,7 +168,9 @@ class _Reader:
         platform = entry.get("platform")
         if isinstance(platform, dict):
             kept["platform"] = {
-                key: str(platform[key]) for key in ("architecture", "os") if key in platform
+                key: platform[key]
+                for key in ("architecture", "os")
+                if isinstance(platform.get(key), str)
             }
         noted = {IMAGE_NAME: canonical(called), REF_NAME: name}
         self.found.images[name] = {**kept, "annotations": noted}
@@ -186,7 +190,12 @@ class _Reader:
         listed = self.found.attached.setdefault(subject, [])
         if any(one["digest"] == digest.oci for one in listed):
             self.refuse(f"it lists {digest.oci} twice")
-        listed.append(entry)
+        # Not as a stranger wrote it: for one field of another form, no tool in Go reads the index
+        # of the layout that it goes into.
+        kept = Descriptor(MANIFEST, digest, annotations_of(entry)).to_json()
+        listed.append(
+            {**kept, "artifactType": manifest.artifact_type or manifest.config.media_type}
+        )
         self.found.layout |= {digest, *manifest.blobs}
 
     def list_of_bundles(self, entry: dict[str, Any]) -> None:
@@ -226,6 +235,10 @@ class _Reader:
         if held.keys() - {ROOT_FILE, POLICY_FILE}:
             self.refuse(f"it holds, beside a trusted root, {', '.join(sorted(held))[:200]!r}")
         self.found.trust = Trust(held[ROOT_FILE], held.get(POLICY_FILE, b""))
+        try:
+            _ = self.found.trust.signers
+        except ProblemsError as error:
+            self.refuse(f"the policy in it cannot be used: {error.problems[0]}")
 
     def check_blobs(self) -> None:
         """Every blob that is named is there, in its size, and nothing else is."""

@@ -17,6 +17,7 @@ from plinth.evidence.verify.request import Request
 from plinth.fetch.sources.source import open_source
 from plinth.formats.oci.documents import descriptor
 from plinth.formats.oci.layout import editing, entry_name, read_index
+from plinth.formats.oci.reference import ArchiveReference
 from plinth.formats.oci.referrers import attach
 from plinth.formats.wheel.admit import admit
 from plinth.formats.wheel.filename import parse_wheel
@@ -94,7 +95,7 @@ def take(
 
 
 def _admit(archive: Path, name: str, digest: str, gate: Gate | None, config: Config) -> None:
-    with open_source(f"oci-archive:{archive}:{name}", config) as source:
+    with open_source(ArchiveReference(archive, name), config) as source:
         request = Request(name, cache=contents_cache(), config=config)
         if gate is not None and gate.admit(source, request).digest != digest:
             raise AirgapError("the archive changed while it was read", where=str(archive))
