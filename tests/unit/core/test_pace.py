@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import socket
 import time
@@ -65,6 +66,37 @@ def test_server_that_trickles_is_given_up(
         with pytest.raises(requests.RequestException) as raised:
             _ = session.get(f"{server.url}/file").content
         assert http.system_words(raised.value) == words
+
+
+class Interim(Handler):
+    """Goes on and on in front of its answer, as fast as it is read (RFC 9110, 15.2)."""
+
+    def answer(self) -> None:
+        self.close_connection = True
+        with contextlib.suppress(OSError):
+            while True:
+                self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000)
+
+
+class Late(Handler):
+    """Is never silent in front of its answer, and fast enough."""
+
+    def answer(self) -> None:
+        drip(self, b"HTTP/1.1 100 Continue\r\n\r\n" * 100)
+
+
+@pytest.mark.parametrize(("kind", "longest"), [(Interim, 300.0), (Late, 0.2)])
+def test_what_comes_in_front_of_a_blob_has_an_end(
+    kind: type[Handler], longest: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("plinth.core.pace.LONGEST_HEAD", longest)
+    monkeypatch.setattr(http, "_TRIES", 2)
+    monkeypatch.setattr(http, "_PAUSE", 0.0)
+    with serving(tmp_path, kind) as server:
+        with pytest.raises(FetchError, match="cannot be reached") as raised:
+            Registry(server.url, "demo").pull_blob(Digest.of(LAYER), BlobStore(tmp_path / "store"))
+        assert len(server.asked) == 2
+    assert "the head of its answer has no end" in raised.value.found
 
 
 def test_registry_that_trickles_is_asked_again_and_then_an_error(

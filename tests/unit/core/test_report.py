@@ -18,6 +18,17 @@ from plinth.core.report import counted, human_size, quiet, to_stderr, working
 from plinth.formats.layer.model import Layer
 
 
+def test_a_name_in_a_line_of_progress_tells_the_terminal_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    to_stderr("  sent  1.0 MB  \x1b]0;owned\x07\x1b[2Jlayer\u202e")
+    with working("pushing") as progress:
+        progress("tab\there \x9b31m")
+    assert capsys.readouterr().err == (
+        "  sent  1.0 MB  \\x1b]0;owned\\x07\\x1b[2Jlayer\\u202e\ntab\there \\x9b31m\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("size", "text"),
     [

@@ -246,6 +246,49 @@ def test_a_redirect_to_what_needs_no_proxy_goes_there_directly(
     assert own.asked == ["GET /there"]
 
 
+def test_of_what_comes_with_a_redirect_a_little_is_read(tmp_path: Path) -> None:
+    sent: list[int] = []
+
+    class Endless(Handler):
+        protocol_version = "HTTP/1.1"
+
+        def answer(self) -> None:
+            if self.path == "/there":
+                self.reply(200, b"here")
+                return
+            self.send_response(302)
+            self.send_header("Location", "/there")
+            self.end_headers()
+            self.close_connection = True
+            with contextlib.suppress(OSError):
+                for number in range(1000):
+                    self.wfile.write(bytes(1 << 20))
+                    sent.append(number)
+
+    with serving(tmp_path, Endless) as server:
+        assert asked(server.url) == "here"
+    # Beside what was read, sockets hold some.
+    assert len(sent) < 100
+
+
+def test_behind_a_short_redirect_the_connection_serves_again(tmp_path: Path) -> None:
+    connections: set[object] = set()
+
+    class Kept(Handler):
+        protocol_version = "HTTP/1.1"
+
+        def answer(self) -> None:
+            connections.add(self.client_address)
+            if self.path == "/there":
+                self.reply(200, b"here")
+            else:
+                self.reply(302, b"<a href=/there>there</a>", {"Location": "/there"})
+
+    with serving(tmp_path, Kept) as server:
+        assert asked(server.url) == "here"
+    assert len(connections) == 1
+
+
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_proxy_that_wants_a_password_gets_it_and_is_named_where_it_refuses(
     tmp_path: Path,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plinth.core import settings as config
-from plinth.core.errors import VerificationError
+from plinth.core.errors import VerificationError, plain
 from plinth.core.report import counted, human_size, working
 from plinth.graph.workspace import Workspace
 
@@ -190,7 +190,8 @@ def attach(*, image: str, target: str, bundle: Sequence[str], no_verify: bool) -
         done = attach_one(source, target, given, settings)
     print(f"attached to {done.place}, {state(gate)}")
     for name, digest in done.bundles:
-        print(f"  {name:<10}  {digest.oci}")
+        # Of an unknown type it is whatever the bundle says.
+        print(f"  {plain(name):<10}  {digest.oci}")
     if done.listed:
         print(f"listed under the tag {done.listed}: the registry has no referrers API")
     else:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
-from plinth.core.errors import IntegrityError
+from plinth.core.errors import IntegrityError, plain
 
 _HEX = re.compile(r"[0-9a-f]{64}")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -69,7 +69,9 @@ def parse_oci(text: str) -> str:
     """
     algorithm, _, value = text.partition(":")
     if algorithm != "sha256" or not _HEX.fullmatch(value):
-        raise IntegrityError("not a sha256 digest", expected="sha256:<64 hex digits>", found=text)
+        raise IntegrityError(
+            "not a sha256 digest", expected="sha256:<64 hex digits>", found=plain(text[:200])
+        )
     return value
 
 

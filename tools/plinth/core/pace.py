@@ -26,6 +26,12 @@ from plinth.core.report import counted
 
 LIMIT, TIME = "PLINTH_SPEED_LIMIT", "PLINTH_SPEED_TIME"
 
+MAX_HEAD = 1 << 20
+"""The bytes that are read of the head of an answer, with all interim answers in front of it."""
+
+LONGEST_HEAD = 300.0
+"""Seconds that are waited for the rest of a head, once it has begun."""
+
 
 @dataclass(frozen=True)
 class Pace:
@@ -70,15 +76,25 @@ class TooSlowError(TimeoutError):
         self.size = size
 
 
+class EndlessHeadError(OSError):
+    """A server sent more in front of an answer's body than belongs there, or took too long."""
+
+    def __init__(self, found: str) -> None:
+        super().__init__(errno.EMSGSIZE, f"the head of its answer has no end: {found} came of it")
+
+
 class _Paced(io.RawIOBase):
     """What a server sends, while it is fast enough. Only waiting counts: neither what is done with
-    the bytes in between, nor what the server took to begin."""
+    the bytes in between, nor what the server took to begin. While `in_head`, no more is read than
+    `MAX_HEAD`, and for no longer than `LONGEST_HEAD`: the library goes over any number of interim
+    answers (RFC 9110, 15.2)."""
 
     def __init__(self, stream: io.RawIOBase, pace: Pace, forget: Callable[[], object]) -> None:
         super().__init__()
         self._stream, self._pace, self._forget = stream, pace, forget
-        self._began = False
+        self._began, self.in_head = False, False
         self._waited, self._size = 0.0, 0
+        self._head_waited, self._head_size = 0.0, 0
 
     def readable(self) -> bool:
         return True
@@ -94,10 +110,16 @@ class _Paced(io.RawIOBase):
         finally:
             # What ended the reading may be the stop, which no server's failure is.
             stopping.check()
+        waited = time.monotonic() - began if self._began else 0.0
         if self._began:
-            self._waited += time.monotonic() - began
+            self._waited += waited
             self._size += count or 0
         self._began = True
+        if self.in_head:
+            self._head_waited += waited
+            self._head_size += count or 0
+            if self._head_size > MAX_HEAD or self._head_waited > LONGEST_HEAD:
+                raise EndlessHeadError(counted(self._head_size, "byte"))
         if count and self._waited >= self._pace.time:
             if self._size < self._pace.limit * self._waited:
                 raise TooSlowError(self._pace, self._size)
@@ -124,7 +146,14 @@ class PacedAnswer(http.client.HTTPResponse):
             self.close()
             raise
         # What is below the buffer: each reading there is one of the socket.
-        self.fp = io.BufferedReader(_Paced(self.fp.detach(), pace(), forget))
+        self._paced = _Paced(self.fp.detach(), pace(), forget)
+        self.fp = io.BufferedReader(self._paced)
+
+    def begin(self) -> None:
+        """Read the head, see `http.client.HTTPResponse`."""
+        self._paced.in_head = True
+        super().begin()
+        self._paced.in_head = False
 
 
 def cut(sock: Any) -> None:

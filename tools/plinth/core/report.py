@@ -18,6 +18,8 @@ Progress = Callable[[str], None]
 
 _NOW_AND_THEN = 20.0
 """Seconds between two lines about what is on its way, where there is no terminal."""
+# Some say more than one line.
+_KEPT = "\n\t"
 _told: set[str] = set()
 _telling = threading.Lock()
 
@@ -39,11 +41,11 @@ def _is_new(line: str) -> bool:
 
 def to_stderr(line: str) -> None:
     """Show a line of progress; a note that holds for several images once. Lines of several threads
-    are whole."""
+    are whole. Names in it may be anybody's: what a terminal would act upon is made visible."""
     if _is_new(line):
         with _telling:
             # At once: `print` writes the line's end by itself.
-            sys.stderr.write(f"{line}\n")
+            sys.stderr.write(f"{plain(line, _KEPT)}\n")
             sys.stderr.flush()
 
 
@@ -117,7 +119,8 @@ def _bar(what: str) -> Iterator[Progress]:
         def show(line: str) -> None:
             if _is_new(line):
                 style = "yellow" if line.startswith("note:") else None
-                console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+                text = plain(line, _KEPT)
+                console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
             if not line.startswith("note:"):
                 bar.update(task, description=line)
 

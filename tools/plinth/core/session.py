@@ -28,6 +28,7 @@ from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies, should_bypass_proxies
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPSConnectionPool
+from urllib3.exceptions import HTTPError
 
 from plinth.core import clock, stopping
 from plinth.core.errors import FetchError
@@ -36,6 +37,9 @@ from plinth.core.pip_settings import pip_settings
 
 CONNECT, READ = 5.0, 60.0
 """Seconds to wait for a connection, and for a server's next byte."""
+
+_SHORT = 1 << 16
+"""The bytes that are read of a redirect's body."""
 
 _SHARED = sys.platform == "linux"
 """Whether OpenSSL alone decides. Elsewhere `truststore` asks the system at each handshake, and
@@ -65,13 +69,28 @@ def new_session(
             is one of the first request that needs it.
     """
     pace()
-    session = requests.Session()
+    session = _Session()
     session.trust_env = netrc
     session.mount("http://", Adapter())
     session.mount("https://", Adapter(trust or everybody))
     for host, files in (tls or {}).items():
         session.mount(f"https://{host}/", Adapter(partial(_one, host, files)))
     return session
+
+
+class _Session(requests.Session):
+    """Follows redirects without what is in their bodies, which the library reads to the end, and
+    unpacks, however much it is."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Where an answer sends us on to, nothing where it does not; see `requests.Session`."""
+        found = super().get_redirect_target(resp)
+        if found is not None:
+            # Of a short one, as most are, the connection serves again.
+            with contextlib.suppress(HTTPError, OSError):
+                resp.raw.read(_SHORT, decode_content=False)
+            resp.raw.close()
+        return found
 
 
 class Sessions:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,17 @@ def test_who_is_not_logged_in_is_told_how(
     assert raised.value.where == "team/a"
     assert raised.value.remedy == f"log in: docker login {host}"
     assert asked(session) == []
+
+
+@pytest.mark.usefixtures("nobody")
+@pytest.mark.parametrize("piece", ["a", 'a="', "a ", "a=", '"'])
+def test_a_long_challenge_is_soon_read(session: requests.Session, piece: str) -> None:
+    # As long as one header may be; a server can send a hundred.
+    challenge = f"Bearer {piece * (65_000 // len(piece))}"
+    began = time.process_time()
+    with pytest.raises(FetchError, match="wants credentials"):
+        authorization(session, SECURE, "team/a", challenge)
+    assert time.process_time() - began < 5
 
 
 @pytest.mark.usefixtures("log_in")

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import json
 import threading
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -576,3 +577,81 @@ def test_tags_that_are_none(tmp_path: Path, tags: bytes) -> None:
         pytest.raises(LayoutError, match="not a list of tags"),
     ):
         Registry(server.url, REPOSITORY).tags()
+
+
+@pytest.mark.parametrize("tag", ["../../x", "a?b", "a#b", "\r\nHost: x", "\x1b[2J", "", "a" * 129])
+def test_a_tag_that_is_none_is_in_no_request(tmp_path: Path, tag: str) -> None:
+    with serving(tmp_path, says(json.dumps({"tags": ["a", tag]}).encode())) as server:
+        with pytest.raises(LayoutError, match="not a list of tags") as raised:
+            Registry(server.url, REPOSITORY).tags()
+        assert len(server.asked) == 1
+    assert raised.value.found == repr(tag)[:200]
+
+
+def test_more_tags_than_are_read_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("plinth.fetch.registry.registry.MAX_LISTED", 100)
+    body = b'{"tags": ["0123456789012345678901234567890123456789"]}'
+    kind = says(body, link='</v2/more>; rel="next"')
+    with serving(tmp_path, kind) as server:
+        with pytest.raises(LayoutError, match="list of tags is too long"):
+            Registry(server.url, REPOSITORY).tags()
+        assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize("piece", ["<>;", "<>; rel", "<", "<>;rel = "])
+def test_a_long_link_is_soon_read(tmp_path: Path, piece: str) -> None:
+    kind = says(b'{"tags": ["a"]}', link=piece * (65_000 // len(piece)))
+    began = time.process_time()
+    with serving(tmp_path, kind) as server:
+        assert Registry(server.url, REPOSITORY).tags() == ["a"]
+    assert time.process_time() - began < 5
+
+
+def test_what_another_host_answers_to_an_upload_is_not_read(tmp_path: Path) -> None:
+    sent: list[int] = []
+
+    class Store(Handler):
+        def do_PUT(self) -> None:  # noqa: N802
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(201)
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                for number in range(1000):
+                    self.wfile.write(bytes(1 << 20))
+                    sent.append(number)
+
+    class Sends(Handler):
+        other = ""
+
+        def do_POST(self) -> None:  # noqa: N802
+            self.reply(202, headers={"Location": f"{self.other}/upload"})
+
+        def answer(self) -> None:
+            self.reply(404)
+
+    with serving(tmp_path, Store) as store:
+        with serving(tmp_path, type("Kind", (Sends,), {"other": store.url})) as server:
+            Registry(server.url, REPOSITORY).push_blob(b"hello")
+        assert len(store.asked) == 1
+    assert len(sent) < 100
+
+
+@pytest.mark.parametrize("place", ["http://registry.test/x", "http://elsewhere.test/x", "ftp://x/"])
+def test_nothing_is_uploaded_in_the_clear_from_a_registry_by_tls(place: str) -> None:
+    registry = Registry("https://registry.test", REPOSITORY)
+    with pytest.raises(FetchError, match="in the clear") as raised:
+        registry.finish_upload(place, Digest.of(b"hello"), b"hello")
+    assert raised.value.found in place
+
+
+@pytest.mark.parametrize("least", [(64 << 20) + 1, 10**17])
+def test_no_more_is_sent_at_once_than_can_be_held(tmp_path: Path, least: int) -> None:
+    class Wants(Handler):
+        def do_POST(self) -> None:  # noqa: N802
+            self.reply(202, headers={"Location": "/up", "OCI-Chunk-Min-Length": str(least)})
+
+    with serving(tmp_path, Wants) as server, pytest.raises(FetchError, match="wants more") as told:
+        Registry(server.url, REPOSITORY).start_upload(Digest.of(b"hello"))
+    assert told.value.found == f"{least} bytes"

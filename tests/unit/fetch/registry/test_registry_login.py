@@ -147,6 +147,44 @@ def test_credentials_do_not_follow_to_another_server(
     assert list(Blobs.seen) == [None]
 
 
+class Asks(Handler):
+    """Wants credentials for itself, by a challenge of its own."""
+
+    challenge = ""
+
+    def answer(self) -> None:
+        """Ask for them; what came is noted."""
+        Blobs.seen += (self.headers["Authorization"],)
+        if self.path.startswith("/token"):
+            self.reply(200, b'{"token": "bad"}')
+        else:
+            self.reply(401, headers={"WWW-Authenticate": self.challenge})
+
+
+@pytest.mark.parametrize("scheme", ["Basic", 'Bearer realm="/token"', "token at {}"])
+def test_who_a_registry_sends_on_to_is_given_none_of_its_credentials(
+    tmp_path: Path, store: BlobStore, docker_config: Path, scheme: str
+) -> None:
+    """As CVE-2020-15157 was in containerd."""
+    Blobs.seen = ()
+    with serving(tmp_path, Asks) as service:
+        challenge = f'Bearer realm="{service.url}/token"' if "{}" in scheme else scheme
+        with serving(tmp_path, type("Asks", (Asks,), {"challenge": challenge})) as blobs:
+            kind = type("Elsewhere", (Elsewhere,), {"other": blobs.url})
+            with serving(tmp_path, kind) as server:
+                logged_in(docker_config, server)
+                registry = Registry(server.url, REPOSITORY)
+                # The registry's own challenge is answered once; behind it the other's is the first.
+                for asked in (2, 3):
+                    with pytest.raises(FetchError, match="answered 401") as raised:
+                        registry.pull_blob(Digest.of(LAYER), store)
+                    assert len(server.asked) == asked
+                    assert raised.value.found == urlsplit(blobs.url).netloc
+            assert len(blobs.asked) == 2
+        assert service.asked == []
+    assert list(Blobs.seen) == [None, None]
+
+
 def test_credentials_that_cannot_be_read_are_one_error(
     tmp_path: Path, store: BlobStore, docker_config: Path
 ) -> None:
@@ -183,6 +221,24 @@ class Identity(Handler):
         else:
             realm = f'Bearer realm="http://{self.headers["Host"]}/token",service="s",scope="x:pull"'
             self.reply(401, headers={"WWW-Authenticate": realm})
+
+
+def test_an_identity_token_is_not_sent_on(
+    tmp_path: Path, store: BlobStore, docker_config: Path
+) -> None:
+    with serving(tmp_path, Identity) as other:
+
+        class SendsOn(Identity):
+            def do_POST(self) -> None:  # noqa: N802
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.reply(307, headers={"Location": f"{other.url}/token"})
+
+        with serving(tmp_path, SendsOn) as server:
+            auths = {urlsplit(server.url).netloc: {"auth": LOGIN, "identitytoken": "long"}}
+            docker_config.write_text(json.dumps({"auths": auths}))
+            with pytest.raises(FetchError, match="gave no token"):
+                Registry(server.url, REPOSITORY).pull_blob(Digest.of(LAYER), store)
+        assert other.asked == []
 
 
 @pytest.mark.parametrize("how", ["settings", "helper", "store"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -74,6 +75,36 @@ def test_what_a_descriptor_shows_to_be_no_bundle_is_not_read(place: Place) -> No
     assert len(found) == 14
     assert "988 more have manifests that are too large" in found[12].problems[0]
     assert len(place.reads) == 2
+
+
+def test_of_an_entry_what_is_looked_at_is_kept(place: Place) -> None:
+    """Else megabytes in each of many entries stay in memory, while the rest of the list comes."""
+    kept: list[weakref.ref[Any]] = []
+
+    class Large(list[int]):
+        """Something that nobody asks an entry for."""
+
+    def listed() -> Iterator[dict[str, Any]]:
+        for number in range(4):
+            # All but the last are looked at no more.
+            assert all(one() is None for one in kept[:-1])
+            large = Large()
+            kept.append(weakref.ref(large))
+            yield {**place.attach(b"%d" % number), "more": large}
+            del large
+
+    assert [one.problems for one in place.found(listed())] == [()] * 4
+
+
+@pytest.mark.parametrize("size", [99, MAX_ARTIFACT + 1])
+@pytest.mark.parametrize("digest", ["sha256:x\nverified: 14 checks", "x" * 10_000, ["x\ny"]])
+def test_what_is_no_digest_writes_no_line(place: Place, digest: Any, size: int) -> None:
+    entry = {"digest": digest, "size": size, "artifactType": BUNDLE}
+    (found,) = place.found([entry])
+    text = f"{found.where}\n{found.problems}"
+    assert not any(line.startswith("verified") for line in "\n".join(found.problems).split("\n"))
+    assert "\nverified" not in text.replace("found:    ", "")
+    assert len(text) < 1000
 
 
 def test_small_bundles_come_first_and_all_together_are_bounded(

@@ -99,3 +99,17 @@ def test_it_ends_at_a_blob_that_is_not_the_one_named(
         list(archive(store, references(store)["one"]))
     assert raised.value.where == str(path)
     assert raised.value.remedy
+
+
+def test_what_is_behind_a_blob_is_not_taken_for_more_of_the_archive(
+    store: BlobStore, image: Image
+) -> None:
+    path = store.path(image.layers[0].digest)
+    behind = tarfile.TarInfo("manifest.json").tobuf(tarfile.USTAR_FORMAT)
+    path.write_bytes(path.read_bytes() + behind)
+    given = bytearray()
+    with pytest.raises(IntegrityError) as raised:
+        for piece in archive(store, references(store)["one"]):
+            given += piece
+    assert behind not in given
+    assert raised.value.found == f"more than {image.layers[0].digest.size} bytes"

@@ -16,7 +16,7 @@ from plinth.fetch.registry.registry import Registry
 from plinth.publish.registry import upload
 from plinth.publish.registry.upload import Blob, Tally, push_blobs
 from support.fake_registry import FakeRegistry, fake_registry
-from support.http_server import Server
+from support.http_server import Handler, Server, serving
 
 SIZES = (0, 1, 1000, 300_000, 300_001, 1_000_000)
 CHUNK = 100_000
@@ -148,6 +148,30 @@ def test_a_connection_that_never_gets_on_is_given_up(place: Place, blobs: list[B
         push(place, blobs[-1:])
     assert raised.value.what == "the blob cannot be sent"
     assert blobs[-1].name in raised.value.where
+
+
+@pytest.mark.parametrize("kept", ["0-0", "0-9", "0-99998"])
+def test_a_registry_that_keeps_little_of_what_is_sent_is_given_up(
+    tmp_path: Path, blobs: list[Blob], kept: str
+) -> None:
+    class Forgets(Handler):
+        sent = 0
+
+        def take(self) -> None:
+            size = int(self.headers.get("Content-Length") or 0)
+            Forgets.sent += len(self.rfile.read(size))
+            self.reply(202, headers={"Location": "/up", "Range": kept})
+
+        do_POST = do_PATCH = take  # noqa: N815
+
+        def answer(self) -> None:
+            self.reply(404)
+
+    with serving(tmp_path, Forgets) as server:
+        with pytest.raises(FetchError, match="does not keep what is sent") as raised:
+            push_blobs(Registry(server.url, "team/a"), blobs[-1:], progress=quiet)
+        assert blobs[-1].name in raised.value.where
+    assert Forgets.sent <= 11 * SIZES[-1]
 
 
 def test_a_damaged_file_is_named(place: Place, blobs: list[Blob]) -> None:

@@ -22,7 +22,8 @@ _ACCEPT = ", ".join((MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_INDEX))
 # Of a page each; a registry that goes on and on is stopped.
 _MAX_PAGES = 100
 _LOGINS = 4
-_NEXT = re.compile(r"""<([^<>]*)>\s*;[^,]*\brel\s*=\s*"?next"?""", re.IGNORECASE)
+# No part reads on into the next link: the time would grow with the square of the header.
+_NEXT = re.compile(r"""<([^<>]*)>\s*;[^,<>]*\brel\s*=\s*"?next"?""", re.IGNORECASE)
 T = TypeVar("T")
 
 
@@ -139,7 +140,8 @@ class Connection:
         for _ in range(_LOGINS):
             before = self._logins
             answer = send()
-            if answer.status_code != 401:
+            # Whom the registry sent us on to may want credentials, too; it gets none of these.
+            if answer.status_code != 401 or not self._is_ours(answer.url):
                 return answer
             answer.close()
             challenge = answer.headers.get("WWW-Authenticate", "")
@@ -154,14 +156,28 @@ class Connection:
         return send()
 
     def _sender(self, url: str) -> Callable[..., requests.Response]:
-        # Some registries take uploads at another host, which gets no credentials.
+        """How to send what is uploaded to `url`: some registries take that at another host, which
+        gets no credentials.
+
+        Raises:
+            FetchError: it would go in the clear, from a registry that does not.
+        """
+        ours, other = urlsplit(self._url), urlsplit(url)
+        if ours.scheme == "https" != other.scheme:
+            raise FetchError(
+                "the registry would have the upload sent in the clear",
+                where=str(self),
+                expected="an https URL",
+                found=f"{other.scheme}://{other.netloc.rpartition('@')[2]}",
+            )
         return self._ask if self._is_ours(url) else self._ask_anyone
 
     def _ask_anyone(
         self, method: str, url: str, headers: Mapping[str, str] | None, data: bytes
     ) -> requests.Response:
         with new_session(self._tls, netrc=False) as session:
-            return session.request(method, url, headers=headers, data=data)
+            # What it answers beside its head is read by nobody.
+            return session.request(method, url, headers=headers, data=data, stream=True)
 
     def _is_ours(self, url: str) -> bool:
         """Whether a URL is of the registry itself, and so may have its credentials."""

@@ -14,7 +14,8 @@ from plinth.core.errors import FetchError
 from plinth.core.http import first_bytes, resolved
 from plinth.fetch.registry.credentials import credentials, login_command
 
-_CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
+# From the beginnings of words alone: else the time grows with the square of a word's length.
+_CHALLENGE = re.compile(r'\b(\w+)="([^"]*)"')
 _MAX_TOKEN = 1 << 20
 
 
@@ -62,6 +63,8 @@ def authorization(
                 *service,
                 ("scope", " ".join(wanted)),
             ],
+            # Sent on, the identity token would go along in the body, wherever that is.
+            allow_redirects=False,
         )
         if known.identity_token
         else ask(

@@ -16,13 +16,16 @@ from plinth.core.store import BlobStore
 from plinth.fetch.registry.connection import REMEDY, Connection
 from plinth.formats.oci.documents import document, entries
 from plinth.formats.oci.model import INDEX, MANIFEST
-from plinth.formats.oci.reference import RegistryReference
+from plinth.formats.oci.reference import TAG, RegistryReference
 
 if TYPE_CHECKING:
     from plinth.formats.oci.referrers import Artifact
 
 MAX_LISTED = 16 << 20
-"""The bytes that are read of a list of what refers to an image, in all its pages."""
+"""The bytes that are read of a list of tags, or of what refers to an image, in all its pages."""
+
+LARGEST_LEAST = 64 << 20
+"""The most bytes that are sent at once, and so held in memory, because a registry wants no less."""
 
 _TRIES = 3
 # What servers answer to HEAD where they refuse that method alone.
@@ -199,7 +202,15 @@ class Registry(Connection):
             self._check(answer, 202)
             least = answer.headers.get("OCI-Chunk-Min-Length", "")
             place = resolved(answer.url, answer.headers.get("Location", ""), str(self))
-            return place, int(least) if re.fullmatch(r"[0-9]{1,18}", least) else 0
+            wanted = int(least) if re.fullmatch(r"[0-9]{1,18}", least) else 0
+            if wanted > LARGEST_LEAST:
+                raise FetchError(
+                    "the registry wants more of a blob at once than is sent",
+                    where=str(self),
+                    expected=f"OCI-Chunk-Min-Length of {LARGEST_LEAST} bytes at most",
+                    found=f"{wanted} bytes",
+                )
+            return place, wanted
 
     def send_chunk(self, place: str, start: int, data: bytes) -> tuple[str, int]:
         """Send the bytes from `start` on; returns where the upload goes on and how much the
@@ -250,10 +261,27 @@ class Registry(Connection):
             LayoutError: what it sends is no list.
         """
         found: list[str] = []
+        size = 0
         for data in self._pages(f"{self._base}/tags/list?n=1000", "tags"):
+            size += len(data)
+            if size > MAX_LISTED:
+                raise LayoutError(
+                    "the registry's list of tags is too long",
+                    where=str(self),
+                    expected=f"at most {MAX_LISTED} bytes",
+                )
             listed = document(data, f"{self}: tags").get("tags") or []
-            if not isinstance(listed, list) or not all(isinstance(tag, str) for tag in listed):
+            if not isinstance(listed, list):
                 raise LayoutError("not a list of tags", where=str(self))
+            for tag in listed:
+                # Each becomes a part of a URL, and a line of a table.
+                if not isinstance(tag, str) or not TAG.fullmatch(tag):
+                    raise LayoutError(
+                        "not a list of tags",
+                        where=str(self),
+                        expected="letters, digits, and . _ - inside of them",
+                        found=f"{tag!r:.200}",
+                    )
             found += listed
         return found
 

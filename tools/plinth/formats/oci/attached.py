@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from plinth.core.digest import Digest
-from plinth.core.errors import IntegrityError, LayoutError
+from plinth.core.errors import IntegrityError, LayoutError, plain
 from plinth.core.report import human_size
 from plinth.core.stopping import Threads, meanwhile
 from plinth.formats.oci.documents import annotations_of, descriptor, document
@@ -34,6 +34,8 @@ MAX_BUNDLES = 512 << 20
 """The bytes of all bundles of an image that are read."""
 
 _SHOWN = 12
+# Of what should be a digest; one has 71.
+_LENGTH = 100
 _READERS = 8
 _AHEAD = 4
 
@@ -86,7 +88,7 @@ def find(
         yield Referrer(where, problems=(problem,))
 
     def artifact(entry: dict[str, Any]) -> _Artifact | Referrer | None:
-        at = f"{where}: {entry.get('digest')}"
+        at = f"{where}: {plain(str(entry.get('digest'))[:_LENGTH])}"
         try:
             return _artifact(entry, subject, artifact_type, read, at)
         except (IntegrityError, LayoutError) as error:
@@ -123,7 +125,7 @@ def _chosen(
     unseen = odd = 0
     try:
         for entry in listed:
-            digest = str(entry.get("digest"))
+            digest = plain(str(entry.get("digest"))[:_LENGTH])
             if digest in seen or (only and digest not in only):
                 continue
             if entry.get("artifactType", artifact_type) != artifact_type:
@@ -135,10 +137,10 @@ def _chosen(
                 if odd <= _SHOWN:
                     problems.append(f"{digest}: {size} bytes are too many for its manifest")
             elif len(first) < MAX_ENDS:
-                first.append(entry)
+                first.append(_looked_at(entry))
             else:
                 unseen += len(last) == MAX_ENDS
-                last.append(entry)
+                last.append(_looked_at(entry))
     except (IntegrityError, LayoutError) as error:
         problems.append(str(error))
     if odd > _SHOWN:
@@ -149,6 +151,15 @@ def _chosen(
             f"last {MAX_ENDS}; name those you mean by their digests: --bundle sha256:…"
         )
     return [*first, *last], problems
+
+
+def _looked_at(entry: dict[str, Any]) -> dict[str, Any]:
+    """An entry without what nobody asks it for: of that it may have megabytes, while it is kept."""
+    noted = annotations_of(entry)
+    kept: dict[str, Any] = {
+        key: entry[key] for key in ("digest", "size", "artifactType") if key in entry
+    }
+    return {**kept, "annotations": {k: noted[k] for k in (CONTENT, PREDICATE) if k in noted}}
 
 
 def _artifact(
@@ -177,7 +188,7 @@ def _artifact(
     # Registries without the API keep lists that clients write; cosign's lacks annotations.
     listed = annotations_of(entry)
     problems += [
-        f"{key} is listed as {listed[key]!r}, its manifest says {noted.get(key)!r}"
+        f"{key} is listed as {listed[key]!r:.200}, its manifest says {noted.get(key)!r:.200}"
         for key in (CONTENT, PREDICATE)
         if key in listed and listed[key] != noted.get(key)
     ]

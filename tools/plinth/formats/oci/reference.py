@@ -14,7 +14,7 @@ from plinth.core.errors import ImageNameError, IntegrityError
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _HOST = re.compile(
     r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?"
 )
@@ -147,7 +147,7 @@ def _in_registry(text: str, rest: str) -> RegistryReference:
     repository, colon, tag = path.partition(":")
     if not _REPOSITORY.fullmatch(repository) or len(repository) > 255:
         raise _unclear(text, f"{repository!r} is not a repository's name")
-    if colon and not _TAG.fullmatch(tag):
+    if colon and not TAG.fullmatch(tag):
         raise _unclear(text, f"{tag!r} is not a tag")
     if host in (_HUB, _OLD_HUB, _HUB_HOST) and "/" not in repository:
         repository = f"library/{repository}"

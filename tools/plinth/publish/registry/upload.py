@@ -27,6 +27,8 @@ STEP = 64 << 20
 
 _TRIES = 5
 _MOUNTS = 3
+# So many times its size is sent of a blob, whatever a registry says that it has of it.
+_MOST_SENT = 10
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,7 @@ class _Upload:
     ) -> None:
         self._registry, self._blob = registry, blob
         self._tell, self._at = tell, at
-        self._place, self._chunk, self._start = place, chunk, 0
+        self._place, self._chunk, self._start, self._sent = place, chunk, 0, 0
 
     def run(self) -> None:
         """Send it, going on after broken connections."""
@@ -183,6 +185,14 @@ class _Upload:
                 if not data:
                     raise IntegrityError("the file is too short", where=str(self._blob.path))
                 before = self._start
+                self._sent += len(data)
+                if self._sent > _MOST_SENT * digest.size:
+                    raise FetchError(
+                        "the registry does not keep what is sent of the blob",
+                        where=f"{self._registry}: {self._blob.name}",
+                        expected=f"all {digest.size} bytes, or an error",
+                        found=f"{before} bytes, after {self._sent - len(data)} were sent",
+                    )
                 self._place, self._start = self._registry.send_chunk(self._place, before, data)
                 if not self._place:
                     raise requests.ConnectionError("the registry lost the upload")
