@@ -192,7 +192,7 @@ def test_an_archive_that_lost_its_manifest(
     without = [file for file in others if kind_of(file) == PROVENANCE]
     assert verify(archive, "--image", IMAGE, "--bundle", without[0]) == REJECTED
     text = capsys.readouterr().out
-    assert "no valid provenance found with a manifest that has this config" in text
+    assert "no valid provenance was found that has one with this config" in text
     assert "FAIL  signature" in text and COSIGN in text
 
 

@@ -86,18 +86,18 @@ def check(judge: Judge, copy: Copy) -> Check:
 def test_two_of_two(two: Judge, copy: Copy, ann: Forger, ben: Forger) -> None:
     found = check(two, copy)
     assert (found.detail, found.problems) == (
-        "by 0 of 2 that are wanted",
+        "by 0; the policy wants 2",
         (f"not by {ANN}, {BEN}",),
     )
     add(copy, ben.state(copy, REBUILT, rebuilt(copy)))
     found = check(two, copy)
     assert (found.detail, found.problems) == (
-        f"by 1 of 2 that are wanted: {BEN}",
+        f"by 1 ({BEN}); the policy wants 2",
         (f"not by {ANN}",),
     )
     add(copy, ann.state(copy, REBUILT, rebuilt(copy)))
     found = check(two, copy)
-    assert (found.detail, found.problems) == (f"by 2 of 2 that are wanted: {ANN}, {BEN}", ())
+    assert (found.detail, found.problems) == (f"by 2 ({ANN}, {BEN}); the policy wants 2", ())
 
 
 def test_whoever_wants_no_rebuilders_is_told_of_them(judge: Judge, copy: Copy, ann: Forger) -> None:
@@ -251,7 +251,7 @@ def test_attest_and_the_policy_that_wants_it(
     assert f"rebuilt {copy.digest.oci}, the same bytes; signed, log entry " in out
     assert payload(copy.bundles()[REBUILT])["predicate"] == rebuilt(copy)
     assert main(["verify", *by, reference]) == VERIFIED
-    assert f"by 1 of 1 that are wanted: {ANN}" in capsys.readouterr().out
+    assert f"by 1 ({ANN}); the policy wants 1" in capsys.readouterr().out
     # An export takes it along.
     cargo = collect(
         Workspace(checkout.root, tmp_path), [IMAGE], None, inputs=False, config=Config()

@@ -104,7 +104,7 @@ def test_export_writes_what_it_says(
     domain = init_domain(folder, IDENTITY)
     out = tmp_path / "out"
     trust("export", "--out", str(out))
-    assert "no client_trust_config.json" in capsys.readouterr().out
+    assert "--port PORT writes them" in capsys.readouterr().out
     trust("export", "--out", str(out), "--port", "4711")
     said = [Path(line[6:]) for line in capsys.readouterr().out.splitlines()]
     assert sorted(said) == sorted(out.iterdir())

@@ -14,15 +14,17 @@ from plinth.build.explain import Change, Explanation, Push, explain_image, pushe
 from plinth.build.image import build_image
 from plinth.commands.main import main
 from plinth.core.digest import Digest
-from plinth.core.errors import AttestationError
+from plinth.core.errors import AttestationError, PlinthError
 from plinth.core.report import human_size, quiet
 from plinth.core.settings import load
 from plinth.evidence.sign import prepare
 from plinth.formats.layer.model import Layer
+from plinth.formats.oci.model import LAYER_ZSTD
 from plinth.formats.python.place import Base, Interpreter
 from plinth.graph.workspace import Workspace
 from plinth.publish.registry.known import Known
 from plinth.recipe.record import Record
+from support.helpers import make_wheel
 from support.layer_files import locked_deb
 from support.sessions import session_of
 from support.small_checkout import BASE, IMAGE, make, wheel
@@ -108,6 +110,54 @@ def test_a_build_is_told_before_it_is_done_and_after(
     assert "  one 2.0 and 1 more  (of " in told
     assert "packages to build: 1, from " in told
     assert "wheel, to be fetched)" in told
+
+
+def test_wheels_that_share_a_file_have_nothing_to_make_after_a_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one of them leaves to the other is another action than the wheel alone."""
+    (tmp_path / "wheels").mkdir()
+    wheels = [
+        make_wheel(
+            tmp_path / "wheels",
+            {"shared/__init__.py": f"NAME = {name!r}\n".encode(), f"{name}.py": b"x = 1\n"},
+            name=name,
+        )
+        for name in ("one", "two")
+    ]
+    checkout = make(tmp_path / "checkout", wheels)
+    checkout.seed(debs=True)
+    for path in wheels:
+        checkout.ws.cache.put_file(path)
+    monkeypatch.setenv("PLINTH_CONFIG", str(checkout.settings))
+    config = load()
+    build_image(checkout.ws, IMAGE, config=config, jobs=1, progress=quiet)
+    found = explain_image(checkout.ws, IMAGE, config=config)
+    assert (found.to_make, found.to_build) == ((), ())
+    assert [layer.name for layer in found.held] == ["one 1.0 and 1 more"]
+
+
+def test_a_form_is_explained_by_its_own_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "wheels").mkdir()
+    one = wheel(tmp_path / "wheels", "one", "1.0")
+    checkout = make(tmp_path / "checkout", [one])
+    checkout.seed(debs=True)
+    checkout.ws.cache.put_file(one)
+    monkeypatch.setenv("PLINTH_CONFIG", str(checkout.settings))
+    config = load()
+    build_image(checkout.ws, IMAGE, config=config, jobs=1, progress=quiet)
+    name = f"{IMAGE}+zstd"
+    before = explain_image(checkout.ws, name, config=config)
+    assert (before.image, before.inputs) == (name, None)
+    build_image(checkout.ws, name, config=config, jobs=1, progress=quiet)
+    after = explain_image(checkout.ws, name, config=config)
+    assert (after.inputs, after.to_make) == ((), ())
+    assert {layer.media_type for layer in after.held} == {LAYER_ZSTD}
+    assert explain_image(checkout.ws, f"{IMAGE}+gzip", config=config).image == IMAGE
+    with pytest.raises(PlinthError, match="no image has such a form"):
+        explain_image(checkout.ws, f"{IMAGE}+xz", config=config)
 
 
 def test_starting_plinth_and_doit_loads_nothing_heavy() -> None:

@@ -89,6 +89,8 @@ def test_the_version_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
         (["build", "--jobs", "many"], "invalid int value: 'many'"),
         (["validate", "--all"], "unrecognized arguments: --all"),
         (["verify", "x", "--checkout", ""], "argument --checkout: the value is empty"),
+        (["verify", "x", "--identity", "a", "--identity", ""], "argument --identity: the value is"),
+        (["verify", "x", "--bundle", ""], "argument --bundle: the value is empty"),
     ],
 )
 def test_wrong_usage_is_2(

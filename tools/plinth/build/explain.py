@@ -20,8 +20,10 @@ from plinth.formats.layer.model import Layer
 from plinth.formats.oci.model import ZSTD
 from plinth.formats.python.place import Base
 from plinth.graph.workspace import Workspace
+from plinth.recipe.forms import form_of, name_of, split
 from plinth.recipe.locks.base import LockedDeb
 from plinth.recipe.locks.pylock import LockedPackage
+from plinth.recipe.order import install_order
 from plinth.recipe.recipe import Recipe
 from plinth.recipe.record import Record, read_record
 
@@ -153,16 +155,21 @@ def explain_image(
     ws: Workspace, image_id: str, *, config: Config, base: str = "", accelerator: str = ""
 ) -> Explanation:
     """Inputs changed, packages changed, layers to build, bytes that a push to where plinth pushed
-    before would send. Builds nothing; asks only whether the base is available, as a build does.
+    before would send; `image_id` may name a form, see `plinth.recipe.forms`. Builds nothing; asks
+    only whether the base is available, as a build does.
 
     Raises:
         PlinthError: as a build would: the lock is stale, a specification is invalid.
     """
-    recipe, chosen = chosen_recipe(ws, image_id, config=config, base=base, accelerator=accelerator)
-    record = read_record(ws, image_id)
+    recipe, chosen = chosen_recipe(
+        ws, split(image_id)[0], config=config, base=base, accelerator=accelerator
+    )
+    compression = form_of(image_id, recipe.spec)
+    name = name_of(recipe.spec, compression)
+    record = read_record(ws, name)
     packages = {package.name: package.version for package in recipe.lock.packages}
     found = Explanation(
-        image_id,
+        name,
         recipe.base.name,
         tuple(filter(None, (chosen.note, recipe.note))),
         _changed(recipe, record) if record else None,
@@ -171,10 +178,11 @@ def explain_image(
     known_base = planned_base(ws, recipe.base, recipe.base_lock)
     if known_base is None:
         return replace(found, base_to_build=True)
-    groups = wheel_groups(recipe)
-    held, to_make, missing = planned_layers(ws, groups, recipe.base.sdists, known_base)
+    held, to_make, missing = planned_layers(
+        ws, wheel_groups(recipe), recipe.base.sdists, known_base, install_order(recipe.wheels)
+    )
     absent = ws.cache.missing([package.file.digest for package in missing])
-    if recipe.spec.compression == ZSTD:
+    if compression == ZSTD:
         # What is not compressed yet is shown as it is; a pulled base stays so.
         held = [known_in_zstd(ws, layer) or layer for layer in held]
         below = tuple(known_in_zstd(ws, layer) or layer for layer in known_base.layers)

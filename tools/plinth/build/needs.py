@@ -28,6 +28,7 @@ from plinth.recipe.base import DebianRootfs
 from plinth.recipe.locks.base import LockedDeb
 from plinth.recipe.locks.pylock import LockedPackage, every_file
 from plinth.recipe.locks.stale import LockedImage
+from plinth.recipe.order import install_order
 from plinth.recipe.recipe import Recipe
 
 _DEADLINE = 2.0
@@ -87,7 +88,8 @@ def _missing(ws: Session, recipe: Recipe, config: Config) -> list[Need]:
     packages = list(recipe.wheels)
     if base is not None:
         sdists = recipe.base.sdists
-        _, _, packages = planned_layers(ws, wheel_groups(recipe), sdists, base)
+        groups, order = wheel_groups(recipe), install_order(recipe.wheels)
+        _, _, packages = planned_layers(ws, groups, sdists, base, order)
         # An sdist's wheel that is built already needs none of its files.
         packages = [
             package

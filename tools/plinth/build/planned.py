@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
+from plinth.build.overlaps import overlaps
 from plinth.build.sdists import cached_wheel
 from plinth.build.wheels import (
     WheelFile,
@@ -20,28 +21,52 @@ from plinth.recipe.locks.pylock import LockedPackage
 
 def planned_layers(
     ws: Workspace,
-    groups: Iterable[Sequence[LockedPackage]],
+    groups: Sequence[Sequence[LockedPackage]],
     sdists: Mapping[str, SdistBuild],
     base: Base,
+    order: Sequence[str],
 ) -> tuple[list[Layer], list[Sequence[LockedPackage]], list[LockedPackage]]:
     """The layers of `groups` of Python packages that are made already, the groups whose layers are
-    not, and the packages of which nothing is made; `sdists` says how sdists are built."""
+    not, and the packages of which something is missing; `sdists` says how sdists are built, `order`
+    is that in which pip installs packages. Files that packages share are known of those made."""
+    parts = {
+        package.name: part
+        for group in groups
+        for package in group
+        if (part := _planned_part(ws, package, sdists, base, output_of(group))) is not None
+    }
+    whole = [[parts[one.name] for one in group if one.name in parts] for group in groups]
+    without, _ = overlaps(ws.cache, whole, order)
     held: list[Layer] = []
     to_make, missing = [], []
     for group in groups:
-        parts = []
+        found = []
         for package in group:
-            wheel = planned_wheel(ws, package, sdists, base)
-            part = cached_wheel_layer(ws, wheel, base.python, output_of(group)) if wheel else None
+            part = parts.get(package.name)
+            if part is not None and (files := without.get(package.name)):
+                part = _planned_part(ws, package, sdists, base, output_of(group), files)
             if part is None:
                 missing.append(package)
             else:
-                parts.append(part)
-        if len(parts) == len(group) and (layer := cached_group_layer(ws, group, parts)):
+                found.append(part)
+        if len(found) == len(group) and (layer := cached_group_layer(ws, group, found)):
             held.append(layer)
         else:
             to_make.append(group)
     return held, to_make, missing
+
+
+def _planned_part(
+    ws: Workspace,
+    package: LockedPackage,
+    sdists: Mapping[str, SdistBuild],
+    base: Base,
+    output: str,
+    without: Sequence[str] = (),
+) -> Layer | None:
+    """What is made of `package` already, with what it leaves to others; None where it is not."""
+    wheel = planned_wheel(ws, package, sdists, base)
+    return cached_wheel_layer(ws, wheel, base.python, output, without) if wheel else None
 
 
 def planned_wheel(

@@ -63,10 +63,10 @@ def group_action(parts: Sequence[Layer]) -> Action:
 
 
 def cached_wheel_layer(
-    ws: Workspace, wheel: WheelFile, python: Python, output: str
+    ws: Workspace, wheel: WheelFile, python: Python, output: str, without: Sequence[str] = ()
 ) -> Layer | None:
     """What `wheel_action` makes, if it is made already."""
-    found = ws.actions.lookup(wheel_action(wheel, python, output), ws.stores)
+    found = ws.actions.lookup(wheel_action(wheel, python, output, without), ws.stores)
     return Layer.of(title([wheel]), found, hit=True, output=output) if found is not None else None
 
 

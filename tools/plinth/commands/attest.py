@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from plinth.commands.reference import bring, named, read_bundles
+from plinth.commands.reference import bring, locked_files, named, read_bundles
 from plinth.core import settings as config
 from plinth.core.errors import AttestationError
 from plinth.core.report import working
@@ -58,14 +58,13 @@ def attest(
         bring(one.ws, [one.id])
     # Those it asks for may be waiting for this very statement.
     wanted = replace(in_force(settings, Policy(), policy), rebuilders=0, rebuilder_identities=())
-    store = Path(inputs) if inputs else one.ws.cache.root if one.ws else None
     shown = working(f"rebuilding {rebuilt}")
     with shown as progress, open_source(one.reference, settings) as source:
         request = Request(
             expected=image or one.id or source.asked,
             bundles=tuple(read_bundles(bundle)),
             cache=contents_cache(),
-            inputs=BlobStore(store) if store else None,
+            inputs=locked_files(inputs, one),
             config=settings,
             progress=progress,
         )

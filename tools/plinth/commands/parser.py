@@ -64,7 +64,17 @@ class _Given(argparse.Action):
     ) -> None:
         if values == "":
             raise argparse.ArgumentError(self, "the value is empty; leave the option out")
+        self._keep(namespace, values)
+
+    def _keep(self, namespace: argparse.Namespace, values: str | Sequence[Any] | None) -> None:
         setattr(namespace, self.dest, values)
+
+
+class _Added(_Given):
+    """The same of an option that may be repeated."""
+
+    def _keep(self, namespace: argparse.Namespace, values: str | Sequence[Any] | None) -> None:
+        setattr(namespace, self.dest, [*getattr(namespace, self.dest), values])
 
 
 def _add_arguments(parser: argparse.ArgumentParser, verb: Verb) -> None:
@@ -82,7 +92,7 @@ def _add_arguments(parser: argparse.ArgumentParser, verb: Verb) -> None:
             more = {"action": "store_true"}
         else:
             more = {"default": option.default, "metavar": option.value}
-            more |= {"action": "append", "default": []} if option.kind is list else {}
+            more |= {"action": _Added, "default": []} if option.kind is list else {}
             more |= {"type": int} if option.kind is int else {}
             more |= {"action": _Given} if option.kind is str else {}
             more |= {"choices": option.choices} if option.choices else {}

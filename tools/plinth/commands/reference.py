@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from plinth.core import settings as config
 from plinth.core.document import known_here
 from plinth.core.errors import ImageNameError, PlinthError
+from plinth.core.store import BlobStore
 from plinth.formats.oci.reference import parse
 from plinth.graph.workspace import Workspace
 from plinth.recipe.forms import split
@@ -62,6 +63,24 @@ def bring(ws: Workspace, ids: Sequence[str]) -> None:
             bring_image(ws, image_id, settings)
 
 
+def locked_files(inputs: str, one: Named) -> BlobStore | None:
+    """The store of locked files in the folder `inputs`; where that is empty, the one of the
+    checkout that has the image, if it was named by id.
+
+    Raises:
+        PlinthError: there is no such folder.
+    """
+    if not inputs:
+        return BlobStore(one.ws.cache.root) if one.ws else None
+    if not Path(inputs).is_dir():
+        raise PlinthError(
+            "there is no such folder",
+            where=inputs,
+            expected="a store with locked files, such as build/cache",
+        )
+    return BlobStore(Path(inputs))
+
+
 MAX_READ = 128 << 20
 """Bytes of all bundles that are given in files."""
 
@@ -71,7 +90,8 @@ def read_bundles(paths: Iterable[str | Path]) -> list[RawBundle]:
     only plain files are read.
 
     Raises:
-        PlinthError: a folder has none, or something else of that name; or they are too large.
+        PlinthError: there is no such file; a folder has none, or something else of that name; or
+            they are too large.
     """
     from plinth.evidence.verify.request import RawBundle
     from plinth.formats.oci.referrers import MAX_BUNDLE
@@ -79,6 +99,8 @@ def read_bundles(paths: Iterable[str | Path]) -> list[RawBundle]:
     found: list[RawBundle] = []
     room = MAX_READ
     for path in map(Path, paths):
+        if not path.exists():
+            raise PlinthError("there is no such file or folder", where=str(path))
         files = sorted(path.glob("*.sigstore.json")) if path.is_dir() else [path]
         if not files:
             raise PlinthError("no bundle in it", where=str(path), expected="files *.sigstore.json")

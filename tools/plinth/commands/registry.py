@@ -58,7 +58,7 @@ def push(
         ids = [_form(ws, image_id, compression, settings) for image_id in ids]
     # Before anything is pushed: an image that has no index shows at once.
     ztocs = [_ztocs(ws, image_id, settings) if soci else [] for image_id in ids]
-    kept = []
+    kept = {}
     for image_id, of_image in zip(ids, ztocs, strict=True):
         with working(f"pushing {image_id}") as progress:
             pushed = push_image(
@@ -76,10 +76,11 @@ def push(
             )
         print(_summary(image_id, pushed), flush=True)
         if not pushed.latest:
-            kept.append(f"{image_id}: {pushed.refused}")
+            kept[f"{image_id}: {pushed.refused}"] = f"`{pushed.newest}`"
     if kept:
+        newest = " or ".join(dict.fromkeys(kept.values()))
         raise VerificationError(
-            "pushed, with a dated tag; `latest` was not moved: it may only point to a signed, "
+            f"pushed, with a dated tag; {newest} was not moved: it may only point to a signed, "
             "verified image\n" + "\n".join(kept)
         )
 

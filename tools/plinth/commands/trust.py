@@ -127,8 +127,9 @@ def export(*, folder: str, out: str, port: int) -> None:
         print(f"wrote {path}")
     if not url:
         print(
-            "no client_trust_config.json and no signing_config.json: name the --port that"
-            " `plinth trust serve` will have"
+            "that is all that verifiers need; signers with other tools also need"
+            " client_trust_config.json and signing_config.json: --port PORT writes them, for"
+            " `plinth trust serve --port PORT`"
         )
 
 

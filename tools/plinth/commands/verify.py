@@ -10,11 +10,10 @@ from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plinth.commands.reference import bring, named, read_bundles
+from plinth.commands.reference import bring, locked_files, named, read_bundles
 from plinth.core import settings as config
 from plinth.core.errors import AmbiguityError, AttestationError, IntegrityError, PlinthError, plain
 from plinth.core.report import quiet, working
-from plinth.core.store import BlobStore
 
 if TYPE_CHECKING:
     from plinth.evidence.verify.verdict import Verdict
@@ -77,7 +76,6 @@ def verify(
             one = named(reference)
             if one.ws:
                 bring(one.ws, [one.id])
-            store = Path(inputs) if inputs else one.ws.cache.root if one.ws else None
             shown = nullcontext(quiet) if as_json else working(f"verifying {reference}")
             with shown as progress, open_source(one.reference, settings, platform) as source:
                 request = Request(
@@ -89,7 +87,7 @@ def verify(
                     cache=None if fresh else contents_cache(),
                     interpreters=own_interpreters(settings),
                     rebuild=rebuild,
-                    inputs=BlobStore(store) if store else None,
+                    inputs=locked_files(inputs, one),
                     config=settings,
                     progress=progress,
                 )

@@ -8,6 +8,7 @@ from dataclasses import replace
 from plinth.core.digest import Digest, canonical_json
 from plinth.evidence.provenance import Provenance
 from plinth.evidence.verify.form import check_form
+from plinth.evidence.verify.verdict import Check
 from plinth.formats import gzip
 from plinth.formats.layer.header import END
 from plinth.formats.layer.model import Layer
@@ -31,15 +32,20 @@ def contents(tar_form: str = "", blob_form: str = "") -> LayerContents:
     return replace(empty, tar_form=tar_form, blob_form=blob_form)
 
 
-def problems(
+def checked(
     *held: LayerContents | str, provenance: Provenance | None = None, compressed: bool = True
-) -> tuple[str, ...]:
+) -> Check:
     layers = [Layer("base", BASE, "", 0), Layer("own", OWN, "", 7)]
     config = canonical_json(CONFIG)
     data = canonical_json(manifest_json(layers, Digest.of(config), {"a": "b"}))
     manifest = parse_manifest(data)
-    check = check_form(manifest, data, config, CONFIG, held, provenance, compressed=compressed)
-    return check.problems
+    return check_form(manifest, data, config, CONFIG, held, provenance, compressed=compressed)
+
+
+def problems(
+    *held: LayerContents | str, provenance: Provenance | None = None, compressed: bool = True
+) -> tuple[str, ...]:
+    return checked(*held, provenance=provenance, compressed=compressed).problems
 
 
 def test_a_base_from_a_registry_is_as_its_makers_wrote_it() -> None:
@@ -63,3 +69,6 @@ def test_layers_of_an_archive_of_engines_are_not_compressed() -> None:
 
 def test_layers_that_cannot_be_read_are_left_to_the_check_of_blobs() -> None:
     assert problems(contents(), "unreadable, see blobs") == ()
+    assert checked(contents(), "damaged").detail.endswith("; 1 layer not read, see blobs")
+    assert checked("damaged", "damaged").detail.endswith("; 2 layers not read, see blobs")
+    assert "not read" not in checked(contents(), contents()).detail

@@ -121,7 +121,7 @@ def test_where_no_certificate_says_it_the_signer_is_believed(fact: str) -> None:
 @pytest.mark.parametrize("fact", ["ref", "runner", "trigger"])
 def test_what_only_certificates_say_is_missing_without(fact: str) -> None:
     found = checked(wanting(fact, "x"))
-    assert found.problems == (f"{fact}: the signer says nothing, the policy wants x",)
+    assert found.problems == (f"{fact}: the certificate says nothing, the policy wants x",)
 
 
 @pytest.mark.parametrize("fact", ["builder", "source", "commit"])

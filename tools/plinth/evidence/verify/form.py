@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from plinth.core.digest import canonical_json
+from plinth.core.report import counted
 from plinth.evidence.provenance import Provenance
 from plinth.evidence.values import differing
 from plinth.evidence.verify.compare import first_difference
@@ -37,7 +38,7 @@ def check_form(
     A layer that `provenance` names as a base's, from a registry, is as its makers wrote it: that is
     the provenance that counts, so another check holds what it names against the locks. Where layers
     are not `compressed` as the manifest has them (a docker archive), only their tars are looked at.
-    Of those that could not be read the blobs' check tells.
+    Those that could not be read are counted; the blobs' check fails, and says why.
     """
     pulled = _pulled(provenance)
     problems = [
@@ -45,18 +46,23 @@ def check_form(
         *_bytes("manifest", _manifest(manifest), manifest_bytes),
         *_bytes("config", config, config_bytes),
     ]
-    own = 0
+    own = unread = 0
     for number, (entry, held) in enumerate(zip(manifest.layers, contents, strict=False)):
-        if isinstance(held, str) or entry.digest.hex in pulled:
+        if isinstance(held, str):
+            unread += 1
+            continue
+        if entry.digest.hex in pulled:
             continue
         own += 1
         for form in (held.tar_form, held.blob_form if compressed else ""):
             if form:
                 problems.append(f"layer {number} ({entry.title or entry.digest.oci}): {form}")
     detail = (
-        f"manifest, config and {own} layers in {manifest.compression}, byte for byte as plinth "
-        "writes them"
+        f"manifest, config and {counted(own, 'layer')} in {manifest.compression}, byte for byte as "
+        "plinth writes them"
     )
+    if unread:
+        detail += f"; {counted(unread, 'layer')} not read, see blobs"
     return Check("form", detail, tuple(problems))
 
 

@@ -83,9 +83,13 @@ def verify_image(
                 else [*_manifests_of(statements, Digest.of(config_bytes).hex)]
             )
             if not known:
-                signed, _ = bundles_module.checks(statements)
-                problem = "no valid provenance found with a manifest that has this config"
-                return Verdict(source.name, "", (Check("manifest", "", (problem,)), *signed))
+                signed, noted = bundles_module.checks(statements)
+                problem = (
+                    "the archive has no manifest, and no valid provenance was found that has one "
+                    "with this config"
+                )
+                checks = (Check("manifest", "", (problem,)), *signed)
+                return Verdict(source.name, "", checks, tuple(noted))
             manifests = [(one, read_image(one)) for one in known]
             config = read_config(config_bytes)
         except (IntegrityError, LayoutError) as error:

@@ -41,7 +41,8 @@ def check_origin(provenance: Provenance, certified: Mapping[str, str], policy: P
             problems.append(f"{fact}: the signer says {said}, the certificate says {certain}")
         wanted, found = getattr(policy, fact, ""), certain or said
         if wanted and not _same(fact, found, wanted):
-            who = "the certificate" if certain else "the signer"
+            # What certificates alone have, no signer could say.
+            who = "the certificate" if certain or fact not in claimed else "the signer"
             problems.append(f"{fact}: {who} says {found or 'nothing'}, the policy wants {wanted}")
         if fact in policy.certified and not certain:
             problems.append(
@@ -161,4 +162,6 @@ def check_checkout(provenance: Provenance, checkout: Path) -> Check:
             continue
         if own != data:
             problems.append(f"{path}: another one than in {checkout}")
-    return Check("checkout", f"{len(sources)} files as in {checkout}{detail}", tuple(problems))
+    alike = f"{len(sources) - len(problems)} of " if problems else ""
+    detail = f"{alike}{len(sources)} files as in {checkout}{detail}"
+    return Check("checkout", detail, tuple(problems))

@@ -63,8 +63,8 @@ def check_rebuilders(
             reasons.append(str(error))
     counted = [one.identity for one in named if one.identity in found]
     missing = [one.identity for one in named if one.identity not in found]
-    detail = f"by {len(counted)} of {wanted} that are wanted"
-    detail += f": {', '.join(counted)}" if counted else ""
+    names = f" ({', '.join(counted)})" if counted else ""
+    detail = f"by {len(counted)}{names}; the policy wants {wanted}"
     if len(counted) >= wanted:
         return Check("rebuilt", detail), [f"not counted: {reason}" for reason in reasons]
     return Check("rebuilt", detail, (f"not by {', '.join(missing)}", *reasons)), []

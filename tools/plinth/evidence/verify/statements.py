@@ -128,6 +128,11 @@ def checks(statements: Statements) -> tuple[list[Check], list[str]]:
         else:
             problems = tuple(refused) or (f"no bundle with a statement of type {kind} was found",)
             made.append(Check(label, "", problems))
+    if not statements.proven and not statements.refused:
+        notes.append(
+            "no bundle came with it, as with copies by skopeo and archives of `docker save`; "
+            "--bundle PATH takes the signer's files"
+        )
     if all(check.passed for check in made):
         notes += [f"ignored: {reason}" for reason in unknown]
     for kind, entries in statements.proven.items():
