@@ -299,8 +299,8 @@ def test_a_local_base_is_not_passed_off_as_the_locked_one(tmp_path: Path) -> Non
     fitted[path] = fitted[path].replace(tree.hex.encode(), Digest.of(b"another build").hex.encode())
     (told,) = check_checkout(replace(lie, sources=fitted), ROOT).problems
     assert told == f"{path}: another one than in {ROOT}"
-    found = check_checkout(honest, ROOT / "tests")
     count = len(honest.sources) - 1
-    assert found.detail.startswith(f"0 of {count} files as in {ROOT / 'tests'}")
+    detail = check_checkout(honest, ROOT / "tests").detail
+    assert detail.startswith(f"0 of {count} files as in {ROOT / 'tests'}")
     # Of the honest one all files but the interpreter's are compared.
     assert check_checkout(honest, ROOT).problems == ()
