@@ -295,6 +295,11 @@ def test_a_wheel_and_what_is_beside_it_are_files(
     (tmp_path / "b.whl.x.sigstore.json").symlink_to("/dev/zero")
     assert verify(tmp_path / "[b].whl") == REJECTED
     assert "[b].whl.x.sigstore.json: not a Sigstore bundle" in capsys.readouterr().out
+    # Of images alone, and not taken in silence.
+    assert verify(tmp_path / "[b].whl", "--rebuild", "--checkout", tmp_path) == UNREADABLE
+    err = capsys.readouterr().err
+    assert "of a wheel only signatures are checked" in err
+    assert "found:    --checkout, --rebuild" in err
 
 
 def kind_of(bundle: Path) -> str:

@@ -86,13 +86,13 @@ def check(judge: Judge, copy: Copy) -> Check:
 def test_two_of_two(two: Judge, copy: Copy, ann: Forger, ben: Forger) -> None:
     found = check(two, copy)
     assert (found.detail, found.problems) == (
-        "by 0; the policy wants 2",
+        "by 0; the policy wants 2; each says so with plinth attest --rebuilt",
         (f"not by {ANN}, {BEN}",),
     )
     add(copy, ben.state(copy, REBUILT, rebuilt(copy)))
     found = check(two, copy)
     assert (found.detail, found.problems) == (
-        f"by 1 ({BEN}); the policy wants 2",
+        f"by 1 ({BEN}); the policy wants 2; each says so with plinth attest --rebuilt",
         (f"not by {ANN}",),
     )
     add(copy, ann.state(copy, REBUILT, rebuilt(copy)))

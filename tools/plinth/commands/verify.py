@@ -64,6 +64,15 @@ def verify(
             if reference.endswith(".whl"):
                 from plinth.evidence.verify.wheel import verify_wheel
 
+                images = ("--image", image), ("--checkout", checkout), ("--inputs", inputs)
+                odd = [name for name, value in (*images, ("--rebuild", rebuild)) if value]
+                if odd:
+                    raise PlinthError(
+                        "of a wheel only signatures are checked",
+                        where=reference,
+                        found=", ".join(odd),
+                        remedy="leave these out; plinth self makes the wheel again, to compare",
+                    )
                 wheel = Path(reference)
                 if not wheel.is_file():
                     raise PlinthError("there is no such file", where=reference)

@@ -30,6 +30,12 @@ def user_folder(
     return found / default if found else None
 
 
+def beside(folder: Path, text: str) -> str:
+    """The path `text` as it is meant in a file in `folder`; empty stays empty."""
+    # pathlib's own expansion raises where there is no home.
+    return os.path.join(folder, os.path.expanduser(text)) if text else ""  # noqa: PTH111, PTH118
+
+
 def can_write(folder: Path) -> bool:
     """Whether `folder` can be written, or made where it is not there."""
     there = next(path for path in (folder, *folder.parents) if path.exists())

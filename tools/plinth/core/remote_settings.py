@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, cast
 from urllib.parse import urlsplit
 
 from plinth.core.errors import Problem
+from plinth.core.home import beside
 
 TOKEN = "PLINTH_REMOTE_TOKEN"  # noqa: S105 the name of a variable, not a token
 """The environment variable with a bearer token; it wins over `token-file`."""
@@ -61,8 +62,8 @@ class RemoteSettings:
     timeout: float = 60
 
 
-def parse(table: Mapping[str, object]) -> tuple[RemoteSettings, list[Problem]]:
-    """The settings of a `[remote]` table, and everything wrong with it.
+def parse(table: Mapping[str, object], folder: Path) -> tuple[RemoteSettings, list[Problem]]:
+    """The settings of a `[remote]` table in a file in `folder`, and everything wrong with it.
 
     The settings are to be used only where there are no problems.
     """
@@ -100,11 +101,11 @@ def parse(table: Mapping[str, object]) -> tuple[RemoteSettings, list[Problem]]:
         cache=text["cache"] or text["executor"],
         executor=text["executor"],
         instance=text["instance"],
-        token_file=_path(text["token-file"]),
+        token_file=beside(folder, text["token-file"]),
         headers=headers,
-        ca=_path(text["ca"]),
-        cert=_path(text["cert"]),
-        key=_path(text["key"]),
+        ca=beside(folder, text["ca"]),
+        cert=beside(folder, text["cert"]),
+        key=beside(folder, text["key"]),
         upload=cast("Literal['all', 'none']", text["upload"] or "all"),
         download=cast("Literal['minimal', 'toplevel', 'all']", text["download"] or "toplevel"),
         platform=cast("Mapping[str, str]", table.get("platform", {})),
@@ -160,7 +161,3 @@ def _is_address(text: str) -> bool:
     rest = parts.path or parts.query or parts.fragment or parts.username is not None
     named = bool(parts.hostname) and not rest
     return named and (parts.scheme == "grpcs" or (parts.scheme == "grpc" and port is not None))
-
-
-def _path(text: str) -> str:
-    return os.path.expanduser(text)  # noqa: PTH111 - pathlib raises where there is no home

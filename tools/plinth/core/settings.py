@@ -22,7 +22,7 @@ import tomli
 
 from plinth.core import remote_settings
 from plinth.core.errors import Problem, ProblemsError
-from plinth.core.home import user_folder
+from plinth.core.home import beside, user_folder
 from plinth.core.remote_settings import RemoteSettings
 
 _KEYS: Mapping[str, type[Any]] = {
@@ -163,7 +163,7 @@ def load(environment: Mapping[str, str] = os.environ) -> Config:
                 if not _is_tls(item)
             ]
         elif key == "remote":
-            remote, found = remote_settings.parse(value)
+            remote, found = remote_settings.parse(value, path.parent)
             problems += found
         elif kind is dict:
             problems += [
@@ -182,7 +182,7 @@ def load(environment: Mapping[str, str] = os.environ) -> Config:
         index_url=document.get("index-url", ""),
         # A bare name is looked for on PATH.
         python={
-            version: _beside(folder, text) if "/" in text else text
+            version: beside(folder, text) if "/" in text else text
             for version, text in document.get("python", {}).items()
         },
         apt=(dict(PUBLIC_APT) if with_public else {}) | document.get("apt", {}),
@@ -191,24 +191,19 @@ def load(environment: Mapping[str, str] = os.environ) -> Config:
         | document.get("registries", {}),
         files=(dict(PUBLIC_FILES) if with_public else {}) | document.get("files", {}),
         keyrings={
-            name: _beside(folder, text) for name, text in document.get("keyrings", {}).items()
+            name: beside(folder, text) for name, text in document.get("keyrings", {}).items()
         },
         indexes=document.get("indexes", {}),
-        trust=trust if trust in _TRUSTS else _beside(folder, trust),
+        trust=trust if trust in _TRUSTS else beside(folder, trust),
         builder=document.get("builder", ""),
-        policy=_beside(folder, document.get("policy", "")),
+        policy=beside(folder, document.get("policy", "")),
         publish=document.get("publish", ""),
         tls={
-            host: {name: _beside(folder, text) for name, text in files.items()}
+            host: {name: beside(folder, text) for name, text in files.items()}
             for host, files in document.get("tls", {}).items()
         },
         remote=remote,
     )
-
-
-def _beside(folder: Path, text: str) -> str:
-    """The path `text` as it is meant in a settings file in `folder`; empty stays empty."""
-    return os.path.join(folder, os.path.expanduser(text)) if text else ""  # noqa: PTH111, PTH118
 
 
 def _is_tls(value: object) -> bool:

@@ -224,6 +224,13 @@ def test_layers_of_several_packages_are_counted_and_compared(ws: Workspace, plac
     assert (first["title"], first["packages"]) == ("server 1.0 and 34 more", 35)
 
 
+def test_what_is_in_no_registry_is_not_pulled() -> None:
+    for text in ("oci:build/oci:one", "docker-archive:one.tar", "oci-archive:one.tar:one"):
+        with pytest.raises(ImageNameError, match="not in a registry") as raised:
+            in_registry(text)
+        assert "oci:" not in str(raised.value.expected)
+
+
 def test_of_no_tags_there_is_no_list(place: Place) -> None:
     with pytest.raises(FetchError):
         list_tags(in_registry(f"{host(place)}/team/none"), Config())

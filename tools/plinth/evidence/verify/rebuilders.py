@@ -67,6 +67,7 @@ def check_rebuilders(
     detail = f"by {len(counted)}{names}; the policy wants {wanted}"
     if len(counted) >= wanted:
         return Check("rebuilt", detail), [f"not counted: {reason}" for reason in reasons]
+    detail += "; each says so with plinth attest --rebuilt"
     return Check("rebuilt", detail, (f"not by {', '.join(missing)}", *reasons)), []
 
 

@@ -44,9 +44,14 @@ def in_registry(text: str) -> RegistryReference:
     Raises:
         ImageNameError: it names none.
     """
-    found = parse(text if text.startswith("docker://") else f"docker://{text}")
+    schemes = ("docker://", "oci:", "oci-archive:", "docker-archive:")
+    found = parse(text if text.startswith(schemes) else f"docker://{text}")
     if not isinstance(found, RegistryReference):
-        raise ImageNameError("this is not in a registry", where=text)
+        raise ImageNameError(
+            "this is not in a registry",
+            where=text,
+            expected="HOST[:PORT]/REPOSITORY[:TAG | @sha256:…]",
+        )
     return found
 
 
