@@ -71,6 +71,7 @@ def test_relative_paths_are_beside_the_settings(
             python = { "3.7" = "bin/python3.7", "3.8" = "python3.8", "3.9" = "~/python3.9" }
             keyrings = { vendor = "vendor.gpg" }
             tls = { "registry.example" = { ca = "ca.pem", key = "/me.key" } }
+            files = { wheels = "wheels", cuda = "https://files.example/cuda" }
             remote = { cache = "grpcs://cache.example", ca = "farm.pem", token-file = "token" }
             """,
         )
@@ -86,6 +87,8 @@ def test_relative_paths_are_beside_the_settings(
     }
     assert found.keyrings == {"vendor": str(tmp_path / "vendor.gpg")}
     assert found.tls == {"registry.example": {"ca": str(tmp_path / "ca.pem"), "key": "/me.key"}}
+    assert found.files["wheels"] == str(tmp_path / "wheels")
+    assert found.files["cuda"] == "https://files.example/cuda"
     assert found.remote is not None
     assert found.remote.ca == str(tmp_path / "farm.pem")
     assert found.remote.token_file == str(tmp_path / "token")

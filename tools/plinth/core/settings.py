@@ -2,10 +2,10 @@
 
 Nothing here may change a byte of an output: settings say where verified bytes are looked for.
 Read from `$PLINTH_CONFIG`, else `~/.config/plinth/config.toml`; absent means all defaults. Relative
-paths of what is believed or run are beside that file, never in the current folder. Public
-places (`PUBLIC_REGISTRIES`, `PUBLIC_FILES`, `PUBLIC_SNAPSHOTS`, `PUBLIC_APT`) are defaults, too: a
-user's own key replaces one, and `public = false`, or `PLINTH_PUBLIC=false` in the environment,
-switches all of them off.
+paths are beside that file, never in the current folder, where anybody's may lie. Public places
+(`PUBLIC_REGISTRIES`, `PUBLIC_FILES`, `PUBLIC_SNAPSHOTS`, `PUBLIC_APT`) are defaults, too: a user's
+own key replaces one, and `public = false`, or `PLINTH_PUBLIC=false` in the environment, switches
+all of them off.
 """
 
 from __future__ import annotations
@@ -189,7 +189,11 @@ def load(environment: Mapping[str, str] = os.environ) -> Config:
         snapshots=(dict(PUBLIC_SNAPSHOTS) if with_public else {}) | document.get("snapshots", {}),
         registries=(dict(PUBLIC_REGISTRIES) if with_public else {})
         | document.get("registries", {}),
-        files=(dict(PUBLIC_FILES) if with_public else {}) | document.get("files", {}),
+        files=(dict(PUBLIC_FILES) if with_public else {})
+        | {
+            name: text if "://" in text else beside(folder, text)
+            for name, text in document.get("files", {}).items()
+        },
         keyrings={
             name: beside(folder, text) for name, text in document.get("keyrings", {}).items()
         },
