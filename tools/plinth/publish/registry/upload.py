@@ -96,8 +96,8 @@ def push_blobs(
             tell(f"  sent {size:>9}  {blob.name} ({done} of {len(waiting)})")
 
     with together(max(1, jobs), "push") as pool:
-        for blob in [pool.submit(push, blob) for blob in waiting]:
-            result(blob)
+        for pushed in [pool.submit(push, blob) for blob in waiting]:
+            result(pushed)
     return tally
 
 
