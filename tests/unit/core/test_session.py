@@ -350,6 +350,36 @@ def test_an_answer_is_waited_for_by_its_own_limit(monkeypatch: pytest.MonkeyPatc
     assert reason(raised.value).endswith(": no answer in time")
 
 
+@pytest.mark.parametrize(
+    ("sends", "told"),
+    [
+        (b"", "the connection was closed, or the answer is not HTTP"),
+        (b"nonsense\r\n\r\n", "the connection was closed, or the answer is not HTTP"),
+        (b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", "the answer broke off, or is not HTTP"),
+        (b"Content-Length: 9\r\n\r\nno", "the answer broke off, or is not HTTP"),
+        (
+            b"Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\nno",
+            "the answer cannot be unpacked",
+        ),
+    ],
+)
+def test_of_an_answer_that_is_none_more_is_told_than_a_librarys_name(
+    sends: bytes, told: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            with listener.accept()[0] as talk:
+                talk.recv(65536)
+                talk.sendall(sends if b":" not in sends else b"HTTP/1.1 200 OK\r\n" + sends)
+
+        threading.Thread(target=answer, daemon=True).start()
+        host = f"127.0.0.1:{listener.getsockname()[1]}"
+        with pytest.raises(requests.RequestException) as raised:
+            asked(f"http://{host}/")
+    assert reason(raised.value).removeprefix(f"{host}: ") == told
+
+
 def test_what_is_sent_may_take_longer_than_a_connection(
     tmp_path: Path, company: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,7 @@ The server's own pause is read by urllib3 (Retry-After).
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -76,6 +76,15 @@ def is_final(answer: requests.Response) -> bool:
     return 400 <= status < 500 and status not in _PATIENCE and not expired
 
 
+_WORDS: Sequence[tuple[type[Exception], str]] = (
+    (requests.exceptions.ChunkedEncodingError, "the answer broke off, or is not HTTP"),
+    (requests.exceptions.ContentDecodingError, "the answer cannot be unpacked"),
+    (requests.TooManyRedirects, "sent on from address to address too often"),
+    (requests.ConnectionError, "the connection was closed, or the answer is not HTTP"),
+)
+"""What is said of failures of which the system has no word."""
+
+
 def reason(error: BaseException) -> str:
     """Why a request failed, with the host, in the system's own words where there are some."""
     answer, request = (getattr(error, name, None) for name in ("response", "request"))
@@ -97,8 +106,9 @@ def system_words(error: BaseException) -> str:
     if found := system_reason(error):
         return found
     # Others' texts repeat addresses, with their passwords.
-    ours = type(error) is requests.ConnectionError and isinstance(error.args[0], str)
-    return str(error) if ours else type(error).__name__
+    if type(error) is requests.ConnectionError and isinstance(error.args[0], str):
+        return str(error)
+    return next((text for kind, text in _WORDS if isinstance(error, kind)), type(error).__name__)
 
 
 def system_reason(error: BaseException) -> str:
