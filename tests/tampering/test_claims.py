@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat import asn1
@@ -16,6 +18,7 @@ from plinth.evidence.verify.verdict import Check, Verdict
 from plinth.formats.oci.model import MANIFEST, Descriptor
 from plinth.formats.oci.referrers import attach_to_layout
 from support.forge import Copy, Forger, Json, Judge, payload, rejected, signing
+from tampering.conftest import IMAGE
 
 Change = Callable[[Json], None]
 COMMIT = "1" * 40
@@ -208,6 +211,30 @@ def test_of_false_ones_the_one_with_least_wrong_is_shown(
     verdict = wanted.verdict(copy)
     assert [check.name for check in verdict.checks if not check.passed] == ["origin"]
     assert len(verdict.notes) == 2, verdict.notes
+
+
+def test_by_files_that_are_not_the_checkouts_nothing_is_built(
+    judge: Judge, copy: Copy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What they name is run: the interpreter, to compile bytecode."""
+    tried: list[str] = []
+
+    def rebuild(provenance: Provenance, *_: object, **__: object) -> Check:
+        tried.append(provenance.image)
+        return Check("rebuild", "")
+
+    monkeypatch.setattr(rebuilding, "check_rebuild", rebuild)
+    assert replace(judge, rebuild=True).problems(copy) == []
+    assert tried == [IMAGE]
+    assert judge.checkout is not None
+    for folder in ("base", "images", "locks"):
+        shutil.copytree(judge.checkout / folder, tmp_path / folder)
+    with (tmp_path / "base" / "small.toml").open("a") as stream:
+        stream.write("# looked at\n")
+    one, other = replace(judge, rebuild=True, checkout=tmp_path).problems(copy)
+    assert one.startswith("checkout: base/small.toml: another one than in ")
+    assert other.startswith("rebuild: not built again: by files that are not the checkout's")
+    assert tried == [IMAGE]
 
 
 def test_of_provenances_that_hold_one_rebuild_is_enough(

@@ -17,6 +17,7 @@ from plinth import __version__
 from plinth.core.digest import Digest, canonical_json
 from plinth.core.errors import LayoutError
 from plinth.core.settings import Config
+from plinth.core.store import BlobStore
 from plinth.evidence.sbom.inputs import sbom_action
 from plinth.evidence.statement import PROVENANCE, SBOM
 from plinth.evidence.verify.request import RawBundle
@@ -270,6 +271,19 @@ def test_inputs_that_nobody_has_cannot_be_built_again(
     nowhere = Config(files={"wheels": str(tmp_path)}, apt={"debian": "file:///nowhere"})
     (said,) = replace(judge, rebuild=True, config=nowhere).problems(copy)
     assert said.startswith("rebuild: it could not be built again: ")
+
+
+def test_a_store_at_hand_that_cannot_be_read(
+    judge: Judge, copy: Copy, checkout: SmallCheckout, tmp_path: Path
+) -> None:
+    """Of links in circles: that is a check that fails, of this image alone."""
+    store = BlobStore(tmp_path / "inputs")
+    store.prepare()
+    for blob in checkout.ws.cache.blobs.iterdir():
+        (store.blobs / blob.name).symlink_to(blob.name)
+    (said,) = replace(judge, rebuild=True, inputs=store).problems(copy)
+    assert said.startswith("rebuild: it could not be built again: ")
+    assert "Too many levels of symbolic links" in said
 
 
 def test_a_layer_more_than_is_built_again(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,16 +11,17 @@ from pathlib import Path
 import pytest
 
 from plinth import __version__
-from plinth.authority.domain import Domain
+from plinth.authority.domain import Domain, read_state
 from plinth.authority.state import State
 from plinth.commands.main import main
 from plinth.core.digest import Digest
+from plinth.core.errors import ProblemsError
 from plinth.core.settings import Config
 from plinth.evidence.provenance import LOCAL_BUILDER
 from plinth.evidence.rebuilt import Rebuilt
 from plinth.evidence.statement import PREDICATES, PROVENANCE, REBUILT, SBOM, statement
 from plinth.evidence.verify.bundle import BundleVerifier
-from plinth.evidence.verify.policy import Policy, Signers
+from plinth.evidence.verify.policy import Policy, Signers, parse_policy
 from plinth.evidence.verify.rebuilders import Rebuilder
 from plinth.evidence.verify.verdict import REJECTED, VERIFIED, Check
 from plinth.formats.oci.documents import annotations_of
@@ -28,7 +30,7 @@ from plinth.formats.oci.referrers import PREDICATE, attach_to_layout
 from plinth.formats.oci.referrers import payload as payload_bytes
 from plinth.graph.workspace import Workspace
 from plinth.publish.airgap.collect import collect
-from support.forge import IDENTITY, Copy, Forger, Json, Judge, forging, payload
+from support.forge import IDENTITY, Copy, Forger, Json, Judge, forging, payload, signing
 from support.small_checkout import SmallCheckout
 from tampering.conftest import IMAGE, OTHER
 
@@ -123,6 +125,33 @@ def test_the_images_signer_counts_only_where_named(
     assert first == f"not by {BEN}"
     assert f"signed by {IDENTITY}" in second and "not a rebuilder that the policy names" in second
     assert check(replace(two, rebuilders=(named(ann), named(forger))), copy).passed
+
+
+def test_a_rebuilder_who_is_named_twice_counts_once(two: Judge, copy: Copy, ann: Forger) -> None:
+    add(copy, ann.state(copy, REBUILT, rebuilt(copy)))
+    found = check(replace(two, rebuilders=(named(ann), named(ann))), copy)
+    assert (found.passed, found.detail.partition(";")[0]) == (False, f"by 1 ({ANN})")
+
+
+def test_the_holder_of_a_trust_domain_is_one_rebuilder(
+    copy: Copy, forger: Forger, tmp_path: Path
+) -> None:
+    """Who has its folder writes any name into it, and all these signatures verify."""
+    folder, issuer = tmp_path / "domain", forger.domain.issuer
+    shutil.copytree(forger.domain.folder, folder)
+    rows = []
+    for who in (ANN, BEN):
+        described = json.loads((folder / "domain.json").read_text())
+        (folder / "domain.json").write_text(json.dumps({**described, "identity": who}))
+        domain = replace(forger.domain, folder=folder, state=read_state(folder))
+        with signing(domain) as made:
+            bundle = made.state(copy, REBUILT, rebuilt(copy))
+        verifier = BundleVerifier(forger.believed, Signers((who,), issuer))
+        assert verifier.verify(bundle, "a bundle").identity == who
+        rows.append(f'{{ identity = "{who}", issuer = "{issuer}", trusted-root = "root.json" }}')
+    text = f"rebuilders = 1\nrebuilder-identities = [{', '.join(rows)}]\n"
+    with pytest.raises(ProblemsError, match="its holder counts once"):
+        parse_policy(text.encode(), tmp_path / "policy.toml")
 
 
 @pytest.mark.parametrize("kind", PREDICATES)

@@ -11,13 +11,14 @@ import json
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from plinth.authority import HOSTS
 from plinth.authority.keys import key_id, spki
 from plinth.authority.state import KeyRecord, State
 
 
 def host(state: State, service: str) -> str:
     """The stable, port-free name of a service; it resolves nowhere (RFC 2606)."""
-    return f"{service}.{state.id}.plinth-trust.invalid"
+    return f"{service}.{state.id}.{HOSTS}"
 
 
 def _time(moment: datetime.datetime) -> str:

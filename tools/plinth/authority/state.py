@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, load_der_public_key
 
+from plinth.authority import HOSTS
 from plinth.authority.keys import spki
 from plinth.core.errors import TrustError
 
@@ -75,7 +76,7 @@ class State:
     @property
     def issuer(self) -> str:
         """Who vouches for the identity: under `.invalid` (RFC 2606), so never a real site."""
-        return f"https://oidc.{self.id}.plinth-trust.invalid"
+        return f"https://oidc.{self.id}.{HOSTS}"
 
     def of(self, role: Role) -> tuple[KeyRecord, ...]:
         """All keys of a role, oldest first; the last is in use."""

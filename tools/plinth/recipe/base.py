@@ -12,6 +12,7 @@ from plinth.core.document import Table, read
 from plinth.core.errors import IntegrityError, Problem, SpecError
 
 NAME = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
+_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._~-]*")
 
 LOCAL = "-local"
 """Ends the name of a base that has something else than its lock names: the building machine's own
@@ -155,13 +156,13 @@ def _python(table: Table) -> StandalonePython | FoundPython:
         table.problem("version", f"expected a version such as 3.7, found {version!r}")
     if table.text("kind", choices=("standalone", "found")) == "found":
         return FoundPython(version)
-    return StandalonePython(
-        version,
-        table.text("release"),
-        table.text("tag"),
-        table.text("asset"),
-        _checked(table, "digest", table.text("digest"), table.integer("size")),
-    )
+    tag, asset = table.text("tag"), table.text("asset")
+    for key, text in (("tag", tag), ("asset", asset)):
+        # Of a URL below the release's place: `..` would lead to another place.
+        if text and not _PART.fullmatch(text):
+            table.problem(key, f"{text!r} cannot be (part of) a name")
+    digest = _checked(table, "digest", table.text("digest"), table.integer("size"))
+    return StandalonePython(version, table.text("release"), tag, asset, digest)
 
 
 def _glibc(table: Table) -> tuple[int, int]:

@@ -123,6 +123,14 @@ TWO = """rebuilder-identities = [{ identity = "a", issuer = "i" }, { identity = 
             "rebuilder-identities[1]: a is there already; it counts once",
         ),
         (TWO.replace('"b"', '"A"'), "rebuilder-identities[1]: A is there already"),
+        (TWO.replace('"b"', '" a "'), "rebuilder-identities[1]:  a  is there already"),
+        (TWO.replace('"b"', r'"\u200ba\u0000"'), "rebuilder-identities[1]: "),
+        (TWO.replace('"b"', '"\uff41"'), "rebuilder-identities[1]: \uff41 is there already"),
+        (
+            TWO.replace('"i"', '"https://oidc.1.plinth-trust.invalid"'),
+            "rebuilder-identities[1]: https://oidc.1.plinth-trust.invalid: that embedded trust "
+            "domain is there already, and its holder counts once",
+        ),
         ("identity\n", "policy.toml"),
         ('\ufeffidentity = "a"\n', "Invalid statement (at line 1, column 1)"),
         ('issuer = "a"\nissuer = "b"\n', "Cannot overwrite a value"),

@@ -271,7 +271,7 @@ class _Verification:
                 # It takes long: of those that fail already, only one that is shown.
                 if number and one.failed:
                     break
-                one.checks += self.rebuild(one.provenance)
+                one.checks += self.rebuild(one)
                 if not one.failed:
                     found.insert(0, found.pop(number))
                     break
@@ -321,8 +321,13 @@ class _Verification:
         if self.request.checkout is not None:
             yield check_checkout(provenance, self.request.checkout)
 
-    def rebuild(self, provenance: Provenance | None) -> Iterator[Check]:
-        if provenance is not None:
+    def rebuild(self, candidate: Candidate) -> Iterator[Check]:
+        provenance = candidate.provenance
+        if any(check.name == "checkout" for check in candidate.failed):
+            # The interpreter that a base's files name is run outside of a sandbox.
+            problem = "not built again: by files that are not the checkout's, nothing is run"
+            yield Check("rebuild", "", (problem,))
+        elif provenance is not None:
             # All that builds comes with it.
             from plinth.evidence.verify.rebuild import check_rebuild
 

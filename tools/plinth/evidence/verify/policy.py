@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import tomli
 
+from plinth.authority import HOSTS
 from plinth.core.errors import Problem, ProblemsError
 from plinth.core.settings import Config
 from plinth.evidence.trusted_root import EMBEDDED, PUBLIC
@@ -183,9 +185,10 @@ def parse_policy(data: bytes, path: Path) -> Policy:
 
 
 def _rebuilders(value: object, path: Path, problems: list[Problem]) -> Iterator[NamedRebuilder]:
-    """The rebuilders in the array `value`, each identity once, in whatever case it is written: mail
-    addresses that differ in nothing else are one person's."""
+    """The rebuilders in the array `value`, each person once: of an identity, however it is written,
+    and of an embedded trust domain, whose holder signs as whom they like."""
     known: set[str] = set()
+    domains: set[str] = set()
     if not isinstance(value, list):
         problems.append(Problem("rebuilder-identities", "expected an array of tables"))
         return
@@ -201,10 +204,22 @@ def _rebuilders(value: object, path: Path, problems: list[Problem]) -> Iterator[
         ):
             message = f"expected identity, issuer and at most trusted-root, as texts; found {one!r}"
             problems.append(Problem(at, message))
-        elif str(identity).casefold() in known:
+        elif _spelled(str(identity)) in known:
             problems.append(Problem(at, f"{identity} is there already; it counts once"))
+        elif issuer in domains:
+            message = "that embedded trust domain is there already, and its holder counts once"
+            problems.append(Problem(at, f"{issuer}: {message}"))
         else:
-            known.add(str(identity).casefold())
+            known.add(_spelled(str(identity)))
+            if str(issuer).endswith(f".{HOSTS}"):
+                domains.add(str(issuer))
             yield NamedRebuilder(
                 str(identity), str(issuer), str(path.parent / root) if root else ""
             )
+
+
+def _spelled(identity: str) -> str:
+    """What two identities have in common that people would take for one: case, width, spaces and
+    what cannot be seen do not count."""
+    text = unicodedata.normalize("NFKC", identity).casefold()
+    return "".join(one for one in text if one.isprintable() and not one.isspace())

@@ -65,7 +65,8 @@ def check_rebuild(
             progress=progress,
         )
         image, made = built.image, ws.layout.get(built.image.manifest.digest)
-    except PlinthError as error:
+    # A store at hand may be anybody's: of links in circles, or of files that cannot be read.
+    except (PlinthError, OSError) as error:
         return Check("rebuild", "", (f"it could not be built again: {error}",))
     if made == manifest:
         form = provenance.compression

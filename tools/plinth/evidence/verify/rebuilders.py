@@ -61,8 +61,9 @@ def check_rebuilders(
             found += _counted(bundle, named, subject)
         except ValueError as error:
             reasons.append(str(error))
-    counted = [one.identity for one in named if one.identity in found]
-    missing = [one.identity for one in named if one.identity not in found]
+    identities = dict.fromkeys(one.identity for one in named)
+    counted = [one for one in identities if one in found]
+    missing = [one for one in identities if one not in found]
     names = f" ({', '.join(counted)})" if counted else ""
     detail = f"by {len(counted)}{names}; the policy wants {wanted}"
     if len(counted) >= wanted:
