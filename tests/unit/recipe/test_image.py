@@ -296,6 +296,12 @@ def base_problems(folder: Path, name: str, old: str, new: str) -> list[str]:
     ("name", "old", "new", "expected"),
     [
         ("ubuntu18.04-py37", 'glibc = "2.27"', 'glibc = "two"', "glibc: expected a version"),
+        (
+            "ubuntu18.04-py37",
+            'repository = "library',
+            'repository = "../../library',
+            "rootfs.repository: '../../library/ubuntu' is not the name of a repository",
+        ),
         ("ubuntu18.04-py37", 'tag = "', 'tag = "../../', "python.tag: '../../20200822' cannot be"),
         ("ubuntu18.04-py37", 'asset = "', 'asset = "../', "python.asset: '../cpython-3.7.9-"),
         (

@@ -10,6 +10,7 @@ from pathlib import Path
 from plinth.core.digest import Digest
 from plinth.core.document import Table, read
 from plinth.core.errors import IntegrityError, Problem, SpecError
+from plinth.formats.oci.reference import is_repository
 
 NAME = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._~-]*")
@@ -131,9 +132,12 @@ def _checked(table: Table, key: str, text: str, size: int) -> Digest:
 
 def _rootfs(table: Table) -> ImageRootfs | DebianRootfs:
     if table.text("kind", choices=("image", "debian")) == "image":
+        repository = table.text("repository")
+        if repository and not is_repository(repository):
+            table.problem("repository", f"{repository!r} is not the name of a repository")
         return ImageRootfs(
             table.text("registry"),
-            table.text("repository"),
+            repository,
             _checked(table, "index", table.text("index"), 0).hex,
             _digest(table, "manifest"),
             _digest(table, "config"),
