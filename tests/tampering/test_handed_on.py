@@ -322,3 +322,32 @@ def test_both_forms_of_an_image_are_pulled_into_one_layout(
     assert other == f"{one}-zstd"
     for name in (IMAGE, FORM):
         assert main(["verify", f"oci:{layout}:{name}"]) == 0
+
+
+@pytest.mark.usefixtures("settings")
+@pytest.mark.parametrize("options", [[], ["--no-verify"]])
+def test_what_lies_under_a_digest_already_is_no_part_of_an_image(
+    copy: Copy, place: Place, tmp_path: Path, options: list[str]
+) -> None:
+    """Other bytes of the same length, in the layout that is pulled into."""
+    layout = tmp_path / "there"
+    manifest = copy.manifest()
+    parts = [manifest["config"]["digest"], *(one["digest"] for one in manifest["layers"])]
+    bad = [copy.digest.oci] if not options else [copy.digest.oci, *parts]
+    (layout / "blobs/sha256").mkdir(parents=True)
+    for digest in bad:
+        Copy(layout, IMAGE).write(copy.path(digest), bytes(len(copy.blob(digest))))
+    assert pulled(place, copy, layout, *options) == 0
+    for digest in (copy.digest.oci, *parts):
+        assert Copy(layout, IMAGE).blob(digest) == copy.blob(digest)
+
+
+@pytest.mark.usefixtures("settings")
+@pytest.mark.parametrize("options", [[], ["--no-verify"]])
+def test_an_image_takes_no_name_of_another_form(
+    copy: Copy, place: Place, tmp_path: Path, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    layout = tmp_path / "there"
+    assert pulled(place, copy, layout, "--name", FORM, *options) == 1
+    assert "'small+zstd' would name another form" in capsys.readouterr().err
+    assert not (layout / "index.json").exists()
