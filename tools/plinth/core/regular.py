@@ -67,7 +67,7 @@ def open_regular(path: Path) -> BinaryIO:
         "expected a regular file",
         where=str(path),
         found=_kind(mode),
-        remedy="delete what is there",
+        remedy="put the file itself in its place, or delete what is there",
     )
 
 
