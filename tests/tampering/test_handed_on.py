@@ -16,7 +16,7 @@ import pytest
 
 from integration.conftest import store_engine
 from plinth.commands.main import main
-from plinth.core.errors import LayoutError, VerificationError
+from plinth.core.errors import IntegrityError, LayoutError, VerificationError
 from plinth.core.report import quiet
 from plinth.core.settings import Config
 from plinth.evidence.verify.gate import Gate, required
@@ -351,3 +351,22 @@ def test_an_image_takes_no_name_of_another_form(
     assert pulled(place, copy, layout, "--name", FORM, *options) == 1
     assert "'small+zstd' would name another form" in capsys.readouterr().err
     assert not (layout / "index.json").exists()
+
+
+def test_a_push_of_a_damaged_blob_ends(
+    ws: Workspace, copy: Copy, gate: Gate, settings: Config, place: Place
+) -> None:
+    """Though the registry keeps what it refused, and so has more of it each time."""
+    layer = copy.manifest()["layers"][-1]["digest"]
+    copy.write(copy.path(layer), bytes(len(copy.blob(layer))))
+    with pytest.raises(IntegrityError, match="the blob on disk is damaged"):
+        push_image(
+            ws,
+            IMAGE,
+            repository(place, "x").removesuffix("/x"),
+            config=settings,
+            gate=lambda: gate,
+            today=DAY,
+            progress=quiet,
+        )
+    assert not place[1].tags
