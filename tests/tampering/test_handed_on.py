@@ -16,7 +16,7 @@ import pytest
 
 from integration.conftest import store_engine
 from plinth.commands.main import main
-from plinth.core.errors import LayoutError, VerificationError
+from plinth.core.errors import IntegrityError, LayoutError, VerificationError
 from plinth.core.report import quiet
 from plinth.core.settings import Config
 from plinth.evidence.verify.gate import Gate, required
@@ -322,3 +322,51 @@ def test_both_forms_of_an_image_are_pulled_into_one_layout(
     assert other == f"{one}-zstd"
     for name in (IMAGE, FORM):
         assert main(["verify", f"oci:{layout}:{name}"]) == 0
+
+
+@pytest.mark.usefixtures("settings")
+@pytest.mark.parametrize("options", [[], ["--no-verify"]])
+def test_what_lies_under_a_digest_already_is_no_part_of_an_image(
+    copy: Copy, place: Place, tmp_path: Path, options: list[str]
+) -> None:
+    """Other bytes of the same length, in the layout that is pulled into."""
+    layout = tmp_path / "there"
+    manifest = copy.manifest()
+    parts = [manifest["config"]["digest"], *(one["digest"] for one in manifest["layers"])]
+    bad = [copy.digest.oci] if not options else [copy.digest.oci, *parts]
+    (layout / "blobs/sha256").mkdir(parents=True)
+    for digest in bad:
+        Copy(layout, IMAGE).write(copy.path(digest), bytes(len(copy.blob(digest))))
+    assert pulled(place, copy, layout, *options) == 0
+    for digest in (copy.digest.oci, *parts):
+        assert Copy(layout, IMAGE).blob(digest) == copy.blob(digest)
+
+
+@pytest.mark.usefixtures("settings")
+@pytest.mark.parametrize("options", [[], ["--no-verify"]])
+def test_an_image_takes_no_name_of_another_form(
+    copy: Copy, place: Place, tmp_path: Path, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    layout = tmp_path / "there"
+    assert pulled(place, copy, layout, "--name", FORM, *options) == 1
+    assert "'small+zstd' would name another form" in capsys.readouterr().err
+    assert not (layout / "index.json").exists()
+
+
+def test_a_push_of_a_damaged_blob_ends(
+    ws: Workspace, copy: Copy, gate: Gate, settings: Config, place: Place
+) -> None:
+    """Though the registry keeps what it refused, and so has more of it each time."""
+    layer = copy.manifest()["layers"][-1]["digest"]
+    copy.write(copy.path(layer), bytes(len(copy.blob(layer))))
+    with pytest.raises(IntegrityError, match="the blob on disk is damaged"):
+        push_image(
+            ws,
+            IMAGE,
+            repository(place, "x").removesuffix("/x"),
+            config=settings,
+            gate=lambda: gate,
+            today=DAY,
+            progress=quiet,
+        )
+    assert not place[1].tags

@@ -11,7 +11,7 @@ import pytest
 
 from plinth.core.document import read
 from plinth.core.errors import PlinthError, SpecError
-from plinth.core.regular import read_regular
+from plinth.core.regular import open_lock, read_regular
 
 
 def bind(path: Path) -> None:
@@ -68,3 +68,15 @@ def test_a_device_is_named() -> None:
     with pytest.raises(PlinthError) as raised:
         read_regular(Path("/dev/zero"), "x", Path("/dev"))
     assert raised.value.found == "a device"
+
+
+def test_a_lock_empties_nothing_and_follows_no_link(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("x")
+    (tmp_path / "lock").symlink_to("precious")
+    with pytest.raises(OSError, match="symbolic link"):
+        open_lock(tmp_path / "lock")
+    open_lock(tmp_path / "precious").close()
+    assert (tmp_path / "precious").read_text() == "x"
+    # A pipe is waited for by nobody.
+    os.mkfifo(tmp_path / "pipe")
+    open_lock(tmp_path / "pipe").close()

@@ -89,6 +89,31 @@ def test_a_truncated_blob_counts_as_missing(store: BlobStore) -> None:
     assert store.missing([HELLO]) == {HELLO}
 
 
+def test_what_is_no_regular_file_is_no_blob(store: BlobStore) -> None:
+    """Nor is it waited for, or read."""
+    store.prepare()
+    path = store.path(HELLO)
+    for make in (os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")):
+        make(path)
+        assert not store.has(HELLO) and store.held(HELLO.hex) is None
+        with pytest.raises(IntegrityError, match="expected a regular file"):
+            store.get(HELLO)
+        path.rmdir() if path.is_dir() else path.unlink()
+
+
+def test_a_blob_of_another_size_is_not_read(store: BlobStore) -> None:
+    store.put(b"hello")
+    os.truncate(store.path(HELLO), 1 << 40)
+    with pytest.raises(IntegrityError, match=f"{1 << 40} bytes"):
+        store.get(HELLO)
+
+
+def test_the_same_bytes_again_mend_a_blob(store: BlobStore) -> None:
+    store.prepare()
+    store.path(HELLO).write_bytes(b"jello")
+    assert store.get(store.put(b"hello")) == b"hello"
+
+
 def test_put_file_checks_what_it_copies(store: BlobStore, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_bytes(b"hello")

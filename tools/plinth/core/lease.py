@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 from collections.abc import Callable, Iterator
+from io import FileIO
 from pathlib import Path
-from typing import TextIO
 
 from plinth.core.errors import PlinthError
+from plinth.core.regular import open_lock
 
 
 @contextlib.contextmanager
@@ -46,10 +47,10 @@ def _held(build: Path, kind: int, waiting: Callable[[], None] | None) -> Iterato
         yield
 
 
-def _opened(path: Path) -> TextIO:
+def _opened(path: Path) -> FileIO:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("w")
+        return open_lock(path)
     except OSError as error:
         raise PlinthError(
             "the build folder cannot be written",

@@ -1,12 +1,15 @@
-"""Reading files that people have in a checkout: regular ones, without waiting for any other."""
+"""Reading files that people have in a checkout or a layout: regular ones, without waiting for any
+other."""
 
 from __future__ import annotations
 
 import os
 import stat
+from io import FileIO
 from pathlib import Path
+from typing import BinaryIO
 
-from plinth.core.errors import PlinthError
+from plinth.core.errors import IntegrityError, PlinthError
 
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 _KINDS = (
@@ -36,7 +39,7 @@ def read_regular(path: Path, shown: str, root: Path) -> bytes:
         with os.fdopen(descriptor, "rb", closefd=True) as stream:
             mode = os.fstat(descriptor).st_mode
             if not stat.S_ISREG(mode):
-                raise _irregular(shown, next((name for is_it, name in _KINDS if is_it(mode)), "?"))
+                raise _irregular(shown, _kind(mode))
             return stream.read()
     except FileNotFoundError:
         raise
@@ -44,6 +47,43 @@ def read_regular(path: Path, shown: str, root: Path) -> bytes:
         raise _irregular(shown, "a symbolic link to itself") from None
     except OSError as error:
         raise _unreadable(path, shown, error) from None
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """The file at `path`, to be read. Of a pipe, opening it would wait for one that writes to it,
+    and a device never ends.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+        IntegrityError: it is no regular file.
+        OSError: it cannot be read.
+    """
+    descriptor = os.open(path, _FLAGS)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    raise IntegrityError(
+        "expected a regular file",
+        where=str(path),
+        found=_kind(mode),
+        remedy="put the file itself in its place, or delete what is there",
+    )
+
+
+def open_lock(path: Path) -> FileIO:
+    """The file at `path`, made where there is none, to be locked and nothing else. No link is
+    followed and nothing is emptied: a checkout or layout may be anybody's.
+
+    Raises:
+        OSError: it cannot be made, or is a link.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.fdopen(os.open(path, flags, 0o666), "rb", buffering=0)
+
+
+def _kind(mode: int) -> str:
+    return next((name for is_it, name in _KINDS if is_it(mode)), "?")
 
 
 def _irregular(shown: str, found: str) -> PlinthError:

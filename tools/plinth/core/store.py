@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from typing import Protocol
 from plinth.core import stopping
 from plinth.core.digest import CHUNK, Digest
 from plinth.core.errors import IntegrityError
+from plinth.core.regular import open_regular
 
 LAYER, PART = "layer", "part"
 """The outputs of steps that are layers: of images, and to be joined with others."""
@@ -217,10 +219,7 @@ class BlobStore:
 
     def has(self, digest: Digest) -> bool:
         """Whether a blob of this digest and size is held (its content is not read)."""
-        try:
-            return self.path(digest).stat().st_size == digest.size
-        except FileNotFoundError:
-            return False
+        return self.held(digest.hex) == digest
 
     def missing(self, digests: Iterable[Digest]) -> set[Digest]:
         """Those of `digests` that are not held."""
@@ -249,23 +248,26 @@ class BlobStore:
             IntegrityError: it is absent, or its bytes have changed on disk.
         """
         try:
-            data = self.path(digest).read_bytes()
+            with open_regular(self.path(digest)) as stream:
+                size = os.fstat(stream.fileno()).st_size
+                # One of another size, which may be any, is not read.
+                data = stream.read() if size == digest.size else b""
         except FileNotFoundError:
             raise IntegrityError("blob is not in the store", where=digest.oci) from None
-        if Digest.of(data) != digest:
+        if size != digest.size or Digest.of(data) != digest:
             raise IntegrityError(
                 "blob on disk is damaged",
                 where=str(self.path(digest)),
-                expected=digest.oci,
-                found=Digest.of(data).oci,
+                expected=f"{digest.oci}, {digest.size} bytes",
+                found=Digest.of(data).oci if size == digest.size else f"{size} bytes",
                 remedy="delete the file; the next build makes or fetches it again",
             )
         return data
 
     def put(self, data: bytes) -> Digest:
-        """Store `data`; storing the same bytes again changes nothing."""
+        """Store `data`; storing the same bytes again changes nothing, and mends a damaged blob."""
         digest = Digest.of(data)
-        if not self.has(digest):
+        if not self.sound(digest):
             with self.writer() as writer:
                 writer.write_unhashed(data)
                 writer.commit(hashed=digest.hex)
@@ -301,9 +303,10 @@ class BlobStore:
     def held(self, sha256: str) -> Digest | None:
         """The blob with this SHA-256 (hex), of whatever size; its content is not read."""
         try:
-            return Digest(sha256, (self.blobs / sha256).stat().st_size)
+            found = (self.blobs / sha256).stat()
         except FileNotFoundError:
             return None
+        return Digest(sha256, found.st_size) if stat.S_ISREG(found.st_mode) else None
 
 
 @dataclass(frozen=True)

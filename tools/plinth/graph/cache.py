@@ -13,6 +13,7 @@ from typing import Protocol
 from plinth.core import stopping
 from plinth.core.digest import Digest, Json, canonical_json
 from plinth.core.errors import IntegrityError
+from plinth.core.regular import open_lock
 from plinth.core.result import ActionResult
 from plinth.core.store import LAYER, PART, atomic_write
 
@@ -128,6 +129,6 @@ class ActionCache:
         """
         folder = self.root / "locks"
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / action.digest.hex).open("w") as stream:
+        with open_lock(folder / action.digest.hex) as stream:
             stopping.lock(stream.fileno())
             yield

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -99,6 +100,51 @@ def test_a_damaged_index_is_an_error_with_its_place(store: BlobStore) -> None:
     index.write_text(json.dumps(document))
     with pytest.raises(LayoutError, match="not a descriptor"):
         references(store)
+
+
+def zeros(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, zeros])
+@pytest.mark.parametrize("name", ["index.json", "oci-layout", "manifest", "config", "layer"])
+def test_what_is_no_regular_file_is_named_and_not_waited_for(
+    store: BlobStore, name: str, make: Callable[[Path], None]
+) -> None:
+    image = an_image(store, "a")
+    put_tag(store, "a", image)
+    blobs = {
+        "manifest": image.manifest.digest,
+        "config": image.config,
+        "layer": image.layers[0].digest,
+    }
+    path = store.path(blobs[name]) if name in blobs else store.root / name
+    path.unlink()
+    make(path)
+    (problem,) = validate(store.root)
+    assert "expected a regular file" in problem.message
+    if name == "index.json":
+        with pytest.raises(LayoutError, match="expected a regular file"):
+            references(store)
+
+
+@pytest.mark.parametrize("name", ["index.json", "manifest", "config", "layer"])
+def test_what_is_too_long_is_not_read(store: BlobStore, name: str) -> None:
+    image = an_image(store, "a")
+    put_tag(store, "a", image)
+    blobs = {
+        "manifest": image.manifest.digest,
+        "config": image.config,
+        "layer": image.layers[0].digest,
+    }
+    os.truncate(store.path(blobs[name]) if name in blobs else store.root / name, 1 << 40)
+    (problem,) = validate(store.root)
+    assert "larger than" in problem.message or f"{1 << 40} bytes" in problem.message
+
+
+def test_a_manifest_of_any_size_is_not_read(store: BlobStore) -> None:
+    with pytest.raises(LayoutError, match="larger than"):
+        read_manifest(store, Digest("0" * 64, 1 << 40))
 
 
 @pytest.mark.parametrize("more", [{}, {"artifactType": "text/plain"}, {"platform": None}])

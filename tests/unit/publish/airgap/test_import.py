@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -315,6 +316,16 @@ def test_a_blob_that_nothing_names(archive: Path, tmp_path: Path) -> None:
 def test_what_is_no_archive(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "b.tar").write_bytes(data)
     refused(tmp_path / "b.tar", tmp_path / "there")
+
+
+def test_a_pipe_is_not_waited_for(archive: Path, tmp_path: Path) -> None:
+    """Not even one that takes the archive's place while it is read."""
+    files = ArchiveFiles(archive)
+    archive.unlink()
+    os.mkfifo(archive)
+    refused(archive, tmp_path / "there", "expected a regular file")
+    with pytest.raises(IntegrityError, match="expected a regular file"):
+        files.open("index.json", 1)
 
 
 def test_headers_that_promise_more_than_there_is(archive: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from plinth.core.digest import Digest
 from plinth.core.settings import Config
 from plinth.core.store import BlobStore
 from plinth.evidence.statement import COSIGN, PROVENANCE, SBOM, statement
+from plinth.fetch.registry.registry import Registry
 from plinth.fetch.sources.source import open_source
 from plinth.formats.oci.image import Image
 from plinth.formats.oci.referrers import BUNDLE, attach_to_layout
@@ -152,3 +154,12 @@ def test_a_damaged_bundle_in_the_layout_is_refused(
     store.path(Digest.of(data)).unlink()
     store.path(Digest.of(data)).write_bytes(data + b" ")
     assert "its manifest names" in refused(capsys, "oci:oci:one", registry[0])
+
+
+def test_what_others_listed_may_have_any_form(
+    store: BlobStore, registry: tuple[str, FakeRegistry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Registry.referrers
+    odd: list[dict[str, Any]] = [{"digest": {}}, {"digest": ["x"]}, {}]
+    monkeypatch.setattr(Registry, "referrers", lambda *given: iter([*odd, *real(*given)]))
+    assert main(["attach", f"oci:{store.root}:one", f"{registry[0]}:latest"]) == 0

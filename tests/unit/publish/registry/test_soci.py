@@ -154,6 +154,15 @@ def test_an_index_that_is_not_listed_is_an_error(
     assert "team/one" not in place[1].tags
 
 
+def test_what_others_listed_may_have_any_form(
+    ws: Workspace, place: Place, ztocs: list[Ztoc], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Registry.referrers
+    odd: list[dict[str, Any]] = [{"digest": {}}, {"digest": ["x"]}, {}]
+    monkeypatch.setattr(Registry, "referrers", lambda *given: iter([*odd, *real(*given)]))
+    assert push(ws, place, ztocs).soci is not None
+
+
 def test_the_form_in_zstd_is_refused_before_anything_is_sent(ws: Workspace, place: Place) -> None:
     make_image(ws.layout, "first")
     make_image(ws.layout, "two+zstd", compression="zstd")

@@ -315,7 +315,8 @@ class Registry(Connection):
         for _ in range(_TRIES):
             index = listing(self._listed(subject), more)
             self.put_manifest(referrers_name(subject), INDEX, index)
-            if {one.digest.oci for one in more} <= {e.get("digest") for e in self._listed(subject)}:
+            listed = {str(entry.get("digest")) for entry in self._listed(subject)}
+            if {one.digest.oci for one in more} <= listed:
                 return
         raise FetchError("others kept overwriting the list of referrers", where=str(self))
 

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol, cast
 
 from plinth.core.errors import AmbiguityError, LayoutError
+from plinth.core.regular import open_regular
 from plinth.formats import zstd
 from plinth.formats.tar import DIRECTORY, FILE, SYMLINK, FileSource, Member, members, relative
 
@@ -170,6 +171,7 @@ class TarFiles:
     Raises:
         AmbiguityError: it holds a file twice, or an entry that readers take for different ones,
             such as a link, but for those to another layer (`links`).
+        IntegrityError: it is no regular file.
         LayoutError: it is not such an archive, or is cut short.
     """
 
@@ -182,7 +184,7 @@ class TarFiles:
         self._folders = {""}
         start, extended = _start(path), 0
         try:
-            with path.open("rb") as stream:
+            with open_regular(path) as stream:
                 source = FileSource(stream)
                 for member, _ in members(source, comments=True, open_end=True):
                     extended += max(0, len(source.between) - _HEADER)
@@ -262,7 +264,9 @@ class TarFiles:
         found = self._found(name)
         if found is None:
             raise LayoutError(f"there is no file {name}", where=self.where)
-        descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        # By now another file may have its name.
+        with open_regular(self._path) as stream:
+            descriptor = os.dup(stream.fileno())
         return _window(descriptor, found[0], min(limit, found[1]))
 
     def path(self, name: str) -> Path | None:
@@ -271,7 +275,7 @@ class TarFiles:
 
 def _start(path: Path) -> bytes:
     """The first bytes of an archive, which must not be compressed."""
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         start = stream.read(_START)
     if start.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ")) or zstd.begins(start[:4]):
         raise LayoutError(

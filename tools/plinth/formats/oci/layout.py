@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from plinth.core.digest import Digest
-from plinth.core.errors import LayoutError
+from plinth.core.errors import IntegrityError, LayoutError
+from plinth.core.regular import open_lock, open_regular
 from plinth.core.store import BlobStore, atomic_write
 from plinth.formats.oci.documents import (
     IMAGE_NAME,
+    MAX_MANIFEST,
     REF_NAME,
     all_annotations,
     annotations_of,
@@ -51,6 +53,12 @@ def _index_path(store: BlobStore) -> Path:
     return store.root / "index.json"
 
 
+def _read(path: Path) -> bytes:
+    """A document's bytes; of one that is too long, one more than it may have."""
+    with open_regular(path) as stream:
+        return stream.read(MAX_MANIFEST + 1)
+
+
 def read_index(store: BlobStore) -> dict[str, Any]:
     """The index of a layout, as JSON.
 
@@ -59,7 +67,7 @@ def read_index(store: BlobStore) -> dict[str, Any]:
     """
     path = _index_path(store)
     try:
-        index = document(path.read_bytes(), str(path))
+        index = document(_read(path), str(path))
     except FileNotFoundError:
         raise LayoutError(
             "there is no OCI image layout here",
@@ -69,6 +77,10 @@ def read_index(store: BlobStore) -> dict[str, Any]:
     except LayoutError as error:
         error.remedy = _DAMAGED
         raise
+    except IntegrityError as error:
+        raise LayoutError(
+            error.what, where=error.where, found=error.found, remedy=_DAMAGED
+        ) from None
     if not isinstance(index.get("manifests"), list):
         raise LayoutError("not an OCI image index", where=str(path), remedy=_DAMAGED)
     return index
@@ -106,7 +118,7 @@ def references(store: BlobStore) -> dict[str, ImageReference]:
 @contextlib.contextmanager
 def _locked(store: BlobStore) -> Iterator[None]:
     store.prepare()
-    with (store.temporary / "index.lock").open("w") as stream:
+    with open_lock(store.temporary / "index.lock") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
 
@@ -115,8 +127,8 @@ def marker_problem(store: BlobStore) -> str:
     """What is wrong with the file `oci-layout`; empty where it is there and sound."""
     path = store.root / "oci-layout"
     try:
-        version = document(path.read_bytes(), path.name, _MARKER).get("imageLayoutVersion")
-    except (OSError, LayoutError) as error:
+        version = document(_read(path), path.name, _MARKER).get("imageLayoutVersion")
+    except (OSError, IntegrityError, LayoutError) as error:
         return f"unreadable: {error}"
     return "" if version == "1.0.0" else f"imageLayoutVersion is {version!r}, not '1.0.0'"
 

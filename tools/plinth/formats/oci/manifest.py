@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from plinth.core.digest import Digest
 from plinth.core.errors import AmbiguityError, LayoutError
 from plinth.core.store import BlobStore
-from plinth.formats.oci.documents import all_annotations, descriptor, document
+from plinth.formats.oci.documents import MAX_MANIFEST, all_annotations, descriptor, document
 from plinth.formats.oci.model import GZIP, LAYER_ZSTD, MANIFEST, ZSTD, Descriptor
 
 
@@ -79,6 +79,8 @@ def read_manifest(store: BlobStore, digest: Digest, *, media_type: str = MANIFES
         IntegrityError: it is not in the store, or damaged.
         LayoutError: as `parse_manifest`.
     """
+    if digest.size > MAX_MANIFEST:
+        raise LayoutError(f"larger than {MAX_MANIFEST} bytes", where=digest.oci)
     return parse_manifest(store.get(digest), digest.oci, media_type=media_type)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from plinth.core.digest import CHUNK, Digest
 from plinth.core.errors import IntegrityError
+from plinth.core.regular import open_regular
 from plinth.core.store import atomic_write
 from plinth.formats.layer.header import DIRECTORY, END, FILE, ROOT, header, padding
 from plinth.publish.airgap.collect import Cargo
@@ -53,7 +54,7 @@ def _archive(contents: dict[str, tuple[Digest, Content]]) -> Iterator[bytes]:
 def _verified(path: Path, digest: Digest) -> Iterator[bytes]:
     """The bytes of a blob, which must be that blob once all were read."""
     state, size = hashlib.sha256(), 0
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         while chunk := stream.read(CHUNK):
             state.update(chunk)
             size += len(chunk)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 from plinth.core.digest import CHUNK, Digest, Json, canonical_json
 from plinth.core.errors import IntegrityError
+from plinth.core.regular import open_regular
 from plinth.core.store import BlobStore
 from plinth.fetch.sources.layout import MARKER, blob_name
 from plinth.formats.oci.documents import IMAGE_NAME, REF_NAME
@@ -61,7 +62,7 @@ def _chunks(store: BlobStore, blob: Digest) -> Iterator[bytes]:
     """A blob's bytes; they are hashed on their way, for some engines believe names."""
     path, found, size = store.path(blob), hashlib.sha256(), 0
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             while chunk := stream.read(min(CHUNK, blob.size - size + 1)):
                 found.update(chunk)
                 size += len(chunk)

@@ -72,7 +72,7 @@ def attach(
     registry = Registry.at(wanted, config)
     _compare(registry, wanted, subject, source.name)
     made = attach_to_registry(registry, Descriptor(MANIFEST, subject), bundles)
-    listed = {entry.get("digest") for entry in registry.referrers(subject, BUNDLE)}
+    listed = {str(entry.get("digest")) for entry in registry.referrers(subject, BUNDLE)}
     if not {digest.oci for digest in made} <= listed:
         raise FetchError(
             "the registry took the bundles, and does not list them",

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from plinth.core.digest import Digest
+from plinth.core.regular import open_lock
 from plinth.core.store import atomic_write
 
 _MAX_REPOSITORIES = 50
@@ -56,6 +57,6 @@ class Known:
     def alone(self) -> Iterator[None]:
         """While the block runs, no other process of this build folder is in such a block."""
         self._lock.parent.mkdir(parents=True, exist_ok=True)
-        with self._lock.open("w") as stream:
+        with open_lock(self._lock) as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
             yield

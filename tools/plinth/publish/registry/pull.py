@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from plinth.core.digest import Digest
-from plinth.core.errors import ImageNameError, IntegrityError
+from plinth.core.errors import ImageNameError, IntegrityError, LayoutError
 from plinth.core.report import Progress
 from plinth.core.settings import Config
 from plinth.core.stopping import result, together
@@ -24,7 +24,7 @@ from plinth.formats.oci.reference import RegistryReference, parse
 from plinth.formats.oci.referrers import BUNDLE, attach_to_layout
 from plinth.formats.oci.strict import CONFIG_KEYS
 from plinth.inspect.contents.cache import contents_cache
-from plinth.recipe.forms import tag_of
+from plinth.recipe.forms import split, tag_of
 
 _IMAGE = "dev.plinth.image"
 
@@ -72,7 +72,8 @@ def pull_image(
 
     Raises:
         ImageNameError: `reference` is in no registry.
-        LayoutError: the name stands for another image, or engines give it to one.
+        LayoutError: the name stands for another image or is of another form, or engines give it
+            to one.
         FetchError: the registry cannot be reached, or has no such image.
         IntegrityError, LayoutError: what it sends is not what digests name, or no image.
         VerificationError: the image does not verify.
@@ -86,6 +87,10 @@ def pull_image(
             raise IntegrityError("the registry sent no manifest", where=reference)
         read = parse_manifest(manifest, reference, media_type=MANIFEST)
         digest = read.digest
+        if gate is None:
+            # Verification reads what is there already; without it, what is damaged goes here.
+            for blob in read.blobs:
+                store.sound(blob)
         architecture = _architecture(source.config(), digest.oci)
         called = name or repository_name(wanted.repository)
         image_name = f"{wanted.host}/{wanted.repository}:{wanted.tag}"
@@ -99,6 +104,15 @@ def pull_image(
             progress(f"verified, {len(verdict.checks)} checks, signed by {gate.shown}")
             called = name or read.annotations.get(_IMAGE, called)
             image_name = f"{read.annotations.get(TITLE, wanted.repository)}:{tag_of(called)}"
+        form = split(called)[1]
+        if form and form != read.compression:
+            raise LayoutError(
+                f"{called!r} would name another form than this one",
+                where=reference,
+                expected=f"an image in {form}",
+                found=f"one in {read.compression}",
+                remedy="give it another name with --name, or pull the tag of that form",
+            )
         if (store.root / "index.json").exists():
             check_apart(read_index(store)["manifests"], called, image_name, digest)
         _pull_layers(source, len(read.layers), jobs, progress)

@@ -35,7 +35,7 @@ def push_index(
     registry.push_blob(EMPTY_CONFIG)
     made = index(subject, ztocs)
     attach_artifacts(registry, subject.digest, [made])
-    listed = {entry.get("digest") for entry in registry.referrers(subject.digest, INDEX)}
+    listed = {str(entry.get("digest")) for entry in registry.referrers(subject.digest, INDEX)}
     if made.digest.oci not in listed:
         raise FetchError(
             "the registry took the SOCI index, and does not list it",

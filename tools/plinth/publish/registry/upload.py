@@ -148,6 +148,10 @@ class _Upload:
             try:
                 if self._place and failures:
                     self._place, self._start = self._registry.send_chunk(self._place, 0, b"")
+                    # What is sent whole begins anew; nobody has more of a blob than there is.
+                    size = self._blob.digest.size
+                    if size <= self._chunk or self._start > size:
+                        self._place, self._start = "", 0
                 if not self._place:
                     # The last answer may be all that was lost.
                     if failures and self._registry.has_blob(self._blob.digest):
