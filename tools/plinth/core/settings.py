@@ -44,7 +44,8 @@ _KEYS: Mapping[str, type[Any]] = {
 }
 _URLS = ("index-url", "apt", "snapshots", "registries", "indexes")
 _TLS_KEYS = {"ca", "cert", "key"}
-_TRUSTS = ("public", "embedded")
+PUBLIC, EMBEDDED = "public", "embedded"
+"""What `trust` says where it is no file."""
 
 PUBLIC_REGISTRIES: Mapping[str, str] = {"default": "https://registry-1.docker.io"}
 """Registries known to everybody, in force unless switched off: Docker Hub."""
@@ -137,9 +138,10 @@ def load(environment: Mapping[str, str] = os.environ) -> Config:
         problem = Problem("PLINTH_PUBLIC", f"expected true or false, found {public!r}")
         raise ProblemsError("environment", [problem])
     named = environment.get("PLINTH_CONFIG")
-    own = user_folder("XDG_CONFIG_HOME", ".config", environment)
+    home = user_folder("XDG_CONFIG_HOME", ".config", environment)
     # Who has no home has no settings file, unless one is named.
-    path = Path(named) if named else (own or Path(os.devnull)) / "plinth" / "config.toml"
+    path = Path(named) if named else (home or Path(os.devnull)) / "plinth" / "config.toml"
+    folder = path.parent
     document: dict[str, Any] = {}
     try:
         document = tomli.loads(path.read_text(encoding="utf-8"))
@@ -163,7 +165,7 @@ def load(environment: Mapping[str, str] = os.environ) -> Config:
                 if not _is_tls(item)
             ]
         elif key == "remote":
-            remote, found = remote_settings.parse(value, path.parent)
+            remote, found = remote_settings.parse(value, folder)
             problems += found
         elif kind is dict:
             problems += [
@@ -176,7 +178,6 @@ def load(environment: Mapping[str, str] = os.environ) -> Config:
     if problems:
         raise ProblemsError(str(path), problems)
     with_public = public == "true" and document.get("public", True)
-    folder = path.parent
     trust = document.get("trust", "")
     return Config(
         index_url=document.get("index-url", ""),
@@ -198,7 +199,7 @@ def load(environment: Mapping[str, str] = os.environ) -> Config:
             name: beside(folder, text) for name, text in document.get("keyrings", {}).items()
         },
         indexes=document.get("indexes", {}),
-        trust=trust if trust in _TRUSTS else beside(folder, trust),
+        trust=trust if trust in (PUBLIC, EMBEDDED) else beside(folder, trust),
         builder=document.get("builder", ""),
         policy=beside(folder, document.get("policy", "")),
         publish=document.get("publish", ""),

@@ -16,10 +16,9 @@ from sigstore_models.trustroot.v1 import ClientTrustConfig as ClientModel
 from sigstore_models.trustroot.v1 import TrustedRoot as Model
 
 from plinth.core.errors import AttestationError
+from plinth.core.settings import EMBEDDED, PUBLIC
 from plinth.evidence.trusted_root import (
     CHOICES,
-    EMBEDDED,
-    PUBLIC,
     Root,
     chosen,
     read_client,

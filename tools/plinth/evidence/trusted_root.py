@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from plinth.core.errors import AttestationError
+from plinth.core.settings import EMBEDDED, PUBLIC
 from plinth.formats.oci.strict import loads
 
 # Libraries warn on standard error where nobody listens; what matters of it is an error here.
@@ -18,7 +19,6 @@ for _name in ("sigstore", "tuf", "securesystemslib"):
 MAX_ROOT = 1 << 20
 """The largest trusted root or client trust config (bytes)."""
 
-PUBLIC, EMBEDDED = "public", "embedded"
 CHOICES = (
     "--trust TRUST (with doit: trust=TRUST), or `trust` in the settings, where TRUST is one of\n"
     "public: Sigstore's own\n"

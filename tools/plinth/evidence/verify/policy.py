@@ -12,8 +12,7 @@ import tomli
 
 from plinth.authority import HOSTS
 from plinth.core.errors import Problem, ProblemsError
-from plinth.core.settings import Config
-from plinth.evidence.trusted_root import EMBEDDED, PUBLIC
+from plinth.core.settings import EMBEDDED, PUBLIC, Config
 
 WANTED = ("builder", "source", "commit", "ref", "runner", "trigger")
 """What a policy may want of the build, each by a value of its own."""
