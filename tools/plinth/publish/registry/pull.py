@@ -94,9 +94,6 @@ def pull_image(
         architecture = _architecture(source.config(), digest.oci)
         called = name or repository_name(wanted.repository)
         image_name = f"{wanted.host}/{wanted.repository}:{wanted.tag}"
-        if gate is None and (store.root / "index.json").exists():
-            # Told before gigabytes come; asked again when it counts.
-            check_free(read_index(store)["manifests"], called, digest)
         if gate is not None:
             # Before the layers come: nothing of an image that nobody signed does.
             request = Request(source.asked, cache=contents_cache(), config=config)
@@ -114,7 +111,12 @@ def pull_image(
                 remedy="give it another name with --name, or pull the tag of that form",
             )
         if (store.root / "index.json").exists():
-            check_apart(read_index(store)["manifests"], called, image_name, digest)
+            # Told before gigabytes come.
+            entries = read_index(store)["manifests"]
+            if gate is None:
+                # Asked again when it counts.
+                check_free(entries, called, digest)
+            check_apart(entries, called, image_name, digest)
         _pull_layers(source, len(read.layers), jobs, progress)
         # What strangers attached stays where it is.
         bundles = [
