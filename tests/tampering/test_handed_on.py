@@ -30,7 +30,7 @@ from plinth.publish.airgap.export import write_archive
 from plinth.publish.airgap.take import take
 from plinth.publish.engine.load import id_of, load
 from plinth.publish.registry.pull import pull_image
-from plinth.publish.registry.push import push_image
+from plinth.publish.registry.push import Pushed, push_image
 from support.fake_registry import FakeRegistry, fake_registry
 from support.forge import IDENTITY, Copy, Forger, link_tree
 from support.http_server import Server
@@ -91,6 +91,21 @@ def fill(place: Place, copy: Copy, name: str, tag: str = "1") -> str:
     return f"{repository(place, name)}:{tag}"
 
 
+def push(
+    ws: Workspace, to: str, gate: Gate, settings: Config, before: Gate | None = None
+) -> Pushed:
+    return push_image(
+        ws,
+        IMAGE,
+        to,
+        config=settings,
+        gate=lambda: gate,
+        before=before,
+        today=DAY,
+        progress=quiet,
+    )
+
+
 class NeverAsked:
     """An engine that must not be asked anything."""
 
@@ -127,16 +142,7 @@ def test_what_does_not_verify_is_given_to_nobody(
     change(copy)
     handing: list[Callable[[], object]] = [
         lambda: load(ws, IMAGE, gate=gate, config=settings, client=NeverAsked()),  # type: ignore[arg-type]
-        lambda: push_image(
-            ws,
-            IMAGE,
-            repository(place),
-            config=settings,
-            gate=lambda: gate,
-            before=gate,
-            today=DAY,
-            progress=quiet,
-        ),
+        lambda: push(ws, repository(place), gate, settings, before=gate),
         lambda: collect(ws, [IMAGE], None, inputs=False, config=settings, gate=gate),
     ]
     for hand_on in handing:
@@ -149,16 +155,7 @@ def test_what_does_not_verify_is_given_to_nobody(
 def test_what_verifies_is_handed_on_by_the_digest_that_was_verified(
     ws: Workspace, copy: Copy, gate: Gate, settings: Config, place: Place, tmp_path: Path
 ) -> None:
-    pushed = push_image(
-        ws,
-        IMAGE,
-        repository(place, "x").removesuffix("/x"),
-        config=settings,
-        gate=lambda: gate,
-        before=gate,
-        today=DAY,
-        progress=quiet,
-    )
+    pushed = push(ws, repository(place, "x").removesuffix("/x"), gate, settings, before=gate)
     assert pushed.latest and pushed.digest == copy.digest
     reference = f"{pushed.place}:latest".removeprefix("http://")
     pulled = pull_image(reference, tmp_path / "a", config=settings, gate=gate, progress=quiet)
@@ -360,13 +357,5 @@ def test_a_push_of_a_damaged_blob_ends(
     layer = copy.manifest()["layers"][-1]["digest"]
     copy.write(copy.path(layer), bytes(len(copy.blob(layer))))
     with pytest.raises(IntegrityError, match="the blob on disk is damaged"):
-        push_image(
-            ws,
-            IMAGE,
-            repository(place, "x").removesuffix("/x"),
-            config=settings,
-            gate=lambda: gate,
-            today=DAY,
-            progress=quiet,
-        )
+        push(ws, repository(place, "x").removesuffix("/x"), gate, settings)
     assert not place[1].tags

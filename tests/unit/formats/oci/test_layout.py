@@ -102,6 +102,18 @@ def test_a_damaged_index_is_an_error_with_its_place(store: BlobStore) -> None:
         references(store)
 
 
+def part(store: BlobStore, name: str) -> Path:
+    """The file of an image that is put into the layout, or of the layout, called `name`."""
+    image = an_image(store, "a")
+    put_tag(store, "a", image)
+    blobs = {
+        "manifest": image.manifest.digest,
+        "config": image.config,
+        "layer": image.layers[0].digest,
+    }
+    return store.path(blobs[name]) if name in blobs else store.root / name
+
+
 def zeros(path: Path) -> None:
     path.symlink_to("/dev/zero")
 
@@ -111,14 +123,7 @@ def zeros(path: Path) -> None:
 def test_what_is_no_regular_file_is_named_and_not_waited_for(
     store: BlobStore, name: str, make: Callable[[Path], None]
 ) -> None:
-    image = an_image(store, "a")
-    put_tag(store, "a", image)
-    blobs = {
-        "manifest": image.manifest.digest,
-        "config": image.config,
-        "layer": image.layers[0].digest,
-    }
-    path = store.path(blobs[name]) if name in blobs else store.root / name
+    path = part(store, name)
     path.unlink()
     make(path)
     (problem,) = validate(store.root)
@@ -130,14 +135,7 @@ def test_what_is_no_regular_file_is_named_and_not_waited_for(
 
 @pytest.mark.parametrize("name", ["index.json", "manifest", "config", "layer"])
 def test_what_is_too_long_is_not_read(store: BlobStore, name: str) -> None:
-    image = an_image(store, "a")
-    put_tag(store, "a", image)
-    blobs = {
-        "manifest": image.manifest.digest,
-        "config": image.config,
-        "layer": image.layers[0].digest,
-    }
-    os.truncate(store.path(blobs[name]) if name in blobs else store.root / name, 1 << 40)
+    os.truncate(part(store, name), 1 << 40)
     (problem,) = validate(store.root)
     assert "larger than" in problem.message or f"{1 << 40} bytes" in problem.message
 
